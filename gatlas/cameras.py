@@ -1,0 +1,133 @@
+"""Cameras: where to look from. World axes are glTF's (y up); cameras are OpenCV (x right, y down, z forward)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.types import Cameras
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+DEFAULT_FOV = 47.0  # degrees; with DEFAULT_DISTANCE the unit ball fills the picture
+DEFAULT_DISTANCE = 2.6
+
+
+def intrinsics(width: int, height: int, fov: float = DEFAULT_FOV) -> Float[np.ndarray, "3 3"]:
+    """K of a centred pinhole whose field of view, in degrees, spans the shorter side."""
+    if not 0 < fov < 180:
+        raise ValueError(f"fov must be between 0 and 180 degrees, got {fov}")
+    focal = 0.5 * min(width, height) / np.tan(0.5 * np.radians(fov))
+    return np.array([[focal, 0, 0.5 * width], [0, focal, 0.5 * height], [0, 0, 1]])
+
+
+def look_at(
+    eyes: Float[np.ndarray, "c 3"],
+    targets: Float[np.ndarray, "*c 3"] | tuple[float, float, float] = (0.0, 0.0, 0.0),
+    up: tuple[float, float, float] = (0.0, 1.0, 0.0),
+) -> Float[np.ndarray, "c 4 4"]:
+    """World -> camera matrices of cameras at `eyes` that look at `targets` with `up` towards the picture's top.
+
+    Where the view is along `up` itself, the world's -z (for a view down) or +z (for a view up) is the picture's top.
+    """
+    eyes = np.atleast_2d(np.asarray(eyes, dtype=np.float64))
+    forward = np.asarray(targets, dtype=np.float64) - eyes
+    distance = np.linalg.norm(forward, axis=-1, keepdims=True)
+    if not (distance > 0).all():
+        raise ValueError("a camera stands on its own target")
+    forward = forward / distance
+    right = np.cross(forward, np.asarray(up, dtype=np.float64))
+    polar = np.linalg.norm(right, axis=-1) < 1e-6
+    if polar.any():
+        vertical = np.sign(forward[polar] @ np.asarray(up, dtype=np.float64))
+        right[polar] = np.cross(forward[polar], vertical[:, None] * np.array([0.0, 0.0, 1.0]))
+    right /= np.linalg.norm(right, axis=-1, keepdims=True)
+    down = np.cross(forward, right)
+    rotation = np.stack([right, down, forward], axis=1)  # rows are the camera's axes [c 3 3]
+    viewmats = np.tile(np.eye(4), (len(eyes), 1, 1))
+    viewmats[:, :3, :3] = rotation
+    viewmats[:, :3, 3] = -np.einsum("cij,cj->ci", rotation, eyes)
+    return viewmats
+
+
+def orbit(
+    count: int,
+    width: int,
+    height: int,
+    *,
+    elevation: float = 20.0,
+    azimuth: float = 0.0,
+    distance: float = DEFAULT_DISTANCE,
+    fov: float = DEFAULT_FOV,
+) -> Cameras:
+    """`count` cameras on a circle about the y axis, evenly spaced; angles in degrees.
+
+    Azimuth 0 stands on +z, the front of a glTF object, and grows towards +x.
+    """
+    if count < 1:
+        raise ValueError(f"an orbit needs at least one camera, got {count}")
+    angles = np.radians(azimuth) + 2 * np.pi * np.arange(count) / count
+    tilt = np.radians(elevation)
+    eyes = distance * np.stack(
+        [np.cos(tilt) * np.sin(angles), np.full(count, np.sin(tilt)), np.cos(tilt) * np.cos(angles)], axis=-1
+    )
+    return _around(eyes, width, height, fov)
+
+
+def fibonacci_views(
+    count: int,
+    width: int,
+    height: int,
+    *,
+    phase: float = 0.0,
+    distance: float = DEFAULT_DISTANCE,
+    fov: float = DEFAULT_FOV,
+) -> Cameras:
+    """`count` cameras spread evenly over the whole sphere. `phase` turns the lattice about y, in turns [0, 1)."""
+    if count < 1:
+        raise ValueError(f"needs at least one view, got {count}")
+    index = np.arange(count)
+    y = 1 - (2 * index + 1) / count
+    angles = index * np.pi * (3 - np.sqrt(5)) + 2 * np.pi * phase
+    ring = np.sqrt(1 - y * y)
+    eyes = distance * np.stack([ring * np.sin(angles), y, ring * np.cos(angles)], axis=-1)
+    return _around(eyes, width, height, fov)
+
+
+def random_views(
+    count: int,
+    width: int,
+    height: int,
+    rng: np.random.Generator,
+    *,
+    distance: float = DEFAULT_DISTANCE,
+    fov: float = DEFAULT_FOV,
+) -> Cameras:
+    """`count` cameras in uniformly random directions that look at the origin."""
+    eyes = rng.normal(size=(count, 3))
+    eyes *= distance / np.linalg.norm(eyes, axis=-1, keepdims=True)
+    return _around(eyes, width, height, fov)
+
+
+def _around(eyes: Float[np.ndarray, "c 3"], width: int, height: int, fov: float) -> Cameras:
+    Ks = np.tile(intrinsics(width, height, fov), (len(eyes), 1, 1))
+    return Cameras(look_at(eyes).astype(np.float32), Ks.astype(np.float32), width, height)
+
+
+def positions(cameras: Cameras) -> Float[np.ndarray, "c 3"]:
+    """Where each camera stands, in world units."""
+    rotation, translation = cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]
+    return -np.einsum("cji,cj->ci", rotation, translation)
+
+
+def rays(cameras: Cameras) -> tuple[Float[np.ndarray, "c 3"], Float[np.ndarray, "c h w 3"]]:
+    """Origins and unit directions, in the world, of the rays through the pixel centres."""
+    u = np.arange(cameras.width) + 0.5
+    v = np.arange(cameras.height) + 0.5
+    pixels = np.stack([*np.meshgrid(u, v), np.ones((cameras.height, cameras.width))], axis=-1)  # [h w 3]
+    inverse = np.linalg.inv(np.asarray(cameras.Ks, dtype=np.float64))
+    local = np.einsum("cij,hwj->chwi", inverse, pixels)
+    world = np.einsum("cji,chwj->chwi", np.asarray(cameras.viewmats[:, :3, :3], dtype=np.float64), local)
+    return positions(cameras), world / np.linalg.norm(world, axis=-1, keepdims=True)

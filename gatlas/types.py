@@ -1,0 +1,196 @@
+"""The six nouns: frozen dataclasses of arrays that every verb speaks.
+
+Fields are numpy arrays in the verbs that do not learn and torch tensors where gradients are needed; this module
+imports neither. Values are post-activation, OpenCV, wxyz: what files store instead (logs, logits, glTF cameras)
+exists only inside `gatlas.io`. Shapes are checked when a noun is made; a wrong one is a ValueError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+    Array = Any  # a numpy array or a torch tensor
+
+
+def _check_shapes(noun: Any, **expected: tuple[int | str, ...]) -> None:
+    """Every named field has its shape; equal letters must be equal sizes across the fields."""
+    sizes: dict[str, int] = {}
+    for name, shape in expected.items():
+        actual = tuple(getattr(noun, name).shape)
+        fits = len(actual) == len(shape) and all(
+            size == (want if isinstance(want, int) else sizes.setdefault(want, size))
+            for size, want in zip(actual, shape, strict=True)
+        )
+        if not fits:
+            wanted = " ".join(str(sizes.get(str(want), want)) for want in shape)
+            raise ValueError(f"{type(noun).__name__}.{name} must have shape [{wanted}], got {list(actual)}")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an object came from, carried through every pipe: `own units = position * scale + center`."""
+
+    name: str = ""  # stem of the source file
+    center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # object's own units
+    scale: float = 1.0  # own units per unit of `means`
+    grid: tuple[int, int] | None = None  # (height, width) where the Gaussians are pixel-aligned, row by row
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussians:
+    """A set of n 3D Gaussians."""
+
+    means: Float[Array, "n 3"]  # world units
+    quats: Float[Array, "n 4"]  # unit, wxyz
+    scales: Float[Array, "n 3"]  # standard deviations along the rotated axes, > 0, world units
+    opacities: Float[Array, " n"]  # [0, 1]
+    sh: Float[Array, "n k 3"]  # k = (degree + 1)^2; degree 0 shows as sh * SH_C0 + 0.5 in sRGB
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        _check_shapes(self, means=("n", 3), quats=("n", 4), scales=("n", 3), opacities=("n",), sh=("n", "k", 3))
+        if self.sh.shape[1] not in (1, 4, 9, 16):
+            raise ValueError(f"Gaussians.sh must have 1, 4, 9 or 16 coefficients, got {self.sh.shape[1]}")
+
+    def __len__(self) -> int:
+        return int(self.means.shape[0])
+
+    def __getitem__(self, index: Any) -> Gaussians:
+        """The Gaussians at a slice, an index array or a mask, with the same origin."""
+        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "origin"}
+        return replace(self, **arrays)
+
+
+@dataclass(frozen=True, eq=False)
+class Cameras:
+    """c pinhole cameras of one picture size."""
+
+    viewmats: Float[Array, "c 4 4"]  # world -> camera, OpenCV: x right, y down, z forward
+    Ks: Float[Array, "c 3 3"]  # pixels; the centre of the first pixel is (0.5, 0.5)
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        _check_shapes(self, viewmats=("c", 4, 4), Ks=("c", 3, 3))
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"Cameras need width and height >= 1, got {self.width} x {self.height}")
+
+    def __len__(self) -> int:
+        return int(self.viewmats.shape[0])
+
+    def __getitem__(self, index: Any) -> Cameras:
+        """The cameras at a slice, an index array or a mask; an integer gives a set of one."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"camera {index} of {len(self)}")
+            index = [index]
+        return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
+
+    def __iter__(self) -> Iterator[Cameras]:
+        return (self[i] for i in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """Pictures and the cameras that took them."""
+
+    images: Float[Array, "c h w d"]  # RGB or straight (not premultiplied) RGBA, sRGB-encoded, [0, 1]
+    cameras: Cameras
+
+    def __post_init__(self) -> None:
+        _check_shapes(self, images=("c", "h", "w", "d"))
+        shape = tuple(self.images.shape)
+        wanted = (len(self.cameras), self.cameras.height, self.cameras.width)
+        if shape[:3] != wanted or shape[3] not in (3, 4):
+            raise ValueError(f"Views.images must have shape {[*wanted, '3 or 4']}, got {list(shape)}")
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __getitem__(self, index: Any) -> Views:
+        cameras = self.cameras[index]
+        return Views(images=self.images[[index] if isinstance(index, int) else index], cameras=cameras)
+
+
+@dataclass(frozen=True, eq=False)
+class Texture:
+    """One base-colour image and how it repeats."""
+
+    pixels: UInt8[Array, "h w 4"]  # sRGB-encoded RGB, linear alpha; row 0 is the top of the picture
+    wrap: tuple[str, str] = ("repeat", "repeat")  # u, v: "repeat", "clamp" or "mirror"
+
+
+@dataclass(frozen=True)
+class Material:
+    """Base colour of a surface. The colour shown is texture x factor x vertex colour, multiplied in linear light."""
+
+    name: str = ""
+    factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # linear RGBA
+    texture: int = -1  # index into Mesh.textures; -1 is none
+    alpha_mode: str = "OPAQUE"  # "OPAQUE", "MASK" or "BLEND"
+    alpha_cutoff: float = 0.5  # of MASK
+    double_sided: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """Triangles with materials in world units, glTF axes (x right, y up, z towards the viewer)."""
+
+    vertices: Float[Array, "v 3"]  # world units
+    faces: Int[Array, "f 3"]  # counter-clockwise from outside
+    face_materials: Int[Array, " f"]  # index into materials
+    uvs: Float[Array, "v 2"]  # glTF: (0, 0) is the top left corner of the texture, v runs down
+    colors: Float[Array, "v 4"]  # linear RGBA vertex colours; ones where the file has none
+    materials: tuple[Material, ...]
+    textures: tuple[Texture, ...] = ()
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        _check_shapes(
+            self, vertices=("v", 3), uvs=("v", 2), colors=("v", 4), faces=("f", 3), face_materials=("f",)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """Gaussians laid out as a square image: one Gaussian a cell. Values are raw, never whitened."""
+
+    offset: Float[Array, "h h 3"]  # position in the unit ball minus the cell's sphere point
+    color: Float[Array, "h h 3"]  # sRGB, [0, 1]
+    opacity: Float[Array, "h h 1"]  # [0, 1]
+    scale: Float[Array, "h h 3"]  # natural log of the standard deviation, relative to the unit ball
+    rotation: Float[Array, "h h 4"]  # unit quaternion, wxyz, w >= 0
+    meta: Mapping[str, Any]  # JSON-able; see docs of `gatlas.atlas`
+
+    def __post_init__(self) -> None:
+        _check_shapes(
+            self,
+            offset=("h", "h", 3),
+            color=("h", "h", 3),
+            opacity=("h", "h", 1),
+            scale=("h", "h", 3),
+            rotation=("h", "h", 4),
+        )
+
+    @property
+    def size(self) -> int:
+        """Side of the grid in cells."""
+        return int(self.offset.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class AtlasStats:
+    """Per-pixel, per-channel statistics of many atlases, in raw units, that merge exactly."""
+
+    mean: Float[Array, "h h 14"]  # channels in the order offset, color, opacity, scale, rotation
+    m2: Float[Array, "h h 14"]  # sum of squared deviations from the mean
+    count: int  # atlases
+    meta: Mapping[str, Any]  # value spaces, sphere and plane layout that all the atlases share
+
+    def __post_init__(self) -> None:
+        _check_shapes(self, mean=("h", "h", 14), m2=("h", "h", 14))
