@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ from gatlas.types import Cameras
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from gatlas.types import Gaussians
 
 DEFAULT_FOV = 47.0  # degrees; with DEFAULT_DISTANCE the unit ball fills the picture
 DEFAULT_DISTANCE = 2.6
@@ -114,6 +117,32 @@ def random_views(
 def _around(eyes: Float[np.ndarray, "c 3"], width: int, height: int, fov: float) -> Cameras:
     Ks = np.tile(intrinsics(width, height, fov), (len(eyes), 1, 1))
     return Cameras(look_at(eyes).astype(np.float32), Ks.astype(np.float32), width, height)
+
+
+def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
+    """Cameras that were placed around the unit ball, moved to frame the Gaussians instead (numpy).
+
+    Their bounding ball leaves out what is nearly transparent and the farthest thousandth, so that a few stray
+    Gaussians do not shrink the picture. Normalised objects keep the unit ball, hence one frame for all of them.
+    """
+    if gaussians.origin.normalized:
+        return cameras
+    means = gaussians.means[gaussians.opacities > 0.05]
+    if len(means) == 0:
+        means = gaussians.means
+    low, high = np.quantile(means, [0.0005, 0.9995], axis=0)
+    center = (low + high) / 2
+    radius = float(np.quantile(np.linalg.norm(means - center, axis=1), 0.999)) or 1.0
+    eyes = positions(cameras) * radius + center
+    viewmats = cameras.viewmats.copy()
+    viewmats[:, :3, 3] = -np.einsum("cij,cj->ci", viewmats[:, :3, :3], eyes)
+    return replace(cameras, viewmats=viewmats)
+
+
+def resized(cameras: Cameras, width: int, height: int) -> Cameras:
+    """The same cameras with pictures of another size: the whole of the old picture fills the new one."""
+    stretch = np.array([[width / cameras.width], [height / cameras.height], [1.0]], dtype=cameras.Ks.dtype)
+    return replace(cameras, Ks=cameras.Ks * stretch, width=width, height=height)
 
 
 def positions(cameras: Cameras) -> Float[np.ndarray, "c 3"]:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     Array = Any  # a numpy array or a torch tensor
 
 
+# Bounds of the natural log of a standard deviation in an object of radius 1: from flat discs to a fifth of the object.
+# The fit stays inside them and the atlas stores nothing else.
+LOG_SCALE_RANGE = (-9.0, -1.5)
+
+
 def _check_shapes(noun: Any, **expected: tuple[int | str, ...]) -> None:
     """Every named field has its shape; equal letters must be equal sizes across the fields."""
     sizes: dict[str, int] = {}
@@ -38,6 +43,7 @@ class Origin:
     name: str = ""  # stem of the source file
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # object's own units
     scale: float = 1.0  # own units per unit of `means`
+    normalized: bool = False  # the object was moved into the unit ball; else center and scale are 0 and 1
     grid: tuple[int, int] | None = None  # (height, width) where the Gaussians are pixel-aligned, row by row
 
 
@@ -151,9 +157,7 @@ class Mesh:
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
-        _check_shapes(
-            self, vertices=("v", 3), uvs=("v", 2), colors=("v", 4), faces=("f", 3), face_materials=("f",)
-        )
+        _check_shapes(self, vertices=("v", 3), uvs=("v", 2), colors=("v", 4), faces=("f", 3), face_materials=("f",))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,75 @@
+"""Atlas -> Gaussians."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gatlas.atlas.plane import plane_permutation
+from gatlas.errors import GatlasError
+from gatlas.rotations import normalize_quats
+from gatlas.sh import rgb_to_dc
+from gatlas.transport import SPHERE_NAME, fibonacci_sphere
+from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
+
+if TYPE_CHECKING:
+    from gatlas.types import Atlas
+
+
+def decode(atlas: Atlas) -> Gaussians:
+    """The Gaussians of an atlas, cell by cell, without its padding (numpy): the inverse of `encode`.
+
+    Cells of opacity 0 are padding. Values that a generated atlas has outside the spaces are clamped into them.
+    """
+    meta = atlas.meta
+    sphere_name = meta.get("sphere")
+    if sphere_name != SPHERE_NAME:
+        raise GatlasError(f"the atlas uses the sphere layout {sphere_name!r}; this version knows {SPHERE_NAME!r}")
+    cells = plane_permutation(atlas.size, str(meta.get("projection")))
+    sphere = fibonacci_sphere(atlas.size**2)[cells]
+    center, scale = _normalization(meta)
+
+    opacities = np.clip(atlas.opacity.reshape(-1), 0.0, 1.0)
+    real = opacities > 0
+    if not real.any():
+        raise GatlasError("every cell of the atlas is transparent: there are no Gaussians in it")
+    rotation = atlas.rotation.reshape(-1, 4)[real].astype(np.float64)
+    if (np.linalg.norm(rotation, axis=1) < 1e-12).any():
+        raise GatlasError("the atlas has zero quaternions in its plane 'rotation': it was not written by gatlas")
+    unit_means = atlas.offset.reshape(-1, 3)[real].astype(np.float64) + sphere[real]
+    log_scales = np.clip(atlas.scale.reshape(-1, 3)[real].astype(np.float64), *LOG_SCALE_RANGE)
+    color = np.clip(atlas.color.reshape(-1, 1, 3)[real], 0.0, 1.0)
+    return Gaussians(
+        means=(unit_means * scale + center).astype(np.float32),
+        quats=normalize_quats(rotation).astype(np.float32),
+        scales=(np.exp(log_scales) * scale).astype(np.float32),
+        opacities=opacities[real].astype(np.float32),
+        sh=rgb_to_dc(color).astype(np.float32),
+        origin=_origin(meta),
+    )
+
+
+def _normalization(meta: Any) -> tuple[np.ndarray, float]:
+    """Centre and scale of the coordinates that `encode` was given."""
+    record = meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
+    try:
+        center, scale = np.array(record["center"], dtype=np.float64).reshape(3), float(record["scale"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise GatlasError(f"the atlas's meta has a broken 'normalization': {record!r}") from error
+    if not (np.isfinite(center).all() and np.isfinite(scale) and scale > 0):
+        raise GatlasError(f"the atlas's meta has a broken 'normalization': {record!r}")
+    return center, scale
+
+
+def _origin(meta: Any) -> Origin:
+    record = meta.get("origin", {})
+    try:
+        return Origin(
+            name=str(record.get("name", "")),
+            center=tuple(float(x) for x in record.get("center", (0.0, 0.0, 0.0))),
+            scale=float(record.get("scale", 1.0)),
+            normalized=bool(record.get("normalized", False)),
+        )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise GatlasError(f"the atlas's meta has a broken 'origin': {record!r}") from error

@@ -1,0 +1,60 @@
+"""The value spaces of the five planes. They are named in every atlas's `meta`, so that no reader has to guess."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.rotations import normalize_quats
+from gatlas.sh import dc_to_rgb, rgb_to_dc
+from gatlas.types import LOG_SCALE_RANGE
+
+if TYPE_CHECKING:
+    from gatlas.types import Gaussians
+
+FORMAT = 1  # version of the atlas file format, `meta["gatlas_atlas"]`
+
+SPACES = {
+    "offset": "position in the unit ball minus the cell's sphere point",
+    "color": "sRGB, 0..1",
+    "opacity": "alpha, 0..1; exactly 0 marks padding",
+    # Raw scales have a kurtosis of 14.9 over real objects, clamped logs 1.6: a diffusion model can learn the latter.
+    "scale": "natural log of the standard deviation relative to the unit ball, -9..-1.5",
+    "rotation": "unit quaternion, wxyz, w >= 0",
+}
+
+# What the PLY's logit keeps of a transparent Gaussian; below it only padding remains.
+MIN_OPACITY = 1e-6
+
+
+class Clamped(NamedTuple):
+    """Gaussians inside the atlas's value spaces, and how many had to be moved there."""
+
+    gaussians: Gaussians
+    scales: int  # Gaussians with a scale outside the range
+    colors: int  # Gaussians with a colour outside [0, 1]
+    view_dependent: int  # Gaussians whose spherical harmonics above degree 0 were dropped
+
+
+def clamp_to_spaces(gaussians: Gaussians) -> Clamped:
+    """The Gaussians (normalised to the unit ball) as an atlas can hold them."""
+    low, high = (float(np.exp(bound)) for bound in LOG_SCALE_RANGE)
+    scales = np.clip(gaussians.scales, low, high)
+    rgb = dc_to_rgb(gaussians.sh[:, 0].astype(np.float64))
+    clipped = np.clip(rgb, 0.0, 1.0)
+    tolerance = 1e-6  # float32 noise of a colour that was stored as a coefficient
+    clamped = replace(
+        gaussians,
+        quats=normalize_quats(gaussians.quats.astype(np.float64)).astype(np.float32),
+        scales=scales,
+        opacities=np.clip(gaussians.opacities, MIN_OPACITY, 1.0),
+        sh=rgb_to_dc(clipped)[:, None].astype(np.float32),
+    )
+    return Clamped(
+        clamped,
+        scales=int((np.abs(np.log(gaussians.scales / scales)) > tolerance).any(axis=1).sum()),
+        colors=int((np.abs(rgb - clipped) > tolerance).any(axis=1).sum()),
+        view_dependent=int((gaussians.sh[:, 1:] != 0).any(axis=(1, 2)).sum()),
+    )

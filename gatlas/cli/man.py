@@ -1,0 +1,37 @@
+"""gatlas man"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def man(
+    verb: Annotated[
+        str | None, typer.Argument(metavar="VERB", help="Verb to read about; left out: gatlas itself.")
+    ] = None,
+) -> None:
+    """Show the manual page of a verb.
+
+    Works wherever gatlas is installed; the pages are also installed for man(1) itself.
+
+    Example: gatlas man fit
+    """
+    import shutil
+    import subprocess
+    import sys
+
+    from gatlas.cli.manual import pages
+    from gatlas.errors import GatlasError
+
+    known = pages()
+    name = f"gatlas-{verb}" if verb else "gatlas"
+    if name not in known:
+        verbs = ", ".join(sorted(page.removeprefix("gatlas-") for page in known if page != "gatlas"))
+        raise GatlasError(f"there is no page for {verb!r}; the verbs are {verbs}")
+    formatter = shutil.which("man")
+    if formatter is None:  # small containers have no man(1): roff source is still readable
+        sys.stdout.write(known[name])
+        return
+    subprocess.run([formatter, "-l", "-"], input=known[name].encode(), check=False)

@@ -1,0 +1,174 @@
+"""Manual pages: each verb's --help, laid out as man(7), with what a help page has no room for.
+
+The pages in `man/` are this module's output: `python -m gatlas.cli.manual man` writes them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+from gatlas import __version__
+
+EXIT_STATUS = {
+    "0": "done",
+    "1": "failed; one line on standard error says which file, what is wrong and what to do",
+    "2": "wrong usage",
+    "141": "the reader of standard output has gone",
+}
+
+ENVIRONMENT = {
+    "GATLAS_CACHE": "folder of computed layouts; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
+    "NUMBA_CACHE_DIR": "folder of compiled kernels, where the installed package is read-only",
+    "NUMBA_NUM_THREADS": "most threads that the kernels use; default all processors that the process may run on",
+}
+
+FILES = {
+    "splat PLY": "the 3DGS layout (x y z, f_dc_*, opacity as a logit, scale_* as logs, rot_* wxyz), binary little-"
+    "endian, Y down as viewers expect; comments hold the source's name, centre and scale",
+    "atlas NPZ": "float32 planes offset, color, opacity, scale, rotation and a JSON string meta",
+    "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention",
+}
+
+COMPLETION = {  # typer's own options, whose wording changes with its version
+    "install_completion": "Install completion for the current shell.",
+    "show_completion": "Print the completion of the current shell, to copy or change it.",
+}
+
+EXAMPLES = {
+    "gatlas": [
+        ("From a mesh to an atlas:", "set -o pipefail\ngatlas fit obj.glb | gatlas atlas-encode -o obj.npz"),
+        (
+            "And back to a picture of it from eight sides:",
+            "gatlas atlas-decode obj.npz | gatlas render --orbit 8 -o obj.png",
+        ),
+    ],
+    "fit": [
+        ("A splat that any viewer opens:", "gatlas fit obj.glb -o obj.ply"),
+        (
+            "A quick one, with its quality in a file:",
+            "gatlas fit obj.glb --profile quick --report obj.json -o obj.ply",
+        ),
+        ("Keep the pictures it was trained on:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
+    ],
+    "prune": [("Keep the 4,096 most visible Gaussians:", "gatlas prune obj.ply -n 4096 -o small.ply")],
+    "atlas-encode": [
+        ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
+        (
+            "A smaller one, straight from the fit:",
+            "gatlas fit obj.glb -n 4096 | gatlas atlas-encode --size 64 -o s.npz",
+        ),
+    ],
+    "atlas-decode": [("Back to a splat:", "gatlas atlas-decode obj.npz -o obj.ply")],
+    "render": [
+        ("A contact sheet from eight sides:", "gatlas render obj.ply --orbit 8 -o obj.png"),
+        ("A folder that other tools read:", "gatlas render obj.glb --orbit 36 --width 800 -o obj-views/"),
+        ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
+    ],
+    "man": [("Read about a verb:", "gatlas man fit")],
+}
+
+
+def pages() -> dict[str, str]:
+    """Name of each page (`gatlas`, `gatlas-fit`, ...) -> its text."""
+    import typer
+
+    from gatlas.cli import app
+
+    group: Any = typer.main.get_command(app)
+    commands: dict[str, Any] = group.commands
+    result = {"gatlas": _page("gatlas", group, commands)}
+    for name, command in commands.items():
+        result[f"gatlas-{name}"] = _page(f"gatlas-{name}", command, commands)
+    return result
+
+
+def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
+    summary, *body = _paragraphs(command.help or "")
+    parts = [
+        f'.TH {_text(name.upper())} 1 "" "gatlas {__version__}" "gatlas manual"',
+        ".SH NAME",
+        f"{_text(name)} \\- {_text(_lowered(summary))}",
+        ".SH SYNOPSIS",
+        *_synopsis(name, command),
+        ".SH DESCRIPTION",
+        _text(summary),
+    ]
+    for paragraph in body:
+        if not paragraph.startswith("Example:"):
+            parts += [".PP", _text(paragraph)]
+    if name == "gatlas":
+        parts.append(".SH VERBS")
+        for verb, each in commands.items():
+            parts += [".TP", f".BR gatlas\\-{_text(verb)} (1)", _text(_paragraphs(each.help)[0])]
+    parts.append(".SH OPTIONS")
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            parts += [".TP", _term(parameter), _text(_description(parameter))]
+    parts += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show the options and exit."]
+    for title, table in (("EXIT STATUS", EXIT_STATUS), ("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)):
+        parts.append(f".SH {title}")
+        for term, meaning in table.items():
+            parts += [".TP", f".B {_text(term)}", _text(meaning)]
+    parts.append(".SH EXAMPLES")
+    for caption, code in EXAMPLES[name.removeprefix("gatlas-")]:
+        parts += [".PP", _text(caption), ".PP", ".nf", ".RS 4", _text(code), ".RE", ".fi"]
+    parts.append(".SH SEE ALSO")
+    others = [page for page in ("gatlas", *(f"gatlas-{verb}" for verb in commands)) if page != name]
+    parts += [f".BR {_text(page)} (1){',' if page != others[-1] else ''}" for page in others]
+    return "\n".join(parts) + "\n"
+
+
+def _synopsis(name: str, command: Any) -> list[str]:
+    if name == "gatlas":
+        return [".B gatlas", ".I VERB", "[\\fIINPUT\\fR] [\\fB\\-o\\fR \\fIOUTPUT\\fR] [\\fIoptions\\fR]"]
+    line = [f".B gatlas {_text(name.removeprefix('gatlas-'))}"]
+    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+    words = [f"[\\fI{_text(parameter.metavar)}\\fR]" for parameter in arguments]
+    return [*line, " ".join([*words, "[\\fIoptions\\fR]"])]
+
+
+def _term(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"\\fI{_text(parameter.metavar)}\\fR"
+    names = ", ".join(f"\\fB{_text(option)}\\fR" for option in sorted(parameter.opts, key=len))
+    if parameter.is_flag:
+        return names
+    return f"{names} \\fI{_text(parameter.metavar)}\\fR"
+
+
+def _description(parameter: Any) -> str:
+    help_text = COMPLETION.get(parameter.name) or parameter.help or ""
+    default = parameter.default
+    shown = parameter.show_default is not False and default is not None and not getattr(parameter, "is_flag", False)
+    if not shown:
+        return help_text
+    return f"{help_text} Default: {getattr(default, 'value', default)}."
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(block.split()) for block in re.split(r"\n\s*\n", text.strip())]
+
+
+def _lowered(sentence: str) -> str:
+    first, rest = sentence[:1], sentence[1:].rstrip(".")
+    return (first if rest[:1].isupper() or first.isdigit() else first.lower()) + rest
+
+
+def _text(text: str) -> str:
+    """Roff-safe: backslashes and hyphens escaped, no line that begins with a control character."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{line}" if line[:1] in (".", "'") else line for line in escaped.split("\n"))
+
+
+def main() -> None:
+    """Write every page into the folder that the command line names."""
+    from gatlas import io
+
+    for name, text in pages().items():
+        io.save_text(f"{sys.argv[1].rstrip('/')}/{name}.1", text, force=True)
+
+
+if __name__ == "__main__":
+    main()

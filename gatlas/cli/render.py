@@ -1,0 +1,94 @@
+"""gatlas render"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gatlas.cli.options import Force, Input, Output
+
+if TYPE_CHECKING:
+    from gatlas.types import Cameras, Gaussians, Mesh
+
+
+def render(
+    source: Input = "-",
+    output: Output = "-",
+    orbit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="N cameras around the object.", show_default=False)
+    ] = None,
+    camera: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Cameras from a transforms.json.", show_default=False)
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pixels; 512 without --camera.", show_default=False)
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Pixels; as the width.", show_default=False)
+    ] = None,
+    elevation: Annotated[
+        float, typer.Option(min=-90, max=90, metavar="DEGREES", help="Degrees above the horizon.")
+    ] = 20.0,
+    azimuth: Annotated[float, typer.Option(metavar="DEGREES", help="Degrees from the front (+z) towards +x.")] = 0.0,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOR",
+            help="white, black, grey, transparent or #rrggbb; white for one picture, transparent for a folder.",
+            show_default=False,
+        ),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Render a splat PLY or a mesh to pictures.
+
+    One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json.
+
+    Example: gatlas render obj.ply --orbit 8 -o obj.png
+    """
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+    from gatlas.pictures import contact_sheet, parse_background, take_views
+    from gatlas.types import Views
+
+    folder = io.is_folder(output)
+    io.check_output(output, force=force, folder=folder)
+    backdrop = parse_background(background or ("transparent" if folder else "white"))
+    if camera is not None and orbit is not None:
+        raise GatlasError("--orbit and --camera exclude each other")
+
+    blob = io.read(source)
+    subject = io.load_mesh(blob) if blob.kind == "mesh" else io.load_gaussians(blob)
+    cameras = _cameras(subject, orbit, camera, width, height, elevation, azimuth)
+    views: Views = take_views(subject, cameras, backdrop)
+    if folder:
+        io.save_views(output, views, force=force)
+        say(f"{len(views)} pictures in {output}")
+    else:
+        io.save_image(output, contact_sheet(views.images), force=force, name=subject.origin.name)
+
+
+def _cameras(
+    subject: Gaussians | Mesh,
+    orbit_count: int | None,
+    camera: str | None,
+    width: int | None,
+    height: int | None,
+    elevation: float,
+    azimuth: float,
+) -> Cameras:
+    """The cameras that the options ask for."""
+    from gatlas import io
+    from gatlas.cameras import around, orbit, resized
+    from gatlas.types import Gaussians
+
+    if camera is not None:
+        cameras = io.load_cameras(camera)
+        if width is None and height is None:
+            return cameras
+        return resized(cameras, width or cameras.width, height or width or cameras.height)
+    wide = width or height or 512
+    cameras = orbit(orbit_count or 1, wide, height or wide, elevation=elevation, azimuth=azimuth)
+    return around(subject, cameras) if isinstance(subject, Gaussians) else cameras

@@ -1,0 +1,38 @@
+"""What the user sees on standard error while a verb works."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def verb() -> str:
+    """The verb of this command line, for messages; empty before one is named."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+def say(message: str) -> None:
+    """One message on standard error, with the verb in front."""
+    print(f"gatlas {verb()}: {message}".replace(" :", ":"), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None] | None]:
+    """A bar on standard error that is told (steps done, loss); None where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4f}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total, loss=float("nan"))
+        yield lambda done, loss: bar.update(task, completed=done, loss=loss)

@@ -1,0 +1,29 @@
+"""What a fit may be told, and the named choices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Budget of a fit. Its learning rates decay over exactly `iterations` steps."""
+
+    count: int = 16_384  # Gaussians, exactly
+    iterations: int = 800  # one view each
+    views: int = 64  # training pictures
+    resolution: int = 256  # pixels a side of the training pictures
+    held_out: int = 20  # pictures that are only measured on
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("count", 1), ("iterations", 0), ("views", 1), ("resolution", 16), ("held_out", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
+
+
+PROFILES = {
+    "quick": FitOptions(iterations=200, views=48),
+    "default": FitOptions(),
+    "quality": FitOptions(iterations=2500, views=96, resolution=512),
+}

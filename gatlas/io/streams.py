@@ -1,0 +1,260 @@
+"""Bytes in and bytes out: standard input and output, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import select
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.kinds import kind_of
+
+if TYPE_CHECKING:
+    Buffer = Any  # bytes or a C-contiguous numpy array
+
+STREAM = "-"  # standard input or output on the command line
+
+# Suffixes that promise a content. Another suffix, or none, is the user's own business.
+_PROMISES = frozenset(
+    ".ply .npz .npy .png .jpg .jpeg .webp .exr .gif .mp4 .json .jsonl .csv .glb .gltf .obj .stl .fbx .usdz .spz .sog "
+    ".splat .ksplat .safetensors .pt .tar .zip .html".split()
+)
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One whole input: its bytes and what to call it."""
+
+    name: str  # for messages: the path, or "standard input"
+    data: bytes = field(repr=False)
+    path: Path | None = None  # None: it came through a pipe
+
+    @cached_property
+    def kind(self) -> str:
+        """What it holds, told by its content; see `gatlas.io.kinds.kind_of`."""
+        return kind_of(self.data, self.path)
+
+    @property
+    def stem(self) -> str:
+        """The name of the object: the file's name without its suffix, or "" for a pipe."""
+        return self.path.stem if self.path is not None else ""
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a command-line argument means standard input or output."""
+    return str(path) == STREAM
+
+
+def read(source: str | Path) -> Blob:
+    """All bytes of a file, or of standard input where `source` is "-". Nothing to read is a GatlasError."""
+    if is_stream(source):
+        return _read_stdin()
+    path = Path(source)
+    try:
+        data = path.read_bytes()
+    except IsADirectoryError:
+        raise GatlasError(f"{path}: is a folder; a file is needed here") from None
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+    if not data:
+        raise GatlasError(f"{path}: the file is empty")
+    # A named pipe, such as the shell's <(command), has a path whose name says nothing about the object.
+    return Blob(str(path), data, path if path.is_file() else None)
+
+
+def as_blob(source: str | Path | Blob) -> Blob:
+    """The source itself where it has been read, else its bytes."""
+    return source if isinstance(source, Blob) else read(source)
+
+
+def _read_stdin() -> Blob:
+    if sys.stdin is None:
+        raise GatlasError("standard input is closed: name an input file")
+    if sys.stdin.isatty():
+        raise GatlasError("no input: name a file, or pipe one in (standard input is a terminal)")
+    try:
+        data = sys.stdin.buffer.read()
+    except OSError as error:
+        raise GatlasError(describe("standard input", error)) from None
+    if not data:
+        raise GatlasError("standard input is empty: the command before this one in the pipe failed or wrote nothing")
+    return Blob("standard input", data)
+
+
+def describe(path: str | Path, error: OSError) -> str:
+    """One line for an error of the operating system."""
+    return f"{path}: {error.strerror or error}"
+
+
+def check_output(out: str | Path, *, force: bool, suffix: str = "", what: str = "") -> None:
+    """Refuse, before any work is done, an output that could not be written in the end.
+
+    Refused are: an existing file without `force`, a folder, a file in a folder that is missing or not writable and,
+    where `suffix` and `what` name the content to come (".ply", "Gaussians"), a suffix that promises another one.
+    """
+    if is_stream(out):
+        if sys.stdout is None:
+            raise GatlasError("standard output is closed: name an output with -o")
+        return
+    path = Path(out)
+    found = path.suffix.lower()
+    if suffix and found != suffix and found in _PROMISES:
+        raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{suffix}")
+    try:
+        if path.is_dir() or str(out).endswith("/"):
+            raise GatlasError(f"{path}: is a folder; the output must be a file")
+        if path.exists():
+            if path.is_file() and not force:
+                raise GatlasError(f"{path} exists: use --force to overwrite it")
+        if not _is_special(path):
+            _check_parent(path)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def check_folder(folder: str | Path, *, force: bool) -> None:
+    """Refuse, before any work is done, an output folder that could not be filled in the end.
+
+    It may be missing (its parent must be there) or empty; `force` allows one with files in it.
+    """
+    path = Path(folder)
+    try:
+        if path.is_dir():
+            if not force and any(path.iterdir()):
+                raise GatlasError(f"{path} exists and is not empty: use --force to overwrite what is in it")
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise GatlasError(f"{path}: the folder is not writable")
+        elif path.exists():
+            raise GatlasError(f"{path}: is a file; the output must be a folder")
+        else:
+            _check_parent(path)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def _check_parent(path: Path) -> None:
+    parent = Path(os.path.realpath(path)).parent
+    if not parent.is_dir():
+        raise GatlasError(f"{path}: there is no folder {parent}: create it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise GatlasError(f"{path}: the folder {parent} is not writable")
+
+
+def _is_special(path: Path) -> bool:
+    """A device or a named pipe, which is written to and must never be replaced by a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def write(
+    out: str | Path, chunks: Iterable[Buffer], *, force: bool, suffix: str, what: str, name: str = "", text: bool = False
+) -> None:
+    """Write a result whole or not at all: to standard output where `out` is "-", else to a file.
+
+    A terminal gets no binary: the result goes to a file in the current folder called `name` (or "gatlas") plus
+    `suffix`, and its path to standard error. A reader that closes the pipe is a BrokenPipeError, for the command line
+    to end quietly; any other failure is a GatlasError.
+    """
+    check_output(out, force=force, suffix=suffix, what=what)
+    if not is_stream(out):
+        _write_file(Path(out), chunks, force=force)
+    elif sys.stdout.isatty() and not text:
+        path = Path(_file_name(name) + suffix)
+        check_output(path, force=force)
+        _write_file(path, chunks, force=force)
+        print(path, file=sys.stderr)
+    else:
+        _write_stdout(chunks)
+
+
+def _write_stdout(chunks: Iterable[Buffer]) -> None:
+    try:
+        sys.stdout.flush()
+        stream = sys.stdout.buffer
+        for chunk in chunks:
+            rest = memoryview(chunk).cast("B")
+            while rest:
+                # Under PYTHONUNBUFFERED the stream is raw: it may take a part only, or, non-blocking, nothing yet.
+                try:
+                    taken = stream.write(rest) or 0
+                except BlockingIOError as full:
+                    taken = full.characters_written
+                if not taken:
+                    select.select([], [stream], [])
+                rest = rest[taken:]
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise GatlasError(describe("standard output", error)) from None
+
+
+def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
+    try:
+        if _is_special(path):
+            with path.open("wb") as file:
+                file.writelines(memoryview(chunk) for chunk in chunks)
+            return
+        target = Path(os.path.realpath(path))  # a link stays a link
+        with _scratch_beside(target) as scratch:
+            # Not tempfile, whose files only their owner can read: this one's mode follows the umask.
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with open(descriptor, "wb") as file:
+                file.writelines(memoryview(chunk) for chunk in chunks)
+            if not force and target.exists():
+                raise GatlasError(f"{path} exists: use --force to overwrite it")
+            os.replace(scratch, target)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+@contextmanager
+def _scratch_beside(target: Path) -> Iterator[Path]:
+    """A fresh path on the target's file system; what is there when the block fails, for whatever reason, is removed."""
+    scratch = target.parent / f".gatlas-{secrets.token_hex(8)}.tmp"
+    try:
+        yield scratch
+    except BaseException:
+        if scratch.is_dir():
+            shutil.rmtree(scratch, ignore_errors=True)
+        else:
+            scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
+    """A folder to write files into, that becomes `folder` when the block ends well.
+
+    A folder that is not there yet appears whole, by a rename. One that is there is filled in place, so its index (the
+    file that names the others) must be removed first and written last.
+    """
+    path = Path(folder)
+    check_folder(path, force=force)
+    try:
+        target = Path(os.path.realpath(path))
+        if target.is_dir():
+            yield target
+            return
+        with _scratch_beside(target) as scratch:
+            scratch.mkdir()
+            yield scratch
+            os.rename(scratch, target)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def _file_name(name: str) -> str:
+    """The object's name as a file name: it may come from a foreign file's header, so it is not trusted."""
+    safe = re.sub(r"[/\\\x00-\x1f\x7f]", "_", name).lstrip(".")
+    return safe.encode("utf-8", "replace")[:200].decode("utf-8", "ignore") or "gatlas"

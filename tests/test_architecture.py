@@ -1,0 +1,86 @@
+"""The rules of the house: who may import whom, and who may open a file."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import gatlas
+
+PACKAGE = Path(gatlas.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+FLOORS = [
+    {"errors"},
+    {"rotations", "sh"},
+    {"types"},
+    {"cameras", "io", "raster", "transport"},
+    {"metrics"},
+    {"fit", "prune", "pose", "atlas", "diffusion", "models", "pictures"},
+    {"datasets", "systems"},
+    {"train", "batch"},
+    {"cli"},
+]
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+
+def room(path):
+    """The package or module at the top level that a file belongs to; None for gatlas/__init__.py."""
+    first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return None if first == "__init__" else first
+
+
+def imported_rooms(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            if node.module == "gatlas":
+                yield from (alias.name for alias in node.names if not alias.name.startswith("__"))
+            elif (node.module or "").startswith("gatlas."):
+                yield node.module.split(".")[1]
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.startswith("gatlas."):
+                    yield alias.name.split(".")[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_come_from_lower_floors(path):
+    own = room(path)
+    if own is None:
+        return
+    for other in imported_rooms(ast.parse(path.read_text())):
+        assert other == own or FLOOR_OF[other] < FLOOR_OF[own], f"{own} imports {other}"
+
+
+OPENERS = {
+    "open", "fdopen", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "read_text", "read_bytes", "write_text",
+    "write_bytes", "fromfile", "tofile", "savez", "imread", "imwrite", "unlink", "rename", "mkdir", "makedirs",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_io_opens_files(path):
+    if room(path) == "io":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            devnull = any(isinstance(arg, ast.Attribute) and arg.attr == "devnull" for arg in node.args)
+            assert name not in OPENERS or devnull, f"line {node.lineno} calls {name}"
+
+
+def test_every_room_has_a_floor():
+    assert {room(path) for path in MODULES} - {None} <= set(FLOOR_OF)
+
+
+def test_no_module_shares_a_vague_name():
+    vague = {"utils", "common", "helpers", "core", "misc", "manager", "data", "info"}
+    assert not vague & {path.stem for path in MODULES}
+
+
+def test_public_names_load_on_first_use():
+    for name in gatlas.__all__:
+        assert getattr(gatlas, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gatlas.nothing

@@ -1,0 +1,60 @@
+"""Rotations against scipy's, an independent library."""
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from gatlas import rotations
+
+
+@pytest.fixture
+def random_rotations():
+    return Rotation.random(200, random_state=1)
+
+
+def wxyz(rotation):
+    return np.roll(rotation.as_quat(), 1, axis=-1)
+
+
+def test_matrices_equal_scipys(random_rotations):
+    quats = wxyz(random_rotations) * 3.7  # need not be unit
+    assert np.allclose(rotations.quats_to_matrices(quats), random_rotations.as_matrix(), atol=1e-12)
+
+
+def test_matrices_to_quats_is_the_inverse(random_rotations):
+    quats = rotations.matrices_to_quats(random_rotations.as_matrix())
+    assert np.allclose(rotations.quats_to_matrices(quats), random_rotations.as_matrix(), atol=1e-12)
+    assert (quats[:, 0] >= 0).all()
+
+
+@pytest.mark.parametrize("axis", [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.6, 0, -0.8]])
+def test_half_turns_have_no_singular_case(axis):
+    matrix = Rotation.from_rotvec(np.pi * np.array(axis)).as_matrix()[None]
+    quat = rotations.matrices_to_quats(matrix)
+    assert np.allclose(rotations.quats_to_matrices(quat), matrix, atol=1e-12)
+
+
+def test_product_rotates_by_the_right_factor_first(random_rotations):
+    left, right = random_rotations[:100], random_rotations[100:]
+    product = rotations.multiply_quats(wxyz(left), wxyz(right))
+    assert np.allclose(rotations.quats_to_matrices(product), (left * right).as_matrix(), atol=1e-12)
+
+
+def test_normalized_quats_are_unit_with_positive_w():
+    quats = np.array([[-2.0, 0, 0, 0], [0, 0, 3.0, 4.0], [1, -1, 1, -1]])
+    assert np.allclose(rotations.normalize_quats(quats), [[1, 0, 0, 0], [0, 0, 0.6, 0.8], [0.5, -0.5, 0.5, -0.5]])
+
+
+def test_normals_become_the_z_axis():
+    normals = np.random.default_rng(0).normal(size=(50, 3))
+    normals = np.vstack([normals / np.linalg.norm(normals, axis=1, keepdims=True), [0, 0, 1], [0, 0, -1]])
+    turned = rotations.quats_to_matrices(rotations.quats_from_normals(normals))[:, :, 2]
+    assert np.allclose(turned, normals, atol=1e-12)
+
+
+def test_torch_gives_the_same_numbers(random_rotations):
+    torch = pytest.importorskip("torch")
+    quats = wxyz(random_rotations)
+    result = rotations.quats_to_matrices(torch.from_numpy(quats))
+    assert isinstance(result, torch.Tensor)
+    assert np.allclose(result.numpy(), rotations.quats_to_matrices(quats), atol=1e-15)

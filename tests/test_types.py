@@ -1,0 +1,58 @@
+"""The nouns refuse what does not fit together."""
+
+import numpy as np
+import pytest
+
+from gatlas.types import Cameras, Gaussians, Origin, Views
+
+
+def gaussians(n=4, k=1, **changes):
+    fields = {
+        "means": np.arange(n * 3.0).reshape(n, 3),
+        "quats": np.tile([1.0, 0, 0, 0], (n, 1)),
+        "scales": np.ones((n, 3)),
+        "opacities": np.linspace(0, 1, n),
+        "sh": np.zeros((n, k, 3)),
+    }
+    return Gaussians(**{**fields, **changes})
+
+
+def cameras(c=3):
+    return Cameras(np.tile(np.eye(4), (c, 1, 1)), np.tile(np.eye(3), (c, 1, 1)), 8, 6)
+
+
+def test_a_field_of_another_length_is_refused():
+    with pytest.raises(ValueError, match=r"Gaussians.quats must have shape \[4 4\], got \[3, 4\]"):
+        gaussians(quats=np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("k", [0, 2, 25])
+def test_a_number_of_coefficients_that_is_no_degree_is_refused(k):
+    with pytest.raises(ValueError, match="1, 4, 9 or 16"):
+        gaussians(k=k)
+
+
+def test_indexing_keeps_fields_together_and_the_origin():
+    subset = gaussians(origin=Origin(name="bunny"))[np.array([2, 0])]
+    assert subset.means.tolist() == [[6, 7, 8], [0, 1, 2]]
+    assert len(subset) == 2
+    assert subset.origin.name == "bunny"
+
+
+def test_one_camera_of_a_set_is_a_set_of_one():
+    assert cameras()[-1].viewmats.shape == (1, 4, 4)
+    assert [len(camera) for camera in cameras()] == [1, 1, 1]
+    with pytest.raises(IndexError):
+        cameras()[3]
+
+
+def test_views_need_a_picture_per_camera():
+    with pytest.raises(ValueError, match="Views.images"):
+        Views(np.zeros((2, 6, 8, 4)), cameras(3))
+    with pytest.raises(ValueError, match="3 or 4"):
+        Views(np.zeros((3, 6, 8, 2)), cameras(3))
+
+
+def test_nouns_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        gaussians().means = None
