@@ -10,12 +10,12 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
-from gatlas.types import Gaussians, Mesh, Views
+from gatlas.types import LOG_SCALE_RANGE, Gaussians, Mesh, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from gatlas.types import Cameras
+    from gatlas.types import Atlas, Cameras
 
 COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5), "gray": (0.5, 0.5, 0.5)}
 
@@ -65,3 +65,24 @@ def contact_sheet(images: Float[np.ndarray, "c h w d"]) -> Float[np.ndarray, "ro
     sheet[:count] = images
     grid = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
     return grid.reshape(rows * height, columns * width, channels)
+
+
+def atlas_picture(atlas: Atlas, side: int = 384) -> Float[np.ndarray, "h w 3"]:
+    """The planes side by side, as the paper's figures show them: offset, colour, opacity, scale, rotation (numpy).
+
+    Each plane is enlarged by whole cells to at least `side` pixels. Offsets and the quaternion's vector part go from
+    -1 to 1, log-scales over their range, from black to white.
+    """
+    low, high = LOG_SCALE_RANGE
+    planes = [
+        (atlas.offset + 1) / 2,
+        atlas.color,
+        np.repeat(atlas.opacity, 3, axis=-1),
+        (atlas.scale - low) / (high - low),
+        (atlas.rotation[..., 1:] + 1) / 2,
+    ]
+    cell = max(1, -(-side // atlas.size))
+    large = [np.clip(plane, 0.0, 1.0).repeat(cell, axis=0).repeat(cell, axis=1) for plane in planes]
+    gap = np.ones((large[0].shape[0], max(2, side // 48), 3), dtype=np.float32)
+    row = [part for plane in large for part in (plane, gap)][:-1]
+    return np.concatenate(row, axis=1).astype(np.float32)

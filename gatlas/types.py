@@ -67,9 +67,9 @@ class Gaussians:
         return int(self.means.shape[0])
 
     def __getitem__(self, index: Any) -> Gaussians:
-        """The Gaussians at a slice, an index array or a mask, with the same origin."""
+        """The Gaussians at a slice, an index array or a mask, with the same origin; a pixel grid does not survive."""
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "origin"}
-        return replace(self, **arrays)
+        return replace(self, **arrays, origin=replace(self.origin, grid=None))
 
 
 @dataclass(frozen=True, eq=False)

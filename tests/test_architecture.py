@@ -27,7 +27,7 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 def room(path):
     """The package or module at the top level that a file belongs to; None for gatlas/__init__.py."""
     first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    return None if first == "__init__" else first
+    return None if first in ("__init__", "__main__") else first
 
 
 def imported_rooms(tree):

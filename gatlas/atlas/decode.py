@@ -1,4 +1,4 @@
-"""Atlas -> Gaussians."""
+"""Atlas to Gaussians."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from gatlas.atlas.plane import plane_permutation
 from gatlas.errors import GatlasError
 from gatlas.rotations import normalize_quats
 from gatlas.sh import rgb_to_dc
-from gatlas.transport import SPHERE_NAME, fibonacci_sphere
+from gatlas.transport import PROJECTIONS, SPHERE_NAME, fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from gatlas.types import Atlas
 
 
@@ -23,11 +25,7 @@ def decode(atlas: Atlas) -> Gaussians:
     Cells of opacity 0 are padding. Values that a generated atlas has outside the spaces are clamped into them.
     """
     meta = atlas.meta
-    sphere_name = meta.get("sphere")
-    if sphere_name != SPHERE_NAME:
-        raise GatlasError(f"the atlas uses the sphere layout {sphere_name!r}; this version knows {SPHERE_NAME!r}")
-    cells = plane_permutation(atlas.size, str(meta.get("projection")))
-    sphere = fibonacci_sphere(atlas.size**2)[cells]
+    positions = unit_positions(atlas)
     center, scale = _normalization(meta)
 
     opacities = np.clip(atlas.opacity.reshape(-1), 0.0, 1.0)
@@ -37,17 +35,28 @@ def decode(atlas: Atlas) -> Gaussians:
     rotation = atlas.rotation.reshape(-1, 4)[real].astype(np.float64)
     if (np.linalg.norm(rotation, axis=1) < 1e-12).any():
         raise GatlasError("the atlas has zero quaternions in its plane 'rotation': it was not written by gatlas")
-    unit_means = atlas.offset.reshape(-1, 3)[real].astype(np.float64) + sphere[real]
     log_scales = np.clip(atlas.scale.reshape(-1, 3)[real].astype(np.float64), *LOG_SCALE_RANGE)
     color = np.clip(atlas.color.reshape(-1, 1, 3)[real], 0.0, 1.0)
     return Gaussians(
-        means=(unit_means * scale + center).astype(np.float32),
+        means=(positions[real] * scale + center).astype(np.float32),
         quats=normalize_quats(rotation).astype(np.float32),
         scales=(np.exp(log_scales) * scale).astype(np.float32),
         opacities=opacities[real].astype(np.float32),
         sh=rgb_to_dc(color).astype(np.float32),
         origin=_origin(meta),
     )
+
+
+def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:
+    """Position in the unit ball of every cell, row by row, padding included (float64)."""
+    sphere_name = atlas.meta.get("sphere")
+    if sphere_name != SPHERE_NAME:
+        raise GatlasError(f"the atlas uses the sphere layout {sphere_name!r}; this version knows {SPHERE_NAME!r}")
+    projection = atlas.meta.get("projection")
+    if projection not in PROJECTIONS:
+        raise GatlasError(f"the atlas uses the projection {projection!r}; this version knows {', '.join(PROJECTIONS)}")
+    cells = plane_permutation(atlas.size, projection)
+    return atlas.offset.reshape(-1, 3).astype(np.float64) + fibonacci_sphere(atlas.size**2)[cells]
 
 
 def _normalization(meta: Any) -> tuple[np.ndarray, float]:
@@ -65,9 +74,10 @@ def _normalization(meta: Any) -> tuple[np.ndarray, float]:
 def _origin(meta: Any) -> Origin:
     record = meta.get("origin", {})
     try:
+        x, y, z = (float(value) for value in record.get("center", (0.0, 0.0, 0.0)))
         return Origin(
             name=str(record.get("name", "")),
-            center=tuple(float(x) for x in record.get("center", (0.0, 0.0, 0.0))),
+            center=(x, y, z),
             scale=float(record.get("scale", 1.0)),
             normalized=bool(record.get("normalized", False)),
         )

@@ -1,13 +1,14 @@
-"""Gaussians -> atlas."""
+"""Gaussians to atlas."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gatlas import __version__
+from gatlas.atlas.fill import fill as fill_cells
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces
 from gatlas.errors import GatlasError
@@ -19,63 +20,84 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 
-def encode(gaussians: Gaussians, size: int = 128, *, projection: str = "equirect", solver: str = "auction") -> Atlas:
+def encode(
+    gaussians: Gaussians,
+    size: int = 128,
+    *,
+    projection: str = "equirect",
+    fill: str = "duplicate",
+    solver: str = "auction",
+) -> Atlas:
     """Lay the Gaussians out as a `size` x `size` atlas (numpy).
 
-    Fewer Gaussians than cells: the smallest are duplicated at opacity 0. More: the smallest by mean scale are dropped.
-    Gaussians in their own units are normalised into the unit ball first, and `decode` undoes it. What was padded,
-    dropped and clamped, the transport's mean squared distance and its certified gap are in `meta`.
+    Fewer or more Gaussians than cells: see `gatlas.atlas.fill`. Gaussians in their own units are normalised into the
+    unit ball first, and `decode` undoes it. What was padded, dropped and clamped, the transport's mean squared distance
+    and its certified gap are in `meta`.
 
     Xiang et al. 2025, sec. 4.1-4.2; padding and dropping follow the authors' published converter.
     """
     if size < 2:
         raise ValueError(f"size must be >= 2, got {size}")
+    prepared = prepare(gaussians, size * size, fill)
+    transport = assign(prepared.gaussians.means, fibonacci_sphere(size * size), solver=solver)
+    on_sphere = np.empty(size * size, dtype=np.int64)
+    on_sphere[transport.targets] = np.arange(size * size)
+    record = {"solver": solver, "cost": float(transport.cost), "gap": float(transport.gap)}
+    return lay_out(prepared, on_sphere, projection, {"transport": record})
+
+
+class Prepared(NamedTuple):
+    """As many Gaussians as cells, inside the atlas's spaces, in an order that the file they came from does not set."""
+
+    gaussians: Gaussians  # sorted by x, then y, then z; padding after what it copies
+    padding: Bool[np.ndarray, " cells"]
+    meta: dict[str, Any]  # what was done to them
+
+
+def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
+    """Normalise, clamp, fill and sort."""
     if len(gaussians) == 0:
         raise GatlasError("there are no Gaussians to lay out")
-    count = len(gaussians)
     unit, center, scale = _into_unit_ball(gaussians)
     clamped = clamp_to_spaces(unit)
-    chosen, padding = _fill(clamped.gaussians, size * size)
-    filled = clamped.gaussians[chosen]
-
-    # The exact optimum is unique up to equal costs; sorting first makes it independent of the order in the file.
-    order = np.lexsort((padding, *filled.means.T[::-1]))
-    filled, padding = filled[order], padding[order]
-    sphere = fibonacci_sphere(size * size)
-    transport = assign(filled.means, sphere, solver=solver)
-    on_sphere = np.empty(size * size, dtype=np.int64)
-    on_sphere[transport.targets] = np.arange(size * size)  # sphere point -> Gaussian
-    cells = plane_permutation(size, projection)  # cell -> sphere point
-    laid = filled[on_sphere[cells]]
-    padded = padding[on_sphere[cells]]
-
-    meta: dict[str, Any] = {
-        "gatlas_atlas": FORMAT,
-        "version": __version__,
-        "spaces": dict(SPACES),
-        "sphere": SPHERE_NAME,
-        "projection": projection,
-        "size": size,
-        "count": count,
-        "padded": int(padding.sum()),
-        "dropped": max(0, count - size * size),
-        "clamped": {
-            "scales": clamped.scales,
-            "colors": clamped.colors,
-            "view_dependent": clamped.view_dependent,
-        },
+    filled = fill_cells(clamped.gaussians, cells, fill)
+    order = np.lexsort((filled.padding, *filled.gaussians.means.T[::-1]))
+    meta = {
+        "count": len(gaussians),
+        "padded": int(filled.padding.sum()),
+        "dropped": filled.dropped,
+        "split": filled.split,
+        "clamped": {"scales": clamped.scales, "colors": clamped.colors, "view_dependent": clamped.view_dependent},
         "normalization": {"center": center, "scale": scale},
         "origin": asdict(gaussians.origin),
-        "transport": {"solver": solver, "cost": float(transport.cost), "gap": float(transport.gap)},
     }
+    return Prepared(filled.gaussians[order], filled.padding[order], meta)
+
+
+def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection: str, meta: dict[str, Any]) -> Atlas:
+    """The atlas in which sphere point i holds Gaussian `on_sphere[i]`."""
+    size = round(len(on_sphere) ** 0.5)
+    cells = plane_permutation(size, projection)  # cell -> sphere point
+    laid = prepared.gaussians[on_sphere[cells]]
+    padded = prepared.padding[on_sphere[cells]]
+    offset = laid.means.astype(np.float64) - fibonacci_sphere(size * size)[cells]
     side = (size, size)
     return Atlas(
-        offset=(laid.means.astype(np.float64) - sphere[cells]).astype(np.float32).reshape(*side, 3),
+        offset=offset.astype(np.float32).reshape(*side, 3),
         color=np.clip(dc_to_rgb(laid.sh[:, 0]), 0.0, 1.0).astype(np.float32).reshape(*side, 3),
         opacity=np.where(padded, 0.0, laid.opacities).astype(np.float32).reshape(*side, 1),
         scale=np.log(laid.scales.astype(np.float64)).astype(np.float32).reshape(*side, 3),
         rotation=laid.quats.astype(np.float32).reshape(*side, 4),
-        meta=meta,
+        meta={
+            "gatlas_atlas": FORMAT,
+            "version": __version__,
+            "spaces": dict(SPACES),
+            "sphere": SPHERE_NAME,
+            "projection": projection,
+            "size": size,
+            **prepared.meta,
+            **meta,
+        },
     )
 
 
@@ -97,16 +119,3 @@ def _into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, list[float], float
         scales=(gaussians.scales.astype(np.float64) / scale).astype(np.float32),
     )
     return unit, center.tolist(), scale
-
-
-def _fill(gaussians: Gaussians, cells: int) -> tuple[Int[np.ndarray, " cells"], Bool[np.ndarray, " cells"]]:
-    """Which Gaussian fills each of `cells` places, and which of the places are padding.
-
-    Padding copies different Gaussians, smallest first: many points at one place would carry no layout.
-    """
-    count = len(gaussians)
-    by_size = np.argsort(gaussians.scales.mean(axis=1), kind="stable")
-    if count >= cells:
-        return np.sort(by_size[count - cells :]), np.zeros(cells, dtype=bool)
-    copies = np.resize(by_size, cells - count)
-    return np.concatenate([np.arange(count), copies]), np.arange(cells) >= count

@@ -30,15 +30,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for name, verb in {
-    "fit": fit,
-    "prune": prune,
-    "atlas-encode": atlas_encode,
-    "atlas-decode": atlas_decode,
-    "render": render,
-    "man": man,
-}.items():
-    app.command(name)(verb)
+app.command("fit")(fit)
+app.command("prune")(prune)
+app.command("atlas-encode")(atlas_encode)
+app.command("atlas-decode")(atlas_decode)
+app.command("render")(render)
+app.command("man")(man)
 
 
 def _print_version(wanted: bool) -> None:

@@ -12,6 +12,10 @@ def atlas_decode(atlas: Input = "-", output: Output = "-", force: Force = False)
     """
     from gatlas import io
     from gatlas.atlas import decode
+    from gatlas.cli.terminal import about
 
-    io.check_output(output, force=force)
-    io.save_gaussians(output, decode(io.load_atlas(atlas)), force=force)
+    io.check_output(output, force=force, suffix=".ply", what="Gaussians")
+    loaded = io.load_atlas(atlas)
+    with about(atlas):
+        gaussians = decode(loaded)
+    io.save_gaussians(output, gaussians, force=force)

@@ -46,7 +46,7 @@ def atlas_encode(
     from gatlas.atlas import encode
     from gatlas.cli.terminal import say
 
-    io.check_output(output, force=force)
+    io.check_output(output, force=force, suffix=".npz", what="an atlas")
     gaussians = io.load_gaussians(splat)
     atlas = encode(gaussians, size, projection=projection.value, solver=solver.value)
     meta = atlas.meta

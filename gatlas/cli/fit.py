@@ -53,12 +53,13 @@ def fit(
     from dataclasses import asdict, replace
 
     from gatlas import __version__, io
-    from gatlas.cli.terminal import progress_bar, say
+    from gatlas.cli.terminal import about, progress_bar, say
     from gatlas.fit import PROFILES, fit_mesh
 
     started = time.perf_counter(), time.process_time()
-    for path in filter(None, (output, report)):
-        io.check_output(path, force=force)
+    io.check_output(output, force=force, suffix=".ply", what="Gaussians")
+    if report is not None:
+        io.check_output(report, force=force, suffix=".json", what="a report")
     if views_out is not None:
         io.check_output(views_out, force=force, folder=True)
     overrides = {"iterations": iterations, "views": views, "resolution": resolution}
@@ -66,7 +67,7 @@ def fit(
     options = replace(PROFILES[profile.value], count=count, seed=seed, **chosen)
 
     loaded = io.load_mesh(mesh)
-    with progress_bar("fit", options.iterations) as progress:
+    with about(mesh), progress_bar("fit", options.iterations) as progress:
         result = fit_mesh(loaded, options, progress=progress)
     seconds = time.perf_counter() - started[0]
     say(

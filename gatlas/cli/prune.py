@@ -31,7 +31,7 @@ def prune(
     from gatlas.cli.terminal import say
     from gatlas.prune import keep_most_visible, rank_visibility
 
-    io.check_output(output, force=force)
+    io.check_output(output, force=force, suffix=".ply", what="Gaussians")
     gaussians = io.load_gaussians(splat)
     if count >= len(gaussians):
         say(f"{len(gaussians):,} Gaussians, none pruned")

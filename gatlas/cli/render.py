@@ -54,7 +54,10 @@ def render(
     from gatlas.types import Views
 
     folder = io.is_folder(output)
-    io.check_output(output, force=force, folder=folder)
+    if folder:
+        io.check_output(output, force=force, folder=True)
+    else:
+        io.check_output(output, force=force, suffix=".png", what="a picture")
     backdrop = parse_background(background or ("transparent" if folder else "white"))
     if camera is not None and orbit is not None:
         raise GatlasError("--orbit and --camera exclude each other")

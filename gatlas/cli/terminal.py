@@ -18,6 +18,17 @@ def say(message: str) -> None:
 
 
 @contextmanager
+def about(source: str) -> Iterator[None]:
+    """What goes wrong with an input's content is said with the input's name in front."""
+    from gatlas.errors import GatlasError
+
+    try:
+        yield
+    except GatlasError as error:
+        raise GatlasError(f"{'standard input' if source == '-' else source}: {error}") from None
+
+
+@contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None] | None]:
     """A bar on standard error that is told (steps done, loss); None where standard error is no terminal."""
     if not sys.stderr.isatty():

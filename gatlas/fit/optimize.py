@@ -12,6 +12,7 @@ import torch
 
 from gatlas.raster import rasterize
 from gatlas.raster.ssim import ssim
+from gatlas.rotations import normalize_quats
 from gatlas.sh import dc_to_rgb, rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
@@ -36,7 +37,7 @@ def optimize(
     *,
     progress: Progress | None = None,
 ) -> Gaussians:
-    """Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
+    """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
     Loss: 0.8 L1 + 0.2 (1 - SSIM), both pictures over the same random background. Colours stay in [0, 1] and scales in
     LOG_SCALE_RANGE. The scene must have about radius 1.
@@ -64,11 +65,10 @@ def optimize(
                 parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
             if progress is not None:
                 progress(step + 1, float(loss.detach()))
-        with torch.no_grad():
-            final = _activated(parameters)
+    final = _activated({name: parameter.detach() for name, parameter in parameters.items()})
     return Gaussians(
         means=final.means.numpy(),
-        quats=torch.nn.functional.normalize(final.quats, dim=-1).numpy(),
+        quats=normalize_quats(final.quats.numpy()),
         scales=final.scales.numpy(),
         opacities=final.opacities.numpy(),
         sh=final.sh.numpy(),

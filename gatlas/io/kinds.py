@@ -65,7 +65,7 @@ def _kind_of_zip(data: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
         return "npz"  # cut short or damaged: the NPZ reader says so
     if {"offset.npy", "rotation.npy"} <= names:
         return "atlas"

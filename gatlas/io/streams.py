@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 STREAM = "-"  # standard input or output on the command line
 
 # Suffixes that promise a content. Another suffix, or none, is the user's own business.
-_PROMISES = frozenset(
-    ".ply .npz .npy .png .jpg .jpeg .webp .exr .gif .mp4 .json .jsonl .csv .glb .gltf .obj .stl .fbx .usdz .spz .sog "
-    ".splat .ksplat .safetensors .pt .tar .zip .html".split()
-)
+_PROMISES = {
+    ".ply", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".webp", ".exr", ".gif", ".mp4", ".json", ".jsonl", ".csv",
+    ".glb", ".gltf", ".obj", ".stl", ".fbx", ".usdz", ".spz", ".sog", ".splat", ".ksplat", ".safetensors", ".pt",
+    ".tar", ".zip", ".html",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,50 +96,62 @@ def describe(path: str | Path, error: OSError) -> str:
     return f"{path}: {error.strerror or error}"
 
 
-def check_output(out: str | Path, *, force: bool, suffix: str = "", what: str = "") -> None:
+def is_folder(out: str | Path) -> bool:
+    """Whether an output names a folder: one that exists, or a path that ends in a slash."""
+    return not is_stream(out) and (str(out).endswith(os.sep) or Path(out).is_dir())
+
+
+def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: str = "", what: str = "") -> None:
     """Refuse, before any work is done, an output that could not be written in the end.
 
-    Refused are: an existing file without `force`, a folder, a file in a folder that is missing or not writable and,
-    where `suffix` and `what` name the content to come (".ply", "Gaussians"), a suffix that promises another one.
+    A file is refused where it exists (without `force`), where its folder is missing or not writable and, where
+    `suffix` and `what` name the content to come (".ply", "Gaussians"), where its own suffix promises another one.
+    With `folder` the output is a folder to fill: it may be missing (its parent must be there) or empty, and `force`
+    allows one with files in it.
     """
     if is_stream(out):
+        if folder:
+            raise GatlasError("a folder cannot go to standard output: name one with -o")
         if sys.stdout is None:
             raise GatlasError("standard output is closed: name an output with -o")
         return
     path = Path(out)
+    try:
+        if folder:
+            _check_folder(path, force)
+        else:
+            if is_folder(out):
+                raise GatlasError(f"{out}: is a folder; the output must be a file")
+            _check_suffix(path, suffix, what)
+            _check_file(path, force)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def _check_suffix(path: Path, suffix: str, what: str) -> None:
     found = path.suffix.lower()
     if suffix and found != suffix and found in _PROMISES:
         raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{suffix}")
-    try:
-        if path.is_dir() or str(out).endswith("/"):
-            raise GatlasError(f"{path}: is a folder; the output must be a file")
-        if path.exists():
-            if path.is_file() and not force:
-                raise GatlasError(f"{path} exists: use --force to overwrite it")
-        if not _is_special(path):
-            _check_parent(path)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
-def check_folder(folder: str | Path, *, force: bool) -> None:
-    """Refuse, before any work is done, an output folder that could not be filled in the end.
+def _check_file(path: Path, force: bool) -> None:
+    if _is_special(path):
+        return
+    if path.exists() and not force:
+        raise GatlasError(f"{path} exists: use --force to overwrite it")
+    _check_parent(path)
 
-    It may be missing (its parent must be there) or empty; `force` allows one with files in it.
-    """
-    path = Path(folder)
-    try:
-        if path.is_dir():
-            if not force and any(path.iterdir()):
-                raise GatlasError(f"{path} exists and is not empty: use --force to overwrite what is in it")
-            if not os.access(path, os.W_OK | os.X_OK):
-                raise GatlasError(f"{path}: the folder is not writable")
-        elif path.exists():
-            raise GatlasError(f"{path}: is a file; the output must be a folder")
-        else:
-            _check_parent(path)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
+
+def _check_folder(path: Path, force: bool) -> None:
+    if not path.exists():
+        _check_parent(path)
+        return
+    if not path.is_dir():
+        raise GatlasError(f"{path}: is a file; the output must be a folder")
+    if not force and any(path.iterdir()):
+        raise GatlasError(f"{path} exists and is not empty: use --force to overwrite what is in it")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise GatlasError(f"{path}: the folder is not writable")
 
 
 def _check_parent(path: Path) -> None:
@@ -155,7 +168,14 @@ def _is_special(path: Path) -> bool:
 
 
 def write(
-    out: str | Path, chunks: Iterable[Buffer], *, force: bool, suffix: str, what: str, name: str = "", text: bool = False
+    out: str | Path,
+    chunks: Iterable[Buffer],
+    *,
+    force: bool,
+    suffix: str,
+    what: str,
+    name: str = "",
+    text: bool = False,
 ) -> None:
     """Write a result whole or not at all: to standard output where `out` is "-", else to a file.
 
@@ -240,7 +260,7 @@ def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
     file that names the others) must be removed first and written last.
     """
     path = Path(folder)
-    check_folder(path, force=force)
+    check_output(path, force=force, folder=True)
     try:
         target = Path(os.path.realpath(path))
         if target.is_dir():

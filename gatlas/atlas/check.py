@@ -1,0 +1,144 @@
+"""Is an atlas what it should be? Numbers that anyone can verify, and a verdict."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gatlas.atlas.decode import decode, unit_positions
+from gatlas.atlas.plane import plane_permutation
+from gatlas.transport import assign, fibonacci_sphere
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.types import Atlas, Gaussians
+
+# A scrambled atlas has grid neighbours as far apart as random pairs (1); real objects measure 0.05 to 0.2.
+MOST_DISTANT = 0.6
+
+
+@dataclass(frozen=True)
+class AtlasCheck:
+    """What an atlas measures. Distances are in the unit ball."""
+
+    cells: int
+    gaussians: int  # cells that are not padding
+    bijection: bool  # every sphere point has one cell, and the cells hold as many Gaussians as meta says
+    direction: str  # of the sphere-to-plane permutation: "forward", or "inverse" where that is the local one
+    neighbour_distance: float  # mean over grid neighbours
+    random_distance: float  # mean over random pairs
+    smoothness_recovered: float  # share of the colour smoothness of 3D neighbours that grid neighbours keep
+    gap: float  # the layout's transport cost / the certified optimum - 1
+    round_trip: float | None  # largest error of any field after decoding, relative to the field's largest value
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, in words; empty where the atlas is sound."""
+        found = []
+        if not self.bijection:
+            found.append("its cells do not hold the Gaussians that its meta counts")
+        if self.direction != "forward":
+            found.append("its layout is local only under the inverse permutation: it was composed the wrong way round")
+        if self.neighbour_distance > MOST_DISTANT * self.random_distance:
+            found.append("neighbours in the grid are no nearer than random pairs: the cells are scrambled")
+        if self.round_trip is not None and self.round_trip > 1e-4:
+            found.append("decoding does not give the Gaussians back")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a report."""
+        return {**asdict(self), "problems": self.problems}
+
+
+def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int = 0) -> AtlasCheck:
+    """Measure an atlas; with the Gaussians that it was made of (clamped and filled), its round trip too (numpy)."""
+    size = atlas.size
+    cells = plane_permutation(size, str(atlas.meta.get("projection")))
+    positions = unit_positions(atlas)  # [cells 3]
+    real = atlas.opacity.reshape(-1) > 0
+    rng = np.random.default_rng(seed)
+
+    forward = neighbour_distance(positions, size)
+    on_sphere = np.empty_like(positions)
+    on_sphere[cells] = positions
+    # Laid out through the inverse of `cells`, an atlas is local again after `cells` twice.
+    inverse = neighbour_distance(positions[cells][cells], size)
+    random_distance = float(np.linalg.norm(positions - positions[rng.permutation(size * size)], axis=1).mean())
+
+    sphere = fibonacci_sphere(size * size)
+    cost = float(((on_sphere - sphere) ** 2).sum(axis=1).mean())
+    optimum = assign(on_sphere, sphere).cost
+    expected = int(atlas.meta.get("count", -1)) - int(atlas.meta.get("dropped", 0)) + int(atlas.meta.get("split", 0))
+    return AtlasCheck(
+        cells=size * size,
+        gaussians=int(real.sum()),
+        bijection=bool((np.sort(cells) == np.arange(size * size)).all()) and expected == int(real.sum()),
+        direction="inverse" if inverse < 0.5 * forward else "forward",
+        neighbour_distance=forward,
+        random_distance=random_distance,
+        smoothness_recovered=_smoothness(positions, atlas.color.reshape(-1, 3), real, size, rng),
+        gap=max(0.0, cost / max(optimum, 1e-30) - 1),
+        round_trip=None if gaussians is None else _round_trip(atlas, gaussians),
+    )
+
+
+def _grid_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of horizontal and vertical neighbours."""
+    index = np.arange(size * size).reshape(size, size)
+    left = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
+    right = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
+    return left, right
+
+
+def neighbour_distance(positions: Float[np.ndarray, "cells 3"], size: int) -> float:
+    left, right = _grid_pairs(size)
+    return float(np.linalg.norm(positions[left] - positions[right], axis=1).mean())
+
+
+def _smoothness(
+    positions: Float[np.ndarray, "cells 3"],
+    colors: Float[np.ndarray, "cells 3"],
+    real: np.ndarray,
+    size: int,
+    rng: np.random.Generator,
+) -> float:
+    """(random - grid) / (random - 3D) of the mean colour difference of pairs: 1 is as smooth as space itself."""
+    from scipy.spatial import cKDTree
+
+    if real.sum() < 6:
+        return float("nan")
+    points, shown = positions[real], colors[real]
+    near = cKDTree(points).query(points, k=5)[1][:, 1:]  # a cell has four neighbours
+    in_space = np.linalg.norm(shown[:, None] - shown[near], axis=-1).mean()
+    at_random = np.linalg.norm(shown - shown[rng.permutation(len(shown))], axis=-1).mean()
+    left, right = _grid_pairs(size)
+    both = real[left] & real[right]
+    in_grid = np.linalg.norm(colors[left[both]] - colors[right[both]], axis=-1).mean()
+    if at_random - in_space < 1e-6:  # one colour: nothing to recover
+        return 1.0
+    return float((at_random - in_grid) / (at_random - in_space))
+
+
+def _round_trip(atlas: Atlas, gaussians: Gaussians) -> float:
+    """Largest error of any field between the decoded set and the given one, each relative to its largest value."""
+    decoded = decode(atlas)
+    if len(decoded) != len(gaussians):
+        return float("inf")
+
+    def table(each: Gaussians) -> np.ndarray:
+        columns = [each.means, each.quats, each.scales, each.opacities[:, None], each.sh[:, 0]]
+        return np.concatenate(columns, axis=1, dtype=np.float64)
+
+    from scipy.spatial import cKDTree
+
+    given, got = table(gaussians), table(decoded)
+    span = np.abs(given).max(axis=0)
+    span[:3], span[3:7], span[7:10] = span[:3].max(), 1.0, span[7:10].max()
+    span[span == 0] = 1.0
+    distance, match = cKDTree(given / span).query(got / span)
+    if len(np.unique(match)) < len(given) and distance.max() > 1e-5:
+        return float("inf")
+    return float(np.abs((given[match] - got) / span).max())

@@ -1,0 +1,145 @@
+"""Files and streams: the only code that opens one.
+
+Every `source` is a path, "-" for standard input, or a `Blob` that has been read; every `out` is a path or "-" for
+standard output. What the user can fix is a GatlasError that begins with the name of the file. Results are written
+whole or not at all, and an existing output is kept unless `force` is given. The readers and writers are loaded on
+first use, so that importing this package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatlas.io.streams import Blob, as_blob, check_output, is_folder, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import Float
+
+    from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
+
+    Source = str | Path | Blob
+
+__all__ = [
+    "Blob",
+    "check_output",
+    "is_folder",
+    "load_atlas",
+    "load_cameras",
+    "load_gaussians",
+    "load_image",
+    "load_mesh",
+    "load_stats",
+    "load_views",
+    "read",
+    "save_atlas",
+    "save_gaussians",
+    "save_image",
+    "save_json",
+    "save_stats",
+    "save_text",
+    "save_views",
+]
+
+
+def load_gaussians(source: Source) -> Gaussians:
+    """The Gaussians of a splat PLY (float32), in the object's own frame, y up. See `gatlas.io.ply`."""
+    from gatlas.io.ply import decode_ply
+
+    return decode_ply(as_blob(source))
+
+
+def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False, frame: str = "y-down") -> None:
+    """Write the 3DGS PLY that every viewer reads. `frame` "y-up" leaves out the half turn that viewers undo."""
+    from gatlas.io.ply import write_ply
+
+    write_ply(out, gaussians, force=force, frame=frame)
+
+
+def load_atlas(source: Source) -> Atlas:
+    """The planes (float32, raw) and the meta of an atlas NPZ. See `gatlas.io.npz`."""
+    from gatlas.io.npz import decode_atlas
+
+    return decode_atlas(as_blob(source))
+
+
+def save_atlas(out: str | Path, atlas: Atlas, *, force: bool = False) -> None:
+    """Write an atlas NPZ; the same atlas gives the same bytes."""
+    from gatlas.io.npz import write_atlas
+
+    write_atlas(out, atlas, force=force)
+
+
+def load_stats(source: Source) -> AtlasStats:
+    """The statistics of a statistics NPZ (float64, raw units)."""
+    from gatlas.io.npz import decode_stats
+
+    return decode_stats(as_blob(source))
+
+
+def save_stats(out: str | Path, stats: AtlasStats, *, force: bool = False) -> None:
+    """Write a statistics NPZ; the same statistics give the same bytes."""
+    from gatlas.io.npz import write_stats
+
+    write_stats(out, stats, force=force)
+
+
+def load_mesh(source: Source) -> Mesh:
+    """The mesh of a GLB, glTF, OBJ or PLY file. See `gatlas.io.mesh`."""
+    from gatlas.io.mesh import mesh_from_blob
+
+    return mesh_from_blob(as_blob(source))
+
+
+def load_image(source: Source) -> Float[np.ndarray, "h w d"]:
+    """An RGB or straight RGBA picture (PNG, JPEG or WebP), sRGB-encoded float32 in [0, 1]."""
+    from gatlas.io.images import decode_image
+
+    return decode_image(as_blob(source))
+
+
+def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: bool = False, name: str = "") -> None:
+    """Write an RGB or RGBA picture in [0, 1] as an 8-bit PNG. `name` names the file where the output is a terminal."""
+    from gatlas.io.images import write_png
+
+    write_png(out, image, force=force, name=name)
+
+
+def load_cameras(source: Source) -> Cameras:
+    """The cameras of a transforms.json, or of the folder that holds it; pictures need not be there."""
+    from gatlas.io.transforms import read_cameras
+
+    return read_cameras(source)
+
+
+def load_views(folder: str | Path) -> Views:
+    """The pictures and cameras of a folder with a transforms.json (or of that file itself)."""
+    from gatlas.io.transforms import read_views
+
+    return read_views(folder)
+
+
+def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:
+    """Write PNGs and their transforms.json into a folder, which is made where it is missing."""
+    from gatlas.io.transforms import write_views
+
+    write_views(folder, views, force=force)
+
+
+def save_json(out: str | Path, obj: Any, *, force: bool = False, name: str = "") -> None:
+    """Write an object as JSON. NaN and infinity, which JSON does not have, are a ValueError."""
+    import json
+
+    from gatlas.io.streams import write
+
+    text = json.dumps(obj, indent=2, allow_nan=False) + "\n"
+    write(out, [text.encode()], force=force, suffix=".json", what="JSON", name=name, text=True)
+
+
+def save_text(out: str | Path, text: str, *, force: bool = False) -> None:
+    """Write a text in UTF-8."""
+    from gatlas.io.streams import write
+
+    write(out, [text.encode()], force=force, suffix="", what="text", text=True)

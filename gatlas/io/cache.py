@@ -1,0 +1,87 @@
+"""Sphere-to-plane permutations on disk: those shipped with the package, and the user's cache of computed ones.
+
+The cache is $GATLAS_CACHE, else $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas. It only saves time: where it cannot be
+read or written there is a warning, and the caller computes the permutation again.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
+
+SHIPPED = Path(__file__).parent / "planes"
+
+_LAYOUT = "v1"  # part of the name of a cached file: raised when the sphere, a projection or the grid changes
+
+
+def cache_folder() -> Path:
+    """The user's cache folder, which need not exist yet."""
+    if chosen := os.environ.get("GATLAS_CACHE"):
+        return Path(chosen)
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "gatlas"
+    return Path(os.path.expanduser("~")) / ".cache" / "gatlas"
+
+
+def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | None:
+    """Which sphere point fills each cell of a `size` x `size` grid (int32), shipped or cached; None where neither is.
+
+    A cached file that cannot be used gives a warning and None; a damaged shipped file likewise.
+    """
+    for path in (SHIPPED / f"{projection}-{size}.npz", _cached(size, projection)):
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                cells = arrays["cells"]
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+            warnings.warn(f"{path} cannot be read ({error}); computing it again", stacklevel=2)
+            continue
+        if not _is_permutation(cells, size * size):
+            warnings.warn(f"{path} is not a permutation of {size * size} cells; computing it again", stacklevel=2)
+            continue
+        return cells.astype(np.int32)
+    return None
+
+
+def save_permutation(cells: Int[np.ndarray, " cells"], size: int, projection: str, *, folder: Path | None = None) -> None:
+    """Keep a permutation for `load_permutation`: in the cache, or as `PROJECTION-SIZE.npz` in `folder`.
+
+    The file appears whole or not at all. A cache that cannot be written is a warning.
+    """
+    if not _is_permutation(cells, size * size):
+        raise ValueError(f"cells must be a permutation of {size * size} cells")
+    path = _cached(size, projection) if folder is None else folder / f"{projection}-{size}.npz"
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    kind = np.uint16 if size * size <= 2**16 else np.int32
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(scratch, "xb") as stream:
+                np.savez_compressed(stream, cells=cells.astype(kind))
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        if folder is not None:
+            raise
+        warnings.warn(f"{path} cannot be written ({error}); set GATLAS_CACHE to a folder that can", stacklevel=2)
+
+
+def _cached(size: int, projection: str) -> Path:
+    return cache_folder() / f"plane-{_LAYOUT}-{projection}-{size}.npz"
+
+
+def _is_permutation(cells: np.ndarray, count: int) -> bool:
+    if cells.shape != (count,) or not np.issubdtype(cells.dtype, np.integer):
+        return False
+    return bool((np.sort(cells.astype(np.int64)) == np.arange(count)).all())

@@ -1,0 +1,83 @@
+"""Gaussians and cameras to pictures: one signature, three backends.
+
+`rasterize` takes numpy arrays or torch tensors and returns the same kind. Numpy never imports torch; torch is
+differentiable. What every backend computes is written down in `gatlas.raster.reference`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    import numpy as np
+    from jaxtyping import Float, Float32
+
+    from gatlas.types import Cameras, Gaussians
+
+    Array = Any  # a numpy array or a torch tensor
+
+__all__ = ["Rendering", "rasterize", "visibility"]
+
+BACKENDS = ("auto", "cpu", "reference", "cuda")
+
+
+class Rendering(NamedTuple):
+    """Pictures of Gaussians."""
+
+    colors: Float[Array, "c h w 3"]  # sRGB, over the background, which is black where none was given
+    alphas: Float[Array, "c h w 1"]  # [0, 1]
+    depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
+
+
+def rasterize(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    background: Float[Array, 3] | Float[Array, "c 3"] | None = None,
+    backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
+    near_plane: float = 0.01,
+    far_plane: float = 1e10,
+    eps2d: float = 0.3,
+) -> Rendering:
+    """Render Gaussians, numpy arrays or torch tensors, as each camera sees them.
+
+    Differentiable for torch: to every field of `gaussians`, to `background`, and to `cameras.viewmats` with the
+    backends "reference" and "cuda" only. "auto" is gsplat for tensors on a CUDA device and the CPU kernels for all
+    else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out; `eps2d` (square
+    pixels) is added to the variance of every projected Gaussian. Degree-0 colours are those of `gatlas.sh.eval_sh`, and
+    negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if background is not None and tuple(background.shape) not in {(3,), (len(cameras), 3)}:
+        raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
+    options = {"near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d}
+    if _is_torch(gaussians.means) or backend in ("reference", "cuda"):
+        from gatlas.raster.dispatch import rasterize_tensors
+
+        return rasterize_tensors(gaussians, cameras, background, backend, **options)
+    from gatlas.raster.cpu import rasterize_arrays
+
+    return rasterize_arrays(gaussians, cameras, background, **options)
+
+
+def visibility(
+    gaussians: Gaussians, cameras: Cameras, *, reduce: Literal["sum", "max"] = "sum"
+) -> Float32[np.ndarray, "c n"]:
+    """How much of each picture each Gaussian makes up: its blending weight, summed over the pixels (numpy only).
+
+    With `reduce="max"` it is the largest weight in any one pixel, in [0, 1]. Planes and blur are the defaults.
+    """
+    if reduce not in ("sum", "max"):
+        raise ValueError(f"reduce must be 'sum' or 'max', got {reduce!r}")
+    from gatlas.raster.cpu import visibility_arrays
+
+    return visibility_arrays(gaussians, cameras, reduce)
+
+
+def _is_torch(array: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(array, torch.Tensor)

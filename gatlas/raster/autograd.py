@@ -1,0 +1,97 @@
+"""The CPU kernels as torch functions: the one module that wraps them for autograd."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.autograd.function import once_differentiable
+
+from gatlas.raster import cpu, ssim
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+    from torch import Tensor
+
+
+def rasterize_camera(
+    means: Float32[Tensor, "n 3"],
+    quats: Float32[Tensor, "n 4"],
+    scales: Float32[Tensor, "n 3"],
+    opacities: Float32[Tensor, " n"],
+    colors: Float32[Tensor, "n 3"],
+    background: Float32[Tensor, 3],
+    camera: cpu.Pinhole,
+) -> tuple[Float32[Tensor, "h w 3"], Float32[Tensor, "h w"], Float32[Tensor, "h w"]]:
+    """Colours, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU)."""
+    tensors = (means, quats, scales, opacities, colors, background)
+    cpu.compile_kernels(backward=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
+    return _RasterizeCamera.apply(*tensors, camera)
+
+
+def ssim_tensors(images_a: Float[Tensor, "c h w 3"], images_b: Float[Tensor, "c h w 3"]) -> Float[Tensor, ""]:
+    """`gatlas.raster.ssim.ssim` for tensors."""
+    if images_b.requires_grad and torch.is_grad_enabled():
+        raise ValueError("ssim has no gradient to images_b: detach it, or give it as images_a")
+    ssim.compile_kernels(backward=torch.is_grad_enabled() and images_a.requires_grad)
+    value = _SSIM.apply(images_a.to("cpu", torch.float32), images_b.to("cpu", torch.float32))
+    return value.to(device=images_a.device, dtype=images_a.dtype)
+
+
+class _RasterizeCamera(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
+        *tensors, camera = inputs
+        means, quats, scales, opacities, colors, background = (_to_numpy(tensor) for tensor in tensors)
+        shape = (camera.height, camera.width)
+        images = cpu.Images(np.empty((*shape, 3), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
+        parameters = cpu.Parameters(means, quats, scales, opacities, colors)
+        ctx.rendered = cpu.render(parameters, camera, background, images)
+        ctx.camera = camera
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        rendered_colors, alphas, depths = (torch.from_numpy(image) for image in images)
+        return rendered_colors, alphas, depths
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *v_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        camera = ctx.camera
+        parameters = cpu.Parameters(*(_to_numpy(tensor) for tensor in ctx.saved_tensors[:5]))
+        shapes = ((camera.height, camera.width, 3), *[(camera.height, camera.width)] * 2)
+        v_images = cpu.Images(
+            *(
+                np.zeros(shape, np.float32) if v_output is None else _to_numpy(v_output)
+                for v_output, shape in zip(v_outputs, shapes, strict=True)
+            )
+        )
+        v_parameters = cpu.Parameters(*(np.zeros_like(array) for array in parameters))
+        cpu.render_backward(parameters, camera, ctx.rendered, v_images, v_parameters)
+        v_background = None
+        if ctx.needs_input_grad[5]:  # the background shows with what light is left
+            transmittances = ctx.rendered.transmittances.astype(np.float64)
+            v_background = torch.from_numpy(np.einsum("hw,hwk->k", transmittances, v_images.colors).astype(np.float32))
+        return *(torch.from_numpy(gradient) for gradient in v_parameters), v_background, None
+
+
+class _SSIM(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images_a: Tensor, images_b: Tensor) -> Tensor:
+        pairs = zip(_to_numpy(images_a), _to_numpy(images_b), strict=True)
+        with_derivatives = ctx.needs_input_grad[0]
+        values, ctx.comparisons = zip(*(ssim.compare(a, b, with_derivatives) for a, b in pairs), strict=True)
+        ctx.shape = images_a.shape
+        return torch.tensor(float(np.mean(values)), dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v_value: Tensor) -> tuple[Tensor, None]:
+        gradient = np.empty(ctx.shape, dtype=np.float32)
+        for comparison, v_image in zip(ctx.comparisons, gradient, strict=True):
+            ssim.compare_backward(comparison, float(v_value) / len(gradient), v_image)
+        return torch.from_numpy(gradient), None
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().contiguous().numpy()

@@ -1,0 +1,262 @@
+"""The CPU rasteriser on numpy arrays: one picture forward, its gradients back, and what each Gaussian shows.
+
+`gatlas.raster.autograd` wraps these for torch; nothing here imports it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.raster import Rendering, projection_kernels, tile_kernels, weight_kernels
+from gatlas.raster.colors import seen_colors
+from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Float64, Int32, Int64
+
+    from gatlas.types import Cameras, Gaussians
+
+
+class Parameters(NamedTuple):
+    """Gaussians as contiguous float32 arrays, with the colours that one camera sees."""
+
+    means: Float32[np.ndarray, "n 3"]
+    quats: Float32[np.ndarray, "n 4"]
+    scales: Float32[np.ndarray, "n 3"]
+    opacities: Float32[np.ndarray, " n"]
+    colors: Float32[np.ndarray, "n 3"]
+
+
+class Pinhole(NamedTuple):
+    """One camera and the planes and blur that go with it."""
+
+    view: Float64[np.ndarray, "4 4"]
+    K: Float64[np.ndarray, "3 3"]
+    width: int
+    height: int
+    near_plane: float
+    far_plane: float
+    eps2d: float
+
+
+class Images(NamedTuple):
+    """Where a picture is written; the arrays may be slices of a batch."""
+
+    colors: Float32[np.ndarray, "h w 3"]
+    alphas: Float32[np.ndarray, "h w"]
+    depths: Float32[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Projected:
+    """The visible Gaussians of one camera in depth order, and the tiles that they touch."""
+
+    order: Int64[np.ndarray, " m"]  # index of each visible Gaussian
+    records: Float32[np.ndarray, "m 16"]
+    tile_starts: Int64[np.ndarray, " tiles_plus_1"]
+    pairs: Int32[np.ndarray, "pairs 2"]
+    slot_starts: Int64[np.ndarray, " m_plus_1"]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the backward pass needs to know of the forward pass."""
+
+    projected: Projected
+    background: Float32[np.ndarray, 3]
+    alphas: Float32[np.ndarray, "h w"]
+    depths: Float32[np.ndarray, "h w"]
+    last: Float32[np.ndarray, "h w"]
+    transmittances: Float32[np.ndarray, "h w"]
+
+
+def project(parameters: Parameters, camera: Pinhole) -> Projected:
+    """Project, cull, sort by depth (rounded to float32, ties by index, as gsplat does) and sort into tiles."""
+    count = len(parameters.means)
+    records = _aligned(count, projection_kernels.RECORD_SIZE)
+    keys = np.empty(count, dtype=np.uint64)
+    shares = split_range(count, get_num_threads())
+    launch(projection_kernels.project, shares, *parameters, *camera, records, keys)
+    keys.sort()
+    visible = int(np.searchsorted(keys, projection_kernels.CULLED))
+    order = (keys[:visible] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    packed = _aligned(visible, projection_kernels.RECORD_SIZE)
+    np.take(records, order, axis=0, out=packed, mode="clip")  # "raise" would buffer
+    return Projected(order, packed, *tile_kernels.bin_tiles(packed, camera.width, camera.height))
+
+
+def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarray, 3], images: Images) -> Rendered:
+    """Render one picture into `images`."""
+    projected = project(parameters, camera)
+    last = np.empty((camera.height, camera.width), dtype=np.float32)
+    transmittances = np.empty_like(last)
+    launch(
+        tile_kernels.blend,
+        _tile_shares(projected),
+        projected.tile_starts,
+        projected.pairs,
+        projected.records,
+        background,
+        *images,
+        last,
+        transmittances,
+    )
+    return Rendered(projected, background, images.alphas, images.depths, last, transmittances)
+
+
+def render_backward(
+    parameters: Parameters, camera: Pinhole, rendered: Rendered, v_images: Images, v_parameters: Parameters
+) -> None:
+    """Add to `v_parameters` the gradients that `v_images`, the gradients of one picture, give."""
+    projected = rendered.projected
+    slots = np.empty((len(projected.pairs), projection_kernels.SLOT_SIZE), dtype=np.float32)
+    launch(
+        tile_kernels.blend_backward,
+        _tile_shares(projected),
+        projected.tile_starts,
+        projected.pairs,
+        projected.records,
+        rendered.background,
+        rendered.alphas,
+        rendered.depths,
+        rendered.last,
+        rendered.transmittances,
+        *v_images,
+        slots,
+    )
+    launch(
+        projection_kernels.project_backward,
+        split_range(len(projected.order), get_num_threads()),
+        projected.order,
+        projected.slot_starts,
+        slots,
+        *parameters[:4],
+        camera.view,
+        camera.K,
+        camera.width,
+        camera.height,
+        camera.eps2d,
+        *v_parameters,
+    )
+
+
+def blending_weights(parameters: Parameters, camera: Pinhole, reduce: str) -> Float32[np.ndarray, " n"]:
+    """Sum or maximum, over the pixels of one picture, of the weight (T alpha) with which each Gaussian is blended."""
+    projected = project(parameters, camera)
+    slots = np.empty((len(projected.pairs), 2), dtype=np.float32)
+    launch(
+        weight_kernels.weigh,
+        _tile_shares(projected),
+        projected.tile_starts,
+        projected.pairs,
+        projected.records,
+        camera.width,
+        camera.height,
+        slots,
+    )
+    weights = np.zeros(len(parameters.means), dtype=np.float32)
+    if len(projected.order):  # every visible Gaussian has a slot, so no segment is empty
+        ufunc, column = (np.add, 0) if reduce == "sum" else (np.maximum, 1)
+        weights[projected.order] = ufunc.reduceat(slots[:, column], projected.slot_starts[:-1])
+    return weights
+
+
+def rasterize_arrays(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    background: Float[np.ndarray, 3] | Float[np.ndarray, "c 3"] | None,
+    *,
+    near_plane: float,
+    far_plane: float,
+    eps2d: float,
+) -> Rendering:
+    """`gatlas.raster.rasterize` for numpy arrays."""
+    compile_kernels()
+    count, height, width = len(cameras), cameras.height, cameras.width
+    backgrounds = np.zeros((count, 3), dtype=np.float32)
+    if background is not None:
+        backgrounds[:] = background
+    rendering = Rendering(
+        colors=np.empty((count, height, width, 3), dtype=np.float32),
+        alphas=np.empty((count, height, width, 1), dtype=np.float32),
+        depths=np.empty((count, height, width, 1), dtype=np.float32),
+    )
+    for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
+        camera = pinhole(cameras, i, near_plane, far_plane, eps2d)
+        images = Images(rendering.colors[i], rendering.alphas[i, :, :, 0], rendering.depths[i, :, :, 0])
+        render(parameters, camera, backgrounds[i], images)
+    return rendering
+
+
+def visibility_arrays(gaussians: Gaussians, cameras: Cameras, reduce: str) -> Float32[np.ndarray, "c n"]:
+    """`gatlas.raster.visibility`."""
+    compile_kernels(weights=True)
+    weights = np.empty((len(cameras), len(gaussians)), dtype=np.float32)
+    for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
+        weights[i] = blending_weights(parameters, pinhole(cameras, i, 0.01, 1e10, 0.3), reduce)
+    return weights
+
+
+def pinhole(cameras: Cameras, index: int, near_plane: float, far_plane: float, eps2d: float) -> Pinhole:
+    """One of the cameras (numpy) in the types that the kernels are compiled for."""
+    view = np.ascontiguousarray(cameras.viewmats[index], dtype=np.float64)
+    K = np.ascontiguousarray(cameras.Ks[index], dtype=np.float64)
+    return Pinhole(view, K, cameras.width, cameras.height, float(near_plane), float(far_plane), float(eps2d))
+
+
+def _seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Parameters]:
+    fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
+    means, quats, scales, opacities = (_plain(field) for field in fields)
+    for colors in seen_colors(gaussians, cameras.viewmats):
+        yield Parameters(means, quats, scales, opacities, _plain(colors))
+
+
+def _plain(array: Float[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
+    """The one kind of array that the kernels are compiled for: a read-only one, say, would be another type to numba."""
+    return np.require(array, dtype=np.float32, requirements=["C", "A", "W"])
+
+
+@cache
+def compile_kernels(backward: bool = False, weights: bool = False) -> None:
+    """Compile what a rendering needs, once for this machine; a line on standard error says so where it takes long.
+
+    The kernels are cached on disk, so that later processes load them in a fraction of a second.
+    """
+    parameters = Parameters(
+        means=np.array([[0.0, 0.0, 1.0]], dtype=np.float32),
+        quats=np.array([[1.0, 0.0, 0.0, 0.0]], dtype=np.float32),
+        scales=np.ones((1, 3), dtype=np.float32),
+        opacities=np.ones(1, dtype=np.float32),
+        colors=np.ones((1, 3), dtype=np.float32),
+    )
+    camera = Pinhole(np.eye(4), np.eye(3), 1, 1, 0.01, 1e10, 0.3)
+    pixel = Images(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    with announced_compilation(projection_kernels.project, tile_kernels.blend_backward, weight_kernels.weigh):
+        if weights:
+            blending_weights(parameters, camera, "sum")
+        else:
+            rendered = render(parameters, camera, np.zeros(3, dtype=np.float32), pixel)
+            if backward:
+                render_backward(parameters, camera, rendered, pixel, Parameters(*map(np.zeros_like, parameters)))
+
+
+def _tile_shares(projected: Projected) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The tiles of each thread and its scratch memory. The longest lists are dealt first, to each in turn."""
+    lengths = np.diff(projected.tile_starts)
+    tiles = np.argsort(-lengths, kind="stable")
+    threads = min(get_num_threads(), len(tiles))
+    return [(tiles[i::threads].copy(), _aligned(tile_kernels.SCRATCH_SIZE)) for i in range(threads)]
+
+
+def _aligned(*shape: int) -> Float32[np.ndarray, ...]:
+    """Uninitialised memory that starts on a cache line."""
+    size = math.prod(shape)
+    raw = np.empty(size + 16, dtype=np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + size].reshape(shape)

@@ -1,0 +1,92 @@
+"""The CUDA rasteriser: gsplat, behind a trial call that tells whether it runs on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+
+from gatlas.errors import GatlasError
+from gatlas.raster import Rendering
+from gatlas.raster.colors import seen_colors
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from gatlas.types import Cameras, Gaussians
+
+
+def rasterize_gsplat(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    backgrounds: Float[Tensor, "c 3"],
+    *,
+    near_plane: float,
+    far_plane: float,
+    eps2d: float,
+) -> Rendering:
+    """`gatlas.raster.rasterize` for float32 tensors on one CUDA device. GatlasError where gsplat cannot run."""
+    reason = why_unusable()
+    if reason is not None:
+        raise GatlasError(f"gsplat does not run here: {reason}. Use the CPU instead (backend 'cpu').")
+    shape = (len(cameras), cameras.height, cameras.width)
+    if len(gaussians) == 0 or len(cameras) == 0:
+        nothing = backgrounds.new_zeros((*shape, 1))
+        return Rendering(backgrounds[:, None, None, :].expand(*shape, 3).clone(), nothing, nothing.clone())
+    from gsplat import rasterization
+
+    # Colours are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
+    images, alphas, _ = rasterization(
+        means=gaussians.means.contiguous(),
+        quats=gaussians.quats.contiguous(),
+        scales=gaussians.scales.contiguous(),
+        opacities=gaussians.opacities.contiguous(),
+        colors=torch.stack(list(seen_colors(gaussians, cameras.viewmats))),  # [c n 3]
+        viewmats=cameras.viewmats.contiguous(),
+        Ks=cameras.Ks.contiguous(),
+        width=cameras.width,
+        height=cameras.height,
+        near_plane=near_plane,
+        far_plane=far_plane,
+        eps2d=eps2d,
+        packed=False,
+        backgrounds=backgrounds.contiguous(),
+        render_mode="RGB+ED",
+    )
+    return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+@cache
+def why_unusable() -> str | None:
+    """Why gsplat cannot render on this machine, in one line; None where it can. Tried once per process.
+
+    That `import gsplat` succeeds says nothing: its kernels are loaded, or compiled, at the first call.
+    """
+    if not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it reports on standard output, which carries results here
+            from gsplat import rasterization
+
+            one = torch.tensor([[0.0, 0.0, 1.0]], device="cuda")
+            rasterization(
+                means=one,
+                quats=torch.tensor([[1.0, 0.0, 0.0, 0.0]], device="cuda"),
+                scales=torch.ones_like(one),
+                opacities=torch.ones_like(one[:, 0]),
+                colors=torch.ones_like(one),
+                viewmats=torch.eye(4, device="cuda")[None],
+                Ks=torch.eye(3, device="cuda")[None],
+                width=16,
+                height=16,
+                packed=False,
+            )
+            torch.cuda.synchronize()
+    except Exception as error:  # a missing compiler, driver or wheel fails in as many ways as there are machines
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        return f"{type(error).__name__}: {lines[0]}"
+    return None

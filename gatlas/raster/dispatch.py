@@ -1,0 +1,122 @@
+"""Choose a backend for torch tensors and bring tensors to it and pictures back."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gatlas.raster import Rendering
+from gatlas.types import Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from gatlas.types import Cameras
+
+
+def rasterize_tensors(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    background: Any,
+    backend: str,
+    *,
+    near_plane: float,
+    far_plane: float,
+    eps2d: float,
+) -> Rendering:
+    """`gatlas.raster.rasterize` where torch computes. Numpy arrays give numpy arrays, as everywhere."""
+    was_numpy = isinstance(gaussians.means, np.ndarray)
+    means = torch.as_tensor(gaussians.means)
+    chosen = _choose(means, backend)
+    _require_differentiable(cameras, chosen)
+    device = torch.device("cuda" if means.device.type == "cpu" else means.device) if chosen == "cuda" else means.device
+    if chosen == "cpu":
+        device = torch.device("cpu")
+    dtype = means.dtype if chosen == "reference" else torch.float32
+
+    def bring(values: Any) -> Tensor:
+        return torch.as_tensor(values).to(device=device, dtype=dtype)
+
+    gaussians = Gaussians(
+        means=bring(gaussians.means),
+        quats=bring(gaussians.quats),
+        scales=bring(gaussians.scales),
+        opacities=bring(gaussians.opacities),
+        sh=bring(gaussians.sh),
+    )
+    backgrounds = means.new_zeros(3) if background is None else background
+    backgrounds = bring(backgrounds).expand(len(cameras), 3)
+    options = {"near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d}
+    if chosen == "cpu":
+        rendering = _rasterize_cpu(gaussians, cameras, backgrounds, **options)
+    else:
+        cameras = replace(cameras, viewmats=bring(cameras.viewmats), Ks=bring(cameras.Ks))
+        if chosen == "reference":
+            from gatlas.raster.reference import rasterize_reference as rasterize_chosen
+        else:
+            from gatlas.raster.cuda import rasterize_gsplat as rasterize_chosen
+        rendering = rasterize_chosen(gaussians, cameras, backgrounds, **options)
+    if was_numpy:
+        return Rendering(*(image.detach().cpu().numpy() for image in rendering))
+    return Rendering(*(image.to(device=means.device, dtype=means.dtype) for image in rendering))
+
+
+def _choose(means: Tensor, backend: str) -> str:
+    """The backend that "auto" stands for; any other stands for itself."""
+    if backend != "auto":
+        return backend
+    if means.device.type != "cuda":
+        return "cpu"
+    from gatlas.raster.cuda import why_unusable
+
+    reason = why_unusable()
+    if reason is None:
+        return "cuda"
+    warnings.warn(f"gsplat does not run here, so Gaussians are rendered on the CPU: {reason}", stacklevel=4)
+    return "cpu"
+
+
+def _require_differentiable(cameras: Cameras, backend: str) -> None:
+    """A ValueError where a gradient is asked for that the backend cannot give."""
+    differentiable = {"cpu": (), "cuda": ("viewmats",), "reference": ("viewmats", "Ks")}[backend]
+    if not torch.is_grad_enabled():
+        return
+    for name in ("viewmats", "Ks"):
+        if name not in differentiable and getattr(getattr(cameras, name), "requires_grad", False):
+            raise ValueError(
+                f"backend {backend!r} has no gradient for cameras.{name}: detach it, or use backend='reference'"
+            )
+
+
+def _rasterize_cpu(
+    gaussians: Gaussians, cameras: Cameras, backgrounds: Float[Tensor, "c 3"], **options: float
+) -> Rendering:
+    from gatlas.raster.autograd import rasterize_camera
+    from gatlas.raster.colors import seen_colors
+    from gatlas.raster.cpu import pinhole
+
+    viewmats = torch.as_tensor(cameras.viewmats).detach().cpu()
+    on_cpu = replace(cameras, viewmats=viewmats.numpy(), Ks=torch.as_tensor(cameras.Ks).detach().cpu().numpy())
+    shape = (len(cameras), cameras.height, cameras.width)
+    if len(cameras) == 0:
+        empty = gaussians.means.new_zeros
+        return Rendering(empty((*shape, 3)), empty((*shape, 1)), empty((*shape, 1)))
+    pictures = [
+        rasterize_camera(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.scales,
+            gaussians.opacities,
+            colors,
+            backgrounds[i],
+            pinhole(on_cpu, i, **options),
+        )
+        for i, colors in enumerate(seen_colors(gaussians, viewmats.to(torch.float32)))
+    ]
+    colors, alphas, depths = (torch.stack(images) for images in zip(*pictures, strict=True))
+    return Rendering(colors, alphas[..., None], depths[..., None])

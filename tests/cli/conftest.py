@@ -1,0 +1,61 @@
+"""The command line, run as its users run it: as a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "rocket.glb"
+
+
+@pytest.fixture
+def gatlas(tmp_path):
+    """Run `gatlas WORDS...` in an empty folder; the result has returncode, stdout and stderr (bytes and str)."""
+
+    def run(*words, stdin=b"", code=0):
+        process = subprocess.run(
+            [sys.executable, "-m", "gatlas", *map(str, words)], input=stdin, capture_output=True, cwd=tmp_path, check=False
+        )
+        process.stderr = process.stderr.decode()
+        assert process.returncode == code, process.stderr
+        assert "Traceback" not in process.stderr
+        return process
+
+    return run
+
+
+@pytest.fixture
+def example():
+    return EXAMPLE
+
+
+@pytest.fixture(scope="session")
+def splat_bytes(tmp_path_factory):
+    """A splat PLY of 100 Gaussians on a ball."""
+    from gatlas import io
+    from gatlas.sh import rgb_to_dc
+    from gatlas.types import Gaussians, Origin
+
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(100, 3))
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    path = tmp_path_factory.mktemp("splat") / "ball.ply"
+    gaussians = Gaussians(
+        means=means.astype(np.float32),
+        quats=np.tile(np.float32([1, 0, 0, 0]), (100, 1)),
+        scales=np.full((100, 3), 0.1, dtype=np.float32),
+        opacities=np.linspace(0.2, 0.9, 100, dtype=np.float32),
+        sh=rgb_to_dc((means[:, None] * 0.5 + 0.5)).astype(np.float32),
+        origin=Origin(name="ball", normalized=True),
+    )
+    io.save_gaussians(str(path), gaussians)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def splat(tmp_path, splat_bytes):
+    path = tmp_path / "ball.ply"
+    path.write_bytes(splat_bytes)
+    return path

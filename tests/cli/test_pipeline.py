@@ -1,0 +1,86 @@
+"""The main job, as a shell pipeline."""
+
+import io as stdio
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from plyfile import PlyData
+
+GATLAS = f"{sys.executable} -m gatlas"
+
+
+def shell(pipeline, cwd):
+    run = subprocess.run(["bash", "-o", "pipefail", "-c", pipeline], capture_output=True, cwd=cwd, check=False)
+    assert run.returncode == 0, run.stderr.decode()
+    return run
+
+
+def test_from_a_mesh_to_an_atlas_and_back_to_a_picture(tmp_path, example):
+    fit = f"{GATLAS} fit {example} -n 300 --iterations 10 --views 6 --resolution 64 --report fit.json"
+    shell(f"{fit} | {GATLAS} atlas-encode --size 16 -o obj.npz", tmp_path)
+    shell(f"{GATLAS} atlas-decode obj.npz | {GATLAS} render --orbit 8 --width 48 -o obj.png", tmp_path)
+
+    report = json.loads((tmp_path / "fit.json").read_text())
+    assert report["count"] == 300
+    assert report["held_out"]["psnr"] > 15
+    atlas = np.load(tmp_path / "obj.npz", allow_pickle=False)
+    assert atlas["offset"].shape == (16, 16, 3)
+    meta = json.loads(str(atlas["meta"]))
+    assert (meta["count"], meta["dropped"], meta["origin"]["name"]) == (300, 44, "rocket")
+    sheet = np.asarray(Image.open(tmp_path / "obj.png"))
+    assert sheet.shape == (2 * 48, 4 * 48, 3)
+    assert all((sheet[r : r + 48, c : c + 48] < 250).any() for r in (0, 48) for c in (0, 48, 96, 144))
+
+
+def test_fit_gives_the_count_it_was_asked_for_and_the_same_bytes_again(gatlas, example, tmp_path):
+    words = ["fit", example, "-n", 123, "--iterations", 5, "--views", 4, "--resolution", 32, "--seed", 3]
+    first, second = gatlas(*words).stdout, gatlas(*words).stdout
+    assert first == second
+    vertices = PlyData.read(stdio.BytesIO(first))["vertex"]
+    assert len(vertices) == 123
+    assert gatlas(*words[:-1], 4).stdout != first
+
+
+def test_views_of_a_fit_are_written(gatlas, example, tmp_path):
+    gatlas(
+        "fit", example, "-n", 50, "--iterations", 0, "--views", 3, "--resolution", 32, "--views-out", "views", "-o", "a.ply"
+    )
+    transforms = json.loads((tmp_path / "views" / "transforms.json").read_text())
+    assert len(transforms["frames"]) == 3
+    assert len(list((tmp_path / "views").glob("*.png"))) == 3
+
+
+def test_render_of_a_mesh_equals_render_with_its_own_cameras(gatlas, example, tmp_path):
+    gatlas("render", example, "--orbit", 2, "--width", 40, "-o", "views/")
+    gatlas("render", example, "--camera", "views/transforms.json", "-o", "again.png")
+    gatlas("render", example, "--orbit", 2, "--width", 40, "-o", "orbit.png")
+    again, orbit = (np.asarray(Image.open(tmp_path / name)).astype(int) for name in ("again.png", "orbit.png"))
+    assert np.abs(again - orbit).mean() < 0.5
+
+
+def test_prune_keeps_the_count_and_the_name(gatlas, splat):
+    out = gatlas("prune", "-", "-n", 40, "--views", 2, "--resolution", 32, stdin=splat.read_bytes()).stdout
+    assert len(PlyData.read(stdio.BytesIO(out))["vertex"]) == 40
+    assert b"ball" in out[:1000]
+
+
+def test_prune_of_a_small_splat_changes_nothing(gatlas, splat):
+    assert gatlas("prune", splat, "-n", 100).stdout == splat.read_bytes()
+
+
+def test_background_and_size_of_a_render(gatlas, splat, tmp_path):
+    gatlas("render", splat, "--width", 30, "--height", 20, "--background", "#00ff00", "-o", "green.png")
+    picture = np.asarray(Image.open(tmp_path / "green.png"))
+    assert picture.shape == (20, 30, 3)
+    assert picture[0, 0].tolist() == [0, 255, 0]
+    gatlas("render", splat, "--width", 30, "--background", "transparent", "-o", "clear.png")
+    assert np.asarray(Image.open(tmp_path / "clear.png"))[0, 0, 3] == 0
+
+
+@pytest.mark.parametrize("words", [["render", "--orbit", "2", "--camera", "x.json"]])
+def test_options_that_exclude_each_other(gatlas, splat, words):
+    assert "exclude each other" in gatlas(words[0], splat, *words[1:], "-o", "a.png", code=1).stderr

@@ -1,0 +1,135 @@
+"""The fit of a small mesh: exact count, better than its start, the same bytes again."""
+
+import numpy as np
+import pytest
+
+from gatlas.cameras import fibonacci_views
+from gatlas.errors import GatlasError
+from gatlas.fit import FitOptions, fit_mesh
+from gatlas.fit.mesh import measure
+from gatlas.fit.optimize import optimize
+from gatlas.fit.start import surface_area, surface_gaussians
+from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
+
+
+def textured_box(half=(1.0, 0.6, 0.8)):
+    """A closed box whose six faces share a checkered texture."""
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half
+    quads = [[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]]
+    vertices = np.concatenate([corners[quad] for quad in quads])
+    uvs = np.tile([[0, 0], [1, 0], [1, 1], [0, 1]], (6, 1))
+    faces = np.concatenate([[[4 * i, 4 * i + 1, 4 * i + 2], [4 * i, 4 * i + 2, 4 * i + 3]] for i in range(6)])
+    checker = np.kron(np.indices((4, 4)).sum(axis=0) % 2, np.ones((8, 8))).astype(bool)
+    pixels = np.where(checker[..., None], [220, 60, 40, 255], [40, 90, 200, 255]).astype(np.uint8)
+    return Mesh(
+        vertices=vertices.astype(np.float32),
+        faces=faces.astype(np.int32),
+        face_materials=np.zeros(12, dtype=np.int32),
+        uvs=uvs.astype(np.float32),
+        colors=np.ones((24, 4), dtype=np.float32),
+        materials=(Material(texture=0),),
+        textures=(Texture(pixels),),
+    )
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return normalize_mesh(textured_box())
+
+
+@pytest.fixture(scope="module")
+def views(mesh):
+    return render_mesh(mesh, fibonacci_views(8, 48, 48), supersample=2)
+
+
+def test_the_area_is_that_of_a_box(mesh):
+    a, b, c = (2 * x / mesh.origin.scale for x in (1.0, 0.6, 0.8))
+    assert surface_area(mesh) == pytest.approx(2 * (a * b + b * c + c * a), rel=1e-5)
+
+
+def test_the_start_lies_on_the_surface_with_its_colours(mesh, views):
+    start = surface_gaussians(mesh, views, 500, np.random.default_rng(0))
+    assert len(start) == 500
+    half = np.array([1.0, 0.6, 0.8]) / mesh.origin.scale
+    outside = np.abs(np.abs(start.means) - half).min(axis=1)  # on a face, one coordinate is at its half
+    assert outside.max() < 1e-5
+    rgb = start.sh[:, 0] * 0.28209479177387814 + 0.5
+    palette = np.array([[220, 60, 40], [40, 90, 200]]) / 255
+    nearest = np.linalg.norm(rgb[:, None] - palette, axis=-1).min(axis=1)
+    assert np.median(nearest) < 0.02
+    assert start.scales.argmin(axis=1).tolist() == [2] * 500  # discs: thin along the normal
+
+
+def test_detail_gets_more_gaussians(mesh):
+    """The checker's edges, an eighth of a cell wide to each side, get more than their share of the area."""
+    views = render_mesh(mesh, fibonacci_views(8, 160, 160), supersample=2)
+    start = surface_gaussians(mesh, views, 2000, np.random.default_rng(0))
+    half = np.array([1.0, 0.6, 0.8]) / mesh.origin.scale
+    on_top = np.abs(np.abs(start.means[:, 1]) - half[1]) < 1e-5
+    u = (start.means[on_top][:, [0, 2]] / half[[0, 2]] + 1) * 2  # in checker cells
+    near_edge = (np.abs(u - np.round(u)) < 0.125).any(axis=1).mean()
+    assert near_edge > 1.1 * (1 - 0.75**2)
+
+
+def test_the_fit_improves_on_its_start_and_keeps_the_count(mesh, views):
+    start = surface_gaussians(mesh, views, 400, np.random.default_rng(0))
+    fitted = optimize(start, views, 60, np.random.default_rng(0))
+    held_out = render_mesh(mesh, fibonacci_views(5, 48, 48, phase=0.5), supersample=2)
+    assert len(fitted) == 400
+    assert measure(fitted, held_out)[0] > measure(start, held_out)[0] + 2
+    assert fitted.origin == start.origin
+    logs = np.log(fitted.scales)
+    assert logs.min() >= LOG_SCALE_RANGE[0] - 1e-5
+    assert logs.max() <= LOG_SCALE_RANGE[1] + 1e-5
+    assert np.allclose(np.linalg.norm(fitted.quats, axis=1), 1, atol=1e-5)
+
+
+def test_no_iterations_give_the_start(mesh, views):
+    start = surface_gaussians(mesh, views, 50, np.random.default_rng(0))
+    same = optimize(start, views, 0, np.random.default_rng(0))
+    for name in ("means", "scales", "opacities", "sh"):
+        assert np.allclose(getattr(same, name), getattr(start, name), rtol=1e-5, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_bytes():
+    options = FitOptions(count=200, iterations=8, views=4, resolution=32, held_out=2, seed=5)
+    first, second = (fit_mesh(textured_box(), options) for _ in range(2))
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert getattr(first.gaussians, name).tobytes() == getattr(second.gaussians, name).tobytes()
+    assert first.psnr == second.psnr
+
+
+def test_progress_is_told_every_step():
+    told = []
+    options = FitOptions(count=20, iterations=3, views=2, resolution=16, held_out=1)
+    fit_mesh(textured_box(), options, progress=lambda step, loss: told.append((step, loss)))
+    assert [step for step, _ in told] == [1, 2, 3]
+    assert all(np.isfinite(loss) for _, loss in told)
+
+
+def test_the_origin_leads_back_to_own_units():
+    mesh = textured_box()
+    moved = Mesh(**{**vars(mesh), "vertices": mesh.vertices * 7 + np.float32([100, 0, -3])})
+    fit = fit_mesh(moved, FitOptions(count=100, iterations=0, views=4, resolution=32, held_out=1))
+    origin = fit.gaussians.origin
+    assert origin.normalized
+    own = fit.gaussians.means * origin.scale + np.array(origin.center)
+    assert own[:, 0].min() == pytest.approx(93, abs=0.5)
+    assert own[:, 0].max() == pytest.approx(107, abs=0.5)
+
+
+def test_an_invisible_mesh_is_refused():
+    mesh = textured_box()
+    clear = Material(factor=(1, 1, 1, 0.0), alpha_mode="BLEND")
+    with pytest.raises(GatlasError, match="transparent"):
+        fit_mesh(
+            Mesh(**{**vars(mesh), "materials": (clear,), "textures": ()}),
+            FitOptions(count=10, iterations=0, views=2, resolution=16),
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"iterations": -1}, {"resolution": 8}, {"views": 0}])
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        FitOptions(**wrong)
