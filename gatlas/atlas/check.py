@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.atlas.decode import decode, unit_positions
+from gatlas.atlas.encode import prepare
 from gatlas.atlas.plane import plane_permutation
 from gatlas.transport import assign, fibonacci_sphere
 
@@ -54,7 +55,7 @@ class AtlasCheck:
 
 
 def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int = 0) -> AtlasCheck:
-    """Measure an atlas; with the Gaussians that it was made of (clamped and filled), its round trip too (numpy)."""
+    """Measure an atlas; with the Gaussians that it was made of, its round trip too (numpy)."""
     size = atlas.size
     cells = plane_permutation(size, str(atlas.meta.get("projection")))
     positions = unit_positions(atlas)  # [cells 3]
@@ -123,18 +124,19 @@ def _smoothness(
 
 
 def _round_trip(atlas: Atlas, gaussians: Gaussians) -> float:
-    """Largest error of any field between the decoded set and the given one, each relative to its largest value."""
-    decoded = decode(atlas)
-    if len(decoded) != len(gaussians):
-        return float("inf")
+    """Largest error of any field between the decoded set and what was laid out, each relative to its largest value.
 
-    def table(each: Gaussians) -> np.ndarray:
-        columns = [each.means, each.quats, each.scales, each.opacities[:, None], each.sh[:, 0]]
-        return np.concatenate(columns, axis=1, dtype=np.float64)
-
+    What was laid out is the given set inside the atlas's spaces, filled: what that costs is in the atlas's meta.
+    """
     from scipy.spatial import cKDTree
 
-    given, got = table(gaussians), table(decoded)
+    how = "split" if atlas.meta.get("split") else "duplicate"
+    prepared = prepare(gaussians, atlas.size**2, how)
+    in_unit_ball = {**atlas.meta, "normalization": {"center": [0.0, 0.0, 0.0], "scale": 1.0}, "frame": None}
+    given = _table(prepared.gaussians[~prepared.padding])
+    got = _table(decode(replace(atlas, meta=in_unit_ball)))
+    if len(given) != len(got):
+        return float("inf")
     span = np.abs(given).max(axis=0)
     span[:3], span[3:7], span[7:10] = span[:3].max(), 1.0, span[7:10].max()
     span[span == 0] = 1.0
@@ -142,3 +144,8 @@ def _round_trip(atlas: Atlas, gaussians: Gaussians) -> float:
     if len(np.unique(match)) < len(given) and distance.max() > 1e-5:
         return float("inf")
     return float(np.abs((given[match] - got) / span).max())
+
+
+def _table(gaussians: Gaussians) -> Float[np.ndarray, "n 14"]:
+    columns = [gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities[:, None], gaussians.sh[:, 0]]
+    return np.concatenate(columns, axis=1, dtype=np.float64)

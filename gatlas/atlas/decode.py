@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.atlas.plane import plane_permutation
+from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.errors import GatlasError
-from gatlas.rotations import normalize_quats
+from gatlas.rotations import multiply_quats, normalize_quats
 from gatlas.sh import rgb_to_dc
 from gatlas.transport import PROJECTIONS, SPHERE_NAME, fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
@@ -37,13 +39,24 @@ def decode(atlas: Atlas) -> Gaussians:
         raise GatlasError("the atlas has zero quaternions in its plane 'rotation': it was not written by gatlas")
     log_scales = np.clip(atlas.scale.reshape(-1, 3)[real].astype(np.float64), *LOG_SCALE_RANGE)
     color = np.clip(atlas.color.reshape(-1, 1, 3)[real], 0.0, 1.0)
-    return Gaussians(
+    decoded = Gaussians(
         means=(positions[real] * scale + center).astype(np.float32),
         quats=normalize_quats(rotation).astype(np.float32),
         scales=(np.exp(log_scales) * scale).astype(np.float32),
         opacities=opacities[real].astype(np.float32),
         sh=rgb_to_dc(color).astype(np.float32),
         origin=_origin(meta),
+    )
+    return half_turned(decoded) if meta.get("frame") == STORED_FRAME else decoded
+
+
+def half_turned(gaussians: Gaussians) -> Gaussians:
+    """The Gaussians (degree 0) after half a turn about z: from a published file's axes to the object's and back."""
+    turn = np.array([0.0, 0.0, 0.0, 1.0])  # wxyz
+    return replace(
+        gaussians,
+        means=gaussians.means * np.array([-1, -1, 1], dtype=np.float32),
+        quats=normalize_quats(multiply_quats(turn, gaussians.quats.astype(np.float64))).astype(np.float32),
     )
 
 

@@ -51,6 +51,7 @@ class Prepared(NamedTuple):
 
     gaussians: Gaussians  # sorted by x, then y, then z; padding after what it copies
     padding: Bool[np.ndarray, " cells"]
+    order: Int[np.ndarray, " cells"]  # place in the filled set, which is the given one where the count is right
     meta: dict[str, Any]  # what was done to them
 
 
@@ -71,7 +72,7 @@ def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
         "normalization": {"center": center, "scale": scale},
         "origin": asdict(gaussians.origin),
     }
-    return Prepared(filled.gaussians[order], filled.padding[order], meta)
+    return Prepared(filled.gaussians[order], filled.padding[order], order, meta)
 
 
 def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection: str, meta: dict[str, Any]) -> Atlas:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.atlas.check import MOST_DISTANT, neighbour_distance
-from gatlas.atlas.decode import decode
+from gatlas.atlas.decode import decode, half_turned
 from gatlas.atlas.encode import lay_out, prepare
 from gatlas.atlas.plane import plane_permutation
+from gatlas.atlas.spaces import MIN_OPACITY, STORED_FRAME
 from gatlas.errors import GatlasError
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import Gaussians
@@ -67,31 +68,33 @@ def from_published(
     sphere2plane: Int[np.ndarray, " n"],
     *,
     projection: str = "equirect",
+    frame: str = STORED_FRAME,
 ) -> tuple[Atlas, Reading]:
     """An atlas that keeps the published assignment to the sphere (numpy), and how the maps were read.
 
     The published sphere is the same Fibonacci lattice, sorted by x, then y, then z; the flattening is our own, which
-    is fixed too. `gaussians` must be in the order and the axes of their file.
+    is fixed too. `gaussians` must be in the order and the axes of their file: its `frame` is "y-down", and then
+    `decode` stands the object up, or "y-up".
     """
     reading = find_reading(gaussians.means, gs2sphere, sphere2plane)
     count = len(gaussians)
     published = _in_order(gaussians.means, reading.order)[_directed(gs2sphere, reading.gs2sphere)]
     prepared = prepare(gaussians, count, "duplicate")
-    # `prepare` sorts, so places in the file are turned into places in the sorted order.
+    # `prepare` sorts, so places in the file are turned into places in its order.
     rank = np.empty(count, dtype=np.int64)
-    rank[_in_order(gaussians.means, "sorted")] = np.arange(count)
+    rank[prepared.order] = np.arange(count)
     sphere = fibonacci_sphere(count)
     on_sphere = np.empty(count, dtype=np.int64)
     on_sphere[_in_order(sphere, "sorted")] = rank[published]
     cost = float(((prepared.gaussians.means[on_sphere] - sphere) ** 2).sum(axis=1).mean())
     record = {"solver": "published", "cost": cost, "gap": None}
-    return lay_out(prepared, on_sphere, projection, {"transport": record}), reading
+    return lay_out(prepared, on_sphere, projection, {"transport": record, "frame": frame}), reading
 
 
 class Published(NamedTuple):
     """An atlas as the published loaders want it."""
 
-    gaussians: Gaussians  # SH degree 3, in sorted order, padding included
+    gaussians: Gaussians  # SH degree 3, in sorted order and the atlas's axes, padding included
     gs2sphere: Int[np.ndarray, " n"]
     sphere2plane: Int[np.ndarray, " n"]
 
@@ -101,7 +104,9 @@ def to_published(atlas: Atlas) -> Published:
 
     The Gaussians are stored in sorted order, so that a reader who sorts them first is right as well.
     """
-    everything = decode(replace(atlas, opacity=np.maximum(atlas.opacity, 1e-6)))
+    everything = decode(replace(atlas, opacity=np.maximum(atlas.opacity, MIN_OPACITY)))
+    if atlas.meta.get("frame") == STORED_FRAME:
+        everything = half_turned(everything)
     rest = np.zeros((len(everything), 15, 3), dtype=np.float32)  # their loaders insist on degree 3
     everything = replace(everything, sh=np.concatenate([everything.sh, rest], axis=1))
     cells = plane_permutation(atlas.size, str(atlas.meta.get("projection")))

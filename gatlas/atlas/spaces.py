@@ -29,6 +29,11 @@ SPACES = {
 MIN_OPACITY = 1e-6
 
 
+# `meta["frame"]` of an atlas that was imported with its index maps, which hold in the axes of the published file:
+# viewers turn those by half a turn about z to stand the object up. Without it the axes are the object's own.
+STORED_FRAME = "y-down"
+
+
 class Clamped(NamedTuple):
     """Gaussians inside the atlas's value spaces, and how many had to be moved there."""
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Force, Input, Output
+from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output
 
 
 class Projection(str, Enum):
     equirect = "equirect"
     octahedral = "octahedral"
+
+
+class Fill(str, Enum):
+    duplicate = "duplicate"
+    split = "split"
 
 
 class Solver(str, Enum):
@@ -24,48 +30,93 @@ def atlas_encode(
     splat: Input = "-",
     output: Output = "-",
     size: Annotated[
-        int, typer.Option(min=2, metavar="N", help="Side of the square grid; it holds size x size Gaussians.")
+        int, typer.Option(min=2, metavar="N", help="Side of the square grid; it holds N x N Gaussians.")
     ] = 128,
     projection: Annotated[
         Projection, typer.Option(metavar="equirect|octahedral", help="How the sphere is flattened.")
     ] = Projection.equirect,
+    fill: Annotated[
+        Fill,
+        typer.Option(
+            metavar="duplicate|split",
+            help="Too few Gaussians: copies of the smallest at opacity 0, or the largest cut in two.",
+        ),
+    ] = Fill.duplicate,
     solver: Annotated[
         Solver,
         typer.Option(metavar="auction|emd", help="Exact transport: ours, or POT's as an independent check (slow)."),
     ] = Solver.auction,
+    gs2sphere: Annotated[
+        str | None, typer.Option(metavar="FILE.npy", help="Keep a published assignment to the sphere.")
+    ] = None,
+    sphere2plane: Annotated[
+        str | None, typer.Option(metavar="FILE.npy", help="The published flattening that goes with it.")
+    ] = None,
+    layout: LayoutOption = Layout.gatlas,
+    check: Check = False,
+    report: CheckReport = None,
     force: Force = False,
 ) -> None:
     """Lay the Gaussians of a splat PLY out as a square atlas.
 
     The Gaussians move one-to-one onto a sphere by exact optimal transport, and the sphere is flattened onto the grid.
-    Fewer Gaussians than cells: copies of the smallest, at opacity 0, fill the rest. More: the smallest are dropped.
+    Fewer Gaussians than cells: see --fill. More: the smallest are dropped.
+
+    With --gs2sphere and --sphere2plane, GaussianVerse's index maps are used instead of a transport of our own; which
+    way round they go is found out, and maps that fit in no way are refused.
 
     Example: gatlas atlas-encode obj.ply --size 128 -o obj.npz
     """
     from gatlas import io
     from gatlas.atlas import encode
-    from gatlas.cli.terminal import say
+    from gatlas.atlas.check import check_atlas
+    from gatlas.cli.layouts import check_layout_output, save_layout, say_check
+    from gatlas.cli.terminal import about, say
+    from gatlas.errors import GatlasError
 
-    io.check_output(output, force=force, suffix=".npz", what="an atlas")
-    gaussians = io.load_gaussians(splat)
-    atlas = encode(gaussians, size, projection=projection.value, solver=solver.value)
-    meta = atlas.meta
+    if (gs2sphere is None) != (sphere2plane is None):
+        raise GatlasError("--gs2sphere and --sphere2plane go together")
+    published = gs2sphere is not None and sphere2plane is not None
+    check_layout_output(output, layout, suffix=".npz", what="an atlas", force=force)
+    if report is not None:
+        io.check_output(report, force=force, suffix=".json", what="a report")
+
+    blob = io.read(splat)
+    gaussians = io.load_gaussians(blob, as_stored=published)
+    with about(splat):
+        if published:
+            from gatlas.atlas.gaussianverse import from_published
+
+            maps = io.load_indices(gs2sphere), io.load_indices(sphere2plane)
+            atlas, reading = from_published(gaussians, *maps, projection=projection.value, frame=io.stored_frame(blob))
+            say(
+                f"read gs2sphere as {reading.gs2sphere} of the {reading.order} Gaussians and sphere2plane as "
+                f"{reading.sphere2plane}: grid neighbours are {reading.locality:.3f} of a random pair's distance apart"
+            )
+        else:
+            atlas = encode(gaussians, size, projection=projection.value, fill=fill.value, solver=solver.value)
+    say(_summary(atlas.meta))
+    if check or report is not None:
+        say_check(check_atlas(atlas, None if published else gaussians), report, force)
+    save_layout(output, layout, atlas, force=force)
+
+
+def _summary(meta: Mapping[str, Any]) -> str:
+    """What became of the Gaussians, in one line."""
+    clamped, transport = meta["clamped"], meta["transport"]
     notes = {
         f"{meta['padded']:,} cells padded with copies at opacity 0": meta["padded"],
-        f"the {meta['dropped']:,} smallest Gaussians dropped": meta["dropped"],
-        f"{meta['clamped']['scales']:,} Gaussians had scales outside the atlas's range": meta["clamped"]["scales"],
-        f"{meta['clamped']['colors']:,} had colours outside 0..1": meta["clamped"]["colors"],
-        f"{meta['clamped']['view_dependent']:,} lost view-dependent colour": meta["clamped"]["view_dependent"],
+        f"{meta['split']:,} cells filled by cutting the largest in two": meta["split"],
+        f"the {meta['dropped']:,} smallest dropped": meta["dropped"],
+        f"{clamped['scales']:,} with scales outside the atlas's range": clamped["scales"],
+        f"{clamped['colors']:,} with colours outside 0..1": clamped["colors"],
+        f"{clamped['view_dependent']:,} lost view-dependent colour": clamped["view_dependent"],
     }
-    said = [note for note, happened in notes.items() if happened]
-    transport = meta["transport"]
-    say(
-        "; ".join(
-            [
-                f"{len(gaussians):,} Gaussians on {size} x {size} cells",
-                *said,
-                f"transport cost {transport['cost']:.6f}, certified gap {transport['gap']:.1e}",
-            ]
-        )
+    gap = "published" if transport["gap"] is None else f"certified gap {transport['gap']:.1e}"
+    return "; ".join(
+        [
+            f"{meta['count']:,} Gaussians on {meta['size']} x {meta['size']} cells",
+            *(note for note, happened in notes.items() if happened),
+            f"transport cost {transport['cost']:.6f}, {gap}",
+        ]
     )
-    io.save_atlas(output, atlas, force=force)

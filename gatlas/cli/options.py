@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 import typer
@@ -11,4 +12,28 @@ Output = Annotated[str, typer.Option("--output", "-o", metavar="OUTPUT", help="F
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing output.")]
 Seed = Annotated[
     int, typer.Option(min=0, metavar="N", help="Seed of everything random; the same seed gives the same bytes.")
+]
+
+Check = Annotated[
+    bool, typer.Option("--check", help="Measure the atlas and print it; an atlas that is wrong is an error.")
+]
+CheckReport = Annotated[
+    str | None, typer.Option("--report", metavar="FILE.json", help="Write what --check measures.", show_default=False)
+]
+
+
+class Layout(str, Enum):
+    """How an atlas is kept on disk."""
+
+    gatlas = "gatlas"
+    gaussianverse = "gaussianverse"
+
+
+LayoutOption = Annotated[
+    Layout,
+    typer.Option(
+        "--layout",
+        metavar="gatlas|gaussianverse",
+        help="gaussianverse: -o DIR/ gets point_cloud.ply, gs2sphere.npy and sphere2plane.npy.",
+    ),
 ]

@@ -41,16 +41,17 @@ def render(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Render a splat PLY or a mesh to pictures.
+    """Render a splat PLY or a mesh to pictures, or show the planes of an atlas.
 
-    One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json.
+    One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json. An atlas NPZ
+    gives one PNG: offset, colour, opacity, scale and rotation side by side.
 
     Example: gatlas render obj.ply --orbit 8 -o obj.png
     """
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
-    from gatlas.pictures import contact_sheet, parse_background, take_views
+    from gatlas.pictures import atlas_picture, contact_sheet, parse_background, take_views
     from gatlas.types import Views
 
     folder = io.is_folder(output)
@@ -63,6 +64,13 @@ def render(
         raise GatlasError("--orbit and --camera exclude each other")
 
     blob = io.read(source)
+    if blob.kind == "atlas":
+        if folder or camera is not None or orbit is not None:
+            raise GatlasError("an atlas is drawn as one picture of its planes; for views of it, run atlas-decode first")
+        atlas = io.load_atlas(blob)
+        name = blob.stem or str(atlas.meta.get("origin", {}).get("name", ""))
+        io.save_image(output, atlas_picture(atlas), force=force, name=name)
+        return
     subject = io.load_mesh(blob) if blob.kind == "mesh" else io.load_gaussians(blob)
     cameras = _cameras(subject, orbit, camera, width, height, elevation, azimuth)
     views: Views = take_views(subject, cameras, backdrop)

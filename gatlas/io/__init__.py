@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
     from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
 
@@ -30,6 +30,7 @@ __all__ = [
     "load_cameras",
     "load_gaussians",
     "load_image",
+    "load_indices",
     "load_mesh",
     "load_stats",
     "load_views",
@@ -38,17 +39,29 @@ __all__ = [
     "save_gaussians",
     "save_image",
     "save_json",
+    "save_published",
     "save_stats",
     "save_text",
     "save_views",
+    "stored_frame",
 ]
 
 
-def load_gaussians(source: Source) -> Gaussians:
-    """The Gaussians of a splat PLY (float32), in the object's own frame, y up. See `gatlas.io.ply`."""
+def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
+    """The Gaussians of a splat PLY (float32), in the object's own frame, y up. See `gatlas.io.ply`.
+
+    `as_stored` keeps the axes of the file, for index maps that were made on them.
+    """
     from gatlas.io.ply import decode_ply
 
-    return decode_ply(as_blob(source))
+    return decode_ply(as_blob(source), as_stored=as_stored)
+
+
+def stored_frame(source: Source) -> str:
+    """ "y-down" or "y-up": the frame of a splat PLY's axes."""
+    from gatlas.io.ply import frame_of
+
+    return frame_of(as_blob(source))
 
 
 def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False, frame: str = "y-down") -> None:
@@ -56,6 +69,27 @@ def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False
     from gatlas.io.ply import write_ply
 
     write_ply(out, gaussians, force=force, frame=frame)
+
+
+def load_indices(source: Source) -> Int[np.ndarray, " n"]:
+    """The index map of an NPY file (int64)."""
+    from gatlas.io.gaussianverse import decode_indices
+
+    return decode_indices(as_blob(source))
+
+
+def save_published(
+    folder: str | Path,
+    gaussians: Gaussians,
+    gs2sphere: Int[np.ndarray, " n"],
+    sphere2plane: Int[np.ndarray, " n"],
+    *,
+    force: bool = False,
+) -> None:
+    """Write GaussianVerse's layout: point_cloud.ply, gs2sphere.npy and sphere2plane.npy in a folder."""
+    from gatlas.io.gaussianverse import write_folder
+
+    write_folder(folder, gaussians, gs2sphere, sphere2plane, force=force)
 
 
 def load_atlas(source: Source) -> Atlas:

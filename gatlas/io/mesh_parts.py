@@ -45,7 +45,7 @@ def join_parts(
     start = 0
     for part in parts:
         count = len(part.vertices)
-        if len(part.faces) and not (0 <= part.faces.min() and part.faces.max() < count):
+        if len(part.faces) and not (part.faces.min() >= 0 and part.faces.max() < count):
             raise GatlasError(f"{blob.name}: a triangle refers to a vertex that does not exist (there are {count})")
         a, b, c = part.faces.T
         solid = part.faces[(a != b) & (b != c) & (c != a)]

@@ -44,8 +44,11 @@ _NAMES = {
 _LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_*)."
 
 
-def decode_ply(blob: Blob) -> Gaussians:
-    """The Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError."""
+def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+    """The Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
+
+    `as_stored` leaves the axes as they are in the file.
+    """
     _check_kind(blob)
     header = plyheader.parse(blob)
     names = header.vertex(blob).names
@@ -76,12 +79,18 @@ def decode_ply(blob: Blob) -> Gaussians:
     _check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
 
     comments = _Comments.parse(blob, header.comments, count)
-    if comments.frame == "y-down":
+    if comments.frame == "y-down" and not as_stored:
         means *= np.array([-1, -1, 1], dtype=np.float32)
         quats = multiply_quats(_HALF_TURN, quats)
         sh = half_turn_z(sh)
     quats = _canonical(quats, norms).astype(np.float32)
     return Gaussians(means, quats, scales, opacities, sh, comments.origin)
+
+
+def frame_of(blob: Blob) -> str:
+    """The frame of a splat PLY's axes: "y-down", as viewers take it, unless its comments say "y-up"."""
+    header = plyheader.parse(blob)
+    return _Comments.parse(blob, header.comments, 0).frame
 
 
 def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Float[np.ndarray, "n p"]]:

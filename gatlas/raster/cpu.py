@@ -237,7 +237,8 @@ def compile_kernels(backward: bool = False, weights: bool = False) -> None:
     )
     camera = Pinhole(np.eye(4), np.eye(3), 1, 1, 0.01, 1e10, 0.3)
     pixel = Images(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
-    with announced_compilation(projection_kernels.project, tile_kernels.blend_backward, weight_kernels.weigh):
+    kernels = [tile_kernels.bin_tiles, tile_kernels.blend, tile_kernels.blend_backward, weight_kernels.weigh]
+    with announced_compilation(projection_kernels.project, projection_kernels.project_backward, *kernels):
         if weights:
             blending_weights(parameters, camera, "sum")
         else:

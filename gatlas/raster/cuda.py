@@ -29,10 +29,7 @@ def rasterize_gsplat(
     far_plane: float,
     eps2d: float,
 ) -> Rendering:
-    """`gatlas.raster.rasterize` for float32 tensors on one CUDA device. GatlasError where gsplat cannot run."""
-    reason = why_unusable()
-    if reason is not None:
-        raise GatlasError(f"gsplat does not run here: {reason}. Use the CPU instead (backend 'cpu').")
+    """`gatlas.raster.rasterize` for float32 tensors on one CUDA device."""
     shape = (len(cameras), cameras.height, cameras.width)
     if len(gaussians) == 0 or len(cameras) == 0:
         nothing = backgrounds.new_zeros((*shape, 1))
@@ -58,6 +55,13 @@ def rasterize_gsplat(
         render_mode="RGB+ED",
     )
     return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+def require_usable() -> None:
+    """A GatlasError where gsplat cannot render on this machine."""
+    reason = why_unusable()
+    if reason is not None:
+        raise GatlasError(f"gsplat does not run here: {reason}. Use the CPU instead (backend 'cpu').")
 
 
 @cache

@@ -33,6 +33,10 @@ def rasterize_tensors(
     was_numpy = isinstance(gaussians.means, np.ndarray)
     means = torch.as_tensor(gaussians.means)
     chosen = _choose(means, backend)
+    if chosen == "cuda":
+        from gatlas.raster.cuda import require_usable
+
+        require_usable()
     _require_differentiable(cameras, chosen)
     device = torch.device("cuda" if means.device.type == "cpu" else means.device) if chosen == "cuda" else means.device
     if chosen == "cpu":

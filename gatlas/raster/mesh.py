@@ -129,7 +129,7 @@ def surface_colors(
     mesh: Mesh, faces: Int[np.ndarray, " n"], barycentrics: Float[np.ndarray, "n 3"], shading: Shading = "auto"
 ) -> Float32[np.ndarray, "n 4"]:
     """The colours that `render_mesh` shows at points of the surface: straight RGBA, sRGB-encoded."""
-    if len(faces) and not (0 <= np.min(faces) and np.max(faces) < len(mesh.faces)):
+    if len(faces) and not (np.min(faces) >= 0 and np.max(faces) < len(mesh.faces)):
         raise ValueError(f"faces must be in [0, {len(mesh.faces)}), got {np.min(faces)} to {np.max(faces)}")
     surface = build_surface(mesh, shading)
     colors = np.empty((len(faces), 4))

@@ -16,9 +16,8 @@ from numba import njit
 from gatlas.raster.mesh_colors import MASK, MODE, OPAQUE, surface_color
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int32, Int64
+    from jaxtyping import Float64, Int32, Int64
 
-    from gatlas.raster.mesh_colors import Surface
 
 SNAP = 256.0  # steps per subsample
 BAND_ROWS = 16  # pixel rows of a band

@@ -149,7 +149,7 @@ def _blend(
         with torch.no_grad():  # once a Gaussian ends the pixel, all behind it find even less light
             alpha_blended = torch.cumprod(1 - alpha, dim=1) > MIN_TRANSMITTANCE
         alpha = torch.where(alpha_blended, alpha, 0.0)
-        transmittance = torch.cumprod(torch.cat([torch.ones_like(alpha[:, :1]), 1 - alpha], dim=1), dim=1)  # [p m+1]
+        transmittance = torch.cumprod(torch.cat([alpha.new_ones(len(alpha), 1), 1 - alpha], dim=1), dim=1)  # [p m+1]
         weights = alpha * transmittance[:, :-1]
         left = transmittance[:, -1:]
         band_colors = weights @ colors[touching] + left * background

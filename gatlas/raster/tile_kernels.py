@@ -119,6 +119,12 @@ def bin_tiles(
     return tile_starts, pairs, slot_starts
 
 
+@njit(nogil=True)
+def _nearest_depth(records, pairs, first, stop):  # type: ignore[no-untyped-def]
+    """Depth of the first Gaussian of a tile. Depths are blended less this, which costs them fewer digits."""
+    return records[pairs[first, 0], DEPTH] if stop > first else ZERO
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=FAST)
 def blend(
     tiles: Int64[np.ndarray, " share"],
@@ -143,6 +149,8 @@ def blend(
     for share in range(len(tiles)):
         tile = tiles[share]
         tile_x, tile_y = (tile % columns) * TILE, (tile // columns) * TILE
+        first, stop = tile_starts[tile], tile_starts[tile + 1]
+        nearest = _nearest_depth(records, pairs, first, stop)
         state[:] = ZERO
         for block in range(BLOCKS):
             x, y = tile_x + (block % SIDE) * BLOCK, tile_y + (block // SIDE) * BLOCK
@@ -150,14 +158,13 @@ def blend(
             for lane in range(LANES):
                 inside = x + (lane & 3) < width and y + (lane >> 2) < height
                 state[F_T + np.uint64(block * LANES + lane)] = ONE if inside else -ONE
-        first, stop = tile_starts[tile], tile_starts[tile + 1]
         for entry in range(first, stop):
             place = entry - first
             if place > 0 and place % LIVE_CHECK == 0 and not any_live(state, live):
                 break
             record = records[pairs[entry, 0]]
             u, v, w, opacity = record[U], record[V], record[W], record[OPACITY]
-            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH]
+            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH] - nearest
             number = float32(place + 1)
             bx0, bx1 = max(0, int(record[X0]) - tile_x) // BLOCK, min(TILE - 1, int(record[X1]) - tile_x) // BLOCK
             by0, by1 = max(0, int(record[Y0]) - tile_y) // BLOCK, min(TILE - 1, int(record[Y1]) - tile_y) // BLOCK
@@ -201,7 +208,7 @@ def blend(
                     colors[row, column, 1] = state[F_GREEN + i] + T * background[1]
                     colors[row, column, 2] = state[F_BLUE + i] + T * background[2]
                     alphas[row, column] = alpha
-                    depths[row, column] = state[F_DEPTH + i] / alpha if alpha > ZERO else ZERO
+                    depths[row, column] = nearest + state[F_DEPTH + i] / alpha if alpha > ZERO else ZERO
                     last[row, column] = state[F_LAST + i]
                     transmittances[row, column] = T
 
@@ -253,6 +260,8 @@ def blend_backward(
     for share in range(len(tiles)):
         tile = tiles[share]
         tile_x, tile_y = (tile % columns) * TILE, (tile // columns) * TILE
+        first, stop = tile_starts[tile], tile_starts[tile + 1]
+        nearest = _nearest_depth(records, pairs, first, stop)
         state[:] = ZERO
         tile_last = 0
         for block in range(BLOCKS):
@@ -273,7 +282,7 @@ def blend_backward(
                     if alpha > ZERO:  # depth = sum / alpha
                         v_depth = v_depths[row, column] / alpha
                         state[B_V_DEPTH + i] = v_depth
-                        v_alpha -= v_depth * depths[row, column]
+                        v_alpha -= v_depth * (depths[row, column] - nearest)
                     state[B_T + i] = T
                     state[B_V_RED + i] = v_red
                     state[B_V_GREEN + i] = v_green
@@ -284,14 +293,13 @@ def blend_backward(
                     state[B_LAST + i] = last[row, column]
                     block_last[block] = max(block_last[block], int(last[row, column]))
             tile_last = max(tile_last, block_last[block])
-        first, stop = tile_starts[tile], tile_starts[tile + 1]
         for entry in range(first + tile_last, stop):
             slots[pairs[entry, 1]] = ZERO
         for place in range(tile_last - 1, -1, -1):
             entry = first + place
             record = records[pairs[entry, 0]]
             u, v, w, opacity = record[U], record[V], record[W], record[OPACITY]
-            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH]
+            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH] - nearest
             number = float32(place + 1)
             bx0, bx1 = max(0, int(record[X0]) - tile_x) // BLOCK, min(TILE - 1, int(record[X1]) - tile_x) // BLOCK
             by0, by1 = max(0, int(record[Y0]) - tile_y) // BLOCK, min(TILE - 1, int(record[Y1]) - tile_y) // BLOCK

@@ -1,4 +1,8 @@
-"""Numba kernel: with how much weight each Gaussian is blended, for ranking them by visibility."""
+"""Numba kernel: with how much weight each Gaussian is blended, for ranking them by visibility.
+
+numba recompiles a cached kernel when its own file changes, not when a file that it imports from does: after an edit of
+`tile_kernels` or `projection_kernels`, touch this file as well.
+"""
 
 from __future__ import annotations
 

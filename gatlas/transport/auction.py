@@ -40,9 +40,11 @@ UNIT = 0.5
 BAND = 16.0
 
 import os
+
 for _k in list(os.environ):
     if _k.startswith("GA_"): globals()[_k[3:]] = float(os.environ[_k]) if '.' in os.environ[_k] else int(os.environ[_k])
 import time
+
 DEBUG = "DBG" in os.environ
 
 

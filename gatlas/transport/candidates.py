@@ -19,6 +19,7 @@ from gatlas.transport.certificate import FAR
 from gatlas.transport.kernels import kernel
 from gatlas.transport.order import BLOCK, select, sort
 
+
 class Rows(NamedTuple):
     """The distinct sources. Equal ones are one row that wants several columns."""
 

@@ -47,7 +47,7 @@ def splat_bytes(tmp_path_factory):
         quats=np.tile(np.float32([1, 0, 0, 0]), (100, 1)),
         scales=np.full((100, 3), 0.1, dtype=np.float32),
         opacities=np.linspace(0.2, 0.9, 100, dtype=np.float32),
-        sh=rgb_to_dc((means[:, None] * 0.5 + 0.5)).astype(np.float32),
+        sh=rgb_to_dc(means[:, None] * 0.5 + 0.5).astype(np.float32),
         origin=Origin(name="ball", normalized=True),
     )
     io.save_gaussians(str(path), gaussians)

@@ -51,7 +51,7 @@ def test_views_of_a_fit_are_written(gatlas, example, tmp_path):
     )
     transforms = json.loads((tmp_path / "views" / "transforms.json").read_text())
     assert len(transforms["frames"]) == 3
-    assert len(list((tmp_path / "views").glob("*.png"))) == 3
+    assert len(list((tmp_path / "views").rglob("*.png"))) == 3
 
 
 def test_render_of_a_mesh_equals_render_with_its_own_cameras(gatlas, example, tmp_path):
