@@ -6,7 +6,8 @@ and quantised attributes without a word. What is not read here is a GatlasError 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +34,13 @@ _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _MAX_SETS = 8  # sets of four joints and weights
 
 
+class Influences(NamedTuple):
+    """The joints that each vertex of a skinned primitive hangs on; s is a multiple of four."""
+
+    joints: Int[np.ndarray, "v s"]
+    weights: Float[np.ndarray, "v s"]
+
+
 class Primitive(NamedTuple):
     """One primitive in its mesh's frame, with its morph targets blended in."""
 
@@ -41,8 +49,7 @@ class Primitive(NamedTuple):
     uvs: Float[np.ndarray, "v 2"] | None
     colors: Float[np.ndarray, "v 4"] | None
     material: int
-    joints: Int[np.ndarray, "v s"] | None
-    weights: Float[np.ndarray, "v s"] | None
+    influences: Influences | None
 
 
 def gltf_mesh(blob: Blob) -> Mesh:
@@ -61,8 +68,8 @@ def gltf_mesh(blob: Blob) -> Mesh:
             known[mesh_index, weights] = list(_primitives(document, materials, mesh_index, weights))
         skin = document.index(node, "skin", None)
         for primitive in known[mesh_index, weights]:
-            if skin is not None and primitive.joints is not None:
-                parts.append(_skinned(document, primitive, scene.joint_matrices(skin)))
+            if skin is not None and primitive.influences is not None:
+                parts.append(_skinned(document, primitive, primitive.influences, scene.joint_matrices(skin)))
             else:
                 parts += [_placed(primitive, scene.matrices[index] @ copy) for copy in scene.instances(node)]
     return join_parts(blob, parts, materials.materials, materials.textures)
@@ -82,7 +89,9 @@ def _morph_weights(document: Document, node: Json, mesh: Json) -> tuple[float, .
     return tuple(document.numbers(owner, "weights", len(values), []))
 
 
-def _primitives(document: Document, materials: Materials, index: int, weights: tuple[float, ...]):  # type: ignore[no-untyped-def]
+def _primitives(
+    document: Document, materials: Materials, index: int, weights: tuple[float, ...]
+) -> Iterator[Primitive]:
     for source in document.objects(document.item("meshes", index), "primitives"):
         mode = document.index(source, "mode", _TRIANGLES)
         if mode > _FAN:
@@ -98,7 +107,7 @@ def _primitive(
     _check_draco(document, source, attributes)
     targets = document.objects(source, "targets")
 
-    def read(name: str, widths: tuple[int, ...]) -> Float[np.ndarray, "v w"] | None:
+    def read(name: str, widths: tuple[int, ...]) -> Any:  # float64 [v w], or None where there is no such attribute
         accessor = document.index(attributes, name, None)
         if accessor is None:
             return None
@@ -112,7 +121,6 @@ def _primitive(
 
     count = document.index(document.item("accessors", document.index(attributes, "POSITION")), "count")
     vertices = read("POSITION", (3,))
-    assert vertices is not None
     indices = document.index(source, "indices", None)
     order = np.arange(count) if indices is None else read_indices(document, indices)
     if len(order) and order.max() >= count:
@@ -124,8 +132,7 @@ def _primitive(
     colors = read("COLOR_0", (3, 4))
     if colors is not None and colors.shape[1] == 3:
         colors = np.concatenate([colors, np.ones((count, 1))], axis=1)
-    joints, joint_weights = _influences(document, attributes, read)
-    return Primitive(vertices, _triangles(order, mode), uvs, colors, material, joints, joint_weights)
+    return Primitive(vertices, _triangles(order, mode), uvs, colors, material, _influences(document, attributes, read))
 
 
 def _check_draco(document: Document, source: Json, attributes: Json) -> None:
@@ -145,18 +152,19 @@ def _same_shape(
     return delta
 
 
-def _influences(document: Document, attributes: Json, read):  # type: ignore[no-untyped-def]
-    """Joints [v s] and weights [v s] of skinned vertices, s a multiple of four; None, None of plain ones."""
+def _influences(document: Document, attributes: Json, read: Callable[..., Any]) -> Influences | None:
     joints, weights = [], []
     for k in range(_MAX_SETS):
         if f"JOINTS_{k}" in attributes:
             joints.append(read(f"JOINTS_{k}", (4,)))
             weights.append(read(f"WEIGHTS_{k}", (4,)))
-            if weights[-1] is None:
+            if joints[-1] is None or weights[-1] is None:
                 raise document.error(f"damaged glTF: it has JOINTS_{k} without WEIGHTS_{k}")
     if not joints:
-        return None, None
-    return np.concatenate(joints, axis=1).astype(np.int64), np.concatenate(weights, axis=1)
+        return None
+    # A damaged number becomes a joint that does not exist.
+    whole = np.clip(np.nan_to_num(np.concatenate(joints, axis=1), nan=-1.0), -1, 1 << 30).astype(np.int64)
+    return Influences(whole, np.concatenate(weights, axis=1))
 
 
 def _triangles(order: Int[np.ndarray, " n"], mode: int) -> Int[np.ndarray, "f 3"]:
@@ -176,20 +184,21 @@ def _placed(primitive: Primitive, matrix: Float[np.ndarray, "4 4"]) -> Part:
     return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material)
 
 
-def _skinned(document: Document, primitive: Primitive, joint_matrices: Float[np.ndarray, "j 4 4"]) -> Part:
+def _skinned(
+    document: Document, primitive: Primitive, influences: Influences, joint_matrices: Float[np.ndarray, "j 4 4"]
+) -> Part:
     """A primitive bent by its skin; where its own node stands does not count (section 3.7.3.3)."""
-    joints, weights = primitive.joints, primitive.weights
-    assert joints is not None and weights is not None
-    if (weights[joints >= len(joint_matrices)] > 0).any():
+    joints, weights = influences
+    exist = (joints >= 0) & (joints < len(joint_matrices))
+    if (weights[~exist] > 0).any():
         raise document.error(f"damaged glTF: a vertex hangs on a joint that does not exist ({joints.max()})")
-    joints = np.where(joints < len(joint_matrices), joints, 0)
+    joints = np.where(exist, joints, 0)
     total = weights.sum(axis=1, keepdims=True)
     weights = np.where(total > 0, weights / np.where(total > 0, total, 1), np.eye(1, weights.shape[1]))
     homogeneous = np.concatenate([primitive.vertices, np.ones((len(joints), 1))], axis=1)
     vertices = np.zeros((len(joints), 3))
     for k in range(joints.shape[1]):
-        moved = np.einsum("vij,vj->vi", joint_matrices[joints[:, k], :3], homogeneous)
-        vertices += weights[:, k : k + 1] * moved
+        vertices += weights[:, k : k + 1] * np.einsum("vij,vj->vi", joint_matrices[joints[:, k], :3], homogeneous)
     mirrored = np.sign(np.linalg.det(joint_matrices[np.unique(joints[weights > 0]), :3, :3])).sum() < 0
     faces = primitive.faces[:, ::-1] if mirrored else primitive.faces
     return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material)

@@ -69,8 +69,10 @@ def _strided(
     stride = stride or size
     if stride < size or (count and offset + (count - 1) * stride + size > len(content)):
         raise document.error("damaged glTF: an accessor reaches beyond its buffer view")
-    return np.ndarray((count, width), dtype, content, offset, (stride, dtype.itemsize)) if count else np.zeros(
-        (0, width), dtype
+    return (
+        np.ndarray((count, width), dtype, content, offset, (stride, dtype.itemsize))
+        if count
+        else np.zeros((0, width), dtype)
     )
 
 

@@ -41,7 +41,9 @@ class Materials:
     def resolve(self, index: int | None) -> tuple[int, Mapping | None]:
         """Index into `materials` of a glTF material (None: the default one), and its mapping where it has a texture."""
         if index not in self._known:
-            material, mapping = (Material(), None) if index is None else self._read(self.document.item("materials", index))
+            material, mapping = (
+                (Material(), None) if index is None else self._read(self.document.item("materials", index))
+            )
             self.materials.append(material)
             self._known[index] = len(self.materials) - 1, mapping
         return self._known[index]

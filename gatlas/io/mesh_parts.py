@@ -34,9 +34,7 @@ def object_name(blob: Blob) -> str:
     return blob.path.stem if blob.path is not None else ""
 
 
-def join_parts(
-    blob: Blob, parts: Sequence[Part], materials: Sequence[Material], textures: Sequence[Texture]
-) -> Mesh:
+def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material], textures: Sequence[Texture]) -> Mesh:
     """One mesh of all parts, without unused vertices and without triangles that are a line or a point by their indices.
 
     GatlasError: no triangles, vertices that are not finite, or no extent.

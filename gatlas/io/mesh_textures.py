@@ -60,7 +60,9 @@ def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UI
     """
     for signature, format_name in ((b"\xabKTX", "KTX2 (Basis Universal)"), (b"DDS ", "DDS")):
         if content.startswith(signature):
-            raise GatlasError(f"{blob.name}: texture {name} is {format_name}, which gatlas does not read: use PNG or JPEG")
+            raise GatlasError(
+                f"{blob.name}: texture {name} is {format_name}, which gatlas does not read: use PNG or JPEG"
+            )
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

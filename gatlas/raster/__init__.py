@@ -36,7 +36,7 @@ def rasterize(
     gaussians: Gaussians,
     cameras: Cameras,
     *,
-    background: Float[Array, 3] | Float[Array, "c 3"] | None = None,
+    background: Float[Array, " 3"] | Float[Array, "c 3"] | None = None,
     backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
     near_plane: float = 0.01,
     far_plane: float = 1e10,

@@ -21,7 +21,7 @@ def rasterize_camera(
     scales: Float32[Tensor, "n 3"],
     opacities: Float32[Tensor, " n"],
     colors: Float32[Tensor, "n 3"],
-    background: Float32[Tensor, 3],
+    background: Float32[Tensor, " 3"],
     camera: cpu.Pinhole,
 ) -> tuple[Float32[Tensor, "h w 3"], Float32[Tensor, "h w"], Float32[Tensor, "h w"]]:
     """Colours, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU)."""

@@ -69,7 +69,7 @@ class Rendered:
     """What the backward pass needs to know of the forward pass."""
 
     projected: Projected
-    background: Float32[np.ndarray, 3]
+    background: Float32[np.ndarray, " 3"]
     alphas: Float32[np.ndarray, "h w"]
     depths: Float32[np.ndarray, "h w"]
     last: Float32[np.ndarray, "h w"]
@@ -91,7 +91,7 @@ def project(parameters: Parameters, camera: Pinhole) -> Projected:
     return Projected(order, packed, *tile_kernels.bin_tiles(packed, camera.width, camera.height))
 
 
-def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarray, 3], images: Images) -> Rendered:
+def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarray, " 3"], images: Images) -> Rendered:
     """Render one picture into `images`."""
     projected = project(parameters, camera)
     last = np.empty((camera.height, camera.width), dtype=np.float32)
@@ -170,7 +170,7 @@ def blending_weights(parameters: Parameters, camera: Pinhole, reduce: str) -> Fl
 def rasterize_arrays(
     gaussians: Gaussians,
     cameras: Cameras,
-    background: Float[np.ndarray, 3] | Float[np.ndarray, "c 3"] | None,
+    background: Float[np.ndarray, " 3"] | Float[np.ndarray, "c 3"] | None,
     *,
     near_plane: float,
     far_plane: float,

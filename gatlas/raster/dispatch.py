@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,8 +82,14 @@ def _choose(means: Tensor, backend: str) -> str:
     reason = why_unusable()
     if reason is None:
         return "cuda"
-    warnings.warn(f"gsplat does not run here, so Gaussians are rendered on the CPU: {reason}", stacklevel=4)
+    _warn_of_cpu(reason)
     return "cpu"
+
+
+@cache
+def _warn_of_cpu(reason: str) -> None:
+    """One warning a process, at the call of `rasterize`."""
+    warnings.warn(f"gsplat does not run here, so Gaussians are rendered on the CPU: {reason}", stacklevel=5)
 
 
 def _require_differentiable(cameras: Cameras, backend: str) -> None:

@@ -8,7 +8,7 @@ in linear light, of its covered subsamples; its alpha is their share.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -69,9 +69,10 @@ def normalize_mesh(mesh: Mesh) -> Mesh:
     if not 0 < radius < np.inf:
         raise GatlasError(f"{mesh.origin.name or 'the mesh'}: its vertices are all at one point, or not finite")
     before = mesh.origin
+    own = center * before.scale + np.asarray(before.center)
     origin = replace(
         before,
-        center=tuple(float(c) for c in center * before.scale + np.asarray(before.center)),
+        center=(float(own[0]), float(own[1]), float(own[2])),
         scale=radius * before.scale,
         normalized=True,
     )
@@ -147,10 +148,11 @@ def surface_colors(
 
 def sample_surface(
     mesh: Mesh, count: int, rng: np.random.Generator
-) -> tuple[
-    Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3"], Int[np.ndarray, " n"], Float64[np.ndarray, "n 3"]
-]:
-    """`count` points spread uniformly at random over the area: points, unit normals of the faces, faces, barycentrics."""
+) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3"], Int[np.ndarray, " n"], Float64[np.ndarray, "n 3"]]:
+    """`count` points spread uniformly at random over the area.
+
+    They are given as points, unit normals of their faces, faces and barycentrics.
+    """
     crosses = face_normals(mesh)
     areas = np.linalg.norm(crosses, axis=1)
     total = np.cumsum(areas)
@@ -227,6 +229,6 @@ def _screen(mesh: Mesh, surface: Surface, cameras: Cameras, camera: int, supersa
 
 def _patterns(supersample: int) -> Int32[np.ndarray, "p s"]:
     """Orders of the subsamples of a pixel, drawn once and for all."""
-    rng: Any = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     count = supersample * supersample
     return np.stack([rng.permutation(count) for _ in range(mesh_kernels.PATTERNS)]).astype(np.int32)

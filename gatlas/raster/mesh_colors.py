@@ -65,7 +65,7 @@ def resolve_shading(mesh: Mesh) -> Literal["unlit", "headlight"]:
 
 
 def build_surface(mesh: Mesh, shading: Shading) -> Surface:
-    """The arrays that the kernels read. ValueError: an unknown shading, alpha mode or wrap, or an index out of range."""
+    """The tables that the kernels read. An unknown shading, alpha mode or wrap, or a wild index, is a ValueError."""
     if shading not in SHADINGS:
         raise ValueError(f"shading must be one of {', '.join(SHADINGS)}, got {shading!r}")
     _check_indices(mesh)
@@ -181,7 +181,7 @@ def _texture_color(materials, texels, material, u, v):  # type: ignore[no-untype
     # The centre of the first texel is at 1/2. Beyond 2^30 texels a coordinate has no fraction worth keeping.
     x = min(max(u * width - 0.5, -1073741824.0), 1073741824.0)
     y = min(max(v * height - 0.5, -1073741824.0), 1073741824.0)
-    left, top = int(math.floor(x)), int(math.floor(y))
+    left, top = math.floor(x), math.floor(y)
     fx, fy = np.float32(x - left), np.float32(y - top)
     wrap_u, wrap_v = materials[material, WRAP_U], materials[material, WRAP_V]
     x0, x1 = _wrapped(left, width, wrap_u), _wrapped(left + 1, width, wrap_u)
@@ -206,7 +206,7 @@ def _texture_color(materials, texels, material, u, v):  # type: ignore[no-untype
 
 @njit(nogil=True, forceinline=True)
 def surface_color(corners, materials, texels, face, material, b0, b1, b2):  # type: ignore[no-untyped-def]
-    """Straight linear RGBA at barycentric (b0, b1, b2) of a face. Alpha is 1 of an OPAQUE face, 0 or 1 of a MASK one."""
+    """Straight linear RGBA at barycentric (b0, b1, b2) of a face; alpha is 1 of an OPAQUE one, 0 or 1 of a MASK one."""
     light = _at(corners, face, LIT, b0, b1, b2)
     red = materials[material, 0] * _at(corners, face, RED, b0, b1, b2) * light
     green = materials[material, 1] * _at(corners, face, GREEN, b0, b1, b2) * light
@@ -227,9 +227,7 @@ def surface_color(corners, materials, texels, face, material, b0, b1, b2):  # ty
 @njit(nogil=True, forceinline=True)
 def _at(corners, face, column, b0, b1, b2):  # type: ignore[no-untyped-def]
     """A value of the corners, interpolated."""
-    return (
-        b0 * corners[face, column] + b1 * corners[face, CORNER + column] + b2 * corners[face, 2 * CORNER + column]
-    )
+    return b0 * corners[face, column] + b1 * corners[face, CORNER + column] + b2 * corners[face, 2 * CORNER + column]
 
 
 @njit(cache=True, nogil=True)

@@ -316,4 +316,3 @@ def hit_bands(first, step, surface, screen, patterns, depths, faces, places):  #
                     planes = edge_planes(screen.points, surface.faces, face)
                     b0, b1, _ = barycentrics(planes, screen.inverse, x, y)
                     places[y, x, 0], places[y, x, 1] = b0, b1
-

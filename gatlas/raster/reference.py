@@ -125,7 +125,7 @@ def _blend(
     projection: Projection,
     opacities: Float[Tensor, " n"],
     colors: Float[Tensor, "n 3"],
-    background: Float[Tensor, 3],
+    background: Float[Tensor, " 3"],
     width: int,
     height: int,
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"], Float[Tensor, "h w 1"]]:
@@ -147,8 +147,8 @@ def _blend(
         alpha = (opacities[touching] * torch.exp(-sigma)).clamp(max=MAX_ALPHA)
         alpha = torch.where((sigma >= 0) & (alpha >= MIN_ALPHA), alpha, 0.0)
         with torch.no_grad():  # once a Gaussian ends the pixel, all behind it find even less light
-            alpha_blended = torch.cumprod(1 - alpha, dim=1) > MIN_TRANSMITTANCE
-        alpha = torch.where(alpha_blended, alpha, 0.0)
+            blended = torch.cumprod(1 - alpha, dim=1) > MIN_TRANSMITTANCE
+        alpha = torch.where(blended, alpha, 0.0)
         transmittance = torch.cumprod(torch.cat([alpha.new_ones(len(alpha), 1), 1 - alpha], dim=1), dim=1)  # [p m+1]
         weights = alpha * transmittance[:, :-1]
         left = transmittance[:, -1:]

@@ -132,7 +132,7 @@ def blend(
     tile_starts: Int64[np.ndarray, " tiles_plus_1"],
     pairs: Int32[np.ndarray, "pairs 2"],
     records: Float32[np.ndarray, "m 16"],
-    background: Float32[np.ndarray, 3],
+    background: Float32[np.ndarray, " 3"],
     colors: Float32[np.ndarray, "h w 3"],
     alphas: Float32[np.ndarray, "h w"],
     depths: Float32[np.ndarray, "h w"],
@@ -142,6 +142,7 @@ def blend(
     """Render the tiles of one share, front to back.
 
     `last` is the place in its tile's list, from 1, of the last Gaussian that a pixel blended; 0 where there is none.
+    It is a float like all lanes, exact for lists of up to 2^24.
     """
     height, width = alphas.shape
     columns = (width + TILE - 1) // TILE
@@ -242,7 +243,7 @@ def blend_backward(
     tile_starts: Int64[np.ndarray, " tiles_plus_1"],
     pairs: Int32[np.ndarray, "pairs 2"],
     records: Float32[np.ndarray, "m 16"],
-    background: Float32[np.ndarray, 3],
+    background: Float32[np.ndarray, " 3"],
     alphas: Float32[np.ndarray, "h w"],
     depths: Float32[np.ndarray, "h w"],
     last: Float32[np.ndarray, "h w"],

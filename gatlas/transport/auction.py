@@ -38,6 +38,8 @@ LAST_EPSILON_COARSE = 0.02
 EPSILON_STEP = 10.0
 UNIT = 0.5
 BAND = 16.0
+BUDGET=20.0
+TAIL=0.005
 
 import os
 
@@ -139,7 +141,7 @@ def _solve_levels(
     epsilon = 0.25 * STEPS**2
     while True:
         if DEBUG: print(epsilon, level.unit.min(), level.unit.max())
-        _auction(level, np.maximum(epsilon, last * level.unit))
+        _auction(level, partner, np.maximum(epsilon, last * level.unit))
         epsilon /= EPSILON_STEP
         if epsilon < last*level.unit.min() or epsilon < 1: break
     while clouds:
@@ -147,9 +149,10 @@ def _solve_levels(
         rows, columns = level.rows, level.columns
         x, y = clouds.pop()
         u = row_minima(rows.x, columns.y, columns.w, threads)
-        partner = np.repeat(rows.x[level.matching.owner], BRANCH, axis=0)[: len(y)]
+        partner = np.repeat(_partners(level, partner), BRANCH, axis=0)[: len(y)]
         w = -row_minima(y, np.ascontiguousarray(rows.x.T), -u, threads)
-        near = np.minimum(np.repeat(level.matching.held * BRANCH, BRANCH), len(y) - 1)[: len(y)]
+        held=_held(level)
+        near = np.minimum(np.repeat(held * BRANCH, BRANCH), len(y) - 1)[: len(y)]
         level = _start_level(x, y, w, spacings(y)[near])
         _refresh(level, partner)
         if DEBUG: print(f'level {len(x)} prolong {time.process_time()-t0:.3f}')
@@ -160,13 +163,13 @@ def _solve_levels(
         factor = FIRST_EPSILON
         while True:
             factor = max(factor, last)
-            _auction(level, factor * level.unit)
+            _auction(level, partner, factor * level.unit)
             if factor <= last: break
             factor /= EPSILON_STEP
         if DEBUG: print(f'  auctions {time.process_time()-t1:.3f}')
     if DEBUG: t1 = time.process_time()
     u = np.empty(len(level.rows.x))
-    _finish(level, u)
+    _finish(level, partner, u)
     if DEBUG: print(f'  finish {time.process_time()-t1:.3f}')
     return _columns_of_rows(level), level.columns.w[: len(y)], np.repeat(u, np.diff(level.rows.start))
 
@@ -185,14 +188,19 @@ def spacings(points):
     return out
 
 
-def _auction(level, epsilon):
+def _partners(level, partner):
+    owner = level.matching.owner
+    return np.where(owner[:, None] == FREE, partner, level.rows.x[owner])
+
+
+def _auction(level, partner, epsilon):
     rows, columns, blocks, lists, matching, unit = level
     matching.owner[:] = FREE
     matching.count[:] = 0
     if DEBUG: t0 = time.process_time()
-    r = bidding.auction(np.maximum(1.0, np.floor(epsilon)), rows, columns, blocks, lists, matching)
+    r = bidding.auction(np.maximum(1.0, np.floor(epsilon)), int(BUDGET*len(rows.x)), int(TAIL*len(rows.x)), rows, columns, blocks, lists, matching)
     if DEBUG: print(f'   eps {np.median(epsilon/unit):.4f} bids {r[0]/len(rows.x):.2f} scans {r[1]/len(rows.x):.2f} per row, {time.process_time()-t0:.4f} s')
-    _refresh(level, rows.x[matching.owner])
+    _refresh(level, _partners(level, partner))
 
 
 def _coarsen(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
@@ -248,11 +256,11 @@ def _refresh(level: _Level, partner: Float[np.ndarray, "n 3"]) -> None:
     candidates.bound_blocks(level.columns, level.blocks)
 
 
-def _finish(level: _Level, u) -> None:
+def _finish(level: _Level, partner, u) -> None:
     rows, columns, blocks, lists, matching, _ = level
     n, groups = columns.n, len(rows.x)
     if DEBUG: t0 = time.process_time()
-    _refresh(level, rows.x[matching.owner])
+    _refresh(level, _partners(level, partner))
     candidates.rescan_all(rows, columns, blocks, lists)
     finish.make_tight(rows, columns, lists, matching, u)
     if DEBUG: t1 = time.process_time()
@@ -264,6 +272,16 @@ def _finish(level: _Level, u) -> None:
     free = finish.match_tight(rows, columns, lists, matching, u)
     r = finish.augment_all(rows, columns, lists, matching, u, search)
     if DEBUG: print(f'   prep {t1-t0:.3f} paths {time.process_time()-t1:.3f} free {free/n:.3f} reached {r[0]} full scans {r[1]}')
+
+
+def _held(level):
+    owner=level.matching.owner
+    cols=np.arange(len(owner))
+    out=np.full(len(owner),-1)
+    got=owner!=FREE
+    out[level.matching.slot[got]]=cols[got]
+    out[out<0]=cols[~got]
+    return out
 
 
 def _columns_of_rows(level: _Level) -> Int[np.ndarray, " n"]:

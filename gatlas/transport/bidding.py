@@ -54,7 +54,7 @@ def drop(g, j, rows, matching):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def auction(epsilon, rows, columns, blocks, lists, matching):  # type: ignore[no-untyped-def]
+def auction(epsilon, budget, tail, rows, columns, blocks, lists, matching):  # type: ignore[no-untyped-def]
     """Let rows that lack columns bid, first come first served, until none does. Returns (bids, scans)."""
     groups = len(rows.x)
     queue = np.empty(groups, np.int64)
@@ -67,7 +67,7 @@ def auction(epsilon, rows, columns, blocks, lists, matching):  # type: ignore[no
             length += 1
     bids, scans = 0, 0
     w = columns.w
-    while length > 0:
+    while length > tail and bids < budget:
         g = queue[head]
         head = head + 1 if head + 1 < groups else 0
         length -= 1

@@ -45,7 +45,7 @@ def camera(eye: tuple[float, float, float], width: int, height: int, focal: floa
 
 def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
     one = gaussians(1, 3, spread=0.1, size=0.1)
-    needles = gaussians(300, 4)
+    needles = gaussians(120, 4)
     needles.scales[:] = np.float32(0.3) * np.array([1.0, 1e-3, 1e-3], dtype=np.float32)
     saturated = gaussians(60, 5, size=0.15)
     saturated.opacities[:] = 1.0
@@ -53,7 +53,7 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
     faint.opacities[::2] = 0.0039  # just below 1/255
     return {
         "torus": (torus(), camera((0.8, 1.2, 2.6), 64, 64, 75.0)),
-        "close-up with clamped Jacobians": (gaussians(400, 7, size=0.2), camera((0.2, 0.1, 0.9), 64, 64, 30.0)),
+        "close-up with clamped Jacobians": (gaussians(150, 7, size=0.2), camera((0.2, 0.1, 0.9), 64, 64, 30.0)),
         "ragged picture": (gaussians(500, 8), camera((1.0, -0.5, 2.0), 50, 37, 45.0)),
         "all culled": (gaussians(20, 9, spread=0.1), replace_view(camera((0, 0, 3), 20, 20, 30.0), shift=-9.0)),
         "one": (one, camera((0.0, 0.5, 2.0), 33, 31, 40.0)),
@@ -61,8 +61,8 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
         "needles": (needles, camera((0.5, 0.5, 2.5), 64, 64, 75.0)),
         "around the camera": (gaussians(400, 10, spread=1.0), camera((0.3, 0.2, 0.5), 48, 40, 40.0)),
         "half of them too faint": (faint, camera((0.3, 0.2, 2.5), 40, 40, 40.0)),
-        "two cameras": (gaussians(300, 11), orbit(2, 40, 48, distance=2.5)),
-        "degree 3": (gaussians(300, 12, degree=3), orbit(2, 48, 40, distance=2.0, azimuth=30)),
+        "two cameras": (gaussians(200, 11), orbit(2, 40, 48, distance=2.5)),
+        "degree 3": (gaussians(200, 12, degree=3), orbit(2, 48, 40, distance=2.0, azimuth=30)),
         "one pixel": (gaussians(30, 13, size=0.3), camera((0.3, 0.2, 2.5), 1, 1, 2.0)),
         "none": (gaussians(0, 14), camera((0.3, 0.2, 2.5), 20, 10, 20.0)),
     }

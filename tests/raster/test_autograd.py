@@ -95,7 +95,7 @@ def test_changing_a_parameter_before_the_backward_pass_is_an_error():
 
 
 def test_a_loss_on_depths_alone_moves_a_gaussian_along_the_view():
-    scene, cameras = SCENES["one"]
+    _, cameras = SCENES["one"]
     cloud = gaussians(1, 0, spread=0.0, size=0.3)
     means = torch.tensor(cloud.means, requires_grad=True)
     parameters = {field: torch.tensor(getattr(cloud, field)) for field in FIELDS if field != "means"}

@@ -58,15 +58,14 @@ def test_asking_for_cuda_without_a_device_says_what_to_do():
 def test_where_gsplat_fails_tensors_are_rendered_on_the_cpu_with_one_warning(monkeypatch):
     from gatlas.raster import dispatch
 
-    scene, cameras = SCENES["one"]
-
     class PretendsToBeOnCuda(torch.Tensor):
         device = property(lambda self: torch.device("cuda"))
 
     monkeypatch.setattr(cuda, "why_unusable", lambda: "ImportError: no kernels")
-    means = torch.tensor(scene.means).as_subclass(PretendsToBeOnCuda)
+    dispatch._warn_of_cpu.cache_clear()
+    means = torch.zeros((1, 3)).as_subclass(PretendsToBeOnCuda)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
+        warnings.simplefilter("always")
         chosen = [dispatch._choose(means, "auto") for _ in range(3)]
     assert chosen == ["cpu"] * 3
     assert [str(warning.message) for warning in caught] == [
