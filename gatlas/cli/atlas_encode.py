@@ -18,7 +18,7 @@ class Projection(str, Enum):
 
 class Fill(str, Enum):
     duplicate = "duplicate"
-    split = "split"
+    cut = "split"  # `split` is a method of str
 
 
 class Solver(str, Enum):
@@ -76,7 +76,7 @@ def atlas_encode(
 
     if (gs2sphere is None) != (sphere2plane is None):
         raise GatlasError("--gs2sphere and --sphere2plane go together")
-    published = gs2sphere is not None and sphere2plane is not None
+    published = gs2sphere is not None
     check_layout_output(output, layout, suffix=".npz", what="an atlas", force=force)
     if report is not None:
         io.check_output(report, force=force, suffix=".json", what="a report")
@@ -84,7 +84,7 @@ def atlas_encode(
     blob = io.read(splat)
     gaussians = io.load_gaussians(blob, as_stored=published)
     with about(splat):
-        if published:
+        if gs2sphere is not None and sphere2plane is not None:
             from gatlas.atlas.gaussianverse import from_published
 
             maps = io.load_indices(gs2sphere), io.load_indices(sphere2plane)

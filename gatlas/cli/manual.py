@@ -11,6 +11,8 @@ from typing import Any
 
 from gatlas import __version__
 
+DATE = "2026-11-21"  # of the last change to what the pages say
+
 EXIT_STATUS = {
     "0": "done",
     "1": "failed; one line on standard error says which file, what is wrong and what to do",
@@ -87,7 +89,7 @@ def pages() -> dict[str, str]:
 def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
     summary, *body = _paragraphs(command.help or "")
     parts = [
-        f'.TH {_text(name.upper())} 1 "" "gatlas {__version__}" "gatlas manual"',
+        f'.TH {_text(name.upper())} 1 "{DATE}" "gatlas {__version__}" "gatlas manual"',
         ".SH NAME",
         f"{_text(name)} \\- {_text(_lowered(summary))}",
         ".SH SYNOPSIS",
@@ -113,7 +115,8 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
             parts += [".TP", f".B {_text(term)}", _text(meaning)]
     parts.append(".SH EXAMPLES")
     for caption, code in EXAMPLES[name.removeprefix("gatlas-")]:
-        parts += [".PP", _text(caption), ".PP", ".nf", ".RS 4", _text(code), ".RE", ".fi"]
+        parts += [_text(caption), ".PP", ".nf", ".RS 4", _text(code), ".RE", ".fi", ".PP"]
+    parts.pop()
     parts.append(".SH SEE ALSO")
     others = [page for page in ("gatlas", *(f"gatlas-{verb}" for verb in commands)) if page != name]
     parts += [f".BR {_text(page)} (1){',' if page != others[-1] else ''}" for page in others]

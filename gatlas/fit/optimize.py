@@ -28,6 +28,9 @@ SSIM_WEIGHT = 0.2
 
 Progress = Callable[[int, float], None]  # (steps done, last loss)
 
+# Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
+Between = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
+
 
 def optimize(
     gaussians: Gaussians,
@@ -36,6 +39,7 @@ def optimize(
     rng: np.random.Generator,
     *,
     progress: Progress | None = None,
+    between: Between | None = None,
 ) -> Gaussians:
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
@@ -63,6 +67,8 @@ def optimize(
             with torch.no_grad():
                 parameters["rgb"].clamp_(0.0, 1.0)
                 parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
+            if between is not None:
+                between(step + 1, parameters, adam)
             if progress is not None:
                 progress(step + 1, float(loss.detach()))
     final = _activated({name: parameter.detach() for name, parameter in parameters.items()})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatlas.types import Cameras, Mesh, Views
 
-POOL = 8  # visible candidates per Gaussian
+POOL = 3  # visible candidates per Gaussian: 8 give the same fit and take three times as long
 EVEN_SHARE = 0.1  # of the density, whatever the detail
 DETAIL_POWER = 0.67
 DISC_SIGMA = 0.45  # of the spacing
@@ -32,20 +32,7 @@ def surface_gaussians(mesh: Mesh, views: Views, count: int, rng: np.random.Gener
     The density follows texture detail and expected pixels; the places are blue noise; the discs lie in the surface.
     """
     cameras = views.cameras
-    depths = mesh_depths(mesh, cameras)
-    pool = POOL * count
-    points, normals, faces, barycentrics = sample_surface(mesh, 3 * pool, rng)
-    pixel = 2.0 / cameras.Ks[:, 0, 0].min()  # about one pixel of the unit ball's far side, world units
-    visible = visible_from(points, depths, cameras, float(2 * pixel))
-    colors = surface_colors(mesh, faces, barycentrics)  # [n 4]
-    keep = np.flatnonzero(visible.any(axis=0) & (colors[:, 3] > 0.05))[:pool]
-    if len(keep) == 0:
-        raise GatlasError("no point of the surface is seen from any camera: the mesh is fully transparent or too thin")
-    # The pool is area-uniform, so the share that is visible measures the visible area.
-    area = surface_area(mesh) * float((visible.any(axis=0) & (colors[:, 3] > 0.05)).mean())
-    if len(keep) < count:  # a thin visible part of a large mesh: repeat it, each copy at its own place
-        keep = np.resize(keep, count)
-    points, normals, colors, visible = points[keep], normals[keep], colors[keep], visible[:, keep]
+    points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng)
 
     pixels = _expected_pixels(points, normals, visible, cameras)
     detail = _detail(points, visible, views)
@@ -65,6 +52,37 @@ def surface_gaussians(mesh: Mesh, views: Views, count: int, rng: np.random.Gener
         sh=rgb_to_dc(np.clip(colors[chosen, None, :3], 0.0, 1.0)).astype(np.float32),
         origin=mesh.origin,
     )
+
+
+def _visible_pool(
+    mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Area-uniform points that some camera sees: points, normals [n 3], colours [n 4], visible [c n]; and their area.
+
+    There are POOL for each Gaussian, unless nearly all of the surface is hidden; never fewer than `count`.
+    """
+    depths = mesh_depths(mesh, cameras)
+    pixel = 2.0 / float(cameras.Ks[:, 0, 0].min())  # about one pixel at the far side of the unit ball, world units
+    rounds, found, drawn = [], 0, 0
+    while found < POOL * count and drawn < 16 * POOL * count:
+        batch = max(POOL * count, 4096)
+        points, normals, faces, barycentrics = sample_surface(mesh, batch, rng)
+        visible = visible_from(points, depths, cameras, 2 * pixel)
+        colors = surface_colors(mesh, faces, barycentrics)
+        seen = np.flatnonzero(visible.any(axis=0) & (colors[:, 3] > 0.05))
+        rounds.append((points[seen], normals[seen], colors[seen], visible[:, seen]))
+        found, drawn = found + len(seen), drawn + batch
+    if found == 0:
+        raise GatlasError("no point of the surface is seen from any camera: the mesh is fully transparent or too thin")
+    points, normals, colors = (np.concatenate([each[i] for each in rounds]) for i in range(3))
+    visible = np.concatenate([each[3] for each in rounds], axis=1)
+    # The draws are area-uniform, so the share that is visible measures the visible area.
+    area = surface_area(mesh) * found / drawn
+    if found < count:  # a sliver of a large mesh: repeat its points, each Gaussian finds its own place in the fit
+        repeated = np.resize(np.arange(found), count)
+        return points[repeated], normals[repeated], colors[repeated], visible[:, repeated], area
+    pool = slice(0, POOL * count)
+    return points[pool], normals[pool], colors[pool], visible[:, pool], area
 
 
 def surface_area(mesh: Mesh) -> float:

@@ -32,6 +32,7 @@ def ply_mesh(blob: Blob) -> Mesh:
         raise GatlasError(f"{blob.name}: holds Gaussians, not a mesh: a mesh has faces")
     if not any(element.name in ("face", "tristrips") and element.count for element in header.elements):
         raise GatlasError(f"{blob.name}: a point cloud, not a mesh: it has no faces")
+    _check_lines(blob, header)
     loaded = _load(blob)
     if len(loaded.vertices) != vertex.count:
         raise GatlasError(f"{blob.name}: truncated: {len(loaded.vertices):,} of {vertex.count:,} vertices are there")
@@ -50,6 +51,15 @@ def ply_mesh(blob: Blob) -> Mesh:
     if colors is None or (colors[:, 3] == 1).all():
         material = Material(texture=material.texture)
     return join_parts(blob, [Part(vertices, faces, uvs, colors, 0)], [material], [] if texture is None else [texture])
+
+
+def _check_lines(blob: Blob, header: Header) -> None:
+    """A text that is cut short between two faces would pass for a smaller mesh."""
+    promised = sum(element.count for element in header.elements)
+    if header.byte_order == "":
+        there = sum(1 for line in blob.data[header.size :].splitlines() if line.strip())
+        if there < promised:
+            raise GatlasError(f"{blob.name}: truncated: its header promises {promised:,} lines, there are {there:,}")
 
 
 def _load(blob: Blob) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,9 +39,10 @@ def read_beside(blob: Blob, name: str) -> bytes | None:
     """The bytes of a file that a mesh names relative to itself; None where it is not there or cannot be read."""
     if blob.path is None or "\0" in name:
         return None
+    path = blob.path.parent / name
     try:
-        return (blob.path.parent / Path(name)).read_bytes()
-    except OSError:
+        return path.read_bytes() if path.is_file() else None  # a device could go on for ever
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
 
 
@@ -99,7 +99,7 @@ def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
 
     def averaged(channel: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2"]:
-        return np.asarray(Image.fromarray(channel, "F").resize(size, Image.Resampling.BOX))
+        return np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BOX))
 
     weight = pixels[..., 3].astype(np.float32) / 255
     alpha = averaged(weight)

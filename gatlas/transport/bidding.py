@@ -3,8 +3,7 @@
 Bertsekas 1988 (forward auction, Gauss-Seidel), on candidate lists; Bertsekas and Castanon 1989 for equal rows, which
 bid together: a row with m copies takes its m cheapest columns, priced up to its next best alternative.
 
-Each row ends up within its epsilon of its cheapest column (epsilon-complementary slackness). A large epsilon is quick and
-rough; how large is right depends on how close the points are there, so every row has its own.
+Each row ends up within epsilon of its cheapest column (epsilon-complementary slackness).
 """
 
 from __future__ import annotations
@@ -54,8 +53,12 @@ def drop(g, j, rows, matching):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def auction(epsilon, budget, tail, rows, columns, blocks, lists, matching):  # type: ignore[no-untyped-def]
-    """Let rows that lack columns bid, first come first served, until none does. Returns (bids, scans)."""
+def auction(epsilon, budget, rows, columns, blocks, lists, matching):  # type: ignore[no-untyped-def]
+    """Let rows that lack columns bid, first come first served, until none does; returns True.
+
+    False: `budget` bids were not enough. The prices are sound all the same, but epsilon is too small for how far they
+    have to rise.
+    """
     groups = len(rows.x)
     queue = np.empty(groups, np.int64)
     waiting = np.zeros(groups, np.bool_)
@@ -65,22 +68,22 @@ def auction(epsilon, budget, tail, rows, columns, blocks, lists, matching):  # t
             queue[length] = g
             waiting[g] = True
             length += 1
-    bids, scans = 0, 0
     w = columns.w
-    while length > tail and bids < budget:
+    while length > 0:
+        if budget == 0:
+            return False
+        budget -= 1
         g = queue[head]
         head = head + 1 if head + 1 < groups else 0
         length -= 1
         waiting[g] = False
         copies = rows.start[g + 1] - rows.start[g]
-        bids += 1
         if copies == 1:
             j, cheapest, second = two_cheapest(g, w, lists)
             if second > lists.theta[g]:
-                scans += 1
                 rescan(g, rows, columns, blocks, lists)
                 j, cheapest, second = two_cheapest(g, w, lists)
-            w[j] += (second - cheapest if second < FAR else 0.0) + epsilon[g]
+            w[j] += (second - cheapest if second < FAR else 0.0) + epsilon
             loser = take(g, j, rows, matching)
             if loser != FREE and not waiting[loser]:
                 tail = head + length
@@ -89,22 +92,21 @@ def auction(epsilon, budget, tail, rows, columns, blocks, lists, matching):  # t
                 length += 1
         else:
             lacking = copies - matching.count[g]
-            found, level = cheapest_not_held(g, lacking, w, lists, matching)
+            level = cheapest_not_held(g, lacking, w, lists, matching)
             if level > lists.theta[g]:
-                scans += 1
                 rescan(g, rows, columns, blocks, lists)
-                found, level = cheapest_not_held(g, lacking, w, lists, matching)
-            raise_held(g, level + epsilon[g], rows, columns, matching)
+                level = cheapest_not_held(g, lacking, w, lists, matching)
+            raise_held(g, level + epsilon, rows, columns, matching)
             for k in range(lacking):
                 j = lists.items[k]
-                w[j] += level - lists.keys[k] + epsilon[g]
+                w[j] += level - lists.keys[k] + epsilon
                 loser = take(g, j, rows, matching)
                 if loser != FREE and not waiting[loser]:
                     tail = head + length
                     queue[tail if tail < groups else tail - groups] = loser
                     waiting[loser] = True
                     length += 1
-    return bids, scans
+    return True
 
 
 @kernel
@@ -129,7 +131,7 @@ def two_cheapest(g, w, lists):  # type: ignore[no-untyped-def]
 def cheapest_not_held(g, wanted, w, lists, matching):  # type: ignore[no-untyped-def]
     """Put row g's `wanted` cheapest columns that it does not hold in front of the scratch `lists.keys` and `items`.
 
-    Returns how many it does not hold, and the reduced cost of the one after the wanted: the price level of the bid.
+    Returns the reduced cost of the one after the wanted: the price level of the bid.
     """
     keys, items = lists.keys, lists.items
     found = 0
@@ -148,7 +150,7 @@ def cheapest_not_held(g, wanted, w, lists, matching):  # type: ignore[no-untyped
         level = -FAR
         for k in range(found):
             level = max(level, keys[k])
-    return found, level
+    return level
 
 
 @kernel

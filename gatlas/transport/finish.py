@@ -11,8 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gatlas.transport.bidding import FREE, drop, raise_held, reduced_cost, take
+from gatlas.transport.candidates import bound_row
 from gatlas.transport.certificate import FAR
 from gatlas.transport.kernels import kernel
+from gatlas.transport.order import BLOCK
 
 
 class Search(NamedTuple):
@@ -28,6 +30,22 @@ class Search(NamedTuple):
     place: np.ndarray  # [n + g] int64: where in the heap; -1: not there
     sizes: np.ndarray  # [3] int64: rows reached, distances touched, heap
     goal: np.ndarray  # [1] int64: the nearest free column so far, or FREE
+
+
+def start_search(n: int, groups: int) -> Search:
+    """An empty search over n columns and as many rows as `groups`."""
+    return Search(
+        distance=np.full(n + groups, FAR),
+        origin=np.empty(n, np.int64),
+        depth=np.full(groups, FAR),
+        entry=np.empty(groups, np.int64),
+        rows=np.empty(groups, np.int64),
+        touched=np.empty(n + groups, np.int64),
+        heap=np.empty(n + groups, np.int64),
+        place=np.full(n + groups, -1),
+        sizes=np.zeros(3, np.int64),
+        goal=np.empty(1, np.int64),
+    )
 
 
 @kernel
@@ -59,8 +77,7 @@ def make_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-de
 
 @kernel
 def match_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-def]
-    """Let rows that lack columns take free ones that cost them exactly u. Returns how many columns stay free."""
-    free = 0
+    """Let rows that lack columns take free ones that cost them exactly u."""
     for g in range(len(rows.x)):
         copies = rows.start[g + 1] - rows.start[g]
         if matching.count[g] == copies:
@@ -71,27 +88,21 @@ def match_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-d
             j = lists.column[k]
             if matching.owner[j] == FREE and lists.cost[k] + columns.w[j] == u[g]:
                 take(g, j, rows, matching)
-        free += copies - matching.count[g]
-    return free
 
 
 @kernel
-def augment_all(rows, columns, lists, matching, u, search):  # type: ignore[no-untyped-def]
-    """Give every row its columns, one shortest path each. Returns (rows reached, full scans), over all paths."""
-    reached, scans = 0, 0
+def augment_all(rows, columns, blocks, lists, matching, u, search):  # type: ignore[no-untyped-def]
+    """Give every row the columns that it lacks, one shortest path each."""
     for g in range(len(rows.x)):
         while matching.count[g] < rows.start[g + 1] - rows.start[g]:
-            scans += find_path(g, rows, columns, lists, matching, u, search)
-            reached += search.sizes[0]
+            find_path(g, rows, columns, blocks, lists, matching, u, search)
             augment(g, rows, columns, matching, u, search)
-    return reached, scans
 
 
 @kernel
-def find_path(source, rows, columns, lists, matching, u, search):  # type: ignore[no-untyped-def]
-    """The nearest free column from row `source`: `search.goal`. Returns how many rows had to be scanned in full."""
+def find_path(source, rows, columns, blocks, lists, matching, u, search):  # type: ignore[no-untyped-def]
+    """Find the nearest free column from row `source`: `search.goal`."""
     n = columns.n
-    scans = 0
     search.goal[0] = FREE
     reach_row(source, 0.0, columns, lists, matching, u, search)
     while search.sizes[2] > 0:
@@ -106,11 +117,7 @@ def find_path(source, rows, columns, lists, matching, u, search):  # type: ignor
                 reach_row(owner, at, columns, lists, matching, u, search)
         else:
             g = code - n
-            scans += 1
-            base = search.depth[g] - u[g]
-            for j in range(n):
-                relax(g, j, base + reduced_cost(g, j, rows, columns), matching, search)
-    return scans
+            reach_unlisted(g, search.depth[g] - u[g], rows, columns, blocks, matching, search)
 
 
 @kernel
@@ -128,6 +135,26 @@ def reach_row(g, at, columns, lists, matching, u, search):  # type: ignore[no-un
         relax(g, j, base + lists.cost[k] + columns.w[j], matching, search)
     if lists.theta[g] < FAR:
         push(columns.n + g, base + lists.theta[g], search)
+
+
+@kernel
+def reach_unlisted(g, base, rows, columns, blocks, matching, search):  # type: ignore[no-untyped-def]
+    """The search has come to what row g does not list: look at every column that may be nearer than the goal."""
+    y0, y1, y2, w = columns.y[0], columns.y[1], columns.y[2], columns.w
+    x0, x1, x2 = 2 * rows.x[g, 0], 2 * rows.x[g, 1], 2 * rows.x[g, 2]
+    bound_row(x0, x1, x2, blocks)
+    values = np.empty(BLOCK)
+    for b in range(len(blocks.radius)):
+        limit = (FAR if search.goal[0] == FREE else search.distance[search.goal[0]]) - base
+        if blocks.bound[b] >= limit:
+            continue
+        j0 = b * BLOCK
+        p0, p1, p2, price = y0[j0 : j0 + BLOCK], y1[j0 : j0 + BLOCK], y2[j0 : j0 + BLOCK], w[j0 : j0 + BLOCK]
+        for t in range(BLOCK):
+            values[t] = price[t] - x0 * p0[t] - x1 * p1[t] - x2 * p2[t]
+        for t in range(min(BLOCK, columns.n - j0)):
+            if values[t] < limit:
+                relax(g, j0 + t, base + values[t], matching, search)
 
 
 @kernel

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from gatlas.transport.kernels import kernel
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 BLOCK = 32  # points in a leaf that the scans skip or visit as a whole
 BRANCH = 4  # points that become one point of the next coarser level
@@ -96,3 +101,9 @@ def sort(keys, items, n):  # type: ignore[no-untyped-def]
                 keys[k], items[k] = keys[k - gap], items[k - gap]
                 k -= gap
             keys[k], items[k] = key, item
+
+
+def run_starts(points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " g+1"]:
+    """Where runs of equal points start, and the end."""
+    changes = np.flatnonzero((points[1:] != points[:-1]).any(axis=1)) + 1
+    return np.concatenate([[0], changes, [len(points)]])
