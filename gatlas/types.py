@@ -141,6 +141,7 @@ class Material:
     alpha_mode: str = "OPAQUE"  # "OPAQUE", "MASK" or "BLEND"
     alpha_cutoff: float = 0.5  # of MASK
     double_sided: bool = True
+    unlit: bool = False  # the file says that the colour is final (KHR_materials_unlit)
 
 
 @dataclass(frozen=True, eq=False)

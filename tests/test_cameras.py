@@ -75,7 +75,9 @@ def test_rays_project_back_to_their_pixels():
 def test_resized_cameras_see_the_same_picture():
     camera = cameras.orbit(1, 40, 20)
     point = (0.3, -0.2, 0.1)
-    assert np.allclose(project(cameras.resized(camera, 80, 60), point)[0], project(camera, point)[0] * [2, 3], atol=1e-4)
+    assert np.allclose(
+        project(cameras.resized(camera, 80, 60), point)[0], project(camera, point)[0] * [2, 3], atol=1e-4
+    )
 
 
 def test_around_frames_an_object_wherever_it_is():

@@ -6,7 +6,9 @@ from gatlas.pictures import atlas_picture, contact_sheet, parse_background
 from gatlas.types import Atlas
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 2)), (6, (2, 3)), (8, (2, 4)), (12, (3, 4))])
+@pytest.mark.parametrize(
+    ("count", "shape"), [(1, (1, 1)), (2, (1, 2)), (4, (2, 2)), (6, (2, 3)), (8, (2, 4)), (12, (3, 4))]
+)
 def test_a_sheet_is_nearly_square_and_full(count, shape):
     sheet = contact_sheet(np.zeros((count, 2, 3, 3), dtype=np.float32))
     assert sheet.shape == (shape[0] * 2, shape[1] * 3, 3)

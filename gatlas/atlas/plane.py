@@ -1,11 +1,10 @@
 """The plane permutation, wherever it comes from: shipped with the package, cached, or computed now.
 
-`python -m gatlas.atlas.plane` computes the shipped files afresh.
+`python -c "from gatlas.atlas.plane import ship; ship()"` computes the shipped files afresh.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from gatlas.io.cache import SHIPPED, load_permutation, save_permutation
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Int
 
-SHIPPED_SIZES = (64, 128, 192, 256)
+SHIPPED_SIZES = (64, 128, 192)
 
 
 def plane_permutation(size: int, projection: str = "equirect") -> Int[np.ndarray, " cells"]:
@@ -39,10 +38,3 @@ def ship() -> None:
     for projection in PROJECTIONS:
         for size in SHIPPED_SIZES:
             save_permutation(compute_plane_permutation(size, projection), size, projection, folder=SHIPPED)
-            print(
-                f"{projection} {size}: {(SHIPPED / f'{projection}-{size}.npz').stat().st_size} bytes", file=sys.stderr
-            )
-
-
-if __name__ == "__main__":
-    ship()

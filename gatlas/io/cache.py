@@ -10,6 +10,7 @@ import os
 import secrets
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
                 cells = arrays["cells"]
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             warnings.warn(f"{path} cannot be read ({error}); computing it again", stacklevel=2)
             continue
         if not _is_permutation(cells, size * size):
@@ -53,7 +54,9 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
     return None
 
 
-def save_permutation(cells: Int[np.ndarray, " cells"], size: int, projection: str, *, folder: Path | None = None) -> None:
+def save_permutation(
+    cells: Int[np.ndarray, " cells"], size: int, projection: str, *, folder: Path | None = None
+) -> None:
     """Keep a permutation for `load_permutation`: in the cache, or as `PROJECTION-SIZE.npz` in `folder`.
 
     The file appears whole or not at all. A cache that cannot be written is a warning.

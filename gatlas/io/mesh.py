@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def mesh_from_blob(blob: Blob) -> Mesh:
-    """The mesh of a GLB, glTF (JSON), OBJ or PLY file, told apart by content: y up, world units, float64 vertices.
+    """The mesh of a GLB, glTF (JSON), OBJ or PLY file, told apart by content: axes and units of the file, float64.
 
     Files that it names (buffers, textures, material libraries) are looked for beside it. A texture that is missing or
     damaged is a warning, and its surface shows its plain base colour. Everything else that cannot be read as the file

@@ -48,6 +48,7 @@ class Surface(NamedTuple):
     corners: Float32[np.ndarray, "f 3*7"]  # texture coordinates, linear RGBA, light
     materials: Float64[np.ndarray, "m 11"]  # linear RGBA factor, then MODE, ...
     texels: UInt8[np.ndarray, "p 4"]  # of all textures, one after another
+    layers: Int32[np.ndarray, " f"]  # translucent faces of one number hang together; 0 of the others
 
 
 def resolve_shading(mesh: Mesh) -> Literal["unlit", "headlight"]:
@@ -83,6 +84,7 @@ def build_surface(mesh: Mesh, shading: Shading) -> Surface:
         corners=corners.reshape(-1, 3 * CORNER),
         materials=np.array([_material_row(m, mesh.textures, starts) for m in mesh.materials]).reshape(-1, MATERIAL),
         texels=np.concatenate([np.zeros((0, 4), dtype=np.uint8), *texels]),
+        layers=_translucent_layers(mesh),
     )
 
 
@@ -93,6 +95,22 @@ def _material_row(material: Material, textures: tuple[Texture, ...], starts: Int
     texture = textures[material.texture]
     wraps = (_code("wrap", wrap, WRAPS) for wrap in texture.wrap)
     return [*row, starts[material.texture], *texture.pixels.shape[:2], *wraps]
+
+
+def _translucent_layers(mesh: Mesh) -> Int32[np.ndarray, " f"]:
+    """A number for each connected piece of the translucent faces."""
+    layers = np.zeros(len(mesh.faces), dtype=np.int32)
+    blended = np.array([material.alpha_mode == "BLEND" for material in mesh.materials], dtype=bool)
+    translucent = np.flatnonzero(blended[np.asarray(mesh.face_materials, dtype=int)])
+    if len(translucent):
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        faces = np.asarray(mesh.faces)[translucent]
+        starts, ends = faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel()
+        links = coo_array((np.ones(len(starts), dtype=bool), (starts, ends)), shape=(len(mesh.vertices),) * 2)
+        layers[translucent] = connected_components(links, directed=False)[1][faces[:, 0]]
+    return layers
 
 
 def _code(what: str, value: str, codes: dict[str, int]) -> int:

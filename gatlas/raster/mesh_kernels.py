@@ -195,16 +195,21 @@ def hash_of(a, b, c):  # type: ignore[no-untyped-def]
 def _passes(surface, points, inverse, face, i, j, supersample, patterns):  # type: ignore[no-untyped-def]
     """Whether a masked or translucent face shows at subsample (i, j).
 
-    Translucency is a share of the pixel's subsamples, a different share for each face, so that what lies behind is seen
-    through the others whatever the order of the faces.
+    Translucency is a share of the pixel's subsamples. Each layer, which is a connected piece of surface seen from one
+    side, takes a different share, so that what lies behind is seen through the others whatever the order of the faces,
+    and no seam shows between neighbours.
     """
-    b0, b1, b2 = barycentrics(edge_planes(points, surface.faces, face), inverse, i, j)
+    planes = edge_planes(points, surface.faces, face)
+    b0, b1, b2 = barycentrics(planes, inverse, i, j)
     material = surface.face_materials[face]
     alpha = surface_color(surface.corners, surface.materials, surface.texels, face, material, b0, b1, b2)[3]
     if surface.materials[material, MODE] == MASK:
         return alpha > 0.0  # the cutoff has been applied
     samples = supersample * supersample
-    bits = hash_of(i // supersample, j // supersample, face)
+    corner = surface.faces[face, 0]
+    volume = points[corner, 0] * planes[0][0] + points[corner, 1] * planes[0][1] + points[corner, 2] * planes[0][2]
+    layer = 2 * surface.layers[face] + (1 if volume > 0.0 else 0)
+    bits = hash_of(i // supersample, j // supersample, layer)
     slot = (j % supersample) * supersample + i % supersample
     rank = (patterns[bits % PATTERNS, slot] + (bits >> 8)) % samples
     return alpha * samples >= rank + 0.5

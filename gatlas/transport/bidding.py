@@ -20,12 +20,12 @@ FREE = -1
 
 
 class Matching(NamedTuple):
-    """Who holds what. Row g's columns are held[start[g]] ... held[start[g] + count[g] - 1]."""
+    """Who holds what. Row g's columns are held[start[g]] ... held[start[g] + counts[g] - 1]."""
 
     owner: np.ndarray  # [n] int64: the row that holds a column, or FREE
     slot: np.ndarray  # [n] int64: where in `held` a held column stands
     held: np.ndarray  # [n] int64
-    count: np.ndarray  # [g] int64
+    counts: np.ndarray  # [g] int64
 
 
 @kernel
@@ -34,19 +34,19 @@ def take(g, j, rows, matching):  # type: ignore[no-untyped-def]
     loser = matching.owner[j]
     if loser != FREE:
         drop(loser, j, rows, matching)
-    slot = rows.start[g] + matching.count[g]
+    slot = rows.start[g] + matching.counts[g]
     matching.owner[j] = g
     matching.slot[j] = slot
     matching.held[slot] = j
-    matching.count[g] += 1
+    matching.counts[g] += 1
     return loser
 
 
 @kernel
 def drop(g, j, rows, matching):  # type: ignore[no-untyped-def]
     """Row g gives up column j."""
-    matching.count[g] -= 1
-    moved = matching.held[rows.start[g] + matching.count[g]]
+    matching.counts[g] -= 1
+    moved = matching.held[rows.start[g] + matching.counts[g]]
     matching.held[matching.slot[j]] = moved
     matching.slot[moved] = matching.slot[j]
     matching.owner[j] = FREE
@@ -64,7 +64,7 @@ def auction(epsilon, budget, rows, columns, blocks, lists, matching):  # type: i
     waiting = np.zeros(groups, np.bool_)
     head, length = 0, 0
     for g in range(groups):
-        if matching.count[g] < rows.start[g + 1] - rows.start[g]:
+        if matching.counts[g] < rows.start[g + 1] - rows.start[g]:
             queue[length] = g
             waiting[g] = True
             length += 1
@@ -91,7 +91,7 @@ def auction(epsilon, budget, rows, columns, blocks, lists, matching):  # type: i
                 waiting[loser] = True
                 length += 1
         else:
-            lacking = copies - matching.count[g]
+            lacking = copies - matching.counts[g]
             level = cheapest_not_held(g, lacking, w, lists, matching)
             if level > lists.theta[g]:
                 rescan(g, rows, columns, blocks, lists)
@@ -156,7 +156,7 @@ def cheapest_not_held(g, wanted, w, lists, matching):  # type: ignore[no-untyped
 @kernel
 def raise_held(g, level, rows, columns, matching):  # type: ignore[no-untyped-def]
     """Raise what row g holds to the reduced cost `level`. It keeps them, and others see what they are worth."""
-    for k in range(rows.start[g], rows.start[g] + matching.count[g]):
+    for k in range(rows.start[g], rows.start[g] + matching.counts[g]):
         j = matching.held[k]
         value = reduced_cost(g, j, rows, columns)
         if value < level:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,7 +35,8 @@ def row_minima(
         minima_of_rows(x, y, w, minima)
     else:
         with ThreadPoolExecutor(shares) as pool:  # the kernel releases the GIL
-            jobs = [pool.submit(minima_of_rows, x[a:b], y, w, minima[a:b]) for a, b in zip(cuts, cuts[1:], strict=False)]
+            shared = pairwise(cuts)
+            jobs = [pool.submit(minima_of_rows, x[a:b], y, w, minima[a:b]) for a, b in shared]
             for job in jobs:
                 job.result()
     return minima

@@ -69,7 +69,7 @@ def make_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-de
                 level = max(level, lists.cost[k] + columns.w[lists.column[k]])
         u[g] = level
         raise_held(g, level, rows, columns, matching)
-        for k in range(matching.count[g] - 1, -1, -1):
+        for k in range(matching.counts[g] - 1, -1, -1):
             j = matching.held[rows.start[g] + k]
             if reduced_cost(g, j, rows, columns) > level:
                 drop(g, j, rows, matching)
@@ -80,10 +80,10 @@ def match_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-d
     """Let rows that lack columns take free ones that cost them exactly u."""
     for g in range(len(rows.x)):
         copies = rows.start[g + 1] - rows.start[g]
-        if matching.count[g] == copies:
+        if matching.counts[g] == copies:
             continue
         for k in range(lists.start[g], lists.start[g + 1]):
-            if lists.value[k] > u[g] or matching.count[g] == copies:
+            if lists.value[k] > u[g] or matching.counts[g] == copies:
                 break
             j = lists.column[k]
             if matching.owner[j] == FREE and lists.cost[k] + columns.w[j] == u[g]:
@@ -94,7 +94,7 @@ def match_tight(rows, columns, lists, matching, u):  # type: ignore[no-untyped-d
 def augment_all(rows, columns, blocks, lists, matching, u, search):  # type: ignore[no-untyped-def]
     """Give every row the columns that it lacks, one shortest path each."""
     for g in range(len(rows.x)):
-        while matching.count[g] < rows.start[g + 1] - rows.start[g]:
+        while matching.counts[g] < rows.start[g + 1] - rows.start[g]:
             find_path(g, rows, columns, blocks, lists, matching, u, search)
             augment(g, rows, columns, matching, u, search)
 
@@ -235,7 +235,7 @@ def augment(source, rows, columns, matching, u, search):  # type: ignore[no-unty
         step = at - search.depth[g]
         if step > 0.0:
             u[g] += step
-            for slot in range(rows.start[g], rows.start[g] + matching.count[g]):
+            for slot in range(rows.start[g], rows.start[g] + matching.counts[g]):
                 columns.w[matching.held[slot]] += step
     g = search.origin[goal]
     j = goal

@@ -20,10 +20,12 @@ def kernel(function: Function) -> Function:
     that every order gives the same bits. NaN and signed zero do not occur.
     """
     flags = {"nnan", "nsz", "contract"}
+    compiled: Any
     try:
-        return numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
+        compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
     except RuntimeError:  # numba finds no folder that it may write: every process compiles for itself
-        return numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
+        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
+    return compiled
 
 
 class _Notice(event.Listener):

@@ -47,7 +47,11 @@ class Level:
         columns = Columns(np.ascontiguousarray(np.pad(y, ((0, short), (0, 0))).T), prices, n)
         centers, radii = _balls(y)
         blocks = Blocks(
-            np.ascontiguousarray(centers.T), radii, np.empty((3, len(radii))), np.empty_like(radii), np.empty_like(radii)
+            center=np.ascontiguousarray(centers.T),
+            radius=radii,
+            gradient=np.empty((3, len(radii))),
+            base=np.empty_like(radii),
+            bound=np.empty_like(radii),
         )
         copies = np.diff(starts)
         ends = np.concatenate([[0], np.cumsum(np.minimum(n, LIST + np.where(copies > 1, 2 * copies, 0)))])
@@ -65,7 +69,7 @@ class Level:
             owner=np.full(n, FREE),
             slot=np.empty(n, np.int64),
             held=np.empty(n, np.int64),
-            count=np.zeros(len(copies), np.int64),
+            counts=np.zeros(len(copies), np.int64),
         )
         # Reduced costs of neighbours differ by about the product of the spacings of the two clouds; the 10 makes it
         # the squared spacing where both are the unit sphere.
@@ -82,7 +86,7 @@ class Level:
     def auction(self, epsilon: float, budget: int) -> bool:
         """Match afresh, every row within epsilon of its cheapest column. False: more than `budget` bids are needed."""
         self.matching.owner[:] = FREE
-        self.matching.count[:] = 0
+        self.matching.counts[:] = 0
         done = bidding.auction(epsilon, budget, self.rows, self.columns, self.blocks, self.lists, self.matching)
         if done:
             self._refresh(self.partners())

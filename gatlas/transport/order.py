@@ -40,7 +40,7 @@ def kd_order(points):  # type: ignore[no-untyped-def]
         unit = BLOCK if size > BLOCK else BRANCH
         while unit * 8 <= size:
             unit *= 2
-        middle = lo + unit * max(1, int(round(size / (2 * unit))))
+        middle = lo + unit * max(1, int(size / (2 * unit) + 0.5))
 
         axis, widest = 0, -1.0
         for a in range(3):

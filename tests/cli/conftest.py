@@ -16,7 +16,11 @@ def gatlas(tmp_path):
 
     def run(*words, stdin=b"", code=0):
         process = subprocess.run(
-            [sys.executable, "-m", "gatlas", *map(str, words)], input=stdin, capture_output=True, cwd=tmp_path, check=False
+            [sys.executable, "-m", "gatlas", *map(str, words)],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            check=False,
         )
         process.stderr = process.stderr.decode()
         assert process.returncode == code, process.stderr

@@ -55,6 +55,25 @@ def test_a_ply_without_opacity(gatlas, tmp_path, words):
     assert "opacity" in only_message(gatlas(*words, "points.ply", "-o", "out", code=1))
 
 
+@pytest.mark.parametrize("words", [["fit"], ["render"]])
+def test_a_glb_without_meshes(gatlas, tmp_path, words):
+    document = b'{"asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": []}]}'
+    document += b" " * (-len(document) % 4)
+    chunk = len(document).to_bytes(4, "little") + b"JSON" + document
+    (tmp_path / "bare.glb").write_bytes(
+        b"glTF" + (2).to_bytes(4, "little") + (12 + len(chunk)).to_bytes(4, "little") + chunk
+    )
+    assert "bare.glb" in only_message(gatlas(*words, "bare.glb", "-o", "out", code=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["bare.glb"]
+
+
+def test_a_folder_that_may_not_be_written(gatlas, splat, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert "locked" in only_message(gatlas("prune", splat, "-o", "locked/x.ply", code=1))
+
+
 def test_a_splat_is_no_mesh(gatlas, splat):
     assert "mesh" in only_message(gatlas("fit", splat, code=1))
 

@@ -47,7 +47,20 @@ def test_fit_gives_the_count_it_was_asked_for_and_the_same_bytes_again(gatlas, e
 
 def test_views_of_a_fit_are_written(gatlas, example, tmp_path):
     gatlas(
-        "fit", example, "-n", 50, "--iterations", 0, "--views", 3, "--resolution", 32, "--views-out", "views", "-o", "a.ply"
+        "fit",
+        example,
+        "-n",
+        50,
+        "--iterations",
+        0,
+        "--views",
+        3,
+        "--resolution",
+        32,
+        "--views-out",
+        "views",
+        "-o",
+        "a.ply",
     )
     transforms = json.loads((tmp_path / "views" / "transforms.json").read_text())
     assert len(transforms["frames"]) == 3

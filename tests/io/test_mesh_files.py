@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import trimesh
 from gltf_files import RED_BLUE, Gltf, blob
 
 from gatlas.errors import GatlasError
@@ -246,6 +247,18 @@ def test_real_meshes_are_read_or_refused(shared_data, name, expected):
         mesh = mesh_from_blob(source)
     assert (len(mesh.faces), len(mesh.textures)) == expected
     assert np.isfinite(mesh.vertices).all()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["BoxTextured.glb", "ShapeCollection.glb", "kenney_character.glb", "fuze/fuze.obj"])
+def test_geometry_agrees_with_trimesh(shared_data, name):
+    path = shared_data / "models" / name
+    mesh = mesh_from_blob(read(path))
+    other = trimesh.load(path, force="mesh", process=False)
+    np.testing.assert_allclose([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)], other.bounds, atol=1e-6)
+    own = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    assert own.area == pytest.approx(other.area, rel=1e-5)
+    assert own.volume == pytest.approx(other.volume, rel=1e-4)  # signed: the winding agrees
 
 
 @pytest.mark.shared

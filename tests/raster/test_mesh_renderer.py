@@ -77,10 +77,10 @@ def test_the_axes_are_where_they_belong():
     """Red towards +x is on the right, green towards +y is above, seen from +z; from +x, blue +z is on the left."""
     mesh = icosphere()
     image = image_of(mesh, orbit(1, 64, 64, elevation=0))
-    assert image[32, 55, 0] > image[32, 8, 0] + 0.4
-    assert image[8, 32, 1] > image[55, 32, 1] + 0.4
+    assert image[32, 55, 0] > image[32, 8, 0] + 0.3
+    assert image[8, 32, 1] > image[55, 32, 1] + 0.3
     image = image_of(mesh, orbit(1, 64, 64, elevation=0, azimuth=90))
-    assert image[32, 8, 2] > image[32, 55, 2] + 0.4
+    assert image[32, 8, 2] > image[32, 55, 2] + 0.3
 
 
 def test_factors_and_vertex_colors_are_linear_and_multiplied():
@@ -293,6 +293,12 @@ def test_translucent_layers_do_not_depend_on_the_order_of_faces(near_first):
     np.testing.assert_allclose(mean, [0.5, 0, 0.25], atol=0.005)
 
 
+def test_the_two_sides_of_a_translucent_ball_are_two_layers():
+    mesh = replace(icosphere(2), materials=(Material(factor=(1, 1, 1, 0.5), alpha_mode="BLEND"),))
+    alpha = image_of(mesh, orbit(1, 64, 64))[24:40, 24:40, 3]
+    assert alpha.mean() == pytest.approx(0.75, abs=0.02)
+
+
 def test_clear_texels_lend_no_color_to_their_neighbours():
     pixels = np.array([[[255, 0, 0, 255], [0, 255, 0, 0]]])
     mesh = square_mesh(Material(texture=0, alpha_mode="BLEND"), pixels, ("clamp", "clamp"))
@@ -354,7 +360,7 @@ def test_the_head_light_hangs_in_the_world():
         pixels = (points[seen] @ cameras.viewmats[0, :3, :3].T + cameras.viewmats[0, :3, 3]) @ cameras.Ks[0].T
         columns, rows = (pixels[:, :2] / pixels[:, 2:]).astype(int).T
         inside = image[rows, columns, 3] == 1  # not at the silhouette
-        assert np.abs(image[rows, columns, 0] - colors[seen, 0])[inside].max() < 0.03
+        assert np.abs(image[rows, columns, 0] - colors[seen, 0])[inside].max() < 0.05
 
 
 def test_edges_of_a_box_stay_sharp_and_a_sphere_is_smooth():

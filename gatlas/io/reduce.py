@@ -1,0 +1,50 @@
+"""Smaller pictures by exact area averages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def reduced_size(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height with the longer side at most `side` pixels and the shape kept; never enlarged."""
+    if side < 1:
+        raise ValueError(f"side must be >= 1 pixel, got {side}")
+    longer = max(width, height)
+    if longer <= side:
+        return width, height
+    return max(1, round(width * side / longer)), max(1, round(height * side / longer))
+
+
+def reduce_picture(picture: Float[np.ndarray, "h w d"], width: int, height: int) -> Float[np.ndarray, "h2 w2 d"]:
+    """The picture at a smaller size: each pixel is the mean of the area it covers, colours weighed by alpha.
+
+    The mean is over the stored sRGB values, as Gaussians too are blended in them. Straight RGBA in and out.
+    """
+    if picture.shape[1] == width and picture.shape[0] == height:
+        return np.asarray(picture, dtype=np.float32)
+    rows, columns = _shares(picture.shape[0], height), _shares(picture.shape[1], width)
+
+    def averaged(channels: Float[np.ndarray, "h w k"]) -> Float[np.ndarray, "h2 w2 k"]:
+        return np.stack([rows @ channels[..., i] @ columns.T for i in range(channels.shape[2])], axis=-1)
+
+    if picture.shape[2] == 3:
+        return averaged(picture)
+    alpha = averaged(picture[..., 3:])
+    weighed = averaged(picture[..., :3] * picture[..., 3:])
+    return np.concatenate([np.divide(weighed, alpha, out=np.zeros_like(weighed), where=alpha > 0), alpha], axis=-1)
+
+
+def _shares(before: int, after: int) -> Float[np.ndarray, "after before"]:
+    """How much of each new pixel each old one makes up; the rows sum to 1."""
+    if after > before:
+        raise ValueError(f"a picture is only ever reduced: from {before} pixels a side, got {after}")
+    edges = np.arange(after + 1) * (before / after)
+    start, stop = edges[:-1, None], edges[1:, None]
+    index = np.arange(before)
+    overlap = np.minimum(stop, index + 1) - np.maximum(start, index)
+    return (np.maximum(overlap, 0.0) * (after / before)).astype(np.float32)
