@@ -47,7 +47,7 @@ def test_one_camera_of_a_set_is_a_set_of_one():
 
 
 def test_views_need_a_picture_per_camera():
-    with pytest.raises(ValueError, match="Views.images"):
+    with pytest.raises(ValueError, match=r"Views\.images"):
         Views(np.zeros((2, 6, 8, 4)), cameras(3))
     with pytest.raises(ValueError, match="3 or 4"):
         Views(np.zeros((3, 6, 8, 2)), cameras(3))

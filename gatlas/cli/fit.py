@@ -55,6 +55,7 @@ def fit(
     from gatlas import __version__, io
     from gatlas.cli.terminal import about, progress_bar, say
     from gatlas.fit import PROFILES, fit_mesh
+    from gatlas.raster.mesh import resolve_shading
 
     started = time.perf_counter(), time.process_time()
     io.check_output(output, force=force, suffix=".ply", what="Gaussians")
@@ -67,6 +68,8 @@ def fit(
     options = replace(PROFILES[profile.value], count=count, seed=seed, **chosen)
 
     loaded = io.load_mesh(mesh)
+    if resolve_shading(loaded) == "headlight":
+        say("the mesh has no textures and no colours to tell apart: shading it with a head light")
     with about(mesh), progress_bar("fit", options.iterations) as progress:
         result = fit_mesh(loaded, options, progress=progress)
     seconds = time.perf_counter() - started[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.cameras import fibonacci_views
+from gatlas.fit.pyramid import halve
 from gatlas.fit.start import surface_gaussians
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
@@ -40,7 +41,8 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, progress: Progress | None = Non
     side = options.resolution
     views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
     start = surface_gaussians(mesh, views, options.count, rng)
-    gaussians = optimize(start, views, options.iterations, rng, progress=progress)
+    coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
+    gaussians = optimize(start, views, options.iterations, rng, coarse=coarse, progress=progress)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)

@@ -38,10 +38,13 @@ def optimize(
     iterations: int,
     rng: np.random.Generator,
     *,
+    coarse: tuple[Views, int] | None = None,
     progress: Progress | None = None,
     between: Between | None = None,
 ) -> Gaussians:
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
+
+    With `coarse`, the first so many of the steps take other, usually smaller, pictures.
 
     Loss: 0.8 L1 + 0.2 (1 - SSIM), both pictures over the same random background. Colours stay in [0, 1] and scales in
     LOG_SCALE_RANGE. The scene must have about radius 1.
@@ -53,12 +56,14 @@ def optimize(
         groups = [{"params": [parameters[name]], "lr": rate} for name, rate in LEARNING_RATES.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _cosine(step, iterations))
-        order = _view_order(len(views), iterations, rng)
-        for step, view in enumerate(order):
+        early, early_steps = coarse or (views, 0)
+        order = [(early, view) for view in _view_order(len(early), min(early_steps, iterations), rng)]
+        order += [(views, view) for view in _view_order(len(views), iterations - len(order), rng)]
+        for step, (pictures, view) in enumerate(order):
             background = torch.from_numpy(rng.random(3, dtype=np.float32))
-            rgba = torch.from_numpy(np.ascontiguousarray(views.images[view : view + 1], dtype=np.float32))
+            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
             target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
-            image = rasterize(_activated(parameters), views.cameras[int(view)], background=background).colors
+            image = rasterize(_activated(parameters), pictures.cameras[int(view)], background=background).colors
             loss = (1 - SSIM_WEIGHT) * (image - target).abs().mean() + SSIM_WEIGHT * (1 - ssim(image, target))
             adam.zero_grad(set_to_none=True)
             loss.backward()

@@ -10,9 +10,9 @@ class FitOptions:
     """Budget of a fit. Its learning rates decay over exactly `iterations` steps."""
 
     count: int = 16_384  # Gaussians, exactly
-    iterations: int = 800  # one view each
+    iterations: int = 1000  # one view each
     views: int = 64  # training pictures
-    resolution: int = 256  # pixels a side of the training pictures
+    resolution: int = 512  # pixels a side of the training pictures; a fit falls apart above what it was trained at
     held_out: int = 20  # pictures that are only measured on
     seed: int = 0
 
@@ -21,9 +21,14 @@ class FitOptions:
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
 
+    @property
+    def coarse_iterations(self) -> int:
+        """The first steps, which take pictures of half the size where those are still large enough to tell apart."""
+        return self.iterations // 2 if self.resolution >= 384 and self.resolution % 2 == 0 else 0
+
 
 PROFILES = {
-    "quick": FitOptions(iterations=200, views=48),
+    "quick": FitOptions(iterations=200, views=48, resolution=256),
     "default": FitOptions(),
-    "quality": FitOptions(iterations=2500, views=96, resolution=512),
+    "quality": FitOptions(iterations=4000, views=96),
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatlas.errors import GatlasError
 from gatlas.io.streams import Blob, as_blob, check_output, is_folder, read
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
 
+    from gatlas.io.points import Points
     from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
 
     Source = str | Path | Blob
@@ -32,6 +34,7 @@ __all__ = [
     "load_image",
     "load_indices",
     "load_mesh",
+    "load_points",
     "load_stats",
     "load_views",
     "read",
@@ -142,17 +145,72 @@ def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: boo
 
 
 def load_cameras(source: Source) -> Cameras:
-    """The cameras of a transforms.json, or of the folder that holds it; pictures need not be there."""
+    """The cameras of a transforms.json, of the folder that holds it, or of a COLMAP model's folder.
+
+    Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
+    """
+    if _is_colmap(source):
+        from gatlas.io.colmap import read_cameras as read_colmap_cameras
+
+        return read_colmap_cameras(str(source))
     from gatlas.io.transforms import read_cameras
 
     return read_cameras(source)
 
 
-def load_views(folder: str | Path) -> Views:
-    """The pictures and cameras of a folder with a transforms.json (or of that file itself)."""
+def load_views(folder: str | Path, *, side: int | None = None) -> Views:
+    """The pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
+
+    The folder holds a transforms.json (which may itself be named), else a COLMAP model in sparse/0, sparse or the
+    folder itself. Missing pictures are left out with one warning; see `gatlas.io.transforms` and `gatlas.io.colmap`.
+    """
+    if _is_colmap(folder):
+        from gatlas.io.colmap import read_views as read_colmap_views
+
+        return read_colmap_views(folder, side=side)
     from gatlas.io.transforms import read_views
 
-    return read_views(folder)
+    return read_views(folder, side=side)
+
+
+def load_points(source: Source) -> Points | None:
+    """Coloured points: of a point-cloud PLY, of a COLMAP model's folder, or those that a transforms.json names.
+
+    None where a folder or a transforms.json has none.
+    """
+    if _is_colmap(source):
+        from gatlas.io.colmap import read_points as read_colmap_points
+
+        return read_colmap_points(str(source))
+    if not isinstance(source, Blob) and is_folder(source):
+        from gatlas.io.transforms import read_points
+
+        return read_points(source)
+    blob = as_blob(source)
+    if blob.kind == "transforms":
+        from gatlas.io.transforms import read_points
+
+        return read_points(blob)
+    from gatlas.io.points import ply_points
+
+    return ply_points(blob)
+
+
+def _is_colmap(source: Source) -> bool:
+    """Whether a source is a folder with a COLMAP model and no transforms.json. Neither is a GatlasError."""
+    if isinstance(source, Blob) or not is_folder(source):
+        return False
+    from gatlas.io.colmap import find_model
+    from gatlas.io.transforms import INDEX, has_index
+
+    if has_index(source):
+        return False
+    if find_model(source) is None:
+        raise GatlasError(
+            f"{source}: there is no {INDEX} in this folder, and no COLMAP model (images.bin or images.txt, "
+            "in sparse/0, sparse or the folder itself)"
+        )
+    return True
 
 
 def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:

@@ -76,7 +76,7 @@ def pinhole(name: str, K: Float[np.ndarray, "3 3"], lens: Lens, width: int, heig
 def undistort(
     picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"], lens: Lens, target: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "h w d"]:
-    """The picture that the pinhole `target` would have taken, bilinear; colours are weighed by alpha (straight RGBA)."""
+    """The picture that the pinhole `target` would have taken, bilinear; straight RGBA is weighed by its alpha."""
     from scipy.ndimage import map_coordinates
 
     height, width = picture.shape[:2]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 NEAR_ROTATION = 0.2  # of R^T R from 1: mended up to here; beyond it the matrix means something else
+EXACT = 1e-6  # of R^T R from 1: left alone
 ROUNDED = 1e-3  # of R^T R from 1: what rounding in a text file explains
 
 
@@ -53,14 +54,14 @@ def views_of(index: str, shots: list[Shot], width: int, height: int, side: int |
     RGBA. Each photo is reduced as it is read, so that its longer side is at most `side` pixels (None: as it is).
     """
     present = skip_missing(index, shots)
-    cameras = cameras_of(index, present, width, height)
+    cameras = cameras_of(index, [shot for shot, _ in present], width, height)
     small = (width, height) if side is None else reduced_size(width, height, side)
     pictures = []
     first: tuple[int, ...] | None = None
-    for shot, K in zip(present, cameras.Ks, strict=True):
-        picture = _masked(shot)
+    for (shot, path), K in zip(present, cameras.Ks, strict=True):
+        picture = _masked(path, shot.mask)
         first = first or picture.shape[:2]
-        _check_size(index, shot, present[0], picture.shape[:2], first, (height, width))
+        _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
         if shot.lens.bends:
             picture = undistort(picture, shot.K, shot.lens, K.astype(np.float64))
         pictures.append(reduce_picture(picture, *small))
@@ -72,17 +73,18 @@ def views_of(index: str, shots: list[Shot], width: int, height: int, side: int |
     return Views(images, Cameras(cameras.viewmats, cameras.Ks * stretch, *small))
 
 
-def skip_missing(index: str, shots: list[Shot]) -> list[Shot]:
+def skip_missing(index: str, shots: list[Shot]) -> list[tuple[Shot, Path]]:
     """The shots whose pictures are there; one warning for the others, a GatlasError where none is left."""
+    present = [(shot, shot.picture) for shot in shots if shot.picture is not None]
     missing = [shot.name for shot in shots if shot.picture is None]
-    if len(missing) == len(shots):
+    if not present:
         raise GatlasError(f"{index}: none of its {len(shots)} pictures is there: the first would be {missing[0]}")
     if missing:
         warnings.warn(
             f"{index}: {len(missing)} of its {len(shots)} pictures are missing and left out, the first is {missing[0]}",
             stacklevel=2,
         )
-    return [shot for shot in shots if shot.picture is not None]
+    return present
 
 
 def rigid(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[np.ndarray, "n 4 4"]:
@@ -106,20 +108,20 @@ def rigid(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[
         )
     left, _, right = np.linalg.svd(matrices)
     mended = viewmats.copy()
-    mended[:, :3, :3] = left @ right
+    off = error > EXACT
+    mended[off, :3, :3] = (left @ right)[off]
     return mended
 
 
-def _masked(shot: Shot) -> Float[np.ndarray, "h w d"]:
+def _masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
     """The photo; with a mask, its alpha times the mask."""
-    assert shot.picture is not None  # for the type checker: skip_missing has been here
-    picture = decode_image(streams.read(shot.picture))
-    if shot.mask is None:
+    picture = decode_image(streams.read(path))
+    if mask_path is None:
         return picture
-    mask = decode_image(streams.read(shot.mask))
+    mask = decode_image(streams.read(mask_path))
     if mask.shape[:2] != picture.shape[:2]:
         raise GatlasError(
-            f"{shot.mask}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
+            f"{mask_path}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
             f"its picture {picture.shape[1]} x {picture.shape[0]}"
         )
     alpha = mask[..., :3].mean(axis=-1, keepdims=True) * (mask[..., 3:] if mask.shape[2] == 4 else 1.0)
@@ -129,14 +131,12 @@ def _masked(shot: Shot) -> Float[np.ndarray, "h w d"]:
 
 
 def _check_size(
-    index: str, shot: Shot, first_shot: Shot, size: tuple[int, ...], first: tuple[int, ...], stated: tuple[int, int]
+    index: str, path: Path, first_path: Path, size: tuple[int, ...], first: tuple[int, ...], stated: tuple[int, int]
 ) -> None:
     if size != first:
         raise GatlasError(
-            f"{shot.picture}: the picture has {size[1]} x {size[0]} pixels, "
-            f"{first_shot.picture} has {first[1]} x {first[0]}: all must have one size"
+            f"{path}: the picture has {size[1]} x {size[0]} pixels, "
+            f"{first_path} has {first[1]} x {first[0]}: all must have one size"
         )
     if size != stated:
-        raise GatlasError(
-            f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}"
-        )
+        raise GatlasError(f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}")

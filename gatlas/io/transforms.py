@@ -17,67 +17,61 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import decode_image, encode_png
+from gatlas.io.lens import Lens
+from gatlas.io.points import ply_points
+from gatlas.io.shots import Shot, cameras_of, rigid, views_of
 from gatlas.io.streams import Blob
-from gatlas.types import Cameras, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from gatlas.io.points import Points
+    from gatlas.types import Cameras, Views
+
 INDEX = "transforms.json"
 _INDEXES = (INDEX, "transforms_train.json")
 _SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")  # Blender's files leave it out
-_DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
+_LENSES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL")
 _FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL <-> OpenCV camera axes
 
 
 def read_cameras(source: str | Path | Blob) -> Cameras:
-    """The cameras of a transforms.json, or of the folder that holds it.
+    """The cameras of a transforms.json, or of the folder that holds it: pinholes, once their lenses are undone.
 
-    A file that does not give the pictures' size takes it from the first picture, which then must be there.
+    A file that does not give the pictures' size takes it from the first picture that is there; one must be.
     """
     blob, document = _read_index(source)
-    size = _size(blob, document, document["frames"][0])
-    if size is None:
-        first = _picture(blob, document["frames"][0])
-        if first is None:
-            raise GatlasError(
-                f"{blob.name}: no picture size: it has no 'w' and 'h', and its first picture is not there"
-            )
-        height, width = decode_image(streams.read(first)).shape[:2]
-        size = (width, height)
-    return _cameras(blob, document, *size)
+    size = _common_size(blob, document)
+    return cameras_of(blob.name, _shots(blob, document, *size), *size)
 
 
-def read_views(folder: str | Path) -> Views:
+def read_views(folder: str | Path, *, side: int | None = None) -> Views:
     """The pictures and cameras of a folder with a transforms.json, or of that file itself.
 
-    All pictures must have one size. Where some have transparency, the others become opaque RGBA.
+    All pictures must have one size. Lens distortion is undone. A frame's `mask_path` names a grey picture that is white
+    where the object is and black where the picture is to be empty. Where some pictures have a mask or transparency, the
+    others become opaque RGBA. Pictures that are missing are left out with one warning. Pictures are reduced until their
+    longer side is at most `side` pixels.
     """
     blob, document = _read_index(folder)
-    frames = document["frames"]
-    paths = [_picture(blob, frame) for frame in frames]
-    missing = [str(frame.get("file_path")) for frame, path in zip(frames, paths, strict=True) if path is None]
-    if missing:
-        named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise GatlasError(f"{blob.name}: {len(missing)} of its {len(frames)} pictures are missing: {named}")
-    pictures = [decode_image(streams.read(path)) for path in paths if path is not None]
-    height, width = pictures[0].shape[:2]
-    for path, picture in zip(paths, pictures, strict=True):
-        if picture.shape[:2] != (height, width):
-            raise GatlasError(
-                f"{path}: the picture has {picture.shape[1]} x {picture.shape[0]} pixels, "
-                f"{paths[0]} has {width} x {height}: all must have one size"
-            )
-    stated = _size(blob, document, frames[0])
-    if stated is not None and stated != (width, height):
-        raise GatlasError(
-            f"{blob.name}: it says {stated[0]} x {stated[1]} pixels, the pictures have {width} x {height}"
-        )
-    depth = max(picture.shape[2] for picture in pictures)
-    images = np.ones((len(pictures), height, width, depth), dtype=np.float32)
-    for image, picture in zip(images, pictures, strict=True):
-        image[:, :, : picture.shape[2]] = picture
-    return Views(images, _cameras(blob, document, width, height))
+    size = _common_size(blob, document)
+    return views_of(blob.name, _shots(blob, document, *size), *size, side)
+
+
+def read_points(source: str | Path | Blob) -> Points | None:
+    """The point cloud that a nerfstudio file names as its `ply_file_path`; None where it names none."""
+    blob, document = _read_index(source)
+    name = document.get("ply_file_path")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name:
+        raise GatlasError(f"{blob.name}: 'ply_file_path' must be the name of a file, got {name!r}")
+    return ply_points(streams.read(_beside(blob, name)))
+
+
+def has_index(folder: str | Path) -> bool:
+    """Whether a folder holds a transforms.json (or one of its kin)."""
+    return any((Path(folder) / name).is_file() for name in _INDEXES)
 
 
 def write_views(folder: str | Path, views: Views, *, force: bool) -> None:
@@ -147,14 +141,28 @@ def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
     return source, document
 
 
+def _beside(blob: Blob, name: str) -> Path:
+    return (blob.path.parent if blob.path is not None else Path()) / name
+
+
 def _picture(blob: Blob, frame: dict[str, Any]) -> Path | None:
     """Where a frame's picture lies; None where it does not."""
     name = frame.get("file_path")
     if not isinstance(name, str) or not name:
         return None
-    path = (blob.path.parent if blob.path is not None else Path()) / name
+    path = _beside(blob, name)
     candidates = (path.with_name(path.name + suffix) for suffix in _SUFFIXES)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _mask(blob: Blob, frame: dict[str, Any], i: int) -> Path | None:
+    """Where a frame's mask lies; None where it names none. One that is not there would change the fit unseen."""
+    name = frame.get("mask_path")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or not _beside(blob, name).is_file():
+        raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r} is missing")
+    return _beside(blob, name)
 
 
 def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: str) -> float | None:
@@ -177,16 +185,36 @@ def _size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[
     return int(width), int(height)
 
 
-def _cameras(blob: Blob, document: dict[str, Any], width: int, height: int) -> Cameras:
+def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of all pictures: what the file says, else the size of the first picture that is there."""
     frames = document["frames"]
-    viewmats, Ks = np.empty((len(frames), 4, 4)), np.zeros((len(frames), 3, 3))
-    for i, frame in enumerate(frames):
-        _check_lens(blob, document, frame)
-        if _size(blob, document, frame) not in (None, (width, height)):
-            raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
-        viewmats[i] = np.linalg.inv(_pose(blob, frame, i) @ _FLIP)
-        Ks[i] = _projection(blob, document, frame, width, height)
-    return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
+    stated = {size for frame in frames if (size := _size(blob, document, frame)) is not None}
+    if len(stated) > 1:
+        raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
+    if stated:
+        return stated.pop()
+    first = next((path for frame in frames if (path := _picture(blob, frame)) is not None), None)
+    if first is None:
+        raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
+    height, width = decode_image(streams.read(first)).shape[:2]
+    return width, height
+
+
+def _shots(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[Shot]:
+    frames = document["frames"]
+    poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
+    viewmats = np.linalg.inv(rigid(poses, blob.name, "frame") @ _FLIP)
+    return [
+        Shot(
+            name=str(frame.get("file_path")),
+            picture=_picture(blob, frame),
+            mask=_mask(blob, frame, i),
+            viewmat=viewmats[i],
+            K=_projection(blob, document, frame, width, height),
+            lens=_lens(blob, document, frame),
+        )
+        for i, frame in enumerate(frames)
+    ]
 
 
 def _projection(
@@ -206,28 +234,23 @@ def _projection(
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
-def _check_lens(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> None:
-    """Pinholes only: a lens that bends the picture would give a fit that is wrong without a word."""
-    for key in _DISTORTIONS:
-        value = _number(blob, document, frame, key)
-        if value:
-            raise GatlasError(f"{blob.name}: lens distortion ({key} = {value:g}) is not read: undistort the pictures")
+def _lens(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens:
     model = frame.get("camera_model", document.get("camera_model", "PINHOLE"))
-    if model not in ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL"):
+    if frame.get("is_fisheye", document.get("is_fisheye", False)):
+        model = "fisheye"
+    if model not in _LENSES:
         raise GatlasError(f"{blob.name}: the camera model {model!r} is not read: undistort the pictures to pinholes")
+    return Lens(**{name: _number(blob, document, frame, name) or 0.0 for name in Lens._fields})
 
 
 def _pose(blob: Blob, frame: dict[str, Any], i: int) -> Float[np.ndarray, "4 4"]:
-    """A frame's camera -> world matrix, which must be a rigid motion."""
+    """A frame's camera -> world matrix."""
     try:
         matrix = np.array(frame.get("transform_matrix"), dtype=np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
         raise GatlasError(f"{blob.name}: frame {i}: 'transform_matrix' must be 4 x 4 numbers")
-    rotation = matrix[:3, :3]
-    if np.abs(rotation.T @ rotation - np.eye(3)).max() > 1e-2 or np.linalg.det(rotation) < 0:
-        raise GatlasError(f"{blob.name}: frame {i}: 'transform_matrix' is not a rotation and a position")
     pose = np.eye(4)
     pose[:3] = matrix[:3]
     return pose

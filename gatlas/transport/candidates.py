@@ -84,8 +84,8 @@ def bound_row(x0, x1, x2, blocks):  # type: ignore[no-untyped-def]
     for b in range(len(radius)):
         d0, d1, d2 = g0[b] - x0, g1[b] - x1, g2[b] - x2
         slope = np.sqrt(d0 * d0 + d1 * d1 + d2 * d2)
-        # The integer parts are exact; the 2 makes up for the rounding of the root and of the product.
-        bound[b] = base[b] - (x0 * c0[b] + x1 * c1[b] + x2 * c2[b]) - slope * radius[b] - 2.0
+        # The integer parts are exact; the 16 makes up for the rounding of the root, the product and the difference.
+        bound[b] = base[b] - (x0 * c0[b] + x1 * c1[b] + x2 * c2[b]) - slope * radius[b] - 16.0
 
 
 @kernel
@@ -162,10 +162,3 @@ def scan_first(rows, columns, blocks, lists):  # type: ignore[no-untyped-def]
                 ceiling = max(ceiling, columns.w[j] + cost)
             ceiling += 1.0
         scan(g, ceiling, rows, columns, blocks, lists)
-
-
-@kernel
-def rescan_all(rows, columns, blocks, lists):  # type: ignore[no-untyped-def]
-    """Scan every row again."""
-    for g in range(len(rows.x)):
-        rescan(g, rows, columns, blocks, lists)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gatlas.transport.bidding import FREE, drop, raise_held, reduced_cost, take
-from gatlas.transport.candidates import bound_row
+from gatlas.transport.candidates import bound_row, rescan
 from gatlas.transport.certificate import FAR
 from gatlas.transport.kernels import kernel
 from gatlas.transport.order import BLOCK
@@ -46,6 +46,16 @@ def start_search(n: int, groups: int) -> Search:
         sizes=np.zeros(3, np.int64),
         goal=np.empty(1, np.int64),
     )
+
+
+@kernel
+def make_exact(rows, columns, blocks, lists, matching, u, search):  # type: ignore[no-untyped-def]
+    """Make a nearly optimal matching exactly optimal, and u [g] the prices of the rows that prove it."""
+    for g in range(len(rows.x)):
+        rescan(g, rows, columns, blocks, lists)
+    make_tight(rows, columns, lists, matching, u)
+    match_tight(rows, columns, lists, matching, u)
+    augment_all(rows, columns, blocks, lists, matching, u, search)
 
 
 @kernel

@@ -16,6 +16,7 @@ from gatlas.transport.order import BLOCK, run_starts
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+LARGEST_PRICE = 2.0**52  # up to here a reduced cost, a price less a product, is exact
 LIST = 32  # columns that a row lists; a row of m > 1 copies lists 2m more
 
 
@@ -88,6 +89,7 @@ class Level:
         self.matching.owner[:] = FREE
         self.matching.counts[:] = 0
         done = bidding.auction(epsilon, budget, self.rows, self.columns, self.blocks, self.lists, self.matching)
+        self._lower_prices()
         if done:
             self._refresh(self.partners())
         return done
@@ -97,11 +99,22 @@ class Level:
         n, groups = self.columns.n, len(self.rows.x)
         rows, columns, blocks, lists, matching = self.rows, self.columns, self.blocks, self.lists, self.matching
         u = np.empty(groups)
-        candidates.rescan_all(rows, columns, blocks, lists)
-        finish.make_tight(rows, columns, lists, matching, u)
-        finish.match_tight(rows, columns, lists, matching, u)
-        finish.augment_all(rows, columns, blocks, lists, matching, u, finish.start_search(n, groups))
+        finish.make_exact(rows, columns, blocks, lists, matching, u, finish.start_search(n, groups))
         return u
+
+    def _lower_prices(self) -> None:
+        """Take the least price off all: that decides nothing, and keeps the numbers in the range that is exact.
+
+        Few points far apart would leave it soon, for every auction raises all prices by what divides the points.
+        """
+        w = self.columns.w[: self.columns.n]
+        if w.max() > LARGEST_PRICE:
+            raise ArithmeticError("the auction's prices have left the range in which they are exact")
+        least = w.min()
+        w -= least
+        self.lists.value[:] -= least
+        self.lists.theta[self.lists.theta < FAR] -= least
+        self.blocks.base[:] -= least
 
     def _refresh(self, partners: Float[np.ndarray, "n 3"]) -> None:
         """Make the blocks' bounds tight for today's prices."""

@@ -1,0 +1,144 @@
+"""The visual hull: all of space that no picture shows as empty (Laurentini 1994), on a grid of cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.fit.projection import sight
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from gatlas.fit.scene_frame import SceneFrame
+    from gatlas.types import Views
+
+COARSE = 48  # cells a side of the first grid, each of which is then divided in 8
+LEVELS = 2  # divisions
+REACH = 1.5  # half side of the grid, in radii of the frame
+MISSES = 0.02  # of the pictures that show a cell may be wrong about it
+SOLID = 0.5  # alpha above which a pixel shows the object
+
+
+class Hull(NamedTuple):
+    """The cells of the hull."""
+
+    filled: Bool[np.ndarray, "g g g"]  # x, y, z
+    corner: Float[np.ndarray, " 3"]  # world position of the grid's lowest corner
+    cell: float  # world units a side
+
+    def centers(self, cells: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+        """World positions of the middles of cells that are given by their indices."""
+        return self.corner + (cells + 0.5) * self.cell
+
+
+class Surface(NamedTuple):
+    """Random points on a surface."""
+
+    points: Float[np.ndarray, "n 3"]
+    normals: Float[np.ndarray, "n 3"]  # unit, outward
+    area: float  # of the whole surface, world units squared
+
+
+def carve_hull(views: Views, frame: SceneFrame) -> Hull:
+    """The hull of RGBA views within a cube about the frame; a GatlasError where the silhouettes leave nothing.
+
+    A cell is carved where the pictures show it as empty. Parts that fewer than two pictures show are carved too.
+    """
+    if views.images.shape[-1] != 4:
+        raise ValueError(f"a visual hull needs RGBA views, got {views.images.shape[-1]} channels")
+    solid = views.images[..., 3] > SOLID
+    corner = frame.center - REACH * frame.radius
+    side = COARSE
+    cell = 2 * REACH * frame.radius / side
+    cells = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    for level in range(LEVELS + 1):
+        cells = cells[_uncarved(corner + (cells + 0.5) * cell, cell, views, solid)]
+        if len(cells) == 0:
+            raise GatlasError(
+                "the visual hull is empty: no part of space is inside the silhouettes of all pictures: "
+                "check the masks (white is the object) and the poses"
+            )
+        if level < LEVELS:
+            octants = np.stack(np.meshgrid(*[np.arange(2)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+            cells = (2 * cells[:, None] + octants).reshape(-1, 3)
+            side, cell = 2 * side, cell / 2
+    filled = np.zeros((side, side, side), dtype=bool)
+    filled[tuple(cells.T)] = True
+    return Hull(filled, corner, cell)
+
+
+def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
+    """`count` points spread evenly, at random, over the hull's surface, with normals."""
+    from scipy.ndimage import binary_erosion, gaussian_filter
+
+    padded = np.pad(hull.filled, 2)
+    shell = np.argwhere(padded & ~binary_erosion(padded))  # [m 3]: filled, with an empty neighbour across a face
+    smooth = gaussian_filter(padded.astype(np.float32), 1.0)
+    x, y, z = shell.T
+    slope = np.stack(
+        [
+            smooth[x + 1, y, z] - smooth[x - 1, y, z],
+            smooth[x, y + 1, z] - smooth[x, y - 1, z],
+            smooth[x, y, z + 1] - smooth[x, y, z - 1],
+        ],
+        axis=-1,
+    ) / 2  # per cell
+    steepness = np.linalg.norm(slope, axis=1, keepdims=True)
+    normals = -slope / np.maximum(steepness, 1e-6)
+    normals[steepness[:, 0] < 1e-6] = (0.0, 1.0, 0.0)  # a cell on its own has no side
+    # A plane has one such cell per cell of the axis plane that it faces most, so tilted parts have fewer per area.
+    areas = hull.cell**2 / np.maximum(np.abs(normals).max(axis=1), 0.5)
+    chosen = rng.choice(len(shell), size=count, p=areas / areas.sum())
+    jitter = rng.uniform(-0.5, 0.5, size=(count, 3))
+    jitter -= normals[chosen] * np.einsum("ni,ni->n", jitter, normals[chosen])[:, None]
+    # From the cell's middle to where the smoothed hull is half full: the surface between the steps of the cells.
+    outward = np.clip((smooth[x, y, z] - 0.5)[:, None] / np.maximum(steepness, 1e-6), -1.0, 1.0)[chosen]
+    places = shell[chosen] - 2 + jitter + outward * normals[chosen]
+    return Surface(hull.centers(places), normals[chosen], float(areas.sum()))
+
+
+def hull_frame(hull: Hull) -> tuple[Float[np.ndarray, " 3"], float]:
+    """Centre of the hull's bounding box, and the distance from it to the farthest cell's far corner."""
+    centers = hull.centers(np.argwhere(hull.filled))
+    center = (centers.min(axis=0) + centers.max(axis=0)) / 2
+    return center, float(np.linalg.norm(centers - center, axis=1).max()) + 0.5 * np.sqrt(3) * hull.cell
+
+
+def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: Views, tolerance: float) -> Bool[np.ndarray, " n"]:
+    """Whether at most the share `tolerance` of the RGBA views that show a point show it as empty."""
+    seen, missed = _votes(points, views, views.images[..., 3] > SOLID)
+    return missed <= tolerance * seen
+
+
+def _uncarved(
+    centers: Float[np.ndarray, "n 3"], cell: float, views: Views, solid: Bool[np.ndarray, "c h w"]
+) -> Bool[np.ndarray, " n"]:
+    """Cells of which some part may be the object: the silhouettes are grown by half a cell's diagonal."""
+    from scipy.ndimage import maximum_filter
+
+    cameras = views.cameras
+    middle = centers.mean(axis=0)
+    grown = np.empty_like(solid)
+    for index in range(len(cameras)):
+        depth = float(sight(middle[None], cameras, index).depths[0])
+        reach = 0.5 * np.sqrt(3) * cell * float(cameras.Ks[index, 0, 0]) / max(depth, cell)
+        size = 2 * int(np.ceil(min(reach, cameras.width)) if cell > 0 else 0) + 1
+        grown[index] = maximum_filter(solid[index], size=size, mode="constant")
+    seen, missed = _votes(centers, views, grown)
+    return (seen >= min(2, len(cameras))) & (missed <= MISSES * seen)
+
+
+def _votes(
+    points: Float[np.ndarray, "n 3"], views: Views, solid: Bool[np.ndarray, "c h w"]
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many views show each point, and how many of these show emptiness there."""
+    seen, missed = np.zeros(len(points), dtype=np.int32), np.zeros(len(points), dtype=np.int32)
+    points = np.asarray(points, dtype=np.float32)
+    for index in range(len(views)):
+        found = sight(points, views.cameras, index)
+        seen += found.inside
+        missed += found.inside & ~solid[index][found.rows, found.columns]
+    return seen, missed

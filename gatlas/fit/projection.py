@@ -1,0 +1,61 @@
+"""Points as pictures see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+
+    from gatlas.types import Cameras, Views
+
+NEAR = 1e-3  # world units
+
+
+class Sighting(NamedTuple):
+    """Where one camera sees each point."""
+
+    rows: Int[np.ndarray, " n"]  # of the pixel; 0 where it is not seen
+    columns: Int[np.ndarray, " n"]
+    depths: Float[np.ndarray, " n"]  # z in the camera, world units
+    inside: Bool[np.ndarray, " n"]  # in front of the camera and within the picture
+
+
+def sight(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Sighting:
+    """Where camera `index` sees the points, hidden or not."""
+    viewmat, K = cameras.viewmats[index], cameras.Ks[index]
+    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    depths = local[:, 2]
+    front = depths > NEAR
+    depth = np.where(front, depths, 1.0)
+    u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
+    v = local[:, 1] * K[1, 1] / depth + K[1, 2]
+    inside = front & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
+    return Sighting(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
+
+
+def mean_colors(
+    points: Float[np.ndarray, "n 3"], views: Views, normals: Float[np.ndarray, "n 3"] | None = None
+) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, " n"]]:
+    """The photos' mean colour at each point, hidden or not, and how many photos show it; 0.5 where none does.
+
+    With `normals`, views count by the squared cosine at which they face the surface. Transparent pixels do not count.
+    """
+    total, weights = np.zeros((len(points), 3)), np.zeros(len(points))
+    seen = np.zeros(len(points), dtype=np.int64)
+    for index, image in enumerate(views.images):
+        found = sight(points, views.cameras, index)
+        rgba = image[found.rows, found.columns]
+        weight = found.inside * (rgba[:, 3] if image.shape[-1] == 4 else 1.0)
+        if normals is not None:
+            viewmat = views.cameras.viewmats[index]
+            towards = -viewmat[:3, :3].T @ viewmat[:3, 3] - points
+            towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+            weight = weight * np.maximum(np.einsum("ni,ni->n", towards, normals), 0.01) ** 2
+        total += weight[:, None] * rgba[:, :3]
+        weights += weight
+        seen += found.inside
+    colors = np.divide(total, weights[:, None], out=np.full_like(total, 0.5), where=weights[:, None] > 0)
+    return colors, seen

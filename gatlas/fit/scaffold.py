@@ -1,0 +1,139 @@
+"""The paper's own fit: a scaffold of anchors that grows, ranked by visibility down to a cap, and baked in the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gatlas.cameras import fibonacci_views
+from gatlas.fit.losses import foreground_window, picture_loss
+from gatlas.fit.mesh import SUPERSAMPLE, Fit, measure
+from gatlas.fit.optimize import _cosine, _one_torch_thread, _view_order
+from gatlas.fit.scaffold_growth import LEAST_OPACITY, Evidence, grow, keep_anchors
+from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
+from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
+from gatlas.fit.scaffold_start import gather_anchors
+from gatlas.fit.start import surface_gaussians
+from gatlas.raster import rasterize
+from gatlas.raster.mesh import normalize_mesh, render_mesh
+
+if TYPE_CHECKING:
+    from gatlas.fit.optimize import Progress
+    from gatlas.fit.options import FitOptions
+    from gatlas.fit.scaffold_model import Scaffold
+    from gatlas.metrics.lpips import Lpips
+    from gatlas.types import Gaussians, Mesh, Views
+
+CAP = 36_864  # tau of Xiang et al. 2025: 192^2
+START_SHARE = 0.75  # of the limit: what the growth finds room in
+GROW_EVERY = 100  # steps
+GROW_UNTIL = 0.55  # of the steps
+SCALE_WEIGHT = 0.01  # of the mean product of a Gaussian's three scales
+
+# Adam's learning rates; offsets are in units of their anchor's extent, scalings are logs.
+LEARNING_RATES = {
+    "features": 1.5e-2,
+    "offsets": 1e-2,
+    "scalings": 1e-2,
+    "opacity": 2e-3,
+    "color": 2e-3,
+    "scale": 2e-3,
+    "rotation": 2e-3,
+}
+
+
+def fit_scaffold(
+    mesh: Mesh,
+    options: FitOptions,
+    *,
+    cap: int = CAP,
+    lpips: Lpips | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit a scaffold to a mesh and bake it: at most min(`options.count`, `cap`) Gaussians.
+
+    Views, held-out views and normalisation are those of `gatlas.fit.fit_mesh`. The same options and seed give the same
+    bytes on one machine.
+    """
+    rng = np.random.default_rng(options.seed)
+    mesh = normalize_mesh(mesh)
+    side = options.resolution
+    limit = min(options.count, cap)
+    views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
+    start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng)
+    gaussians = optimize_scaffold(start, views, options.iterations, rng, limit=limit, lpips=lpips, progress=progress)
+    held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
+    return Fit(gaussians, views, *measure(gaussians, held_out))
+
+
+def optimize_scaffold(
+    gaussians: Gaussians,
+    views: Views,
+    iterations: int,
+    rng: np.random.Generator,
+    *,
+    limit: int = CAP,
+    lpips: Lpips | None = None,
+    progress: Progress | None = None,
+) -> Gaussians:
+    """At most `limit` Gaussians (numpy) after `iterations` steps on a scaffold that begins as the given ones.
+
+    One RGBA view a step, both pictures over the same random background. The scene must have about radius 1. Gaussians
+    that begin beyond the limit are pruned at once.
+    """
+    if views.images.shape[-1] != 4:
+        raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
+    if limit < 1:
+        raise ValueError(f"limit must be >= 1, got {limit}")
+    with _one_torch_thread():
+        scaffold = build_scaffold(gather_anchors(gaussians))
+        groups = [
+            {"params": tensors, "lr": LEARNING_RATES[name], "name": name} for name, tensors in scaffold.parameters()
+        ]
+        adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _cosine(step, iterations))
+        spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
+        _prune(scaffold, adam, views, limit, rng)
+        evidence = Evidence.none(len(scaffold))
+        for step, view in enumerate(_view_order(len(views), iterations, rng), start=1):
+            camera = views.cameras[int(view)]
+            background = torch.from_numpy(rng.random(3, dtype=np.float32))
+            rgba = torch.from_numpy(np.ascontiguousarray(views.images[view : view + 1], dtype=np.float32))
+            target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
+            decoded = scaffold.decode()
+            decoded.gaussians.means.retain_grad()
+            image = rasterize(decoded.gaussians, camera, background=background).colors
+            window = None if lpips is None else foreground_window(views.images[view, ..., 3], rng)
+            loss = picture_loss(image, target, lpips, window)
+            loss = loss + SCALE_WEIGHT * decoded.gaussians.scales.prod(dim=1).mean()
+            adam.zero_grad(set_to_none=True)
+            loss.backward()
+            evidence.add(decoded, camera)
+            adam.step()
+            decay.step()
+            if step % GROW_EVERY == 0 and step <= GROW_UNTIL * iterations:
+                keep_anchors(
+                    scaffold, adam, (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
+                ) if 0 else None
+                grow(scaffold, adam, evidence, spacing, rng)
+                _prune(scaffold, adam, views, limit, rng)
+                evidence = Evidence.none(len(scaffold))
+            if progress is not None:
+                progress(step, float(loss.detach()))
+    return scaffold.bake(gaussians.origin)
+
+
+def _prune(scaffold: Scaffold, adam: torch.optim.Adam, views: Views, limit: int, rng: np.random.Generator) -> None:
+    """Leave the `limit` Gaussians that rank highest by visibility, and the anchors that have a slot alive."""
+    decoded = scaffold.decode()
+    slots = decoded.slots.numpy()
+    if len(slots) > limit:
+        visibilities = random_camera_visibility(scaffold.bake(None), views.cameras, rng)
+        keep = highest_ranked(average_ranks(visibilities, slots // OFFSETS), limit)
+        alive = np.zeros(scaffold.alive.numel(), dtype=bool)
+        alive[slots[keep]] = True
+        scaffold.alive = torch.from_numpy(alive.reshape(scaffold.alive.shape))
+    keep_anchors(scaffold, adam, scaffold.alive.any(dim=1).numpy())

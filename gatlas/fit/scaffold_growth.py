@@ -1,0 +1,145 @@
+"""Where a scaffold gets new anchors and which it loses: Lu et al. 2024, sec. 3.3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gatlas.fit.scaffold_model import OFFSETS, PER_ANCHOR
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from gatlas.fit.scaffold_model import Decoded, Scaffold
+    from gatlas.types import Cameras
+
+LEVELS = 3  # voxel sizes: 1, 1/2 and 1/4 of the anchors' median spacing
+GRADIENT = 2e-4  # at the coarsest level, twice as much at each finer one; see `screen_gradients`
+SEEN = 0.4  # share of the steps since the last growth that a slot must have shown in
+LEAST_OPACITY = 0.005  # summed over an anchor's slots, mean over the steps
+NEW_EXTENT = 0.5  # of the voxel: how far a new anchor's offsets reach
+
+
+@dataclass
+class Evidence:
+    """What a scaffold has shown since the last growth."""
+
+    gradients: Float[Tensor, "a k"]  # sum of screen gradients
+    shown: Float[Tensor, "a k"]  # steps in which the slot showed
+    opacities: Float[Tensor, " a"]  # sum over slots and steps
+    steps: int = 0
+
+    @classmethod
+    def none(cls, anchors: int) -> Evidence:
+        """Before the first step."""
+        return cls(torch.zeros(anchors, OFFSETS), torch.zeros(anchors, OFFSETS), torch.zeros(anchors))
+
+    @torch.no_grad()
+    def add(self, decoded: Decoded, camera: Cameras) -> None:
+        """Count a step, after its backward pass; the decoded means must have kept their gradient."""
+        means = decoded.gaussians.means
+        if means.grad is None:
+            raise ValueError("the decoded means must have a gradient: call means.retain_grad() before backward()")
+        gradients = screen_gradients(means.detach(), means.grad, camera)
+        self.gradients.view(-1)[decoded.slots] += gradients
+        self.shown.view(-1)[decoded.slots] += 1
+        self.opacities += decoded.opacities.detach().sum(dim=1)
+        self.steps += 1
+
+
+def screen_gradients(
+    means: Float[Tensor, "n 3"], v_means: Float[Tensor, "n 3"], camera: Cameras
+) -> Float[Tensor, " n"]:
+    """Length of the loss's gradient to the projected means, in pictures' half widths (Kerbl et al. 2023), one camera.
+
+    The rasteriser gives the gradient to the mean in the world. A step of one pixel sideways is depth / focal in the
+    world, so the gradient to the pixel is that times depth / focal; the rest of the gradient, along the ray, is small.
+    """
+    view = torch.as_tensor(camera.viewmats[0], dtype=means.dtype)
+    depths = means @ view[2, :3] + view[2, 3]
+    half_width = 0.5 * max(camera.width, camera.height)
+    return v_means.norm(dim=1) * depths.clamp(min=0.0) * (half_width / float(camera.Ks[0, 0, 0]))
+
+
+@torch.no_grad()
+def grow(
+    scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence, spacing: float, rng: np.random.Generator
+) -> int:
+    """Add an anchor to each empty voxel in which a slot's mean gradient is above the level's threshold.
+
+    `spacing` is the coarsest voxel's side, world units. A new anchor is a smaller copy of the one whose slot asked for
+    it most: it has the same feature, and all its slots. Gives the number of new anchors.
+    """
+    decoded = scaffold.decode()
+    mean_gradients = (evidence.gradients / evidence.shown.clamp(min=1)).view(-1)[decoded.slots].numpy()
+    often = evidence.shown.view(-1)[decoded.slots].numpy() > SEEN * evidence.steps
+    means, owners = decoded.gaussians.means.numpy(), (decoded.slots // OFFSETS).numpy()
+    before = len(scaffold)
+    for level in range(LEVELS):
+        side = spacing / 2**level
+        lucky = rng.random(len(means)) > 0.5 ** (level + 1)  # not all at once, or one place would take the whole cap
+        asking = np.flatnonzero(often & lucky & (mean_gradients >= GRADIENT * 2**level))
+        asking = asking[np.argsort(-mean_gradients[asking], kind="stable")]
+        voxels = np.floor(means[asking] / side).astype(np.int64)
+        voxels, first = np.unique(voxels, axis=0, return_index=True)  # of each voxel the slot that asks most
+        empty = ~_isin_rows(voxels, np.floor(scaffold.anchors.numpy() / side).astype(np.int64))
+        voxels, parents = voxels[empty], owners[asking[first[empty]]]
+        if len(voxels):
+            _append(scaffold, adam, ((voxels + 0.5) * side).astype(np.float32), parents, side, rng)
+    return len(scaffold) - before
+
+
+@torch.no_grad()
+def keep_anchors(scaffold: Scaffold, adam: torch.optim.Adam, keep: Bool[np.ndarray, " a"]) -> None:
+    """Drop the other anchors, and what Adam knows of them."""
+    mask = torch.from_numpy(keep)
+    scaffold.anchors, scaffold.alive = scaffold.anchors[mask], scaffold.alive[mask]
+    _replace_rows(scaffold, adam, {name: scaffold.rows[name][mask] for name in PER_ANCHOR}, lambda moment: moment[mask])
+
+
+def _append(
+    scaffold: Scaffold,
+    adam: torch.optim.Adam,
+    anchors: Float[np.ndarray, "b 3"],
+    parents: Int[np.ndarray, " b"],
+    side: float,
+    rng: np.random.Generator,
+) -> None:
+    count = len(anchors)
+    index = torch.from_numpy(parents)
+    scalings = scaffold.rows["scalings"][index].clone()
+    extent = float(np.log(NEW_EXTENT * side))
+    # The Gaussians shrink with the distance between them.
+    scalings[:, 3:] += (extent - scalings[:, :3].mean(dim=1, keepdim=True)).clamp(max=0.0)
+    scalings[:, :3] = extent
+    offsets = torch.from_numpy(rng.uniform(-1, 1, size=(count, OFFSETS, 3)).astype(np.float32))
+    added = {"features": scaffold.rows["features"][index], "offsets": offsets, "scalings": scalings}
+    scaffold.anchors = torch.cat([scaffold.anchors, torch.from_numpy(anchors)])
+    scaffold.alive = torch.cat([scaffold.alive, torch.ones(count, OFFSETS, dtype=torch.bool)])
+    rows = {name: torch.cat([scaffold.rows[name], added[name]]) for name in PER_ANCHOR}
+    _replace_rows(scaffold, adam, rows, lambda moment: torch.cat([moment, moment.new_zeros(count, *moment.shape[1:])]))
+
+
+def _replace_rows(scaffold, adam, rows, change_moment):  # type: ignore[no-untyped-def]
+    """Put new tensors in the place of the per-anchor parameters, and change Adam's moments alike."""
+    for group in adam.param_groups:
+        if group["name"] not in PER_ANCHOR:
+            continue
+        (old,) = group["params"]
+        new = rows[group["name"]].detach().clone().requires_grad_()
+        state = adam.state.pop(old, None)
+        if state is not None:
+            for moment in ("exp_avg", "exp_avg_sq"):
+                state[moment] = change_moment(state[moment])
+            adam.state[new] = state
+        group["params"] = [new]
+        scaffold.rows[group["name"]] = new
+
+
+def _isin_rows(rows: Int[np.ndarray, "n 3"], others: Int[np.ndarray, "m 3"]) -> Bool[np.ndarray, " n"]:
+    known = set(map(tuple, others.tolist()))
+    return np.array([tuple(row) in known for row in rows.tolist()], dtype=bool)

@@ -1,0 +1,72 @@
+"""Where the subject of a set of photos is, and how large: the fit wants it in the unit ball."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.cameras import positions
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.types import Cameras
+
+PARALLEL = 1e-3  # least curvature of the sum of squared distances, per camera, at which the axes meet in a point
+FEW_POINTS = 100  # fewer say nothing about the subject's extent
+
+
+class SceneFrame(NamedTuple):
+    """The ball that becomes the unit ball, in the photos' own units."""
+
+    center: Float[np.ndarray, " 3"]
+    radius: float
+
+
+def frame_of_cameras(cameras: Cameras) -> SceneFrame:
+    """The ball that fills the pictures, about the point nearest to all optical axes (least squares).
+
+    Where the axes are parallel, or most cameras look away from that point (a room seen from within), it is the ball
+    around the cameras instead.
+    """
+    eyes = positions(cameras).astype(np.float64)
+    axes = cameras.viewmats[:, 2, :3].astype(np.float64)
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projections onto the planes across the axes
+    curvature = across.mean(axis=0)
+    if np.linalg.eigvalsh(curvature)[0] > PARALLEL:
+        center = np.linalg.solve(curvature, np.einsum("cij,cj->i", across, eyes) / len(eyes))
+        depths = np.einsum("ci,ci->c", center - eyes, axes)
+        if (depths > 0).mean() > 0.5:
+            return SceneFrame(center, float(np.median(depths[depths > 0] * _half_widths(cameras)[depths > 0])))
+    center = eyes.mean(axis=0)
+    spread = float(np.linalg.norm(eyes - center, axis=1).max())
+    return SceneFrame(center, spread or 1.0)
+
+
+def frame_of_points(cameras: Cameras, xyz: Float[np.ndarray, "n 3"]) -> SceneFrame:
+    """The bounding ball of the points that lie where the cameras look, the outermost hundredth left out.
+
+    Points far behind the subject do not count, unless hardly any others are there.
+    """
+    looked_at = frame_of_cameras(cameras)
+    near = xyz[np.linalg.norm(xyz - looked_at.center, axis=1) < looked_at.radius]
+    cloud = (near if len(near) >= FEW_POINTS else xyz).astype(np.float64)
+    low, high = np.quantile(cloud, [0.01, 0.99], axis=0)
+    center = (low + high) / 2
+    radius = float(np.quantile(np.linalg.norm(cloud - center, axis=1), 0.99))
+    return SceneFrame(center, radius or looked_at.radius)
+
+
+def into_frame(cameras: Cameras, frame: SceneFrame) -> Cameras:
+    """The same cameras in the units of the frame: own units = position * radius + center."""
+    viewmats = cameras.viewmats.astype(np.float64)
+    viewmats[:, :3, 3] = (viewmats[:, :3, :3] @ frame.center + viewmats[:, :3, 3]) / frame.radius
+    return replace(cameras, viewmats=viewmats.astype(np.float32), Ks=cameras.Ks.astype(np.float32))
+
+
+def _half_widths(cameras: Cameras) -> Float[np.ndarray, " c"]:
+    """Sine of half the field of view across the shorter side: the ball at distance 1 that the picture holds."""
+    across = np.array([cameras.width, cameras.height]) / np.stack([cameras.Ks[:, 0, 0], cameras.Ks[:, 1, 1]], axis=-1)
+    return np.sin(np.arctan(0.5 * across.min(axis=1)))

@@ -1,0 +1,151 @@
+"""Where a fit of photos begins: exactly as many Gaussians as are asked for, in the unit ball's units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.fit.blue_noise import choose_blue_noise
+from gatlas.fit.hull import Surface, hull_surface
+from gatlas.fit.projection import mean_colors, sight
+from gatlas.rotations import quats_from_normals
+from gatlas.sh import rgb_to_dc
+from gatlas.types import LOG_SCALE_RANGE, Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.fit.hull import Hull
+    from gatlas.types import Cameras, Views
+
+POOL = 6  # candidates on the hull per Gaussian
+DISC_SIGMA = 0.45  # of the spacing
+THICKNESS_SIGMA = 0.15  # of the spacing: a hull is only near the surface
+HULL_OPACITY = 0.7
+POINT_OPACITY = 0.5
+POINT_SIGMA = 0.5  # of the distance to the nearest neighbours
+RANDOM_OPACITY = 0.1  # nothing is known to be where they are
+RANDOM_SIGMA = 0.5  # of the mean distance between neighbours
+NEIGHBOURS = 3
+FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
+BACKDROP_SHARE = 0.1  # of the count
+BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the centre
+
+
+def hull_gaussians(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+    """`count` discs on the surface of a visual hull, evenly spaced, coloured by the views that face them."""
+    pool: Surface = hull_surface(hull, POOL * count, rng)
+    chosen = choose_blue_noise(pool.points, np.ones(len(pool.points)), count)
+    points, normals = pool.points[chosen], pool.normals[chosen]
+    colors, _ = mean_colors(points, views, normals)
+    spacing = np.sqrt(pool.area / count)
+    scales = np.tile(spacing * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA]), (count, 1))
+    return _gaussians(points, quats_from_normals(normals), scales, HULL_OPACITY, colors)
+
+
+def point_gaussians(
+    xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarray, "n 3"], cameras: Cameras, count: int, rng: np.random.Generator
+) -> Gaussians:
+    """`count` balls at points of a reconstruction, as large as the points are apart.
+
+    Of more points a random part is taken. Of fewer, each stands for several balls, scattered about it as far as its
+    neighbours are. Points that no camera shows, or that are absurdly far away, are left out where others are there.
+    """
+    from scipy.spatial import cKDTree
+
+    shown = np.zeros(len(xyz), dtype=bool)
+    for index in range(len(cameras)):
+        shown |= sight(xyz, cameras, index).inside
+    shown &= np.linalg.norm(xyz, axis=1) < FARTHEST
+    if shown.any():
+        xyz, rgb = xyz[shown], rgb[shown]
+    if len(xyz) > count:
+        kept = np.sort(rng.choice(len(xyz), size=count, replace=False))
+        xyz, rgb = xyz[kept], rgb[kept]
+    reach = min(NEIGHBOURS, len(xyz) - 1)
+    if reach:
+        apart = cKDTree(xyz).query(xyz, k=reach + 1)[0][:, 1:].mean(axis=1)
+        apart = np.clip(apart, 1e-4, 8 * np.median(apart) + 1e-4)
+    else:
+        apart = np.full(len(xyz), 0.1)
+    copies = np.resize(np.arange(len(xyz)), count)  # every point once before any comes again
+    scatter = rng.normal(size=(count, 3)) * (0.5 * apart[copies])[:, None]
+    scatter[: len(xyz)] = 0.0
+    crowd = np.bincount(copies, minlength=len(xyz))[copies]  # on a surface the distance shrinks with its root
+    sigmas = POINT_SIGMA * apart[copies] / np.sqrt(crowd)
+    quats = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
+    return _gaussians(xyz[copies] + scatter, quats, np.repeat(sigmas[:, None], 3, axis=1), POINT_OPACITY, rgb[copies])
+
+
+def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+    """`count` faint balls at random places of the unit ball that cameras show, coloured by the views."""
+    found: list[np.ndarray] = []
+    need = min(2, len(views))
+    for _ in range(20):
+        points = rng.normal(size=(4 * count, 3))
+        points *= (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
+        shown = sum(sight(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
+        found.append(points[shown >= need])
+        if sum(len(part) for part in found) >= count:
+            break
+    else:  # the cameras hardly overlap within the ball
+        found.append(points)
+    points = np.concatenate(found)[:count]
+    colors, _ = mean_colors(points, views)
+    sigma = RANDOM_SIGMA * (4 / 3 * np.pi / count) ** (1 / 3)
+    quats = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
+    return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
+
+
+def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+    """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colours.
+
+    Opaque photos show something in every pixel, also where the scene has nothing near.
+    """
+    cameras = views.cameras
+    eyes = -np.einsum("cji,cj->ci", cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]).astype(np.float64)
+    radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), 1.0)
+    pool = POOL * count
+    index = rng.integers(len(views), size=pool)
+    # A little beyond the pictures' edges, so that the discs cover the edges too.
+    pixels = rng.uniform(-0.02, 1.02, size=(pool, 2)) * [cameras.width, cameras.height]
+    local = np.concatenate([pixels, np.ones((pool, 1))], axis=1)
+    local = np.einsum("nij,nj->ni", np.linalg.inv(cameras.Ks.astype(np.float64))[index], local)
+    rays = np.einsum("nji,nj->ni", cameras.viewmats[index, :3, :3].astype(np.float64), local)
+    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+    along = np.einsum("ni,ni->n", rays, eyes[index])
+    distance = -along + np.sqrt(along**2 + radius**2 - (eyes[index] ** 2).sum(axis=1))
+    points = eyes[index] + distance[:, None] * rays
+    columns, rows = (np.clip(pixels[:, i].astype(int), 0, size - 1) for i, size in enumerate((cameras.width, cameras.height)))
+    colors = views.images[index, rows, columns, :3]
+    chosen = choose_blue_noise(points, np.ones(pool), count)
+    from scipy.spatial import cKDTree
+
+    apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
+    spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
+    scales = spacing[:, None] * np.array([0.8, 0.8, 0.2])
+    return _gaussians(points[chosen], quats_from_normals(-points[chosen] / radius), scales, 0.95, colors[chosen])
+
+
+def joined(first: Gaussians, second: Gaussians) -> Gaussians:
+    """Both sets, the first's origin."""
+    names = ("means", "quats", "scales", "opacities", "sh")
+    arrays = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in names]
+    return Gaussians(*arrays, origin=first.origin)
+
+
+def _gaussians(
+    points: Float[np.ndarray, "n 3"],
+    quats: Float[np.ndarray, "n 4"],
+    scales: Float[np.ndarray, "n 3"],
+    opacity: float,
+    colors: Float[np.ndarray, "n 3"],
+) -> Gaussians:
+    return Gaussians(
+        means=points.astype(np.float32),
+        quats=quats.astype(np.float32),
+        scales=np.clip(scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
+        opacities=np.full(len(points), opacity, dtype=np.float32),
+        sh=rgb_to_dc(np.clip(colors, 0.0, 1.0))[:, None].astype(np.float32),
+    )
