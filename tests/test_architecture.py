@@ -14,7 +14,7 @@ FLOORS = [
     {"errors"},
     {"rotations", "sh"},
     {"types"},
-    {"cameras", "io", "raster", "transport"},
+    {"cameras", "frames", "io", "raster", "transport"},
     {"metrics"},
     {"fit", "prune", "pose", "atlas", "diffusion", "models", "pictures"},
     {"datasets", "systems"},

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from gatlas.prune import keep_most_visible, rank_visibility
+from gatlas.errors import GatlasError
+from gatlas.prune import SCORES, drop_faint, keep_highest, rank
 from gatlas.types import Gaussians, Origin
 
 
@@ -22,11 +23,11 @@ def shell_and_core(outer=500, inner=100, seed=0):
     )
 
 
-def test_what_is_hidden_inside_is_pruned_first():
+@pytest.mark.parametrize("score", ["visibility-sum", "visibility-max", "sampled"])
+def test_what_is_hidden_inside_is_pruned_first(score):
     gaussians = shell_and_core()
-    scores = rank_visibility(gaussians, np.random.default_rng(0), views=8, resolution=48)
-    assert scores[500:].max() < 1e-3 * scores[:500].mean()
-    kept = keep_most_visible(gaussians, scores, 500)
+    scores = rank(gaussians, score, np.random.default_rng(0), views=8, resolution=48)
+    kept = keep_highest(gaussians, scores, 500)
     assert np.linalg.norm(kept.means, axis=1).min() > 0.8
     assert kept.origin == gaussians.origin
 
@@ -34,18 +35,56 @@ def test_what_is_hidden_inside_is_pruned_first():
 def test_a_transparent_gaussian_scores_nothing():
     gaussians = shell_and_core(50, 0)
     gaussians.opacities[7] = 0.001  # below 1/255: no pixel counts it
-    scores = rank_visibility(gaussians, np.random.default_rng(0), views=4, resolution=32)
+    scores = rank(gaussians, "visibility-sum", np.random.default_rng(0), views=4, resolution=32)
     assert scores[7] == 0
     assert (np.delete(scores, 7) > 0).all()
 
 
 def test_kept_gaussians_stay_in_order_and_ties_go_to_the_earlier():
     gaussians = shell_and_core(5, 0)
-    kept = keep_most_visible(gaussians, np.array([1.0, 3.0, 1.0, 2.0, 1.0]), 3)
+    kept = keep_highest(gaussians, np.array([1.0, 3.0, 1.0, 2.0, 1.0]), 3)
     assert np.array_equal(kept.means, gaussians.means[[0, 1, 3]])
 
 
 @pytest.mark.parametrize("count", [0, 6])
 def test_an_impossible_count_is_refused(count):
     with pytest.raises(ValueError, match="count must be"):
-        keep_most_visible(shell_and_core(5, 0), np.ones(5), count)
+        keep_highest(shell_and_core(5, 0), np.ones(5), count)
+
+
+def test_opacity_and_volume_need_no_cameras():
+    gaussians = shell_and_core(5, 2)
+    gaussians.opacities[3] = 0.2
+    gaussians.scales[1] = [0.1, 0.2, 0.3]
+    rng = np.random.default_rng(0)
+    assert rank(gaussians, "opacity", rng).argmin() == 3
+    assert rank(gaussians, "volume", rng)[1] == pytest.approx(0.006)
+
+
+def test_sampled_draws_in_proportion_to_visibility():
+    """Of two kinds, one seen twice as much: drawn one at a time, it comes about twice as often."""
+    gaussians = shell_and_core(40, 0)
+    total = rank(gaussians, "visibility-sum", np.random.default_rng(1), views=4, resolution=32)
+    share = total / total.sum()
+    draws = np.zeros(40)
+    rng = np.random.default_rng(0)
+    with np.errstate(divide="ignore"):
+        for _ in range(4000):
+            draws[(np.log(rng.random(40)) / total).argmax()] += 1
+    assert np.abs(draws / 4000 - share).max() < 0.02
+    picked = rank(gaussians, "sampled", np.random.default_rng(1), views=4, resolution=32)
+    assert picked.shape == (40,)
+    assert (picked < 0).all()
+
+
+def test_an_unknown_score_is_refused():
+    with pytest.raises(ValueError, match=SCORES[0]):
+        rank(shell_and_core(2, 0), "beauty", np.random.default_rng(0))
+
+
+def test_what_is_faint_is_dropped():
+    gaussians = shell_and_core(5, 0)
+    gaussians.opacities[[0, 2]] = 0.01
+    assert len(drop_faint(gaussians, 0.05)) == 3
+    with pytest.raises(GatlasError, match=r"0\.999"):
+        drop_faint(gaussians, 0.999)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from gatlas.atlas.fill import fill as fill_cells
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces
 from gatlas.errors import GatlasError
+from gatlas.frames import into_unit_ball
 from gatlas.sh import dc_to_rgb
 from gatlas.transport import SPHERE_NAME, assign, fibonacci_sphere
 from gatlas.types import Atlas, Gaussians
@@ -59,7 +60,7 @@ def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
     """Normalise, clamp, fill and sort."""
     if len(gaussians) == 0:
         raise GatlasError("there are no Gaussians to lay out")
-    unit, center, scale = _into_unit_ball(gaussians)
+    unit, center, scale = into_unit_ball(gaussians)
     clamped = clamp_to_spaces(unit)
     filled = fill_cells(clamped.gaussians, cells, fill)
     order = np.lexsort((filled.padding, *filled.gaussians.means.T[::-1]))
@@ -69,7 +70,7 @@ def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
         "dropped": filled.dropped,
         "split": filled.split,
         "clamped": {"scales": clamped.scales, "colors": clamped.colors, "view_dependent": clamped.view_dependent},
-        "normalization": {"center": center, "scale": scale},
+        "normalization": {"center": list(center), "scale": scale},
         "origin": asdict(gaussians.origin),
     }
     return Prepared(filled.gaussians[order], filled.padding[order], order, meta)
@@ -101,22 +102,3 @@ def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection
         },
     )
 
-
-def _into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, list[float], float]:
-    """The Gaussians with their means in the unit ball, and the centre and scale that lead back.
-
-    What `fit` wrote is normalised already, by its mesh, and stays as it is: two fits of one mesh share one frame.
-    """
-    if gaussians.origin.normalized:
-        return gaussians, [0.0, 0.0, 0.0], 1.0
-    means = gaussians.means.astype(np.float64)
-    center = (means.min(axis=0) + means.max(axis=0)) / 2
-    scale = float(np.linalg.norm(means - center, axis=1).max())
-    if scale == 0.0:  # a single Gaussian, or all at one place
-        scale = 1.0
-    unit = replace(
-        gaussians,
-        means=((means - center) / scale).astype(np.float32),
-        scales=(gaussians.scales.astype(np.float64) / scale).astype(np.float32),
-    )
-    return unit, center.tolist(), scale

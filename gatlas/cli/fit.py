@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gatlas.cli.options import Force, Input, Output, Seed
+
+if TYPE_CHECKING:
+    from gatlas.fit import Fit, FitOptions
+    from gatlas.io import Blob
+    from gatlas.types import Mesh
 
 
 class Profile(str, Enum):
@@ -21,7 +26,8 @@ def fit(
     output: Output = "-",
     count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Gaussians, exactly.")] = 16_384,
     profile: Annotated[
-        Profile, typer.Option(metavar="quick|default|quality", help="A named budget; the options below override it.")
+        Profile,
+        typer.Option(metavar="quick|default|quality", help="A named budget; the options below override it."),
     ] = Profile.default,
     iterations: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="Optimisation steps.", show_default=False)
@@ -40,6 +46,19 @@ def fit(
     views_out: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write the training pictures with their transforms.json.")
     ] = None,
+    preview: Annotated[
+        str | None, typer.Option(metavar="FILE.png", help="A picture that is refreshed as the fit goes.")
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz",
+            help="Save the fit here when a signal or --time-limit stops it (exit status 75), and go on from there.",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Stop and save after this long; needs --resume.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Fit exactly COUNT Gaussians to a mesh.
@@ -53,8 +72,9 @@ def fit(
     from dataclasses import asdict, replace
 
     from gatlas import __version__, io
-    from gatlas.cli.terminal import about, progress_bar, say
-    from gatlas.fit import PROFILES, fit_mesh
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+    from gatlas.fit import PROFILES
     from gatlas.raster.mesh import resolve_shading
 
     started = time.perf_counter(), time.process_time()
@@ -63,15 +83,19 @@ def fit(
         io.check_output(report, force=force, suffix=".json", what="a report")
     if views_out is not None:
         io.check_output(views_out, force=force, folder=True)
+    if preview is not None:
+        io.check_output(preview, force=True, suffix=".png", what="a picture")
+    if time_limit is not None and resume is None:
+        raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is over")
     overrides = {"iterations": iterations, "views": views, "resolution": resolution}
     chosen = {name: value for name, value in overrides.items() if value is not None}
     options = replace(PROFILES[profile.value], count=count, seed=seed, **chosen)
 
-    loaded = io.load_mesh(mesh)
+    blob = io.read(mesh)
+    loaded = io.load_mesh(blob)
     if resolve_shading(loaded) == "headlight":
         say("the mesh has no textures and no colours to tell apart: shading it with a head light")
-    with about(mesh), progress_bar("fit", options.iterations) as progress:
-        result = fit_mesh(loaded, options, progress=progress)
+    result = _run(blob, loaded, options, preview=preview, resume=resume, time_limit=time_limit)
     seconds = time.perf_counter() - started[0]
     say(
         f"{len(result.gaussians):,} Gaussians, held-out PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
@@ -95,3 +119,57 @@ def fit(
             force=force,
         )
     io.save_gaussians(output, result.gaussians, force=force)
+    if resume is not None:
+        io.remove_checkpoint(resume)
+
+
+def _run(
+    blob: Blob, mesh: Mesh, options: FitOptions, *, preview: str | None, resume: str | None, time_limit: float | None
+) -> Fit:
+    """The fit, with its progress on standard error; one that is stopped is saved and ends the process."""
+    from contextlib import nullcontext
+
+    from gatlas import io
+    from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
+    from gatlas.cli.terminal import about, progress_bar, say
+    from gatlas.fit import fit_mesh
+    from gatlas.fit.optimize import Interrupted
+    from gatlas.fit.preview import Preview
+
+    belongs_to = _fingerprint(blob, options)
+    snapshot = None if resume is None else _load_snapshot(resume, belongs_to)
+    between = None if preview is None else Preview(lambda image: io.save_image(preview, image, force=True))
+    guard: Any = nullcontext() if resume is None else stopping(time_limit)
+    try:
+        with guard as stop, about(blob.name), progress_bar("fit", options.iterations) as progress:
+            return fit_mesh(mesh, options, progress=progress, between=between, stop=stop, resume=snapshot)
+    except Interrupted as interrupted:
+        assert resume is not None
+        at = interrupted.snapshot
+        io.save_checkpoint(resume, at.arrays, {**belongs_to, "step": at.step, "rng": at.rng})
+        say(f"stopped after {at.step} of {options.iterations} steps, saved in {resume}: run the same command to go on")
+        raise typer.Exit(EXIT_REQUEUE) from None
+
+
+def _fingerprint(blob: Blob, options: FitOptions) -> dict[str, Any]:
+    """What a checkpoint must share with the command that goes on from it."""
+    import hashlib
+    from dataclasses import asdict
+
+    return {"input": hashlib.sha256(blob.data).hexdigest(), "options": asdict(options)}
+
+
+def _load_snapshot(resume: str, belongs_to: dict[str, Any]) -> Any:
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+    from gatlas.fit.optimize import Snapshot
+
+    stored = io.load_checkpoint(resume)
+    if stored is None:
+        return None
+    arrays, meta = stored
+    if {name: meta.get(name) for name in belongs_to} != belongs_to:
+        raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
+    say(f"going on after {meta['step']} steps")
+    return Snapshot(int(meta["step"]), arrays, meta["rng"])

@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from typing import Annotated, Any
 
 import typer
 
 from gatlas.cli.options import Force, Input, Output, Seed
 
 
+class Score(str, Enum):
+    visibility_sum = "visibility-sum"
+    visibility_max = "visibility-max"
+    sampled = "sampled"
+    opacity = "opacity"
+    volume = "volume"
+
+
 def prune(
     splat: Input = "-",
     output: Output = "-",
     count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Gaussians to keep.")] = 16_384,
+    score: Annotated[
+        Score,
+        typer.Option(metavar="visibility-sum|visibility-max|sampled|opacity|volume", help="What is kept: see below."),
+    ] = Score.sampled,
+    min_opacity: Annotated[
+        float, typer.Option(min=0, max=1, metavar="ALPHA", help="Drop what is fainter first.")
+    ] = 0.0,
+    finetune: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Optimisation steps that let the rest make up for the loss.")
+    ] = 0,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MESH", help="Mesh to measure and finetune against; else the splat as it was.", show_default=False
+        ),
+    ] = None,
     views: Annotated[int, typer.Option(min=1, metavar="N", help="Random cameras that judge.")] = 64,
     resolution: Annotated[int, typer.Option(min=16, metavar="N", help="Pixels a side of their pictures.")] = 256,
     seed: Seed = 0,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Write what it cost in PSNR and SSIM.", show_default=False)
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Keep the COUNT most visible Gaussians.
+    """Keep COUNT Gaussians, those that matter most to what is seen.
 
-    The score of a Gaussian is its transmittance x alpha, summed over the pixels of random cameras around the object.
-    A splat that has no more than COUNT Gaussians passes unchanged.
+    The scores visibility-sum and visibility-max are the transmittance x alpha of a Gaussian over random cameras around
+    the object: summed over all pixels, or the largest in any. sampled draws at random in proportion to the sum, which
+    keeps thin and faint parts covered. opacity and volume look at the Gaussians alone.
+    A splat that has no more than COUNT Gaussians keeps them all.
 
     Example: gatlas prune bunny.ply -n 16384 -o small.ply
     """
     import numpy as np
 
     from gatlas import io
-    from gatlas.cli.terminal import say
-    from gatlas.prune import keep_most_visible, rank_visibility
+    from gatlas.cli.terminal import about, progress_bar, say
+    from gatlas.prune import drop_faint, keep_highest, rank
 
     io.check_output(output, force=force, suffix=".ply", what="Gaussians")
+    if report is not None:
+        io.check_output(report, force=force, suffix=".json", what="a report")
     gaussians = io.load_gaussians(splat)
-    if count >= len(gaussians):
-        say(f"{len(gaussians):,} Gaussians, none pruned")
-        io.save_gaussians(output, gaussians, force=force)
-        return
-    scores = rank_visibility(gaussians, np.random.default_rng(seed), views=views, resolution=resolution)
-    kept = keep_most_visible(gaussians, scores, count)
-    share = np.sort(scores)[-count:].sum() / max(scores.sum(), 1e-30)
-    say(f"kept {count:,} of {len(gaussians):,} Gaussians, {share:.2%} of the summed visibility")
+    truth = gaussians if reference is None else io.load_mesh(reference)
+    rng = np.random.default_rng(seed)
+    with about(splat):
+        kept = drop_faint(gaussians, min_opacity) if min_opacity > 0 else gaussians
+    if count < len(kept):
+        kept = keep_highest(kept, rank(kept, score.value, rng, views=views, resolution=resolution), count)
+    if finetune:
+        from gatlas.fit.finetune import finetune as run_finetune
+
+        with progress_bar("finetune", finetune) as progress:
+            kept = run_finetune(kept, truth, finetune, rng, views=views, resolution=resolution, progress=progress)
+    say(f"kept {len(kept):,} of {len(gaussians):,} Gaussians")
+    if report is not None:
+        io.save_json(report, _cost(gaussians, kept, truth, resolution, score.value, finetune), force=force)
     io.save_gaussians(output, kept, force=force)
+
+
+def _cost(before: Any, after: Any, truth: Any, resolution: int, score: str, finetune: int) -> dict[str, Any]:
+    """PSNR and SSIM after pruning, and before it where the truth is a mesh."""
+    from gatlas.fit.finetune import picture_quality
+
+    psnr, ssim = picture_quality(after, truth, resolution=resolution)
+    result = {"score": score, "finetune": finetune, "count": len(after), "psnr": psnr, "ssim": ssim}
+    if truth is not before:
+        result["psnr_before"], result["ssim_before"] = picture_quality(before, truth, resolution=resolution)
+    return result

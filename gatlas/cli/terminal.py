@@ -30,7 +30,7 @@ def about(source: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None] | None]:
-    """A bar on standard error that is told (steps done, loss); None where standard error is no terminal."""
+    """A bar on standard error that is told (steps done, PSNR in dB); None where standard error is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -41,9 +41,9 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}"),
+        TextColumn("{task.fields[psnr]:.1f} dB"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, loss=float("nan"))
-        yield lambda done, loss: bar.update(task, completed=done, loss=loss)
+        task = bar.add_task(title, total=total, psnr=float("nan"))
+        yield lambda done, psnr: bar.update(task, completed=done, psnr=psnr)

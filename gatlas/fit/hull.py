@@ -78,14 +78,17 @@ def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
     shell = np.argwhere(padded & ~binary_erosion(padded))  # [m 3]: filled, with an empty neighbour across a face
     smooth = gaussian_filter(padded.astype(np.float32), 1.0)
     x, y, z = shell.T
-    slope = np.stack(
-        [
-            smooth[x + 1, y, z] - smooth[x - 1, y, z],
-            smooth[x, y + 1, z] - smooth[x, y - 1, z],
-            smooth[x, y, z + 1] - smooth[x, y, z - 1],
-        ],
-        axis=-1,
-    ) / 2  # per cell
+    slope = (
+        np.stack(
+            [
+                smooth[x + 1, y, z] - smooth[x - 1, y, z],
+                smooth[x, y + 1, z] - smooth[x, y - 1, z],
+                smooth[x, y, z + 1] - smooth[x, y, z - 1],
+            ],
+            axis=-1,
+        )
+        / 2
+    )  # per cell
     steepness = np.linalg.norm(slope, axis=1, keepdims=True)
     normals = -slope / np.maximum(steepness, 1e-6)
     normals[steepness[:, 0] < 1e-6] = (0.0, 1.0, 0.0)  # a cell on its own has no side

@@ -14,7 +14,9 @@ from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 
 if TYPE_CHECKING:
-    from gatlas.fit.optimize import Progress
+    from collections.abc import Callable
+
+    from gatlas.fit.optimize import Between, Progress, Snapshot
     from gatlas.fit.options import FitOptions
     from gatlas.types import Gaussians, Mesh, Views
 
@@ -28,11 +30,19 @@ class Fit(NamedTuple):
     ssim: float  # over white, mean over the held-out views
 
 
-def fit_mesh(mesh: Mesh, options: FitOptions, *, progress: Progress | None = None) -> Fit:
+def fit_mesh(
+    mesh: Mesh,
+    options: FitOptions,
+    *,
+    progress: Progress | None = None,
+    between: Between | None = None,
+    stop: Callable[[], bool] | None = None,
+    resume: Snapshot | None = None,
+) -> Fit:
     """Fit exactly `options.count` Gaussians to a mesh. The same options and seed give the same bytes on one machine.
 
     The mesh is moved into the unit ball. Training views are a Fibonacci lattice of directions; the held-out views are
-    another lattice, between them.
+    another lattice, between them. For the callbacks see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize
 
@@ -42,7 +52,17 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, progress: Progress | None = Non
     views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
     start = surface_gaussians(mesh, views, options.count, rng)
     coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
-    gaussians = optimize(start, views, options.iterations, rng, coarse=coarse, progress=progress)
+    gaussians = optimize(
+        start,
+        views,
+        options.iterations,
+        rng,
+        coarse=coarse,
+        progress=progress,
+        between=between,
+        stop=stop,
+        resume=resume,
+    )
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,17 +19,34 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gatlas.types import Views
+    from gatlas.types import Origin, Views
 
 # Adam's learning rates; world units of an object of radius 1. Positions move a thirtieth of a pixel of a 256^2 view.
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
 FINAL_RATE = 0.02  # of the first, reached by one cosine: the decay, not the length, brings most of the gain
 SSIM_WEIGHT = 0.2
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of a parameter
 
-Progress = Callable[[int, float], None]  # (steps done, last loss)
+Progress = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
 
 # Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
 Between = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
+
+
+class Snapshot(NamedTuple):
+    """An optimisation in the middle: with it, the same call goes on as if it had never stopped."""
+
+    step: int  # steps done
+    arrays: dict[str, np.ndarray]  # parameters, Adam's moments and the order of the views
+    rng: dict[str, Any]  # state of the bit generator
+
+
+class Interrupted(Exception):  # noqa: N818
+    """The optimisation was asked to stop before its end."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        super().__init__(f"stopped after {snapshot.step} steps")
+        self.snapshot = snapshot
 
 
 def optimize(
@@ -39,52 +56,105 @@ def optimize(
     rng: np.random.Generator,
     *,
     coarse: tuple[Views, int] | None = None,
+    rate: float = 1.0,
     progress: Progress | None = None,
     between: Between | None = None,
+    stop: Callable[[], bool] | None = None,
+    resume: Snapshot | None = None,
 ) -> Gaussians:
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
-    With `coarse`, the first so many of the steps take other, usually smaller, pictures.
+    `rate` scales the learning rates. With `coarse`, the first so many of the steps take other, usually smaller,
+    pictures. When `stop` says so, the optimisation ends with `Interrupted`; its snapshot, given as `resume` to the
+    same call, goes on from there.
 
     Loss: 0.8 L1 + 0.2 (1 - SSIM), both pictures over the same random background. Colours stay in [0, 1] and scales in
     LOG_SCALE_RANGE. The scene must have about radius 1.
     """
     if views.images.shape[-1] != 4:
         raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
+    early, early_steps = coarse or (views, 0)
+    early_steps = min(early_steps, iterations)
     with _one_torch_thread():
         parameters = _parameters(gaussians)
-        groups = [{"params": [parameters[name]], "lr": rate} for name, rate in LEARNING_RATES.items()]
+        groups = [{"params": [parameters[name]], "lr": first} for name, first in LEARNING_RATES.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
-        decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _cosine(step, iterations))
-        early, early_steps = coarse or (views, 0)
-        order = [(early, view) for view in _view_order(len(early), min(early_steps, iterations), rng)]
-        order += [(views, view) for view in _view_order(len(views), iterations - len(order), rng)]
-        for step, (pictures, view) in enumerate(order):
+        if resume is None:
+            first = 0
+            order = np.concatenate(
+                [_view_order(len(early), early_steps, rng), _view_order(len(views), iterations - early_steps, rng)]
+            )
+        else:
+            first, order = resume.step, _restore(resume, parameters, adam, rng)
+        for step in range(first, iterations):
+            if stop is not None and stop():
+                raise Interrupted(_snapshot(step, order, parameters, adam, rng))
+            for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
+                group["lr"] = rate * learning_rate * _cosine(step, iterations)
+            pictures, view = early if step < early_steps else views, int(order[step])
             background = torch.from_numpy(rng.random(3, dtype=np.float32))
             rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
             target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
-            image = rasterize(_activated(parameters), pictures.cameras[int(view)], background=background).colors
+            image = rasterize(_activated(parameters), pictures.cameras[view], background=background).colors
             loss = (1 - SSIM_WEIGHT) * (image - target).abs().mean() + SSIM_WEIGHT * (1 - ssim(image, target))
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
-            decay.step()
             with torch.no_grad():
                 parameters["rgb"].clamp_(0.0, 1.0)
                 parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
             if between is not None:
                 between(step + 1, parameters, adam)
             if progress is not None:
-                progress(step + 1, float(loss.detach()))
+                progress(step + 1, -10 * math.log10(max(float((image.detach() - target).square().mean()), 1e-12)))
+    return as_gaussians(parameters, gaussians.origin)
+
+
+def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
+    """The Gaussians (numpy) that an optimisation's parameters stand for."""
     final = _activated({name: parameter.detach() for name, parameter in parameters.items()})
     return Gaussians(
-        means=final.means.numpy(),
+        means=final.means.numpy().copy(),
         quats=normalize_quats(final.quats.numpy()),
         scales=final.scales.numpy(),
         opacities=final.opacities.numpy(),
         sh=final.sh.numpy(),
-        origin=gaussians.origin,
+        origin=origin,
     )
+
+
+def _snapshot(
+    step: int,
+    order: np.ndarray,
+    parameters: dict[str, torch.Tensor],
+    adam: torch.optim.Adam,
+    rng: np.random.Generator,
+) -> Snapshot:
+    arrays = {"order": order}
+    for name, parameter in parameters.items():
+        arrays[name] = parameter.detach().numpy().copy()
+        for moment in MOMENTS:
+            if parameter in adam.state:
+                arrays[f"{name}.{moment}"] = adam.state[parameter][moment].numpy().copy()
+    return Snapshot(step, arrays, dict(rng.bit_generator.state))
+
+
+def _restore(
+    snapshot: Snapshot, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam, rng: np.random.Generator
+) -> np.ndarray:
+    """Put a snapshot's values where they were, and return the order of the views."""
+    rng.bit_generator.state = snapshot.rng
+    for name, parameter in parameters.items():
+        stored = torch.from_numpy(snapshot.arrays[name])
+        if stored.shape != parameter.shape:
+            raise ValueError(f"snapshot's {name} must have shape {list(parameter.shape)}, got {list(stored.shape)}")
+        parameter.data.copy_(stored)
+        if snapshot.step:
+            adam.state[parameter] = {
+                "step": torch.tensor(float(snapshot.step)),
+                **{moment: torch.from_numpy(snapshot.arrays[f"{name}.{moment}"].copy()) for moment in MOMENTS},
+            }
+    return snapshot.arrays["order"]
 
 
 def _parameters(gaussians: Gaussians) -> dict[str, torch.Tensor]:

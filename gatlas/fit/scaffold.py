@@ -36,8 +36,8 @@ SCALE_WEIGHT = 0.01  # of the mean product of a Gaussian's three scales
 # Adam's learning rates; offsets are in units of their anchor's extent, scalings are logs.
 LEARNING_RATES = {
     "features": 1.5e-2,
-    "offsets": 1e-2,
-    "scalings": 1e-2,
+    "offsets": 3e-2,
+    "scalings": 3e-2,
     "opacity": 2e-3,
     "color": 2e-3,
     "scale": 2e-3,
@@ -124,6 +124,13 @@ def optimize_scaffold(
             if progress is not None:
                 progress(step, float(loss.detach()))
     return scaffold.bake(gaussians.origin)
+
+
+def _drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence) -> None:
+    """Drop the anchors that the evidence knows, not those grown since, and whose slots are transparent together."""
+    keep = np.ones(len(scaffold), dtype=bool)
+    keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
+    keep_anchors(scaffold, adam, keep)
 
 
 def _prune(scaffold: Scaffold, adam: torch.optim.Adam, views: Views, limit: int, rng: np.random.Generator) -> None:

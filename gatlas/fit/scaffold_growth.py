@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from gatlas.fit.scaffold_model import OFFSETS, PER_ANCHOR
+from gatlas.rotations import quats_to_matrices
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -21,7 +23,7 @@ LEVELS = 3  # voxel sizes: 1, 1/2 and 1/4 of the anchors' median spacing
 GRADIENT = 2e-4  # at the coarsest level, twice as much at each finer one; see `screen_gradients`
 SEEN = 0.4  # share of the steps since the last growth that a slot must have shown in
 LEAST_OPACITY = 0.005  # summed over an anchor's slots, mean over the steps
-NEW_EXTENT = 0.5  # of the voxel: how far a new anchor's offsets reach
+SHRINK = 1.6  # a split Gaussian's scales are divided by it (Kerbl et al. 2023)
 
 
 @dataclass
@@ -71,25 +73,48 @@ def grow(
 ) -> int:
     """Add an anchor to each empty voxel in which a slot's mean gradient is above the level's threshold.
 
-    `spacing` is the coarsest voxel's side, world units. A new anchor is a smaller copy of the one whose slot asked for
-    it most: it has the same feature, and all its slots. Gives the number of new anchors.
+    `spacing` is the coarsest voxel's side, world units. A new anchor has the feature of the one whose slot asked for it
+    most, and of that one's slots those that asked in this voxel: their Gaussians are split between the two, so that
+    the picture hardly changes. Gives the number of new anchors.
     """
     decoded = scaffold.decode()
-    mean_gradients = (evidence.gradients / evidence.shown.clamp(min=1)).view(-1)[decoded.slots].numpy()
-    often = evidence.shown.view(-1)[decoded.slots].numpy() > SEEN * evidence.steps
-    means, owners = decoded.gaussians.means.numpy(), (decoded.slots // OFFSETS).numpy()
+    gaussians, slots = decoded.gaussians, decoded.slots
+    strengths = (evidence.gradients / evidence.shown.clamp(min=1)).view(-1)[slots].numpy()
+    often = evidence.shown.view(-1)[slots].numpy() > SEEN * evidence.steps
+    means, owners = gaussians.means.numpy(), (slots // OFFSETS).numpy()
     before = len(scaffold)
     for level in range(LEVELS):
         side = spacing / 2**level
         lucky = rng.random(len(means)) > 0.5 ** (level + 1)  # not all at once, or one place would take the whole cap
-        asking = np.flatnonzero(often & lucky & (mean_gradients >= GRADIENT * 2**level))
-        asking = asking[np.argsort(-mean_gradients[asking], kind="stable")]
-        voxels = np.floor(means[asking] / side).astype(np.int64)
-        voxels, first = np.unique(voxels, axis=0, return_index=True)  # of each voxel the slot that asks most
+        asking = np.flatnonzero(often & lucky & (strengths >= GRADIENT * 2**level))
+        asking = asking[np.argsort(-strengths[asking], kind="stable")]
+        voxels, first, members = np.unique(
+            np.floor(means[asking] / side).astype(np.int64), axis=0, return_index=True, return_inverse=True
+        )
+        members = members.reshape(-1)  # numpy 2.0 gave it another shape
+        parents = owners[asking[first]]
         empty = ~_isin_rows(voxels, np.floor(scaffold.anchors.numpy() / side).astype(np.int64))
-        voxels, parents = voxels[empty], owners[asking[first[empty]]]
-        if len(voxels):
-            _append(scaffold, adam, ((voxels + 0.5) * side).astype(np.float32), parents, side, rng)
+        split = empty[members] & (owners[asking] == parents[members])
+        if not split.any():
+            continue
+        numbers = np.cumsum(empty) - 1  # of the new anchors
+        children, sources = numbers[members[split]], torch.from_numpy(asking[split])
+        anchors = torch.from_numpy(((voxels[empty] + 0.5) * side).astype(np.float32))
+        index = torch.from_numpy(parents[empty])
+        extent = math.log(0.5 * side)
+        scalings = scaffold.rows["scalings"][index].clone()
+        scalings[:, :3] = extent
+        scalings[:, 3:] -= math.log(SHRINK)
+        turns = quats_to_matrices(gaussians.quats[sources])
+        steps = torch.from_numpy(rng.standard_normal((len(sources), 3)).astype(np.float32)) * gaussians.scales[sources]
+        places = gaussians.means[sources] + torch.einsum("nij,nj->ni", turns, steps)
+        child_slots = (torch.from_numpy(children), slots[sources] % OFFSETS)
+        offsets = torch.zeros(len(anchors), OFFSETS, 3)
+        offsets[child_slots] = (places - anchors[children]) / (0.5 * side)
+        alive = torch.zeros(len(anchors), OFFSETS, dtype=torch.bool)
+        alive[child_slots] = True
+        rows = {"features": scaffold.rows["features"][index], "offsets": offsets, "scalings": scalings}
+        _append(scaffold, adam, anchors, alive, rows)
     return len(scaffold) - before
 
 
@@ -104,24 +129,16 @@ def keep_anchors(scaffold: Scaffold, adam: torch.optim.Adam, keep: Bool[np.ndarr
 def _append(
     scaffold: Scaffold,
     adam: torch.optim.Adam,
-    anchors: Float[np.ndarray, "b 3"],
-    parents: Int[np.ndarray, " b"],
-    side: float,
-    rng: np.random.Generator,
+    anchors: Float[Tensor, "b 3"],
+    alive: Bool[Tensor, "b k"],
+    added: dict[str, Tensor],
 ) -> None:
-    count = len(anchors)
-    index = torch.from_numpy(parents)
-    scalings = scaffold.rows["scalings"][index].clone()
-    extent = float(np.log(NEW_EXTENT * side))
-    # The Gaussians shrink with the distance between them.
-    scalings[:, 3:] += (extent - scalings[:, :3].mean(dim=1, keepdim=True)).clamp(max=0.0)
-    scalings[:, :3] = extent
-    offsets = torch.from_numpy(rng.uniform(-1, 1, size=(count, OFFSETS, 3)).astype(np.float32))
-    added = {"features": scaffold.rows["features"][index], "offsets": offsets, "scalings": scalings}
-    scaffold.anchors = torch.cat([scaffold.anchors, torch.from_numpy(anchors)])
-    scaffold.alive = torch.cat([scaffold.alive, torch.ones(count, OFFSETS, dtype=torch.bool)])
+    scaffold.anchors = torch.cat([scaffold.anchors, anchors])
+    scaffold.alive = torch.cat([scaffold.alive, alive])
     rows = {name: torch.cat([scaffold.rows[name], added[name]]) for name in PER_ANCHOR}
-    _replace_rows(scaffold, adam, rows, lambda moment: torch.cat([moment, moment.new_zeros(count, *moment.shape[1:])]))
+    _replace_rows(
+        scaffold, adam, rows, lambda moment: torch.cat([moment, moment.new_zeros(len(anchors), *moment.shape[1:])])
+    )
 
 
 def _replace_rows(scaffold, adam, rows, change_moment):  # type: ignore[no-untyped-def]

@@ -66,15 +66,16 @@ class Scaffold:
         owners = slots // OFFSETS
 
         def shown(name: str, width: int) -> Tensor:
-            return self.networks[name](features).reshape(-1, width)[slots]
+            return self.networks[name](features).reshape(-1, width).index_select(0, slots)
 
-        scales = scalings[owners, 3:].exp() * torch.sigmoid(shown("scale", 3))
+        anchors = torch.cat([self.anchors, scalings.exp()], dim=1).index_select(0, owners)
+        scales = anchors[:, 6:] * torch.sigmoid(shown("scale", 3))
         low, high = torch.tensor(LOG_SCALE_RANGE).exp()
         gaussians = Gaussians(
-            means=self.anchors[owners] + self.rows["offsets"].reshape(-1, 3)[slots] * scalings[owners, :3].exp(),
+            means=anchors[:, :3] + anchors[:, 3:6] * self.rows["offsets"].reshape(-1, 3).index_select(0, slots),
             quats=shown("rotation", 4),
             scales=scales.clamp(low, high),
-            opacities=opacities.reshape(-1)[slots],
+            opacities=opacities.reshape(-1).index_select(0, slots),
             sh=rgb_to_dc(torch.sigmoid(shown("color", 3)))[:, None],
         )
         return Decoded(gaussians, slots, opacities)

@@ -117,7 +117,9 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     along = np.einsum("ni,ni->n", rays, eyes[index])
     distance = -along + np.sqrt(along**2 + radius**2 - (eyes[index] ** 2).sum(axis=1))
     points = eyes[index] + distance[:, None] * rays
-    columns, rows = (np.clip(pixels[:, i].astype(int), 0, size - 1) for i, size in enumerate((cameras.width, cameras.height)))
+    columns, rows = (
+        np.clip(pixels[:, i].astype(int), 0, size - 1) for i, size in enumerate((cameras.width, cameras.height))
+    )
     colors = views.images[index, rows, columns, :3]
     chosen = choose_blue_noise(points, np.ones(pool), count)
     from scipy.spatial import cKDTree

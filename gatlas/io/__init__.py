@@ -30,6 +30,7 @@ __all__ = [
     "is_folder",
     "load_atlas",
     "load_cameras",
+    "load_checkpoint",
     "load_gaussians",
     "load_image",
     "load_indices",
@@ -38,7 +39,9 @@ __all__ = [
     "load_stats",
     "load_views",
     "read",
+    "remove_checkpoint",
     "save_atlas",
+    "save_checkpoint",
     "save_gaussians",
     "save_image",
     "save_json",
@@ -218,6 +221,29 @@ def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None
     from gatlas.io.transforms import write_views
 
     write_views(folder, views, force=force)
+
+
+def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """The arrays and meta of a checkpoint; None where there is no such file yet."""
+    from pathlib import Path
+
+    from gatlas.io.checkpoint import decode_checkpoint
+
+    return decode_checkpoint(read(path)) if Path(path).exists() else None
+
+
+def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Write a checkpoint over the one that is there."""
+    from gatlas.io.checkpoint import write_checkpoint
+
+    write_checkpoint(path, arrays, meta)
+
+
+def remove_checkpoint(path: str | Path) -> None:
+    """Remove a checkpoint whose work is done, if there is one."""
+    from pathlib import Path
+
+    Path(path).unlink(missing_ok=True)
 
 
 def save_json(out: str | Path, obj: Any, *, force: bool = False, name: str = "") -> None:

@@ -22,7 +22,7 @@ class Assignment:
     targets: Int[np.ndarray, " n"]  # int64: sources[i] goes to targets[targets[i]]
     cost: float  # mean squared distance
     min_slack: float  # least reduced cost over all pairs, squared units; 0 = the prices are feasible
-    gap: float  # (cost - proven lower bound) / cost; 0 = proven optimal
+    gap: float  # (cost - proven lower bound) / cost; 0 = proven optimal, for the auction's rounded coordinates
 
 
 def assign(

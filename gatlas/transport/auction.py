@@ -8,6 +8,9 @@
    epsilon falling in steps (`bidding`), on candidate lists (`candidates`, `level`).
 4. At the finest level shortest augmenting paths make the matching exactly optimal (`finish`).
 5. A pass over all pairs proves it (`certificate`).
+
+Equal points cost nothing extra. The hard inputs are clusters of *nearly* equal points, thousands of them within a
+hundredth of the usual spacing: exact all the same, but slower by one to two orders of magnitude.
 """
 
 from __future__ import annotations
