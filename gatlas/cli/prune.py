@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Force, Input, Output, Seed
+from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
 
 
 class Score(str, Enum):
@@ -44,6 +44,8 @@ def prune(
     report: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Write what it cost in PSNR and SSIM.", show_default=False)
     ] = None,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Keep COUNT Gaussians, those that matter most to what is seen.
@@ -53,6 +55,8 @@ def prune(
     keeps thin and faint parts covered. opacity and volume look at the Gaussians alone.
     A splat that has no more than COUNT Gaussians keeps them all.
 
+    The scores are computed on the CPU; --device is for --finetune, and auto is CUDA where gsplat runs on a GPU.
+
     Example: gatlas prune bunny.ply -n 16384 -o small.ply
     """
     import numpy as np
@@ -60,7 +64,9 @@ def prune(
     from gatlas import io
     from gatlas.cli.terminal import about, progress_bar, say
     from gatlas.prune import drop_faint, keep_highest, rank
+    from gatlas.raster.threads import set_num_threads
 
+    set_num_threads(threads)
     io.check_output(output, force=force, suffix=".ply", what="Gaussians")
     if report is not None:
         io.check_output(report, force=force, suffix=".json", what="a report")
@@ -73,9 +79,19 @@ def prune(
         kept = keep_highest(kept, rank(kept, score.value, rng, views=views, resolution=resolution), count)
     if finetune:
         from gatlas.fit.finetune import finetune as run_finetune
+        from gatlas.raster.devices import choose_device
 
         with progress_bar("finetune", finetune) as progress:
-            kept = run_finetune(kept, truth, finetune, rng, views=views, resolution=resolution, progress=progress)
+            kept = run_finetune(
+                kept,
+                truth,
+                finetune,
+                rng,
+                views=views,
+                resolution=resolution,
+                device=choose_device(device.value),
+                progress=progress,
+            )
     say(f"kept {len(kept):,} of {len(gaussians):,} Gaussians")
     if report is not None:
         io.save_json(report, _cost(gaussians, kept, truth, resolution, score.value, finetune), force=force)

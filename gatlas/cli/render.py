@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatlas.cli.options import Force, Input, Output
+from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Threads
 
 if TYPE_CHECKING:
     from gatlas.types import Cameras, Gaussians, Mesh
@@ -39,6 +39,8 @@ def render(
             show_default=False,
         ),
     ] = None,
+    device: DeviceOption = Device.auto,
+    threads: Threads = None,
     force: Force = False,
 ) -> None:
     """Render a splat PLY or a mesh to pictures, or show the planes of an atlas.
@@ -46,14 +48,20 @@ def render(
     One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json. An atlas NPZ
     gives one PNG: offset, colour, opacity, scale and rotation side by side.
 
+    --device auto is the CPU here, which has its picture before torch has started; cuda pays for many large pictures.
+
     Example: gatlas render obj.ply --orbit 8 -o obj.png
     """
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
     from gatlas.pictures import atlas_picture, contact_sheet, parse_background, take_views
+    from gatlas.raster.devices import choose_device
+    from gatlas.raster.threads import set_num_threads
     from gatlas.types import Views
 
+    set_num_threads(threads)
+    chosen = "cpu" if device is Device.auto else choose_device(device.value)
     folder = io.is_folder(output)
     if folder:
         io.check_output(output, force=force, folder=True)
@@ -73,7 +81,7 @@ def render(
         return
     subject = io.load_mesh(blob) if blob.kind == "mesh" else io.load_gaussians(blob)
     cameras = _cameras(subject, orbit, camera, width, height, elevation, azimuth)
-    views: Views = take_views(subject, cameras, backdrop)
+    views: Views = take_views(subject, cameras, backdrop, device=chosen)
     if folder:
         io.save_views(output, views, force=force)
         say(f"{len(views)} pictures in {output}")

@@ -30,6 +30,7 @@ def finetune(
     *,
     views: int = 64,
     resolution: int = 256,
+    device: str = "cpu",
     progress: Progress | None = None,
 ) -> Gaussians:
     """The same number of Gaussians after `iterations` steps towards pictures of the reference (numpy).
@@ -42,7 +43,9 @@ def finetune(
         pictures = reference_views(reference, cameras)
     else:
         pictures = reference_views(_moved(reference, center, scale), cameras)
-    tuned = optimize(replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, progress=progress)
+    tuned = optimize(
+        replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, progress=progress
+    )
     return scaled(tuned, center, scale)
 
 

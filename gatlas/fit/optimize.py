@@ -57,6 +57,7 @@ def optimize(
     *,
     coarse: tuple[Views, int] | None = None,
     rate: float = 1.0,
+    device: str = "cpu",
     progress: Progress | None = None,
     between: Between | None = None,
     stop: Callable[[], bool] | None = None,
@@ -64,9 +65,9 @@ def optimize(
 ) -> Gaussians:
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
-    `rate` scales the learning rates. With `coarse`, the first so many of the steps take other, usually smaller,
-    pictures. When `stop` says so, the optimisation ends with `Interrupted`; its snapshot, given as `resume` to the
-    same call, goes on from there.
+    `rate` scales the learning rates; `device` is "cpu" or "cuda". With `coarse`, the first so many of the steps take
+    other, usually smaller, pictures. When `stop` says so, the optimisation ends with `Interrupted`; its snapshot, given
+    as `resume` to the same call, goes on from there.
 
     Loss: 0.8 L1 + 0.2 (1 - SSIM), both pictures over the same random background. Colours stay in [0, 1] and scales in
     LOG_SCALE_RANGE. The scene must have about radius 1.
@@ -76,7 +77,7 @@ def optimize(
     early, early_steps = coarse or (views, 0)
     early_steps = min(early_steps, iterations)
     with _one_torch_thread():
-        parameters = _parameters(gaussians)
+        parameters = _parameters(gaussians, device)
         groups = [{"params": [parameters[name]], "lr": first} for name, first in LEARNING_RATES.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         if resume is None:
@@ -92,8 +93,8 @@ def optimize(
             for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
                 group["lr"] = rate * learning_rate * _cosine(step, iterations)
             pictures, view = early if step < early_steps else views, int(order[step])
-            background = torch.from_numpy(rng.random(3, dtype=np.float32))
-            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
+            background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
+            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32)).to(device)
             target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
             image = rasterize(_activated(parameters), pictures.cameras[view], background=background).colors
             loss = (1 - SSIM_WEIGHT) * (image - target).abs().mean() + SSIM_WEIGHT * (1 - ssim(image, target))
@@ -112,7 +113,7 @@ def optimize(
 
 def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
     """The Gaussians (numpy) that an optimisation's parameters stand for."""
-    final = _activated({name: parameter.detach() for name, parameter in parameters.items()})
+    final = _activated({name: parameter.detach().cpu() for name, parameter in parameters.items()})
     return Gaussians(
         means=final.means.numpy().copy(),
         quats=normalize_quats(final.quats.numpy()),
@@ -132,10 +133,10 @@ def _snapshot(
 ) -> Snapshot:
     arrays = {"order": order}
     for name, parameter in parameters.items():
-        arrays[name] = parameter.detach().numpy().copy()
+        arrays[name] = parameter.detach().cpu().numpy().copy()
         for moment in MOMENTS:
             if parameter in adam.state:
-                arrays[f"{name}.{moment}"] = adam.state[parameter][moment].numpy().copy()
+                arrays[f"{name}.{moment}"] = adam.state[parameter][moment].cpu().numpy().copy()
     return Snapshot(step, arrays, dict(rng.bit_generator.state))
 
 
@@ -151,13 +152,16 @@ def _restore(
         parameter.data.copy_(stored)
         if snapshot.step:
             adam.state[parameter] = {
-                "step": torch.tensor(float(snapshot.step)),
-                **{moment: torch.from_numpy(snapshot.arrays[f"{name}.{moment}"].copy()) for moment in MOMENTS},
+                "step": torch.tensor(float(snapshot.step), device=parameter.device),
+                **{
+                    moment: torch.from_numpy(snapshot.arrays[f"{name}.{moment}"].copy()).to(parameter.device)
+                    for moment in MOMENTS
+                },
             }
     return snapshot.arrays["order"]
 
 
-def _parameters(gaussians: Gaussians) -> dict[str, torch.Tensor]:
+def _parameters(gaussians: Gaussians, device: str) -> dict[str, torch.Tensor]:
     opacities = np.clip(gaussians.opacities, 1e-4, 1 - 1e-4)
     raw = {
         "means": gaussians.means,
@@ -166,7 +170,9 @@ def _parameters(gaussians: Gaussians) -> dict[str, torch.Tensor]:
         "logits": np.log(opacities / (1 - opacities)),
         "rgb": dc_to_rgb(gaussians.sh[:, 0]),
     }
-    return {name: torch.tensor(value, dtype=torch.float32, requires_grad=True) for name, value in raw.items()}
+    return {
+        name: torch.tensor(value, dtype=torch.float32, device=device, requires_grad=True) for name, value in raw.items()
+    }
 
 
 def _activated(parameters: dict[str, torch.Tensor]) -> Gaussians:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from gatlas.cameras import fibonacci_views
+from gatlas.errors import GatlasError
 from gatlas.fit.losses import foreground_window, picture_loss
 from gatlas.fit.mesh import SUPERSAMPLE, Fit, measure
 from gatlas.fit.optimize import _cosine, _one_torch_thread, _view_order
+from gatlas.fit.pyramid import halve
 from gatlas.fit.scaffold_growth import LEAST_OPACITY, Evidence, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
@@ -19,29 +21,30 @@ from gatlas.fit.scaffold_start import gather_anchors
 from gatlas.fit.start import surface_gaussians
 from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.types import Origin
 
 if TYPE_CHECKING:
     from gatlas.fit.optimize import Progress
     from gatlas.fit.options import FitOptions
-    from gatlas.fit.scaffold_model import Scaffold
+    from gatlas.fit.scaffold_model import Decoded, Scaffold
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Gaussians, Mesh, Views
+    from gatlas.types import Cameras, Gaussians, Mesh, Views
 
 CAP = 36_864  # tau of Xiang et al. 2025: 192^2
-START_SHARE = 0.75  # of the limit: what the growth finds room in
+START_SHARE = 0.85  # of the limit: the growth has the rest
 GROW_EVERY = 100  # steps
 GROW_UNTIL = 0.55  # of the steps
 SCALE_WEIGHT = 0.01  # of the mean product of a Gaussian's three scales
 
 # Adam's learning rates; offsets are in units of their anchor's extent, scalings are logs.
 LEARNING_RATES = {
-    "features": 1.5e-2,
+    "features": 2.5e-2,
     "offsets": 3e-2,
     "scalings": 3e-2,
-    "opacity": 2e-3,
-    "color": 2e-3,
-    "scale": 2e-3,
-    "rotation": 2e-3,
+    "opacity": 4e-3,
+    "color": 4e-3,
+    "scale": 4e-3,
+    "rotation": 4e-3,
 }
 
 
@@ -64,7 +67,10 @@ def fit_scaffold(
     limit = min(options.count, cap)
     views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
     start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng)
-    gaussians = optimize_scaffold(start, views, options.iterations, rng, limit=limit, lpips=lpips, progress=progress)
+    coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
+    gaussians = optimize_scaffold(
+        start, views, options.iterations, rng, limit=limit, coarse=coarse, lpips=lpips, progress=progress
+    )
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
     return Fit(gaussians, views, *measure(gaussians, held_out))
 
@@ -76,18 +82,22 @@ def optimize_scaffold(
     rng: np.random.Generator,
     *,
     limit: int = CAP,
+    coarse: tuple[Views, int] | None = None,
     lpips: Lpips | None = None,
     progress: Progress | None = None,
 ) -> Gaussians:
     """At most `limit` Gaussians (numpy) after `iterations` steps on a scaffold that begins as the given ones.
 
-    One RGBA view a step, both pictures over the same random background. The scene must have about radius 1. Gaussians
-    that begin beyond the limit are pruned at once.
+    One RGBA view a step, both pictures over the same random background. With `coarse`, the first so many of the steps
+    take other, usually smaller, pictures. The scene must have about radius 1. Gaussians that begin beyond the limit are
+    pruned at once. Loss: `gatlas.fit.losses.picture_loss` and 0.01 x the mean product of a Gaussian's scales.
     """
     if views.images.shape[-1] != 4:
         raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
     if limit < 1:
         raise ValueError(f"limit must be >= 1, got {limit}")
+    early, early_steps = coarse or (views, 0)
+    early_steps = min(early_steps, iterations)
     with _one_torch_thread():
         scaffold = build_scaffold(gather_anchors(gaussians))
         groups = [
@@ -96,17 +106,19 @@ def optimize_scaffold(
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _cosine(step, iterations))
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
-        _prune(scaffold, adam, views, limit, rng)
+        _prune(scaffold, adam, views.cameras, limit, rng)
         evidence = Evidence.none(len(scaffold))
-        for step, view in enumerate(_view_order(len(views), iterations, rng), start=1):
-            camera = views.cameras[int(view)]
+        order = [*_view_order(len(early), early_steps, rng), *_view_order(len(views), iterations - early_steps, rng)]
+        for step, view in enumerate(map(int, order), start=1):
+            pictures = early if step <= early_steps else views
+            camera = pictures.cameras[view]
             background = torch.from_numpy(rng.random(3, dtype=np.float32))
-            rgba = torch.from_numpy(np.ascontiguousarray(views.images[view : view + 1], dtype=np.float32))
+            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
             target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
-            decoded = scaffold.decode()
+            decoded = _require_visible(scaffold.decode())
             decoded.gaussians.means.retain_grad()
             image = rasterize(decoded.gaussians, camera, background=background).colors
-            window = None if lpips is None else foreground_window(views.images[view, ..., 3], rng)
+            window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
             loss = picture_loss(image, target, lpips, window)
             loss = loss + SCALE_WEIGHT * decoded.gaussians.scales.prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
@@ -119,11 +131,19 @@ def optimize_scaffold(
                     scaffold, adam, (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
                 ) if 0 else None
                 grow(scaffold, adam, evidence, spacing, rng)
-                _prune(scaffold, adam, views, limit, rng)
+                _prune(scaffold, adam, pictures.cameras, limit, rng)
                 evidence = Evidence.none(len(scaffold))
             if progress is not None:
-                progress(step, float(loss.detach()))
-    return scaffold.bake(gaussians.origin)
+                progress(step, -10 * math.log10(max(float((image.detach() - target).square().mean()), 1e-12)))
+        _require_visible(scaffold.decode())
+        return scaffold.bake(gaussians.origin)
+
+
+def _require_visible(decoded: Decoded) -> Decoded:
+    """A scaffold of which nothing shows has no gradient either: it would never come back."""
+    if len(decoded.slots) == 0:
+        raise GatlasError("the scaffold has faded away: the views show no object where the Gaussians begin")
+    return decoded
 
 
 def _drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence) -> None:
@@ -133,12 +153,11 @@ def _drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evid
     keep_anchors(scaffold, adam, keep)
 
 
-def _prune(scaffold: Scaffold, adam: torch.optim.Adam, views: Views, limit: int, rng: np.random.Generator) -> None:
+def _prune(scaffold: Scaffold, adam: torch.optim.Adam, cameras: Cameras, limit: int, rng: np.random.Generator) -> None:
     """Leave the `limit` Gaussians that rank highest by visibility, and the anchors that have a slot alive."""
-    decoded = scaffold.decode()
-    slots = decoded.slots.numpy()
+    slots = scaffold.decode().slots.numpy()
     if len(slots) > limit:
-        visibilities = random_camera_visibility(scaffold.bake(None), views.cameras, rng)
+        visibilities = random_camera_visibility(scaffold.bake(Origin()), cameras, rng)
         keep = highest_ranked(average_ranks(visibilities, slots // OFFSETS), limit)
         alive = np.zeros(scaffold.alive.numel(), dtype=bool)
         alive[slots[keep]] = True

@@ -25,6 +25,7 @@ THICKNESS_SIGMA = 0.15  # of the spacing: a hull is only near the surface
 HULL_OPACITY = 0.7
 POINT_OPACITY = 0.5
 POINT_SIGMA = 0.5  # of the distance to the nearest neighbours
+RANDOM_REACH = 1.25  # radii: pictures hold more along their longer side
 RANDOM_OPACITY = 0.1  # nothing is known to be where they are
 RANDOM_SIGMA = 0.5  # of the mean distance between neighbours
 NEIGHBOURS = 3
@@ -79,12 +80,12 @@ def point_gaussians(
 
 
 def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` faint balls at random places of the unit ball that cameras show, coloured by the views."""
+    """`count` faint balls at random places, in and just around the unit ball, that cameras show, coloured by the views."""
     found: list[np.ndarray] = []
     need = min(2, len(views))
     for _ in range(20):
         points = rng.normal(size=(4 * count, 3))
-        points *= (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
+        points *= RANDOM_REACH * (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
         shown = sum(sight(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
         found.append(points[shown >= need])
         if sum(len(part) for part in found) >= count:
@@ -93,7 +94,7 @@ def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaus
         found.append(points)
     points = np.concatenate(found)[:count]
     colors, _ = mean_colors(points, views)
-    sigma = RANDOM_SIGMA * (4 / 3 * np.pi / count) ** (1 / 3)
+    sigma = RANDOM_SIGMA * RANDOM_REACH * (4 / 3 * np.pi / count) ** (1 / 3)
     quats = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
     return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
 
@@ -103,6 +104,8 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
     """
+    from scipy.spatial import cKDTree
+
     cameras = views.cameras
     eyes = -np.einsum("cji,cj->ci", cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]).astype(np.float64)
     radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), 1.0)
@@ -122,8 +125,6 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     )
     colors = views.images[index, rows, columns, :3]
     chosen = choose_blue_noise(points, np.ones(pool), count)
-    from scipy.spatial import cKDTree
-
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
     scales = spacing[:, None] * np.array([0.8, 0.8, 0.2])

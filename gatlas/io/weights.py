@@ -32,12 +32,12 @@ class _Files(NamedTuple):
     heads: str  # name of the heads' file in both packages
 
 
-_FILES = {
+_FILES: dict[Network, _Files] = {
     "vgg16": _Files("vgg16-397923af.pth", "vgg.pth"),
     "alexnet": _Files("alexnet-owt-7be5be79.pth", "alex.pth"),
 }
 _HEAD_PACKAGES = {"lpips": "weights/v0.1", "torchmetrics": "functional/image/lpips_models"}
-_FIRST_SHAPES = {(64, 3, 3, 3): "vgg16", (64, 3, 11, 11): "alexnet"}  # of features.0.weight
+_FIRST_SHAPES: dict[tuple[int, ...], Network] = {(64, 3, 3, 3): "vgg16", (64, 3, 11, 11): "alexnet"}  # features.0
 _SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
@@ -96,7 +96,8 @@ def load_lpips_weights(path: str | Path | None = None, network: Network = "vgg16
     found = _network_of(stored)
     if found is None or (path is None and found != network):
         raise GatlasError(
-            f"{backbone}: these are not the weights of VGG16 or AlexNet in torchvision's format (keys 'features.0.weight', ...)"
+            f"{backbone}: these are not the weights of {'VGG16 or AlexNet' if path is not None else network} in "
+            "torchvision's format (keys 'features.0.weight', ...)"
         )
     state = {name: tensor.float() for name, tensor in stored.items() if name.startswith("features.")}
     own_heads = _heads_of(stored)
@@ -128,7 +129,7 @@ def _packaged_heads(name: str) -> Path | None:
 
 def _network_of(state: Mapping[str, Tensor]) -> Network | None:
     first = state.get("features.0.weight")
-    return None if first is None else _FIRST_SHAPES.get(tuple(first.shape))  # type: ignore[return-value]
+    return None if first is None else _FIRST_SHAPES.get(tuple(first.shape))
 
 
 def _heads_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
@@ -149,7 +150,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise GatlasError(f"{path}: no such file")
     if path.suffix not in _SUFFIXES:
-        raise GatlasError(f"{path}: weights are read from {', '.join(_SUFFIXES)} files, not from {path.suffix or 'this'}")
+        raise GatlasError(
+            f"{path}: weights are read from {', '.join(_SUFFIXES)} files, not from {path.suffix or 'this'}"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors import SafetensorError

@@ -96,7 +96,7 @@ class Lpips(nn.Module):
         shape = tuple(images_a.shape)
         if len(shape) != 4 or shape[3] != 3 or min(shape[1:3]) < self.smallest:
             raise ValueError(
-                f"images_a must have shape [c h w 3] with h and w >= {self.smallest} for {self.network}, got {list(shape)}"
+                f"images_a must have shape [c h w 3], h and w >= {self.smallest} for {self.network}, got {list(shape)}"
             )
         if tuple(images_b.shape) != shape:
             raise ValueError(f"images_b must have the shape of images_a, {list(shape)}, got {list(images_b.shape)}")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Rendering", "rasterize", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
+MODES = ("classic", "antialiased")
 
 
 class Rendering(NamedTuple):
@@ -30,6 +31,15 @@ class Rendering(NamedTuple):
     colors: Float[Array, "c h w 3"]  # sRGB, over the background, which is black where none was given
     alphas: Float[Array, "c h w 1"]  # [0, 1]
     depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
+
+
+class Options(NamedTuple):
+    """How `rasterize` is to project, for the backends."""
+
+    near_plane: float = 0.01  # world units
+    far_plane: float = 1e10
+    eps2d: float = 0.3  # square pixels
+    antialiased: bool = False
 
 
 def rasterize(
@@ -41,6 +51,8 @@ def rasterize(
     near_plane: float = 0.01,
     far_plane: float = 1e10,
     eps2d: float = 0.3,
+    rasterize_mode: Literal["classic", "antialiased"] = "classic",
+    means2d_absgrad: Float32[Array, "c n 2"] | None = None,
 ) -> Rendering:
     """Render Gaussians, numpy arrays or torch tensors, as each camera sees them.
 
@@ -49,19 +61,28 @@ def rasterize(
     else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out; `eps2d` (square
     pixels) is added to the variance of every projected Gaussian. Degree-0 colours are those of `gatlas.sh.eval_sh`, and
     negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
+
+    `rasterize_mode="antialiased"` lowers opacities by as much as `eps2d` enlarges the Gaussians (the 2D filter of Yu et
+    al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, every backward pass adds for each camera and each
+    Gaussian the sums over the pixels of the absolute gradients to x and y of its mean in the picture (Ye et al. 2024,
+    AbsGS): what densification looks at. It costs nothing where it is left out.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if background is not None and tuple(background.shape) not in {(3,), (len(cameras), 3)}:
         raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
-    options = {"near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d}
+    if rasterize_mode not in MODES:
+        raise ValueError(f"rasterize_mode must be one of {', '.join(MODES)}, got {rasterize_mode!r}")
+    options = Options(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
+    if means2d_absgrad is not None and not _is_torch(gaussians.means):
+        raise ValueError("means2d_absgrad needs Gaussians that are torch tensors: numpy arrays have no backward pass")
     if _is_torch(gaussians.means) or backend in ("reference", "cuda"):
         from gatlas.raster.dispatch import rasterize_tensors
 
-        return rasterize_tensors(gaussians, cameras, background, backend, **options)
+        return rasterize_tensors(gaussians, cameras, background, backend, means2d_absgrad, options)
     from gatlas.raster.cpu import rasterize_arrays
 
-    return rasterize_arrays(gaussians, cameras, background, **options)
+    return rasterize_arrays(gaussians, cameras, background, options)
 
 
 def visibility(

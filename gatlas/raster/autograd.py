@@ -23,11 +23,15 @@ def rasterize_camera(
     colors: Float32[Tensor, "n 3"],
     background: Float32[Tensor, " 3"],
     camera: cpu.Pinhole,
+    absolute: Float32[Tensor, "n 2"] | None = None,
 ) -> tuple[Float32[Tensor, "h w 3"], Float32[Tensor, "h w"], Float32[Tensor, "h w"]]:
-    """Colours, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU)."""
+    """Colours, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU).
+
+    To `absolute`, on any device, backward passes add the absolute gradients to the means in the picture.
+    """
     tensors = (means, quats, scales, opacities, colors, background)
     cpu.compile_kernels(backward=torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-    return _RasterizeCamera.apply(*tensors, camera)
+    return _RasterizeCamera.apply(*tensors, camera, absolute)
 
 
 def ssim_tensors(images_a: Float[Tensor, "c h w 3"], images_b: Float[Tensor, "c h w 3"]) -> Float[Tensor, ""]:
@@ -42,13 +46,13 @@ def ssim_tensors(images_a: Float[Tensor, "c h w 3"], images_b: Float[Tensor, "c 
 class _RasterizeCamera(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        *tensors, camera = inputs
+        *tensors, camera, absolute = inputs
         means, quats, scales, opacities, colors, background = (_to_numpy(tensor) for tensor in tensors)
         shape = (camera.height, camera.width)
         images = cpu.Images(np.empty((*shape, 3), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
         parameters = cpu.Parameters(means, quats, scales, opacities, colors)
         ctx.rendered = cpu.render(parameters, camera, background, images)
-        ctx.camera = camera
+        ctx.camera, ctx.absolute = camera, absolute
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         rendered_colors, alphas, depths = (torch.from_numpy(image) for image in images)
@@ -67,12 +71,15 @@ class _RasterizeCamera(torch.autograd.Function):
             )
         )
         v_parameters = cpu.Parameters(*(np.zeros_like(array) for array in parameters))
-        cpu.render_backward(parameters, camera, ctx.rendered, v_images, v_parameters)
+        absolute = None if ctx.absolute is None else np.zeros((len(parameters.means), 2), np.float32)
+        cpu.render_backward(parameters, camera, ctx.rendered, v_images, v_parameters, absolute)
+        if ctx.absolute is not None:
+            ctx.absolute.add_(torch.from_numpy(absolute).to(ctx.absolute.device))
         v_background = None
         if ctx.needs_input_grad[5]:  # the background shows with what light is left
             transmittances = ctx.rendered.transmittances.astype(np.float64)
             v_background = torch.from_numpy(np.einsum("hw,hwk->k", transmittances, v_images.colors).astype(np.float32))
-        return *(torch.from_numpy(gradient) for gradient in v_parameters), v_background, None
+        return *(torch.from_numpy(gradient) for gradient in v_parameters), v_background, None, None
 
 
 class _SSIM(torch.autograd.Function):

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.raster import Rendering, projection_kernels, tile_kernels, weight_kernels
+from gatlas.raster import Options, Rendering, pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Float64, Int32, Int64
+    from jaxtyping import Float, Float32, Float64, Int32, Int64, UInt64
 
     from gatlas.types import Cameras, Gaussians
 
@@ -43,6 +43,7 @@ class Pinhole(NamedTuple):
     near_plane: float
     far_plane: float
     eps2d: float
+    antialiased: bool
 
 
 class Images(NamedTuple):
@@ -72,8 +73,9 @@ class Rendered:
     background: Float32[np.ndarray, " 3"]
     alphas: Float32[np.ndarray, "h w"]
     depths: Float32[np.ndarray, "h w"]
-    last: Float32[np.ndarray, "h w"]
     transmittances: Float32[np.ndarray, "h w"]
+    ended: Float32[np.ndarray, "h w"]
+    hits: UInt64[np.ndarray, " pairs"]
 
 
 def project(parameters: Parameters, camera: Pinhole) -> Projected:
@@ -94,8 +96,9 @@ def project(parameters: Parameters, camera: Pinhole) -> Projected:
 def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarray, " 3"], images: Images) -> Rendered:
     """Render one picture into `images`."""
     projected = project(parameters, camera)
-    last = np.empty((camera.height, camera.width), dtype=np.float32)
-    transmittances = np.empty_like(last)
+    transmittances = np.empty((camera.height, camera.width), dtype=np.float32)
+    ended = np.empty_like(transmittances)
+    hits = np.empty(len(projected.pairs), dtype=np.uint64)
     launch(
         tile_kernels.blend,
         _tile_shares(projected),
@@ -104,18 +107,27 @@ def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarr
         projected.records,
         background,
         *images,
-        last,
         transmittances,
+        ended,
+        hits,
     )
-    return Rendered(projected, background, images.alphas, images.depths, last, transmittances)
+    return Rendered(projected, background, images.alphas, images.depths, transmittances, ended, hits)
 
 
 def render_backward(
-    parameters: Parameters, camera: Pinhole, rendered: Rendered, v_images: Images, v_parameters: Parameters
+    parameters: Parameters,
+    camera: Pinhole,
+    rendered: Rendered,
+    v_images: Images,
+    v_parameters: Parameters,
+    absolute: Float32[np.ndarray, "n 2"] | None = None,
 ) -> None:
-    """Add to `v_parameters` the gradients that `v_images`, the gradients of one picture, give."""
+    """Add to `v_parameters` the gradients that `v_images`, the gradients of one picture, give.
+
+    To `absolute` are added the sums over the pixels of the absolute gradients to the means in the picture.
+    """
     projected = rendered.projected
-    slots = np.empty((len(projected.pairs), projection_kernels.SLOT_SIZE), dtype=np.float32)
+    slots = _aligned(len(projected.pairs), projection_kernels.SLOT_SIZE)
     launch(
         tile_kernels.blend_backward,
         _tile_shares(projected),
@@ -125,10 +137,12 @@ def render_backward(
         rendered.background,
         rendered.alphas,
         rendered.depths,
-        rendered.last,
         rendered.transmittances,
+        rendered.ended,
+        rendered.hits,
         *v_images,
         slots,
+        absolute,
     )
     launch(
         projection_kernels.project_backward,
@@ -142,7 +156,9 @@ def render_backward(
         camera.width,
         camera.height,
         camera.eps2d,
+        camera.antialiased,
         *v_parameters,
+        absolute,
     )
 
 
@@ -171,10 +187,7 @@ def rasterize_arrays(
     gaussians: Gaussians,
     cameras: Cameras,
     background: Float[np.ndarray, " 3"] | Float[np.ndarray, "c 3"] | None,
-    *,
-    near_plane: float,
-    far_plane: float,
-    eps2d: float,
+    options: Options,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for numpy arrays."""
     compile_kernels()
@@ -188,7 +201,7 @@ def rasterize_arrays(
         depths=np.empty((count, height, width, 1), dtype=np.float32),
     )
     for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
-        camera = pinhole(cameras, i, near_plane, far_plane, eps2d)
+        camera = pinhole(cameras, i, options)
         images = Images(rendering.colors[i], rendering.alphas[i, :, :, 0], rendering.depths[i, :, :, 0])
         render(parameters, camera, backgrounds[i], images)
     return rendering
@@ -199,15 +212,16 @@ def visibility_arrays(gaussians: Gaussians, cameras: Cameras, reduce: str) -> Fl
     compile_kernels(weights=True)
     weights = np.empty((len(cameras), len(gaussians)), dtype=np.float32)
     for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
-        weights[i] = blending_weights(parameters, pinhole(cameras, i, 0.01, 1e10, 0.3), reduce)
+        weights[i] = blending_weights(parameters, pinhole(cameras, i, Options()), reduce)
     return weights
 
 
-def pinhole(cameras: Cameras, index: int, near_plane: float, far_plane: float, eps2d: float) -> Pinhole:
+def pinhole(cameras: Cameras, index: int, options: Options) -> Pinhole:
     """One of the cameras (numpy) in the types that the kernels are compiled for."""
     view = np.ascontiguousarray(cameras.viewmats[index], dtype=np.float64)
     K = np.ascontiguousarray(cameras.Ks[index], dtype=np.float64)
-    return Pinhole(view, K, cameras.width, cameras.height, float(near_plane), float(far_plane), float(eps2d))
+    near_plane, far_plane, eps2d = (float(length) for length in options[:3])
+    return Pinhole(view, K, cameras.width, cameras.height, near_plane, far_plane, eps2d, options.antialiased)
 
 
 def _seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Parameters]:
@@ -235,7 +249,7 @@ def compile_kernels(backward: bool = False, weights: bool = False) -> None:
         opacities=np.ones(1, dtype=np.float32),
         colors=np.ones((1, 3), dtype=np.float32),
     )
-    camera = Pinhole(np.eye(4), np.eye(3), 1, 1, 0.01, 1e10, 0.3)
+    camera = Pinhole(np.eye(4), np.eye(3), 1, 1, 0.01, 1e10, 0.3, False)
     pixel = Images(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
     kernels = [tile_kernels.bin_tiles, tile_kernels.blend, tile_kernels.blend_backward, weight_kernels.weigh]
     with announced_compilation(projection_kernels.project, projection_kernels.project_backward, *kernels):
@@ -252,7 +266,7 @@ def _tile_shares(projected: Projected) -> list[tuple[np.ndarray, np.ndarray]]:
     lengths = np.diff(projected.tile_starts)
     tiles = np.argsort(-lengths, kind="stable")
     threads = min(get_num_threads(), len(tiles))
-    return [(tiles[i::threads].copy(), _aligned(tile_kernels.SCRATCH_SIZE)) for i in range(threads)]
+    return [(tiles[i::threads].copy(), _aligned(pair_kernels.SCRATCH_SIZE)) for i in range(threads)]
 
 
 def _aligned(*shape: int) -> Float32[np.ndarray, ...]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import weakref
 from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
 
 from gatlas.errors import GatlasError
-from gatlas.raster import Rendering
+from gatlas.raster import Options, Rendering
 from gatlas.raster.colors import seen_colors
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Float32
     from torch import Tensor
 
     from gatlas.types import Cameras, Gaussians
@@ -24,10 +25,8 @@ def rasterize_gsplat(
     gaussians: Gaussians,
     cameras: Cameras,
     backgrounds: Float[Tensor, "c 3"],
-    *,
-    near_plane: float,
-    far_plane: float,
-    eps2d: float,
+    means2d_absgrad: Float32[Tensor, "c n 2"] | None,
+    options: Options,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for float32 tensors on one CUDA device."""
     shape = (len(cameras), cameras.height, cameras.width)
@@ -37,7 +36,7 @@ def rasterize_gsplat(
     from gsplat import rasterization
 
     # Colours are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
-    images, alphas, _ = rasterization(
+    images, alphas, intermediates = rasterization(
         means=gaussians.means.contiguous(),
         quats=gaussians.quats.contiguous(),
         scales=gaussians.scales.contiguous(),
@@ -47,14 +46,28 @@ def rasterize_gsplat(
         Ks=cameras.Ks.contiguous(),
         width=cameras.width,
         height=cameras.height,
-        near_plane=near_plane,
-        far_plane=far_plane,
-        eps2d=eps2d,
+        near_plane=options.near_plane,
+        far_plane=options.far_plane,
+        eps2d=options.eps2d,
+        rasterize_mode="antialiased" if options.antialiased else "classic",
+        absgrad=means2d_absgrad is not None,
         packed=False,
         backgrounds=backgrounds.contiguous(),
         render_mode="RGB+ED",
     )
+    if means2d_absgrad is not None and intermediates["means2d"].requires_grad:
+        _collect_absgrad(intermediates["means2d"], means2d_absgrad)
     return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+def _collect_absgrad(means2d: Tensor, total: Float32[Tensor, "c n 2"]) -> None:
+    """Add to `total` what gsplat's backward pass leaves in `means2d.absgrad`, just before the gradient to `means2d`."""
+    reference = weakref.ref(means2d)  # the graph keeps it alive; a strong one would be a cycle
+
+    def add(_gradient: Tensor) -> None:
+        total.add_(reference().absgrad.to(total.device))  # type: ignore[union-attr]
+
+    means2d.register_hook(add)
 
 
 def require_usable() -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gatlas.raster import Rendering
+from gatlas.raster import Options, Rendering
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Float32
     from torch import Tensor
 
     from gatlas.types import Cameras
@@ -25,14 +25,14 @@ def rasterize_tensors(
     cameras: Cameras,
     background: Any,
     backend: str,
-    *,
-    near_plane: float,
-    far_plane: float,
-    eps2d: float,
+    means2d_absgrad: Float32[Tensor, "c n 2"] | None,
+    options: Options,
 ) -> Rendering:
     """`gatlas.raster.rasterize` where torch computes. Numpy arrays give numpy arrays, as everywhere."""
     was_numpy = isinstance(gaussians.means, np.ndarray)
     means = torch.as_tensor(gaussians.means)
+    if means2d_absgrad is not None:
+        _check_absgrad(means2d_absgrad, (len(cameras), len(gaussians), 2))
     chosen = _choose(means, backend)
     if chosen == "cuda":
         from gatlas.raster.cuda import require_usable
@@ -56,19 +56,26 @@ def rasterize_tensors(
     )
     backgrounds = means.new_zeros(3) if background is None else background
     backgrounds = bring(backgrounds).expand(len(cameras), 3)
-    options = {"near_plane": near_plane, "far_plane": far_plane, "eps2d": eps2d}
     if chosen == "cpu":
-        rendering = _rasterize_cpu(gaussians, cameras, backgrounds, **options)
+        rendering = _rasterize_cpu(gaussians, cameras, backgrounds, means2d_absgrad, options)
     else:
         cameras = replace(cameras, viewmats=bring(cameras.viewmats), Ks=bring(cameras.Ks))
         if chosen == "reference":
             from gatlas.raster.reference import rasterize_reference as rasterize_chosen
         else:
             from gatlas.raster.cuda import rasterize_gsplat as rasterize_chosen
-        rendering = rasterize_chosen(gaussians, cameras, backgrounds, **options)
+        rendering = rasterize_chosen(gaussians, cameras, backgrounds, means2d_absgrad, options)
     if was_numpy:
         return Rendering(*(image.detach().cpu().numpy() for image in rendering))
     return Rendering(*(image.to(device=means.device, dtype=means.dtype) for image in rendering))
+
+
+def _check_absgrad(means2d_absgrad: Any, shape: tuple[int, ...]) -> None:
+    if not isinstance(means2d_absgrad, torch.Tensor) or means2d_absgrad.requires_grad:
+        raise ValueError("means2d_absgrad must be a torch tensor that requires no gradient")
+    if tuple(means2d_absgrad.shape) != shape or means2d_absgrad.dtype != torch.float32:
+        wanted, got = list(shape), list(means2d_absgrad.shape)
+        raise ValueError(f"means2d_absgrad must have shape {wanted} of float32, got {got} of {means2d_absgrad.dtype}")
 
 
 def _choose(means: Tensor, backend: str) -> str:
@@ -105,7 +112,11 @@ def _require_differentiable(cameras: Cameras, backend: str) -> None:
 
 
 def _rasterize_cpu(
-    gaussians: Gaussians, cameras: Cameras, backgrounds: Float[Tensor, "c 3"], **options: float
+    gaussians: Gaussians,
+    cameras: Cameras,
+    backgrounds: Float[Tensor, "c 3"],
+    means2d_absgrad: Float32[Tensor, "c n 2"] | None,
+    options: Options,
 ) -> Rendering:
     from gatlas.raster.autograd import rasterize_camera
     from gatlas.raster.colors import seen_colors
@@ -125,9 +136,13 @@ def _rasterize_cpu(
             gaussians.opacities,
             colors,
             backgrounds[i],
-            pinhole(on_cpu, i, **options),
+            pinhole(on_cpu, i, options),
+            None if means2d_absgrad is None else means2d_absgrad[i],
         )
         for i, colors in enumerate(seen_colors(gaussians, viewmats.to(torch.float32)))
     ]
-    colors, alphas, depths = (torch.stack(images) for images in zip(*pictures, strict=True))
+    if len(pictures) == 1:  # the usual case of a fit, without a copy
+        colors, alphas, depths = (image[None] for image in pictures[0])
+    else:
+        colors, alphas, depths = (torch.stack(images) for images in zip(*pictures, strict=True))
     return Rendering(colors, alphas[..., None], depths[..., None])

@@ -29,13 +29,16 @@ WHITEN_SCALE = math.sqrt(0.5 * math.log2(math.e))
 
 CULLED = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-# Columns of a record, one 64-byte line: mean, whitening, opacity, colour, depth, box (first and last pixel).
+# Columns of a record, one 64-byte line: mean, whitening, opacity, colour, depth, box (first and last pixel), reach:
+# p'^2 + q'^2 where alpha is 1/255, and tilt: the dy at which the ellipse of that size has its greatest dx.
 RECORD_SIZE = 16
-MX, MY, U, V, W, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1 = range(14)
+MX, MY, U, V, W, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1, REACH, TILT = range(RECORD_SIZE)
 
-# Columns of a gradient slot, one for each pair of a Gaussian and a tile; s is the gradient of the loss to sigma.
-SLOT_SIZE = 10
-S_RED, S_GREEN, S_BLUE, S_DEPTH, S_0, S_P, S_Q, S_PP, S_PQ, S_QQ = range(SLOT_SIZE)
+# Columns of a gradient slot, one 64-byte line for each pair of a Gaussian and a tile; s is the gradient of the loss to
+# sigma. S_ABS_... are sums of absolute values, written only where they are asked for.
+SLOT_SIZE = 16
+SLOT_COLUMNS = 10
+S_RED, S_GREEN, S_BLUE, S_DEPTH, S_0, S_P, S_Q, S_PP, S_PQ, S_QQ, S_ABS_X, S_ABS_Y = range(SLOT_COLUMNS + 2)
 
 
 @njit(nogil=True)
@@ -95,6 +98,7 @@ def project(
     near_plane: float,
     far_plane: float,
     eps2d: float,
+    antialiased: bool,
     records: Float32[np.ndarray, "n 16"],
     keys: UInt64[np.ndarray, " n"],
 ) -> None:
@@ -142,10 +146,14 @@ def project(
         c = t10 * t10 + t11 * t11 + t12 * t12
         n0, n1, n2 = t01 * t12 - t02 * t11, t02 * t10 - t00 * t12, t00 * t11 - t01 * t10
         det = n0 * n0 + n1 * n1 + n2 * n2 + eps2d * (a + c) + eps2d * eps2d  # Lagrange's identity: no cancellation
-        a += eps2d
-        c += eps2d
         if not (0.0 < det < np.inf):
             continue
+        if antialiased:  # the blur makes a Gaussian larger; this keeps what it shows in all
+            opacity *= math.sqrt((n0 * n0 + n1 * n1 + n2 * n2) / det)
+            if not opacity >= MIN_ALPHA:
+                continue
+        a += eps2d
+        c += eps2d
 
         # Beyond this extent alpha < MIN_ALPHA, so the box leaves out nothing (for opacities <= 1).
         extent = min(MAX_EXTENT, math.sqrt(2.0 * math.log(opacity / MIN_ALPHA)))
@@ -165,6 +173,8 @@ def project(
         record[RED], record[GREEN], record[BLUE] = colors[i, 0], colors[i, 1], colors[i, 2]
         record[DEPTH] = z
         record[X0], record[X1], record[Y0], record[Y1] = x0, x1, y0, y1
+        reach = 2.0 * math.log(opacity / MIN_ALPHA)
+        record[REACH], record[TILT] = WHITEN_SCALE**2 * reach, math.sqrt(reach / a) * b
         depth_bits[0] = z
         keys[i] = (np.uint64(depth_bits.view(np.uint32)[0]) << np.uint64(32)) | np.uint64(i)
 
@@ -175,7 +185,7 @@ def project_backward(
     stop: int,
     order: Int64[np.ndarray, " m"],
     slot_starts: Int64[np.ndarray, " m_plus_1"],
-    slots: Float32[np.ndarray, "pairs 10"],
+    slots: Float32[np.ndarray, "pairs 16"],
     means: Float32[np.ndarray, "n 3"],
     quats: Float32[np.ndarray, "n 4"],
     scales: Float32[np.ndarray, "n 3"],
@@ -185,24 +195,37 @@ def project_backward(
     width: int,
     height: int,
     eps2d: float,
+    antialiased: bool,
     v_means: Float32[np.ndarray, "n 3"],
     v_quats: Float32[np.ndarray, "n 4"],
     v_scales: Float32[np.ndarray, "n 3"],
     v_opacities: Float32[np.ndarray, " n"],
     v_colors: Float32[np.ndarray, "n 3"],
+    absolute: Float32[np.ndarray, "n 2"] | None,
 ) -> None:
-    """Sum the slots of the visible Gaussians [start, stop), in depth order, and add their gradients to `v_...`."""
+    """Sum the slots of the visible Gaussians [start, stop), in depth order, and add their gradients to `v_...`.
+
+    To `absolute`, where there is one, are added the sums over the pixels of the absolute gradients to the mean2d.
+    """
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     margin_x, margin_y = CLAMP_MARGIN * 0.5 * width / fx, CLAMP_MARGIN * 0.5 * height / fy
     low_x, high_x = -(cx / fx + margin_x), (width - cx) / fx + margin_x
     low_y, high_y = -(cy / fy + margin_y), (height - cy) / fy + margin_y
-    g = np.empty(SLOT_SIZE, dtype=np.float64)
+    g = np.empty(SLOT_COLUMNS, dtype=np.float64)
     for rank in range(start, stop):
         i = order[rank]
         g[:] = 0.0
         for slot in range(slot_starts[rank], slot_starts[rank + 1]):
-            for k in range(SLOT_SIZE):
+            for k in range(SLOT_COLUMNS):
                 g[k] += slots[slot, k]
+            if absolute is not None:
+                absolute[i, 0] += slots[slot, S_ABS_X] / np.float32(WHITEN_SCALE**2)
+                absolute[i, 1] += slots[slot, S_ABS_Y] / np.float32(WHITEN_SCALE**2)
+        reached = False
+        for k in range(SLOT_COLUMNS):
+            reached |= g[k] != 0.0
+        if not reached:  # hidden: nothing of it was blended
+            continue
         v_colors[i, 0] += np.float32(g[S_RED])
         v_colors[i, 1] += np.float32(g[S_GREEN])
         v_colors[i, 2] += np.float32(g[S_BLUE])
@@ -235,7 +258,8 @@ def project_backward(
         b = t00 * t10 + t01 * t11 + t02 * t12
         c = t10 * t10 + t11 * t11 + t12 * t12
         n0, n1, n2 = t01 * t12 - t02 * t11, t02 * t10 - t00 * t12, t00 * t11 - t01 * t10
-        det = n0 * n0 + n1 * n1 + n2 * n2 + eps2d * (a + c) + eps2d * eps2d
+        det0 = n0 * n0 + n1 * n1 + n2 * n2
+        det = det0 + eps2d * (a + c) + eps2d * eps2d
         c += eps2d
         u, v, w = math.sqrt(c / det), -b / math.sqrt(c * det), 1.0 / math.sqrt(c)
 
@@ -250,6 +274,16 @@ def project_backward(
         h10, h11, h12 = g_pq * y00 + g_qq * y10, g_pq * y01 + g_qq * y11, g_pq * y02 + g_qq * y12
         vt00, vt01, vt02 = -u * h00, -u * h01, -u * h02
         vt10, vt11, vt12 = -(v * h00 + w * h10), -(v * h01 + w * h11), -(v * h02 + w * h12)
+        if antialiased:
+            # log opacity grows with (log det(T T') - log det(cov2d)) / 2, so v_T gains g (inv(T T') - L L') T, where
+            # g = -sum(s) and inv(T T') T has the rows t1 x n / det0 and n x t0 / det0, with n = t0 x t1.
+            k0, k = -g[S_0] / det0, g[S_0]
+            vt00 += k0 * (t11 * n2 - t12 * n1) + k * (u * y00)
+            vt01 += k0 * (t12 * n0 - t10 * n2) + k * (u * y01)
+            vt02 += k0 * (t10 * n1 - t11 * n0) + k * (u * y02)
+            vt10 += k0 * (n1 * t02 - n2 * t01) + k * (v * y00 + w * y10)
+            vt11 += k0 * (n2 * t00 - n0 * t02) + k * (v * y01 + w * y11)
+            vt12 += k0 * (n0 * t01 - n1 * t00) + k * (v * y02 + w * y12)
 
         # T = (J V) S with V = R_view R.
         v_scales[i, 0] += np.float32(vt00 * (j00 * va0 + j02 * vc0) + vt10 * (j11 * vb0 + j12 * vc0))

@@ -6,6 +6,7 @@ This is what every backend computes (the conventions of gsplat 1.5.3, Kerbl et a
 - A Gaussian is left out where z < near_plane or z > far_plane, or where its opacity is below 1/255.
 - cov2d = J W S W' J' + eps2d I. The Jacobian J is taken at the mean, moved to within 0.3 half-pictures of the picture's
   edge; the mean itself is not moved.
+- Antialiased, an opacity is multiplied by sqrt(det(J W S W' J') / det(cov2d)) before anything else is made of it.
 - alpha = min(0.999, opacity exp(-sigma)), 0 where it is below 1/255. A clamped alpha has no gradient.
 - Front to back by depth rounded to float32, ties by index. A Gaussian that would leave a transmittance of 1e-4 or
   less is not blended and ends the pixel.
@@ -16,15 +17,16 @@ This is what every backend computes (the conventions of gsplat 1.5.3, Kerbl et a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from gatlas.raster import Rendering
+from gatlas.raster import Options, Rendering
 from gatlas.raster.colors import seen_colors
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Float32, Int64
     from torch import Tensor
 
     from gatlas.types import Cameras, Gaussians
@@ -33,6 +35,7 @@ MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
 MAX_EXTENT = 3.33  # standard deviations
+DEFAULTS = Options()
 ROWS_AT_ONCE = 4  # of pixels, to bound memory
 
 
@@ -43,6 +46,7 @@ class Projection(NamedTuple):
     conics: Float[Tensor, "n 3"]  # xx, xy, yy of the inverse covariance
     depths: Float[Tensor, " n"]  # z in the camera
     radii: Float[Tensor, "n 2"]  # half sides of the box, pixels
+    opacities: Float[Tensor, " n"]  # lowered where antialiased
     visible: Bool[Tensor, " n"]
 
 
@@ -50,16 +54,15 @@ def rasterize_reference(
     gaussians: Gaussians,
     cameras: Cameras,
     backgrounds: Float[Tensor, "c 3"],
-    *,
-    near_plane: float,
-    far_plane: float,
-    eps2d: float,
+    means2d_absgrad: Float32[Tensor, "c n 2"] | None,
+    options: Options,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for torch tensors; the cameras' gradients too."""
     pictures = []
     for i, colors in enumerate(seen_colors(gaussians, cameras.viewmats)):
-        projection = project(gaussians, cameras[i], near_plane=near_plane, far_plane=far_plane, eps2d=eps2d)
-        pictures.append(_blend(projection, gaussians.opacities, colors, backgrounds[i], cameras.width, cameras.height))
+        projection = project(gaussians, cameras[i], options)
+        absolute = None if means2d_absgrad is None else means2d_absgrad[i]
+        pictures.append(_blend(projection, colors, backgrounds[i], absolute, cameras.width, cameras.height))
     if not pictures:
         empty = gaussians.means.new_zeros
         shape = (0, cameras.height, cameras.width)
@@ -67,16 +70,14 @@ def rasterize_reference(
     return Rendering(*(torch.stack(images) for images in zip(*pictures, strict=True)))
 
 
-def project(
-    gaussians: Gaussians, camera: Cameras, *, near_plane: float = 0.01, far_plane: float = 1e10, eps2d: float = 0.3
-) -> Projection:
+def project(gaussians: Gaussians, camera: Cameras, options: Options = DEFAULTS) -> Projection:
     """The Gaussians in the picture of a set of one camera."""
     viewmat, K = camera.viewmats[0], camera.Ks[0]
     width, height = camera.width, camera.height
     rotation = viewmat[:3, :3]
     means = gaussians.means @ rotation.T + viewmat[:3, 3]
     depths = means[:, 2]
-    in_range = (depths >= near_plane) & (depths <= far_plane) & (gaussians.opacities >= MIN_ALPHA)
+    in_range = (depths >= options.near_plane) & (depths <= options.far_plane) & (gaussians.opacities >= MIN_ALPHA)
     z = torch.where(in_range, depths, 1.0)  # keeps what is left out finite, hence its gradient 0
     ratios = means[:, :2] / z[:, None]
     focal, center = torch.stack([K[0, 0], K[1, 1]]), K[:2, 2]
@@ -90,19 +91,25 @@ def project(
         [focal[0] / z, zero, -focal[0] * ratios[:, 0] / z, zero, focal[1] / z, -focal[1] * ratios[:, 1] / z], dim=-1
     ).reshape(-1, 2, 3)
     T = J @ rotation @ (_rotation_matrices(gaussians.quats) * gaussians.scales[:, None, :])
-    cov2d = T @ T.mT + eps2d * torch.eye(2, dtype=T.dtype, device=T.device)
+    cov2d = T @ T.mT + options.eps2d * torch.eye(2, dtype=T.dtype, device=T.device)
     xx, xy, yy = cov2d[:, 0, 0], cov2d[:, 0, 1], cov2d[:, 1, 1]
     determinants = xx * yy - xy * xy
     proper = in_range & (determinants > 0) & determinants.isfinite()
     determinants = torch.where(proper, determinants, 1.0)
     conics = torch.stack([yy, -xy, xx], dim=-1) / determinants[:, None]
+    opacities = gaussians.opacities
+    if options.antialiased:  # det(T T') as the square of a cross product, which does not cancel for needles
+        squares = torch.linalg.cross(T[:, 0], T[:, 1]).square().sum(dim=-1) / determinants
+        flat = squares <= MIN_ALPHA**2 / 4  # leaves less than 1/255 of any opacity; the root has no gradient at 0
+        opacities = torch.where(flat, 0.0, opacities * torch.where(flat, 1.0, squares).sqrt())
+        proper = proper & (opacities >= MIN_ALPHA)
 
     with torch.no_grad():
-        extents = (2 * torch.log(gaussians.opacities.clamp(min=MIN_ALPHA) / MIN_ALPHA)).sqrt().clamp(max=MAX_EXTENT)
+        extents = (2 * torch.log(opacities.clamp(min=MIN_ALPHA) / MIN_ALPHA)).sqrt().clamp(max=MAX_EXTENT)
         radii = extents[:, None] * torch.stack([xx, yy], dim=-1).sqrt()
         inside = (means2d + radii > 0) & (means2d - radii < size)
         visible = proper & inside.all(dim=-1)
-    return Projection(means2d, conics, depths, radii, visible)
+    return Projection(means2d, conics, depths, radii, opacities, visible)
 
 
 def _rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
@@ -123,17 +130,17 @@ def _rotation_matrices(quats: Float[Tensor, "n 4"]) -> Float[Tensor, "n 3 3"]:
 
 def _blend(
     projection: Projection,
-    opacities: Float[Tensor, " n"],
     colors: Float[Tensor, "n 3"],
     background: Float[Tensor, " 3"],
+    absolute: Float32[Tensor, "n 2"] | None,
     width: int,
     height: int,
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"], Float[Tensor, "h w 1"]]:
     """Blend front to back, a band of rows at a time."""
     order = torch.argsort(projection.depths.detach().to(torch.float32), stable=True)
     order = order[projection.visible[order]]
-    means2d, conics, depths, radii = (field[order] for field in projection[:4])
-    opacities, colors = opacities[order], colors[order]
+    means2d, conics, depths, radii, opacities = (field[order] for field in projection[:5])
+    colors = colors[order]
     top, bottom = means2d[:, 1].detach() - radii[:, 1], means2d[:, 1].detach() + radii[:, 1]
     bands = []
     for first in range(0, height, ROWS_AT_ONCE):
@@ -141,7 +148,10 @@ def _blend(
         touching = (top <= rows[-1] + 1) & (bottom >= rows[0])
         grid = torch.meshgrid(torch.arange(width), torch.tensor(list(rows)), indexing="xy")
         pixels = torch.stack(grid, dim=-1).reshape(-1, 1, 2).to(means2d) + 0.5  # [p 1 2]
-        dx, dy = (means2d[touching] - pixels).unbind(-1)  # [p m]
+        offsets = means2d[touching] - pixels  # [p m 2]
+        if absolute is not None and offsets.requires_grad:
+            offsets.register_hook(partial(_add_absolute, absolute, order[touching]))
+        dx, dy = offsets.unbind(-1)  # [p m]
         xx, xy, yy = conics[touching].unbind(-1)
         sigma = 0.5 * (xx * dx * dx + yy * dy * dy) + xy * dx * dy
         alpha = (opacities[touching] * torch.exp(-sigma)).clamp(max=MAX_ALPHA)
@@ -159,3 +169,9 @@ def _blend(
         bands.append([band.reshape(shape) for band in (band_colors, band_alphas, band_depths)])
     band_colors, band_alphas, band_depths = (torch.cat(images) for images in zip(*bands, strict=True))
     return band_colors, band_alphas, band_depths
+
+
+def _add_absolute(
+    absolute: Float32[Tensor, "n 2"], order: Int64[Tensor, " m"], v_offsets: Float[Tensor, "p m 2"]
+) -> None:
+    absolute.index_add_(0, order, v_offsets.abs().sum(dim=0).to(absolute))

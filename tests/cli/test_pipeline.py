@@ -97,3 +97,36 @@ def test_background_and_size_of_a_render(gatlas, splat, tmp_path):
 @pytest.mark.parametrize("words", [["render", "--orbit", "2", "--camera", "x.json"]])
 def test_options_that_exclude_each_other(gatlas, splat, words):
     assert "exclude each other" in gatlas(words[0], splat, *words[1:], "-o", "a.png", code=1).stderr
+
+
+def test_a_fit_that_is_stopped_goes_on_to_the_same_bytes(gatlas, example, tmp_path):
+    words = ["fit", example, "-n", 100, "--iterations", 60, "--views", 4, "--resolution", 32]
+    whole = gatlas(*words).stdout
+    stopped = gatlas(*words, "--resume", "fit.npz", "--time-limit", 0, code=75)
+    assert "saved in fit.npz" in stopped.stderr
+    assert stopped.stdout == b""
+    again = gatlas(*words, "--resume", "fit.npz")
+    assert "going on after" in again.stderr
+    assert again.stdout == whole
+    assert not (tmp_path / "fit.npz").exists()
+
+
+def test_a_checkpoint_of_another_fit_is_refused(gatlas, example):
+    words = ["fit", example, "-n", 100, "--iterations", 60, "--views", 4, "--resolution", 32, "--resume", "fit.npz"]
+    gatlas(*words, "--time-limit", 0, code=75)
+    assert "other options" in gatlas(*words, "--seed", 1, code=1).stderr
+
+
+def test_a_preview_is_drawn(gatlas, example, tmp_path):
+    words = ["fit", example, "-n", 50, "--iterations", 2, "--views", 2, "--resolution", 32]
+    gatlas(*words, "--preview", "now.png", "-o", "x.ply")
+    assert Image.open(tmp_path / "now.png").size == (3 * 320, 320)
+
+
+def test_prune_reports_what_it_cost(gatlas, splat, tmp_path):
+    words = ["prune", splat, "-n", 50, "--views", 4, "--resolution", 32, "--report", "cost.json", "-o", "few.ply"]
+    gatlas(*words)
+    dropped = json.loads((tmp_path / "cost.json").read_text())
+    gatlas(*words, "--finetune", 40, "--force")
+    tuned = json.loads((tmp_path / "cost.json").read_text())
+    assert tuned["psnr"] > dropped["psnr"]

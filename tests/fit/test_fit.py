@@ -6,9 +6,12 @@ import pytest
 from gatlas.cameras import fibonacci_views
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit_mesh
+from gatlas.fit.finetune import finetune, picture_quality
 from gatlas.fit.mesh import measure
-from gatlas.fit.optimize import optimize
+from gatlas.fit.optimize import Interrupted, optimize
+from gatlas.fit.pyramid import halve
 from gatlas.fit.start import surface_area, surface_gaussians
+from gatlas.frames import denormalized, scaled
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
 
@@ -133,3 +136,36 @@ def test_an_invisible_mesh_is_refused():
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FitOptions(**wrong)
+
+
+@pytest.mark.parametrize("stop_at", [0, 7, 13])
+def test_a_resumed_optimisation_is_the_undisturbed_one(mesh, views, stop_at):
+    start = surface_gaussians(mesh, views, 60, np.random.default_rng(0))
+    coarse = (halve(views), 10)
+    whole = optimize(start, views, 20, np.random.default_rng(1), coarse=coarse)
+    asked = iter([False] * stop_at + [True])
+    with pytest.raises(Interrupted) as interrupted:
+        optimize(start, views, 20, np.random.default_rng(1), coarse=coarse, stop=lambda: next(asked))
+    assert interrupted.value.snapshot.step == stop_at
+    rest = optimize(start, views, 20, np.random.default_rng(9), coarse=coarse, resume=interrupted.value.snapshot)
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert np.array_equal(getattr(rest, name), getattr(whole, name))
+
+
+def test_finetuning_makes_up_for_what_was_pruned(mesh, views):
+    start = surface_gaussians(mesh, views, 400, np.random.default_rng(0))
+    fitted = optimize(start, views, 60, np.random.default_rng(0))
+    half = fitted[::2]
+    tuned = finetune(half, fitted, 60, np.random.default_rng(0), views=8, resolution=48)
+    before, after = (picture_quality(each, fitted, views=4, resolution=48)[0] for each in (half, tuned))
+    assert len(tuned) == len(half)
+    assert after > before + 1
+
+
+def test_finetuning_keeps_own_units(mesh, views):
+    start = surface_gaussians(mesh, views, 100, np.random.default_rng(0))
+    own = denormalized(start)
+    moved = scaled(own, (50.0, 0.0, 0.0), 10.0)
+    same = finetune(moved, moved, 0, np.random.default_rng(0), views=2, resolution=32)
+    assert np.allclose(same.means, moved.means, rtol=1e-5, atol=1e-4)
+    assert np.allclose(same.scales, moved.scales, rtol=1e-4)

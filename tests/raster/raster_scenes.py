@@ -10,6 +10,7 @@ from gatlas.cameras import look_at, orbit
 from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras, Gaussians
 
+NEAR_PLANE = 0.01  # the default
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
 
 
@@ -46,9 +47,12 @@ def camera(eye: tuple[float, float, float], width: int, height: int, focal: floa
 def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
     one = gaussians(1, 3, spread=0.1, size=0.1)
     needles = gaussians(120, 4)
-    needles.scales[:] = np.float32(0.3) * np.array([1.0, 1e-3, 1e-3], dtype=np.float32)
+    needles.scales[:] = np.float32(0.3) * np.array([1.0, 1e-4, 1e-4], dtype=np.float32)
     saturated = gaussians(60, 5, size=0.15)
     saturated.opacities[:] = 1.0
+    near = gaussians(40, 15, spread=0.2, size=0.02)
+    near.means[:, 2] = 3.0 - NEAR_PLANE * np.repeat([-2.0, 0.0, 0.999, 1.0, 1.001, 1.5, 4.0, 40.0], 5)
+    near.means[:, :2] *= 0.02 + (3.0 - near.means[:, 2:])
     faint = gaussians(50, 6)
     faint.opacities[::2] = 0.0039  # just below 1/255
     return {
@@ -59,6 +63,7 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
         "one": (one, camera((0.0, 0.5, 2.0), 33, 31, 40.0)),
         "saturated": (saturated, camera((0.0, 0.5, 2.5), 48, 48, 50.0)),
         "needles": (needles, camera((0.5, 0.5, 2.5), 64, 64, 75.0)),
+        "behind, on and beyond the near plane": (near, camera((0.0, 0.0, 3.0), 48, 40, 40.0)),
         "around the camera": (gaussians(400, 10, spread=1.0), camera((0.3, 0.2, 0.5), 48, 40, 40.0)),
         "half of them too faint": (faint, camera((0.3, 0.2, 2.5), 40, 40, 40.0)),
         "two cameras": (gaussians(200, 11), orbit(2, 40, 48, distance=2.5)),

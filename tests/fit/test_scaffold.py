@@ -1,0 +1,331 @@
+"""The scaffold: a start that decodes to its Gaussians, growth where the gradient is, the ranking, and the cap."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from gatlas.cameras import fibonacci_views, resized
+from gatlas.errors import GatlasError
+from gatlas.fit import FitOptions
+from gatlas.fit.losses import LPIPS_WEIGHT, foreground_window, picture_loss
+from gatlas.fit.mesh import measure
+from gatlas.fit.scaffold import fit_scaffold, optimize_scaffold
+from gatlas.fit.scaffold_growth import Evidence, grow, keep_anchors, screen_gradients
+from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
+from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
+from gatlas.fit.scaffold_start import FILL, gather_anchors
+from gatlas.fit.start import surface_gaussians
+from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.rotations import quats_to_matrices
+from gatlas.types import LOG_SCALE_RANGE, Cameras, Gaussians, Material, Mesh, Origin, Texture
+
+
+def textured_tetrahedron():
+    """Four faces over one picture of coloured squares."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=np.float32)
+    faces = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
+    palette = np.array([[220, 60, 40, 255], [40, 90, 200, 255], [230, 200, 60, 255]], dtype=np.uint8)
+    squares = palette[np.add.outer(np.arange(8), 2 * np.arange(8)) % 3]
+    return Mesh(
+        vertices=corners[faces].reshape(-1, 3),
+        faces=np.arange(12, dtype=np.int32).reshape(4, 3),
+        face_materials=np.zeros(4, dtype=np.int32),
+        uvs=np.tile(np.array([[0, 0], [1, 0], [0.5, 1]], dtype=np.float32), (4, 1)),
+        colors=np.ones((12, 4), dtype=np.float32),
+        materials=(Material(texture=0),),
+        textures=(Texture(np.kron(squares, np.ones((8, 8, 1), dtype=np.uint8))),),
+    )
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return normalize_mesh(textured_tetrahedron())
+
+
+@pytest.fixture(scope="module")
+def views(mesh):
+    return render_mesh(mesh, fibonacci_views(6, 32, 32), supersample=2)
+
+
+@pytest.fixture(scope="module")
+def start(mesh, views):
+    return surface_gaussians(mesh, views, 150, np.random.default_rng(0))
+
+
+def adam_of(scaffold):
+    groups = [{"params": tensors, "name": name, "lr": 1e-2} for name, tensors in scaffold.parameters()]
+    return torch.optim.Adam(groups)
+
+
+# --- the start and the model -------------------------------------------------------------------------------------
+
+
+def test_voxels_hold_no_more_than_their_fill_and_lose_nothing(start):
+    anchors = gather_anchors(start)
+    assert anchors.alive.sum() == len(start)
+    assert anchors.alive.sum(axis=1).max() <= FILL <= OFFSETS
+    assert anchors.alive.any(axis=1).all()
+
+
+def test_many_gaussians_at_one_place_get_as_many_anchors_as_they_need(start):
+    heap = replace(start, means=np.zeros_like(start.means))
+    anchors = gather_anchors(heap)
+    assert anchors.alive.sum() == len(heap)
+    assert len(anchors.anchors) == -(-len(heap) // FILL)
+
+
+def test_a_new_scaffold_decodes_to_its_start(start):
+    """Places are exact; colours and rotations are so up to the components that 32 features leave out."""
+    baked = build_scaffold(gather_anchors(start)).bake(start.origin)
+    assert len(baked) == len(start)
+    ours, theirs = np.lexsort(baked.means.round(4).T), np.lexsort(start.means.round(4).T)
+    assert np.allclose(baked.means[ours], start.means[theirs], atol=1e-5)
+    assert np.abs(baked.sh[ours] - start.sh[theirs]).mean() < 0.05 * np.abs(start.sh).mean()
+    assert baked.opacities == pytest.approx(start.opacities.mean(), abs=1e-5)
+    turns = np.einsum("nij,nkj->nik", quats_to_matrices(baked.quats[ours]), quats_to_matrices(start.quats[theirs]))
+    assert np.median(np.trace(turns, axis1=1, axis2=2)) == pytest.approx(3, abs=0.1)
+    assert np.median(baked.scales[ours] / start.scales[theirs]) == pytest.approx(1, abs=0.1)
+
+
+def test_a_slot_whose_opacity_is_not_above_zero_does_not_show(start):
+    scaffold = build_scaffold(gather_anchors(start))
+    with torch.no_grad():
+        scaffold.networks["opacity"][-1].bias[0] = -0.5
+    slots = scaffold.decode().slots
+    assert not (slots % OFFSETS == 0).any()
+    assert len(slots) == int(scaffold.alive[:, 1:].sum())
+
+
+def test_baked_gaussians_are_plain_ones(start):
+    scaffold = build_scaffold(gather_anchors(start))
+    with torch.no_grad():
+        scaffold.rows["scalings"][:, 3] = -20.0
+        scaffold.rows["scalings"][:, 4] = 5.0
+    baked = scaffold.bake(start.origin)
+    assert baked.origin == start.origin
+    assert baked.sh.shape == (len(start), 1, 3)
+    assert np.allclose(np.linalg.norm(baked.quats, axis=1), 1, atol=1e-5)
+    assert np.log(baked.scales).min() == pytest.approx(LOG_SCALE_RANGE[0], abs=1e-5)
+    assert np.log(baked.scales).max() == pytest.approx(LOG_SCALE_RANGE[1], abs=1e-5)
+
+
+# --- growth ------------------------------------------------------------------------------------------------------
+
+
+def test_screen_gradients_are_those_to_the_projected_means():
+    """Against autograd through the projection, for a loss that depends on the projected means alone."""
+    rng = np.random.default_rng(0)
+    camera = fibonacci_views(1, 64, 48)
+    means = torch.tensor(0.02 * rng.normal(size=(5, 3)), dtype=torch.float64, requires_grad=True)
+    view, K = (torch.tensor(array[0], dtype=torch.float64) for array in (camera.viewmats, camera.Ks))
+    local = means @ view[:3, :3].T + view[:3, 3]
+    projected = (local @ K.T)[:, :2] / local[:, 2:]
+    projected.retain_grad()
+    (projected * torch.tensor(rng.normal(size=(5, 2)))).sum().backward()
+    expected = projected.grad.norm(dim=1) * 32  # in half widths of the picture
+    found = screen_gradients(means.detach(), means.grad, camera)
+    assert found.tolist() == pytest.approx(expected.tolist(), rel=0.02)  # the centre of the picture: rays are parallel
+
+
+def evidence_for(scaffold, strength_of_slot):
+    evidence = Evidence.none(len(scaffold))
+    evidence.steps = 1
+    evidence.shown += 1
+    for (anchor, slot), strength in strength_of_slot.items():
+        evidence.gradients[anchor, slot] = strength
+    return evidence
+
+
+def test_only_places_with_a_large_gradient_grow_and_the_picture_hardly_changes(start, views):
+    scaffold = build_scaffold(gather_anchors(start))
+    adam, before = adam_of(scaffold), len(scaffold)
+    assert grow(scaffold, adam, evidence_for(scaffold, {}), 0.02, np.random.default_rng(0)) == 0
+    asking = [(int(a), int(k)) for a, k in zip(*np.nonzero(scaffold.alive.numpy()), strict=True)][::5]
+    evidence = evidence_for(scaffold, dict.fromkeys(asking, 1.0))
+    quality = measure(scaffold.bake(Origin()), views)[0]
+    grown = grow(scaffold, adam, evidence, 0.02, np.random.default_rng(0))
+    assert 0 < grown == len(scaffold) - before
+    assert measure(scaffold.bake(Origin()), views)[0] > quality - 1
+    parents = scaffold.bake(Origin()).means[: len(start)]
+    children = scaffold.bake(Origin()).means[len(start) :]
+    nearest = np.linalg.norm(children[:, None] - parents, axis=-1).min(axis=1)
+    assert nearest.max() < 6 * start.scales.max()
+
+
+def test_a_voxel_with_an_anchor_does_not_grow(start):
+    """One voxel that holds everything is taken at the coarsest level already."""
+    scaffold = build_scaffold(gather_anchors(replace(start, means=1 + 1e-4 * start.means)))
+    strengths = {(a, k): 2.5e-4 for a in range(len(scaffold)) for k in range(OFFSETS)}  # below the second threshold
+    assert grow(scaffold, adam_of(scaffold), evidence_for(scaffold, strengths), 2.5, np.random.default_rng(0)) == 0
+
+
+def test_adam_keeps_its_moments_through_growth_and_pruning(start):
+    scaffold = build_scaffold(gather_anchors(start))
+    adam = adam_of(scaffold)
+    scaffold.decode().gaussians.means.square().sum().backward()
+    adam.step()
+    moments = adam.state[scaffold.rows["offsets"]]["exp_avg"].clone()
+    count = len(scaffold)
+    asking = {(int(a), 0): 1.0 for a in range(count)}
+    grown = grow(scaffold, adam, evidence_for(scaffold, asking), 0.02, np.random.default_rng(0))
+    after = adam.state[scaffold.rows["offsets"]]["exp_avg"]
+    assert torch.equal(after[:count], moments)
+    assert len(after) == count + grown
+    assert not after[count:].any()
+    keep = np.arange(count + grown) % 2 == 1
+    keep_anchors(scaffold, adam, keep)
+    assert torch.equal(adam.state[scaffold.rows["offsets"]]["exp_avg"], after[torch.from_numpy(keep)])
+    assert len(scaffold) == len(scaffold.alive) == len(scaffold.rows["features"]) == keep.sum()
+
+
+# --- ranking -----------------------------------------------------------------------------------------------------
+
+
+def test_ranks_average_those_of_gaussians_and_of_anchors():
+    visibilities = np.array([0.1, 0.9, 0.3, 0.2])
+    owners = np.array([5, 5, 8, 8])  # anchors with 1.0 and 0.5 in all
+    assert average_ranks(visibilities, owners) == pytest.approx(
+        [(1 / 4 + 1) / 2, (4 / 4 + 1) / 2, (3 / 4 + 1 / 2) / 2, (2 / 4 + 1 / 2) / 2]
+    )
+
+
+def test_the_highest_ranks_are_kept_and_ties_go_to_the_earlier():
+    assert highest_ranked(np.array([0.5, 0.9, 0.5, 0.1]), 2).tolist() == [True, True, False, False]
+    assert highest_ranked(np.array([0.5]), 9).tolist() == [True]
+
+
+def test_a_hidden_gaussian_is_less_visible_than_the_one_in_front():
+    means = np.array([[0, 0, 2], [0, 0, 3], [9, 0, 2]], dtype=np.float32)  # in front, behind, outside the picture
+    gaussians = Gaussians(
+        means=means,
+        quats=np.tile(np.array([1, 0, 0, 0], dtype=np.float32), (3, 1)),
+        scales=np.full((3, 3), 0.1, dtype=np.float32),
+        opacities=np.full(3, 0.8, dtype=np.float32),
+        sh=np.zeros((3, 1, 3), dtype=np.float32),
+    )
+    K = np.array([[33, 0, 16.5], [0, 33, 16.5], [0, 0, 1]], dtype=np.float32)
+    camera = Cameras(np.eye(4, dtype=np.float32)[None], K[None], 33, 33)
+    seen = random_camera_visibility(gaussians, camera, np.random.default_rng(0))
+    assert seen == pytest.approx([0.8, seen[1], 0.0], abs=1e-3)
+    assert 0.15 < seen[1] < 0.5  # 0.2 x 0.8 in the middle, more where the one in front has faded
+
+
+# --- the loss ----------------------------------------------------------------------------------------------------
+
+
+def test_the_window_is_square_inside_and_around_the_object():
+    alphas = np.zeros((50, 70))
+    alphas[45:, 60:] = 1
+    for seed in range(5):
+        rows, columns = foreground_window(alphas, np.random.default_rng(seed), 16)
+        assert (rows.stop - rows.start, columns.stop - columns.start) == (16, 16)
+        assert alphas[rows, columns].any()
+    assert foreground_window(np.zeros((8, 9)), np.random.default_rng(0), 16) == (slice(0, 8), slice(0, 9))
+
+
+def test_lpips_is_added_on_the_window_alone():
+    def mean_difference(a, b):
+        return (a - b).abs().mean(dim=(1, 2, 3))
+
+    rng = torch.Generator().manual_seed(0)
+    image, target = (torch.rand(1, 20, 20, 3, generator=rng) for _ in range(2))
+    window = (slice(0, 5), slice(3, 9))
+    added = picture_loss(image, target, mean_difference, window) - picture_loss(image, target)
+    expected = LPIPS_WEIGHT * (image - target)[:, 0:5, 3:9].abs().mean()
+    assert float(added) == pytest.approx(float(expected), rel=1e-4)
+    whole = picture_loss(image, target, mean_difference) - picture_loss(image, target)
+    assert float(whole) == pytest.approx(LPIPS_WEIGHT * float((image - target).abs().mean()), rel=1e-4)
+
+
+# --- the fit -----------------------------------------------------------------------------------------------------
+
+
+def test_the_fit_improves_on_its_start(mesh, views, start):
+    fitted = optimize_scaffold(start, views, 40, np.random.default_rng(0))
+    held_out = render_mesh(mesh, fibonacci_views(4, 32, 32, phase=0.5), supersample=2)
+    assert measure(fitted, held_out)[0] > measure(start, held_out)[0] + 1.5
+
+
+@pytest.mark.parametrize("limit", [1, 60, 400])
+def test_the_limit_is_never_exceeded(views, start, limit, monkeypatch):
+    from gatlas.fit import scaffold
+
+    monkeypatch.setattr(scaffold, "GROW_EVERY", 5)
+    fitted = optimize_scaffold(start, views, 20, np.random.default_rng(0), limit=limit)
+    assert 1 <= len(fitted) <= limit
+    if limit == 400:
+        assert len(fitted) > len(start)  # it grew
+
+
+def test_options_and_cap_bound_the_count_and_the_seed_gives_the_same_bytes():
+    options = FitOptions(count=120, iterations=6, views=4, resolution=32, held_out=2, seed=3)
+    first, second = (fit_scaffold(textured_tetrahedron(), options, cap=80) for _ in range(2))
+    assert len(first.gaussians) <= 80
+    assert len(fit_scaffold(textured_tetrahedron(), options).gaussians) <= 120
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        assert getattr(first.gaussians, name).tobytes() == getattr(second.gaussians, name).tobytes()
+    assert first.gaussians.origin.normalized
+
+
+def test_the_given_network_is_used(views, start):
+    seen = []
+
+    def lpips(a, b):
+        seen.append(tuple(a.shape))
+        return (a - b).square().mean(dim=(1, 2, 3))
+
+    optimize_scaffold(start, views, 3, np.random.default_rng(0), lpips=lpips)
+    assert seen == [(1, 32, 32, 3)] * 3
+
+
+def test_progress_is_told_every_step_and_coarse_pictures_come_first(views, start):
+    told, sides = [], []
+    small = replace(views, images=views.images[:, ::2, ::2], cameras=resized(views.cameras, 16, 16))
+
+    def lpips(a, b):
+        sides.append(a.shape[1])
+        return (a - b).square().mean(dim=(1, 2, 3))
+
+    optimize_scaffold(
+        start,
+        views,
+        5,
+        np.random.default_rng(0),
+        coarse=(small, 2),
+        lpips=lpips,
+        progress=lambda step, decibels: told.append((step, decibels)),
+    )
+    assert sides == [16, 16, 32, 32, 32]
+    assert [step for step, _ in told] == [1, 2, 3, 4, 5]
+    assert all(5 < decibels < 60 for _, decibels in told)
+
+
+def test_wrong_arguments_are_refused(views, start):
+    with pytest.raises(ValueError, match="limit must be >= 1"):
+        optimize_scaffold(start, views, 1, np.random.default_rng(0), limit=0)
+    with pytest.raises(ValueError, match="RGBA"):
+        optimize_scaffold(start, replace(views, images=views.images[..., :3]), 1, np.random.default_rng(0))
+
+
+def test_a_scaffold_that_fades_away_is_a_clear_error(views, start):
+    nothing = replace(views, images=np.zeros_like(views.images))
+    with pytest.raises(GatlasError, match="faded away"):
+        optimize_scaffold(start, nothing, 400, np.random.default_rng(0), limit=10)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["Knight.glb", "FlightHelmet/FlightHelmet.gltf", "fuze/fuze.obj"])
+def test_it_is_within_one_decibel_of_the_direct_fit_at_the_same_count(shared_data, name):
+    from gatlas import io
+    from gatlas.fit import fit_mesh
+
+    mesh = io.load_mesh(shared_data / "models" / name)
+    options = FitOptions(iterations=400, resolution=256)
+    scaffold = fit_scaffold(mesh, options)
+    direct = fit_mesh(mesh, replace(options, count=len(scaffold.gaussians)))
+    print(f"{name}: {len(scaffold.gaussians)} Gaussians, {scaffold.psnr:.2f} dB, direct {direct.psnr:.2f} dB")
+    assert len(scaffold.gaussians) <= options.count
+    assert scaffold.psnr > direct.psnr - 1
