@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 # A scrambled atlas has grid neighbours as far apart as random pairs (1); real objects measure 0.05 to 0.2.
 MOST_DISTANT = 0.6
 
+# Rounding an atlas's planes to float32 moves its cost by less than 1e-6 of the optimum.
+LARGEST_GAP = 1e-3
+
 
 @dataclass(frozen=True)
 class AtlasCheck:
@@ -33,6 +37,7 @@ class AtlasCheck:
     random_distance: float  # mean over random pairs
     smoothness_recovered: float  # share of the colour smoothness of 3D neighbours that grid neighbours keep
     gap: float  # the layout's transport cost / the certified optimum - 1
+    certified: bool  # meta says that the layout is optimal
     round_trip: float | None  # largest error of any field after decoding, relative to the field's largest value
 
     @property
@@ -45,6 +50,8 @@ class AtlasCheck:
             found.append("its layout is local only under the inverse permutation: it was composed the wrong way round")
         if self.neighbour_distance > MOST_DISTANT * self.random_distance:
             found.append("neighbours in the grid are no nearer than random pairs: the cells are scrambled")
+        if self.certified and self.gap > LARGEST_GAP:
+            found.append("its meta says that the transport is optimal, and it is not: cells or offsets were moved")
         if self.round_trip is not None and self.round_trip > 1e-4:
             found.append("decoding does not give the Gaussians back")
         return found
@@ -82,8 +89,16 @@ def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int =
         random_distance=random_distance,
         smoothness_recovered=_smoothness(positions, atlas.color.reshape(-1, 3), real, size, rng),
         gap=max(0.0, cost / max(optimum, 1e-30) - 1),
+        certified=_is_certified(atlas.meta),
         round_trip=None if gaussians is None else _round_trip(atlas, gaussians),
     )
+
+
+def _is_certified(meta: Mapping[str, Any]) -> bool:
+    """Whether the transport's gap is recorded as (nearly) none; a generated or imported atlas records none at all."""
+    transport = meta.get("transport")
+    gap = transport.get("gap") if isinstance(transport, Mapping) else None
+    return isinstance(gap, (int, float)) and gap < LARGEST_GAP
 
 
 def _grid_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.fit.projection import sight
+from gatlas.fit.scene_frame import SceneFrame
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-    from gatlas.fit.scene_frame import SceneFrame
     from gatlas.types import Views
 
 COARSE = 48  # cells a side of the first grid, each of which is then divided in 8
@@ -103,11 +103,12 @@ def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
     return Surface(hull.centers(places), normals[chosen], float(areas.sum()))
 
 
-def hull_frame(hull: Hull) -> tuple[Float[np.ndarray, " 3"], float]:
-    """Centre of the hull's bounding box, and the distance from it to the farthest cell's far corner."""
+def hull_frame(hull: Hull) -> SceneFrame:
+    """The ball about the middle of the hull's bounding box that holds all of its cells."""
     centers = hull.centers(np.argwhere(hull.filled))
     center = (centers.min(axis=0) + centers.max(axis=0)) / 2
-    return center, float(np.linalg.norm(centers - center, axis=1).max()) + 0.5 * np.sqrt(3) * hull.cell
+    farthest = float(np.linalg.norm(centers - center, axis=1).max())
+    return SceneFrame(center, farthest + float(0.5 * np.sqrt(3) * hull.cell))
 
 
 def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: Views, tolerance: float) -> Bool[np.ndarray, " n"]:
@@ -128,7 +129,7 @@ def _uncarved(
     for index in range(len(cameras)):
         depth = float(sight(middle[None], cameras, index).depths[0])
         reach = 0.5 * np.sqrt(3) * cell * float(cameras.Ks[index, 0, 0]) / max(depth, cell)
-        size = 2 * int(np.ceil(min(reach, cameras.width)) if cell > 0 else 0) + 1
+        size = 2 * int(np.ceil(min(reach, cameras.width))) + 1
         grown[index] = maximum_filter(solid[index], size=size, mode="constant")
     seen, missed = _votes(centers, views, grown)
     return (seen >= min(2, len(cameras))) & (missed <= MISSES * seen)

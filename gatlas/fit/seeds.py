@@ -31,6 +31,8 @@ RANDOM_SIGMA = 0.5  # of the mean distance between neighbours
 NEIGHBOURS = 3
 FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
 BACKDROP_SHARE = 0.1  # of the count
+BACKDROP_SIGMA = 0.8  # of the spacing: no gaps
+BACKDROP_OPACITY = 0.95
 BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the centre
 
 
@@ -85,7 +87,9 @@ def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaus
     need = min(2, len(views))
     for _ in range(20):
         points = rng.normal(size=(4 * count, 3))
-        points *= RANDOM_REACH * (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
+        points *= (
+            RANDOM_REACH * (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
+        )
         shown = sum(sight(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
         found.append(points[shown >= need])
         if sum(len(part) for part in found) >= count:
@@ -106,6 +110,9 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     """
     from scipy.spatial import cKDTree
 
+    if count == 0:
+        empty = np.empty((0, 3))
+        return _gaussians(empty, np.empty((0, 4)), empty, BACKDROP_OPACITY, empty)
     cameras = views.cameras
     eyes = -np.einsum("cji,cj->ci", cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]).astype(np.float64)
     radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), 1.0)
@@ -127,8 +134,10 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     chosen = choose_blue_noise(points, np.ones(pool), count)
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
-    scales = spacing[:, None] * np.array([0.8, 0.8, 0.2])
-    return _gaussians(points[chosen], quats_from_normals(-points[chosen] / radius), scales, 0.95, colors[chosen])
+    scales = spacing[:, None] * np.array([BACKDROP_SIGMA, BACKDROP_SIGMA, THICKNESS_SIGMA])
+    return _gaussians(
+        points[chosen], quats_from_normals(-points[chosen] / radius), scales, BACKDROP_OPACITY, colors[chosen]
+    )
 
 
 def joined(first: Gaussians, second: Gaussians) -> Gaussians:

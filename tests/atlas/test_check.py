@@ -65,7 +65,14 @@ def test_scrambled_cells_are_found(atlas):
 def test_planes_scrambled_without_their_offsets_are_found(atlas):
     order = np.random.default_rng(1).permutation(SIZE * SIZE)
     scrambled = replace(atlas, offset=atlas.offset.reshape(-1, 3)[order].reshape(SIZE, SIZE, 3))
-    assert check_atlas(scrambled).gap > 0.01
+    check = check_atlas(scrambled)
+    assert check.gap > 0.01
+    assert any("is not: cells or offsets were moved" in problem for problem in check.problems)
+
+
+def test_an_atlas_that_claims_no_transport_is_not_held_to_one(atlas):
+    moved = replace(atlas, offset=atlas.offset * 1.05, meta={**atlas.meta, "transport": {"gap": None}})
+    assert check_atlas(moved).problems == []
 
 
 def test_an_inverted_permutation_is_found(atlas):

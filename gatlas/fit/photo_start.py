@@ -1,0 +1,120 @@
+"""The choice of where a fit of photos begins, and of the ball that becomes the unit ball."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.fit import seeds
+from gatlas.fit.hull import Hull, carve_hull, hull_frame, inside_silhouettes
+from gatlas.fit.mesh import measure
+from gatlas.fit.recount import recount
+from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, into_frame
+from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin, Views
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    Init = Literal["auto", "points", "hull", "random"] | Gaussians
+    Cloud = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]  # positions; sRGB in [0, 1]
+
+INITS = ("auto", "points", "hull", "random")
+OPAQUE = 0.999  # mean alpha above which photos have no silhouettes
+STRAY_MISSES = 0.2  # of the photos that show a point, saying that it is empty: above it the point is not the object's
+JUDGES = 4  # photos by which the units of a given splat are told
+
+
+def start_photos(
+    views: Views, count: int, points: Cloud | None, init: Init, rng: np.random.Generator
+) -> tuple[Gaussians, SceneFrame]:
+    """`count` Gaussians in the unit ball, their origin leading back, and the ball in the units of the RGBA views.
+
+    See `gatlas.fit.photos.fit_photos` for `points` and `init`. What `init` demands and the photos lack is a GatlasError.
+    """
+    if isinstance(init, Gaussians):
+        return _from_gaussians(init, views, count, rng)
+    opaque = float(views.images[..., 3].mean()) > OPAQUE
+    cloud = points if points is not None and len(points[0]) else None
+    if init == "points" and cloud is None:
+        raise GatlasError("there are no points to begin with: use --init hull (photos with transparency) or random")
+    if init == "hull" and opaque:
+        raise GatlasError("the photos have no transparency, so there is no visual hull: use --init points or random")
+    if cloud is not None and init in ("auto", "points"):
+        return _from_points(cloud, views, count, opaque, rng)
+    frame = frame_of_cameras(views.cameras)
+    if init == "hull" or (init == "auto" and not opaque):
+        try:
+            hull = carve_hull(views, frame)
+        except GatlasError as error:
+            if init == "hull":
+                raise
+            warnings.warn(f"{error}; the fit begins at random places", stacklevel=3)
+        else:
+            return _from_hull(hull, views, count, rng)
+    framed = Views(views.images, into_frame(views.cameras, frame))
+    behind = _backdrop(framed, count, opaque, rng)
+    return _with(seeds.random_gaussians(framed, count - len(behind), rng), behind, frame), frame
+
+
+def _from_points(
+    cloud: Cloud, views: Views, count: int, opaque: bool, rng: np.random.Generator
+) -> tuple[Gaussians, SceneFrame]:
+    xyz, rgb = cloud
+    if not opaque:
+        kept = inside_silhouettes(xyz, views, STRAY_MISSES)
+        xyz, rgb = (xyz[kept], rgb[kept]) if kept.any() else (xyz, rgb)
+    frame = frame_of_points(views.cameras, xyz)
+    framed = Views(views.images, into_frame(views.cameras, frame))
+    behind = _backdrop(framed, count, opaque, rng)
+    local = (xyz - frame.center) / frame.radius
+    return _with(seeds.point_gaussians(local, rgb, framed.cameras, count - len(behind), rng), behind, frame), frame
+
+
+def _from_hull(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> tuple[Gaussians, SceneFrame]:
+    frame = hull_frame(hull)
+    framed = Views(views.images, into_frame(views.cameras, frame))
+    local = Hull(hull.filled, (hull.corner - frame.center) / frame.radius, hull.cell / frame.radius)
+    return replace(seeds.hull_gaussians(local, framed, count, rng), origin=_origin(frame)), frame
+
+
+def _from_gaussians(
+    gaussians: Gaussians, views: Views, count: int, rng: np.random.Generator
+) -> tuple[Gaussians, SceneFrame]:
+    """Given Gaussians, made `count`: of a splat that is in the unit ball, the photos' world may be that ball or not."""
+    origin = gaussians.origin
+    if origin.normalized:
+        unit, own = SceneFrame(np.zeros(3), 1.0), SceneFrame(np.array(origin.center), origin.scale)
+        judges = np.unique(np.linspace(0, len(views) - 1, min(JUDGES, len(views))).astype(int))
+
+        def likeness(frame: SceneFrame) -> float:
+            return measure(gaussians, Views(views.images[judges], into_frame(views.cameras[judges], frame)))[0]
+
+        frame = own if likeness(own) >= likeness(unit) else unit
+        start = gaussians
+    else:
+        frame = frame_of_points(views.cameras, gaussians.means)
+        start = replace(
+            gaussians,
+            means=((gaussians.means - frame.center) / frame.radius).astype(np.float32),
+            scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
+            origin=_origin(frame, origin.name),
+        )
+    return recount(start, into_frame(views.cameras, frame), count, rng), frame
+
+
+def _backdrop(views: Views, count: int, opaque: bool, rng: np.random.Generator) -> Gaussians:
+    """The background that opaque photos show; none of it where they are transparent."""
+    return seeds.backdrop_gaussians(views, int(seeds.BACKDROP_SHARE * count) if opaque else 0, rng)
+
+
+def _with(start: Gaussians, behind: Gaussians, frame: SceneFrame) -> Gaussians:
+    return replace(seeds.joined(start, behind), origin=_origin(frame))
+
+
+def _origin(frame: SceneFrame, name: str = "") -> Origin:
+    x, y, z = (float(value) for value in frame.center)
+    return Origin(name, (x, y, z), float(frame.radius), normalized=True)
