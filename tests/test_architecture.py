@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
     {"errors"},
-    {"rotations", "sh"},
+    {"rotations", "sh", "srgb"},
     {"types"},
     {"cameras", "frames", "io", "raster", "transport"},
     {"metrics"},

@@ -83,6 +83,11 @@ def main() -> None:
     except GatlasError as error:
         say(str(error))
         sys.exit(1)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # what numba says where it can keep compiled kernels nowhere
+            raise
+        say("there is no folder to keep compiled kernels in: set NUMBA_CACHE_DIR to one that can be written")
+        sys.exit(1)
     except MemoryError:
         say("not enough memory for this input")
         sys.exit(1)

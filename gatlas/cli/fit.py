@@ -10,9 +10,9 @@ import typer
 from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatlas.fit import Fit, FitOptions
-    from gatlas.io import Blob
-    from gatlas.types import Mesh
 
 
 class Profile(str, Enum):
@@ -39,6 +39,17 @@ def fit(
         int | None,
         typer.Option(min=16, metavar="N", help="Pixels a side of the training pictures.", show_default=False),
     ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="surface|points|hull|random|FILE.ply",
+            help="Where the fit begins; a mesh at its surface, photos at their points, hull or random places.",
+            show_default=False,
+        ),
+    ] = None,
+    denormalize: Annotated[
+        bool, typer.Option("--denormalize", help="Write the object in its own units and not in the unit ball.")
+    ] = False,
     seed: Seed = 0,
     report: Annotated[
         str | None, typer.Option(metavar="FILE.json", help="Write held-out PSNR and SSIM, seconds and arguments.")
@@ -63,10 +74,13 @@ def fit(
     threads: Threads = None,
     force: Force = False,
 ) -> None:
-    """Fit exactly COUNT Gaussians to a mesh.
+    """Fit exactly COUNT Gaussians to a mesh or to photos with known cameras.
 
-    INPUT is a GLB, glTF, OBJ or PLY mesh. The result is a splat PLY in the unit ball; its header holds the centre and
-    scale that lead back to the mesh's own units.
+    INPUT is a GLB, glTF, OBJ or PLY mesh, or a folder of photos with a transforms.json or a COLMAP model. The result is
+    a splat PLY in the unit ball; its header holds the centre and scale that lead back to the object's own units.
+
+    A mesh is photographed from all sides; photos are reduced to --resolution on the longer side, and --views is not for
+    them. Held-out pictures are never trained on: PSNR and SSIM are measured on those.
 
     --device auto is CUDA where there is a GPU on which gsplat runs, else the CPU.
 
@@ -79,8 +93,8 @@ def fit(
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
     from gatlas.fit import PROFILES
+    from gatlas.frames import denormalized
     from gatlas.raster.devices import choose_device
-    from gatlas.raster.mesh import resolve_shading
     from gatlas.raster.threads import set_num_threads
 
     set_num_threads(threads)
@@ -98,14 +112,14 @@ def fit(
     chosen = {name: value for name, value in overrides.items() if value is not None}
     options = replace(PROFILES[profile.value], count=count, seed=seed, **chosen)
 
-    blob = io.read(mesh)
-    loaded = io.load_mesh(blob)
-    if resolve_shading(loaded) == "headlight":
-        say("the mesh has no textures and no colours to tell apart: shading it with a head light")
+    work, source, fingerprint = (_photos if io.is_folder(mesh) or mesh.endswith(".json") else _mesh)(
+        mesh, init, options
+    )
     result = _run(
-        blob,
-        loaded,
-        options,
+        work,
+        source,
+        {"input": fingerprint, "options": asdict(options), "init": init},
+        options.iterations,
         device=choose_device(device.value),
         preview=preview,
         resume=resume,
@@ -122,9 +136,9 @@ def fit(
         io.save_json(
             report,
             {
-                "source": loaded.origin.name,
+                "source": result.gaussians.origin.name,
                 "count": len(result.gaussians),
-                "held_out": {"views": options.held_out, "psnr": result.psnr, "ssim": result.ssim},
+                "held_out": {"psnr": result.psnr, "ssim": result.ssim},
                 "seconds": seconds,
                 "cpu_seconds": time.process_time() - started[1],
                 "seed": seed,
@@ -133,15 +147,56 @@ def fit(
             },
             force=force,
         )
-    io.save_gaussians(output, result.gaussians, force=force)
+    io.save_gaussians(output, denormalized(result.gaussians) if denormalize else result.gaussians, force=force)
     if resume is not None:
         io.remove_checkpoint(resume)
 
 
+def _mesh(path: str, init: str | None, options: FitOptions) -> tuple[Callable[..., Fit], str, str]:
+    """How to fit a mesh; its name; and what a checkpoint must share with it."""
+    import hashlib
+    from functools import partial
+
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+    from gatlas.fit import fit_mesh
+    from gatlas.raster.mesh import resolve_shading
+
+    blob = io.read(path)
+    mesh = io.load_mesh(blob)
+    if resolve_shading(mesh) == "headlight":
+        say("the mesh has no textures and no colours to tell apart: shading it with a head light")
+    start = None
+    if init not in (None, "surface"):
+        if not str(init).endswith(".ply"):
+            raise GatlasError(f"--init {init} is for photos: a mesh begins at its surface, or at a splat FILE.ply")
+        start = io.load_gaussians(str(init))
+    return partial(fit_mesh, mesh, options, start=start), blob.name, hashlib.sha256(blob.data).hexdigest()
+
+
+def _photos(path: str, init: str | None, options: FitOptions) -> tuple[Callable[..., Fit], str, str]:
+    """How to fit photos; their name; and what a checkpoint must share with them."""
+    import hashlib
+    from functools import partial
+
+    from gatlas import io
+    from gatlas.errors import GatlasError
+    from gatlas.fit.photos import fit_photos
+
+    if init == "surface":
+        raise GatlasError("--init surface is for meshes: photos begin at their points, their hull or random places")
+    views = io.load_views(path, side=options.resolution)
+    begin = io.load_gaussians(str(init)) if str(init).endswith(".ply") else init or "auto"
+    digest = hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes()).hexdigest()
+    return partial(fit_photos, views, options, points=io.load_points(path), init=begin), path, digest
+
+
 def _run(
-    blob: Blob,
-    mesh: Mesh,
-    options: FitOptions,
+    work: Callable[..., Fit],
+    source: str,
+    belongs_to: dict[str, Any],
+    iterations: int,
     *,
     device: str,
     preview: str | None,
@@ -154,33 +209,22 @@ def _run(
     from gatlas import io
     from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
     from gatlas.cli.terminal import about, progress_bar, say
-    from gatlas.fit import fit_mesh
     from gatlas.fit.optimize import Interrupted
     from gatlas.fit.preview import Preview
 
-    belongs_to = _fingerprint(blob, options)
     snapshot = None if resume is None else _load_snapshot(resume, belongs_to)
     between = None if preview is None else Preview(lambda image: io.save_image(preview, image, force=True))
     guard: Any = nullcontext() if resume is None else stopping(time_limit)
     try:
-        with guard as stop, about(blob.name), progress_bar("fit", options.iterations) as progress:
-            return fit_mesh(
-                mesh, options, device=device, progress=progress, between=between, stop=stop, resume=snapshot
-            )
+        with guard as stop, about(source), progress_bar("fit", iterations) as progress:
+            return work(device=device, progress=progress, between=between, stop=stop, resume=snapshot)
     except Interrupted as interrupted:
-        assert resume is not None
+        if resume is None:
+            raise
         at = interrupted.snapshot
         io.save_checkpoint(resume, at.arrays, {**belongs_to, "step": at.step, "rng": at.rng})
-        say(f"stopped after {at.step} of {options.iterations} steps, saved in {resume}: run the same command to go on")
+        say(f"stopped after {at.step} of {iterations} steps, saved in {resume}: run the same command to go on")
         raise typer.Exit(EXIT_REQUEUE) from None
-
-
-def _fingerprint(blob: Blob, options: FitOptions) -> dict[str, Any]:
-    """What a checkpoint must share with the command that goes on from it."""
-    import hashlib
-    from dataclasses import asdict
-
-    return {"input": hashlib.sha256(blob.data).hexdigest(), "options": asdict(options)}
 
 
 def _load_snapshot(resume: str, belongs_to: dict[str, Any]) -> Any:

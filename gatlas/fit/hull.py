@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.fit.projection import sight
+from gatlas.fit.projection import NEAR, sight
 from gatlas.fit.scene_frame import SceneFrame
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COARSE = 48  # cells a side of the first grid, each of which is then divided in 8
 LEVELS = 2  # divisions
 REACH = 1.5  # half side of the grid, in radii of the frame
+SHOWN = 0.5  # of the pictures must show a cell, or the parts in front of few cameras would stay
 MISSES = 0.02  # of the pictures that show a cell may be wrong about it
 SOLID = 0.5  # alpha above which a pixel shows the object
 
@@ -45,7 +46,7 @@ class Surface(NamedTuple):
 def carve_hull(views: Views, frame: SceneFrame) -> Hull:
     """The hull of RGBA views within a cube about the frame; a GatlasError where the silhouettes leave nothing.
 
-    A cell is carved where the pictures show it as empty. Parts that fewer than two pictures show are carved too.
+    A cell is carved where the pictures show it as empty. So are parts that fewer than half of the pictures show.
     """
     if views.images.shape[-1] != 4:
         raise ValueError(f"a visual hull needs RGBA views, got {views.images.shape[-1]} channels")
@@ -55,7 +56,8 @@ def carve_hull(views: Views, frame: SceneFrame) -> Hull:
     cell = 2 * REACH * frame.radius / side
     cells = np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
     for level in range(LEVELS + 1):
-        cells = cells[_uncarved(corner + (cells + 0.5) * cell, cell, views, solid)]
+        reach = 0.5 * np.sqrt(3) * cell if level < LEVELS else 0.0  # in the end a cell is where its middle is
+        cells = cells[_uncarved(corner + (cells + 0.5) * cell, reach, views, solid)]
         if len(cells) == 0:
             raise GatlasError(
                 "the visual hull is empty: no part of space is inside the silhouettes of all pictures: "
@@ -118,9 +120,9 @@ def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: Views, tolerance
 
 
 def _uncarved(
-    centers: Float[np.ndarray, "n 3"], cell: float, views: Views, solid: Bool[np.ndarray, "c h w"]
+    centers: Float[np.ndarray, "n 3"], reach: float, views: Views, solid: Bool[np.ndarray, "c h w"]
 ) -> Bool[np.ndarray, " n"]:
-    """Cells of which some part may be the object: the silhouettes are grown by half a cell's diagonal."""
+    """Places within `reach` of which the object may be: the silhouettes are grown by that, in world units."""
     from scipy.ndimage import maximum_filter
 
     cameras = views.cameras
@@ -128,11 +130,11 @@ def _uncarved(
     grown = np.empty_like(solid)
     for index in range(len(cameras)):
         depth = float(sight(middle[None], cameras, index).depths[0])
-        reach = 0.5 * np.sqrt(3) * cell * float(cameras.Ks[index, 0, 0]) / max(depth, cell)
-        size = 2 * int(np.ceil(min(reach, cameras.width))) + 1
+        pixels = reach * float(cameras.Ks[index, 0, 0]) / max(depth, reach, NEAR)
+        size = 2 * int(np.ceil(min(pixels, cameras.width))) + 1
         grown[index] = maximum_filter(solid[index], size=size, mode="constant")
     seen, missed = _votes(centers, views, grown)
-    return (seen >= min(2, len(cameras))) & (missed <= MISSES * seen)
+    return (seen >= max(SHOWN * len(cameras), min(2, len(cameras)))) & (missed <= MISSES * seen)
 
 
 def _votes(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gatlas.cameras import fibonacci_views
 from gatlas.fit.pyramid import halve
+from gatlas.fit.recount import recount
 from gatlas.fit.start import surface_gaussians
+from gatlas.frames import scaled
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +38,7 @@ def fit_mesh(
     mesh: Mesh,
     options: FitOptions,
     *,
+    start: Gaussians | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
     between: Between | None = None,
@@ -43,7 +48,8 @@ def fit_mesh(
     """Fit exactly `options.count` Gaussians to a mesh. The same options and seed give the same bytes on one machine.
 
     The mesh is moved into the unit ball. Training views are a Fibonacci lattice of directions; the held-out views are
-    another lattice, between them. For the callbacks see `gatlas.fit.optimize.optimize`.
+    another lattice, between them. `start` begins at given Gaussians, in the mesh's own units or its unit ball, instead
+    of the surface; their number is made right first. For the callbacks see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize
 
@@ -51,7 +57,10 @@ def fit_mesh(
     mesh = normalize_mesh(mesh)
     side = options.resolution
     views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
-    start = surface_gaussians(mesh, views, options.count, rng)
+    if start is None:
+        start = surface_gaussians(mesh, views, options.count, rng)
+    else:
+        start = recount(_in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
     coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
     gaussians = optimize(
         start,
@@ -68,6 +77,16 @@ def fit_mesh(
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)
+
+
+def _in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
+    """Given Gaussians, without view-dependent colour, in the frame of a normalised mesh."""
+    origin = mesh.origin
+    if not gaussians.origin.normalized:
+        x, y, z = origin.center
+        gaussians = scaled(gaussians, (-x / origin.scale, -y / origin.scale, -z / origin.scale), 1 / origin.scale)
+    scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
+    return replace(gaussians, scales=scales, sh=gaussians.sh[:, :1], origin=origin)
 
 
 def measure(gaussians: Gaussians, views: Views) -> tuple[float, float]:

@@ -33,7 +33,7 @@ def start_photos(
 ) -> tuple[Gaussians, SceneFrame]:
     """`count` Gaussians in the unit ball, their origin leading back, and the ball in the units of the RGBA views.
 
-    See `gatlas.fit.photos.fit_photos` for `points` and `init`. What `init` demands and the photos lack is a GatlasError.
+    See `gatlas.fit.photos.fit_photos` for `points` and `init`. What the photos lack for `init` is a GatlasError.
     """
     if isinstance(init, Gaussians):
         return _from_gaussians(init, views, count, rng)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gatlas.raster import visibility
 from gatlas.rotations import quats_to_matrices
-from gatlas.types import LOG_SCALE_RANGE, Gaussians
+from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
-    from gatlas.types import Cameras
-
-SPLIT_SHRINK = 1.6  # of the scales when one becomes two (Kerbl et al. 2023, sec. 5.2)
+    from gatlas.types import Cameras, Gaussians
 
 
 def recount(gaussians: Gaussians, cameras: Cameras, count: int, rng: np.random.Generator) -> Gaussians:
     """Exactly `count` Gaussians that look as alike as may be in these cameras (numpy).
 
-    Of too many, those stay that are the most of any one pixel. Of too few, some are split, the larger and more visible
-    likelier: its parts are scattered as the Gaussian itself is, smaller by SPLIT_SHRINK for each doubling of their
-    number, with the opacity that together gives the old one.
+    Of too many, those stay that are the most of any one pixel. Of too few, some are split, the more visible likelier:
+    k parts with the old opacity, whose scatter and size together have the old covariance and cover the same area.
     """
     if count < 1:
         raise ValueError(f"count must be >= 1, got {count}")
@@ -38,21 +36,13 @@ def recount(gaussians: Gaussians, cameras: Cameras, count: int, rng: np.random.G
     extra = rng.choice(len(gaussians), size=count - len(gaussians), p=seen / seen.sum())
     parts = 1 + np.bincount(extra, minlength=len(gaussians))  # each Gaussian becomes so many
     source = np.concatenate([np.arange(len(gaussians)), extra])
-    crowd = parts[source]
-    split = crowd > 1
-    shift = np.einsum(
-        "nij,nj->ni",
-        quats_to_matrices(gaussians.quats[source]),
-        gaussians.scales[source] * rng.normal(size=(count, 3)),
-    )
-    scales = gaussians.scales[source] / SPLIT_SHRINK ** np.log2(crowd)[:, None]
-    opacities = np.clip(gaussians.opacities[source], 0.0, 1 - 1e-6)
-    together = 1 - (1 - opacities) ** (1 / crowd)  # crowd of them in a row let as much light through as the one did
-    return Gaussians(
-        means=(gaussians.means[source] + np.where(split[:, None], shift, 0.0)).astype(np.float32),
-        quats=gaussians.quats[source],
-        scales=np.clip(scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
-        opacities=np.where(split, together, gaussians.opacities[source]).astype(np.float32),
-        sh=gaussians.sh[source],
-        origin=gaussians.origin,
+    crowd = parts[source][:, None]
+    # Scattered by s^2 (1 - 1/k) and of variance s^2 / k each, the k parts together have the old variance s^2.
+    scatter = gaussians.scales[source] * np.sqrt(1 - 1 / crowd) * rng.normal(size=(count, 3))
+    shift = np.einsum("nij,nj->ni", quats_to_matrices(gaussians.quats[source]), scatter)
+    parted = gaussians[source]
+    return replace(
+        parted,
+        means=(parted.means + shift).astype(np.float32),
+        scales=np.clip(parted.scales / np.sqrt(crowd), *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
     )

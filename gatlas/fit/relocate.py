@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
 from gatlas.raster import rasterize, visibility
 from gatlas.types import LOG_SCALE_RANGE, Origin
@@ -20,10 +21,12 @@ EVERY = 100  # steps
 UNTIL = 0.7  # of the steps
 PICTURES = 16  # looked at each time
 DEAD_OPACITY = 0.005
-IDLE_SHARE = 0.05  # of the Gaussians: those that make up least of the pictures move too
+IDLE_SHARE = 0.1  # of the Gaussians: those that make up least of the pictures move too
 COVERED = 0.5  # alpha above which a pixel's depth is known
 NEW_OPACITY = 0.5
 NEW_SIGMA = 1.0  # pixels
+TRIES = 4  # places drawn for each that is wanted: some are in the air
+STRAY_MISSES = 0.1  # of the views that show a place, saying that it is empty: above it it is in the air
 REACH = 1.25  # radii of the unit ball: pictures hold more along their longer side
 
 
@@ -71,7 +74,8 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
     """At most `count` places on rays through pixels that differ from the RGBA views, likelier where they differ more.
 
     A pixel that should show something and is rendered empty has no depth: the place is a random one on its ray, in or
-    just around the unit ball. Pixels that should be empty get none. Fewer than `count` come back only where a ray misses the ball.
+    just around the unit ball. Pixels that should be empty get none. Places that
+    other views show as empty are left out, so fewer than `count` may come back.
     """
     errors, depths, alphas = [], [], []
     for index in range(len(views)):
@@ -87,11 +91,12 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
         return Spots(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
     # One draw by the cumulative error: a thousand times faster than choice(p=...), and the same distribution.
     cumulative = np.cumsum(weights.ravel())
-    picked = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+    tries = TRIES * count
+    picked = np.searchsorted(cumulative, rng.random(tries) * cumulative[-1], side="right")
     view, row, column = np.unravel_index(np.minimum(picked, weights.size - 1), weights.shape)
 
     cameras = views.cameras
-    pixels = np.stack([column + rng.random(count), row + rng.random(count), np.ones(count)], axis=-1)
+    pixels = np.stack([column + rng.random(tries), row + rng.random(tries), np.ones(tries)], axis=-1)
     local = np.einsum("nij,nj->ni", np.linalg.inv(cameras.Ks.astype(np.float64))[view], pixels)  # z = 1
     rotation = cameras.viewmats[view, :3, :3].astype(np.float64)
     eyes = -np.einsum("nji,nj->ni", rotation, cameras.viewmats[view, :3, 3])
@@ -99,10 +104,13 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
     known = np.stack(alphas)[view, row, column] > COVERED
     depth, met = _through_ball(eyes, rays, rng)
     depth = np.where(known, np.stack(depths)[view, row, column], depth)
-    kept = (known | met) & (depth > 0)
+    means = eyes + depth[:, None] * rays
+    # A place that other views show as empty would be a speck in the air.
+    kept = (known | met) & (depth > 0) & inside_silhouettes(means, views, STRAY_MISSES)
+    first = np.flatnonzero(kept)[:count]
     sigmas = NEW_SIGMA * depth / cameras.Ks[view, 0, 0]
     rgb = views.images[view, row, column, :3]
-    return Spots((eyes + depth[:, None] * rays)[kept], sigmas[kept], rgb[kept])
+    return Spots(means[first], sigmas[first], rgb[first])
 
 
 def _through_ball(

@@ -14,7 +14,7 @@ from gatlas.fit.losses import foreground_window, picture_loss
 from gatlas.fit.mesh import SUPERSAMPLE, Fit, measure
 from gatlas.fit.optimize import _cosine, _one_torch_thread, _view_order
 from gatlas.fit.pyramid import halve
-from gatlas.fit.scaffold_growth import LEAST_OPACITY, Evidence, grow, keep_anchors
+from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import gather_anchors
@@ -127,15 +127,14 @@ def optimize_scaffold(
             adam.step()
             decay.step()
             if step % GROW_EVERY == 0 and step <= GROW_UNTIL * iterations:
-                keep_anchors(
-                    scaffold, adam, (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
-                ) if 0 else None
                 grow(scaffold, adam, evidence, spacing, rng)
+                drop_transparent(scaffold, adam, evidence)
                 _prune(scaffold, adam, pictures.cameras, limit, rng)
                 evidence = Evidence.none(len(scaffold))
             if progress is not None:
                 progress(step, -10 * math.log10(max(float((image.detach() - target).square().mean()), 1e-12)))
         _require_visible(scaffold.decode())
+        _prune(scaffold, adam, views.cameras, limit, rng)  # slots that were hidden at the last growth may show by now
         return scaffold.bake(gaussians.origin)
 
 
@@ -144,13 +143,6 @@ def _require_visible(decoded: Decoded) -> Decoded:
     if len(decoded.slots) == 0:
         raise GatlasError("the scaffold has faded away: the views show no object where the Gaussians begin")
     return decoded
-
-
-def _drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence) -> None:
-    """Drop the anchors that the evidence knows, not those grown since, and whose slots are transparent together."""
-    keep = np.ones(len(scaffold), dtype=bool)
-    keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
-    keep_anchors(scaffold, adam, keep)
 
 
 def _prune(scaffold: Scaffold, adam: torch.optim.Adam, cameras: Cameras, limit: int, rng: np.random.Generator) -> None:

@@ -118,6 +118,13 @@ def grow(
     return len(scaffold) - before
 
 
+def drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence) -> None:
+    """Drop the anchors whose slots were transparent together; those added since the evidence began are kept."""
+    keep = np.ones(len(scaffold), dtype=bool)
+    keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
+    keep_anchors(scaffold, adam, keep)
+
+
 @torch.no_grad()
 def keep_anchors(scaffold: Scaffold, adam: torch.optim.Adam, keep: Bool[np.ndarray, " a"]) -> None:
     """Drop the other anchors, and what Adam knows of them."""

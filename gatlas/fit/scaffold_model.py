@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from gatlas.rotations import normalize_quats
 from gatlas.sh import rgb_to_dc
@@ -114,7 +115,8 @@ def build_scaffold(start: AnchorStart) -> Scaffold:
 
 def _linear_at_first(weight: Float[Tensor, "out 32"], bias: Float[Tensor, " out"]) -> nn.Sequential:
     """Two layers that begin as the linear map weight x feature + bias: x = relu(x) - relu(-x)."""
-    first, last = nn.Linear(FEATURES, HIDDEN), nn.Linear(HIDDEN, len(weight))
+    # skip_init: the usual start would draw from torch's global generator.
+    first, last = skip_init(nn.Linear, FEATURES, HIDDEN), skip_init(nn.Linear, HIDDEN, len(weight))
     with torch.no_grad():
         first.weight.copy_(torch.cat([torch.eye(FEATURES), -torch.eye(FEATURES)]))
         first.bias.zero_()

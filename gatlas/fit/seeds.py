@@ -26,7 +26,7 @@ HULL_OPACITY = 0.7
 POINT_OPACITY = 0.5
 POINT_SIGMA = 0.5  # of the distance to the nearest neighbours
 RANDOM_REACH = 1.25  # radii: pictures hold more along their longer side
-RANDOM_OPACITY = 0.1  # nothing is known to be where they are
+RANDOM_OPACITY = 0.03  # nothing is known to be where they are, and many lie behind one another
 RANDOM_SIGMA = 0.5  # of the mean distance between neighbours
 NEIGHBOURS = 3
 FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
@@ -82,14 +82,13 @@ def point_gaussians(
 
 
 def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` faint balls at random places, in and just around the unit ball, that cameras show, coloured by the views."""
+    """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colours."""
     found: list[np.ndarray] = []
     need = min(2, len(views))
     for _ in range(20):
         points = rng.normal(size=(4 * count, 3))
-        points *= (
-            RANDOM_REACH * (rng.random((len(points), 1)) ** (1 / 3)) / np.linalg.norm(points, axis=1, keepdims=True)
-        )
+        points /= np.linalg.norm(points, axis=1, keepdims=True)
+        points *= RANDOM_REACH * rng.random((len(points), 1)) ** (1 / 3)
         shown = sum(sight(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
         found.append(points[shown >= need])
         if sum(len(part) for part in found) >= count:
@@ -135,16 +134,17 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
     scales = spacing[:, None] * np.array([BACKDROP_SIGMA, BACKDROP_SIGMA, THICKNESS_SIGMA])
-    return _gaussians(
-        points[chosen], quats_from_normals(-points[chosen] / radius), scales, BACKDROP_OPACITY, colors[chosen]
-    )
+    quats = quats_from_normals(-points[chosen] / radius)
+    return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen])
 
 
 def joined(first: Gaussians, second: Gaussians) -> Gaussians:
     """Both sets, the first's origin."""
     names = ("means", "quats", "scales", "opacities", "sh")
-    arrays = [np.concatenate([getattr(first, name), getattr(second, name)]) for name in names]
-    return Gaussians(*arrays, origin=first.origin)
+    means, quats, scales, opacities, sh = (
+        np.concatenate([getattr(first, name), getattr(second, name)]) for name in names
+    )
+    return Gaussians(means, quats, scales, opacities, sh, first.origin)
 
 
 def _gaussians(

@@ -47,9 +47,7 @@ def decode_images(blob: Blob) -> list[ImageRecord]:
         images.append(ImageRecord(words[9].strip(), tuple(pose[:4]), tuple(pose[4:]), camera))
         seen = next(lines, None)
         if seen is not None and len(seen[1].split()) % 3:
-            raise _damaged(
-                blob, seen[0], "an image takes two lines, the second of triples X Y POINT3D_ID"
-            )
+            raise _damaged(blob, seen[0], "an image takes two lines, the second of triples X Y POINT3D_ID")
     return images
 
 

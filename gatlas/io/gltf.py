@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatlas.io.gltf_accessors import read_accessor, read_indices
-from gatlas.io.gltf_document import Document
+from gatlas.io.draco import EXTENSION, decode_primitive
+from gatlas.io.gltf_accessors import fill_accessor, read_accessor, read_indices
+from gatlas.io.gltf_document import MESHOPT, Document
 from gatlas.io.gltf_materials import Materials
 from gatlas.io.gltf_scene import Scene
 from gatlas.io.mesh_parts import Part, join_parts
@@ -20,6 +21,7 @@ from gatlas.io.mesh_parts import Part, join_parts
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from gatlas.io.draco import DracoPrimitive
     from gatlas.io.gltf_document import Json
     from gatlas.io.streams import Blob
     from gatlas.types import Mesh
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
 # Required extensions that are read, or that change nothing about the base colour of the surface.
 _HANDLED = {
     "EXT_mesh_gpu_instancing", "EXT_texture_webp", "KHR_animation_pointer", "KHR_lights_punctual",
-    "KHR_mesh_quantization", "KHR_texture_transform", "KHR_xmp", "KHR_xmp_json_ld",
+    "KHR_mesh_quantization", "KHR_texture_transform", "KHR_xmp", "KHR_xmp_json_ld", EXTENSION, *MESHOPT,
 }  # fmt: skip
-_DRACO = "KHR_draco_mesh_compression"
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _MAX_SETS = 8  # sets of four joints and weights
 
@@ -104,14 +105,17 @@ def _primitive(
     document: Document, materials: Materials, source: Json, mode: int, weights: tuple[float, ...]
 ) -> Primitive:
     attributes = document.get(source, "attributes", dict)
-    _check_draco(document, source, attributes)
+    draco = _draco(document, source, attributes)
     targets = document.objects(source, "targets")
 
     def read(name: str, widths: tuple[int, ...]) -> Any:  # float64 [v w], or None where there is no such attribute
         accessor = document.index(attributes, name, None)
         if accessor is None:
             return None
-        values = read_accessor(document, accessor, widths)
+        if draco is not None and name in draco.attributes:
+            values = fill_accessor(document, accessor, widths, draco.attributes[name])
+        else:
+            values = read_accessor(document, accessor, widths)
         if len(values) != count:
             raise document.error(f"damaged glTF: {name} has {len(values)} values for {count} vertices")
         for weight, target in zip(weights, targets, strict=False):
@@ -122,8 +126,11 @@ def _primitive(
     count = document.index(document.item("accessors", document.index(attributes, "POSITION")), "count")
     vertices = read("POSITION", (3,))
     indices = document.index(source, "indices", None)
-    order = np.arange(count) if indices is None else read_indices(document, indices)
-    if len(order) and order.max() >= count:
+    if draco is not None:
+        order, mode = draco.faces.reshape(-1), _TRIANGLES  # a strip is stored as its triangles
+    else:
+        order = np.arange(count) if indices is None else read_indices(document, indices)
+    if len(order) and not 0 <= order.min() <= order.max() < count:
         raise document.error(f"damaged glTF: a triangle refers to vertex {order.max()} of {count}")
     material, mapping = materials.resolve(document.index(source, "material", None))
     uvs = None
@@ -135,13 +142,13 @@ def _primitive(
     return Primitive(vertices, _triangles(order, mode), uvs, colors, material, _influences(document, attributes, read))
 
 
-def _check_draco(document: Document, source: Json, attributes: Json) -> None:
-    """Draco is refused, unless the file repeats the attributes plainly, as it must where Draco is not required."""
-    if document.extension(source, _DRACO) is None:
-        return
+def _draco(document: Document, source: Json, attributes: Json) -> DracoPrimitive | None:
+    """The Draco content of a primitive, unless the file repeats it plainly, as it must where Draco is not required."""
+    compressed = document.extension(source, EXTENSION)
     position = document.item("accessors", document.index(attributes, "POSITION"))
-    if document.index(position, "bufferView", None) is None:
-        raise document.error(f"is compressed with {_DRACO}, which gatlas does not read: export without it")
+    if compressed is None or document.index(position, "bufferView", None) is not None:
+        return None
+    return decode_primitive(document, compressed)
 
 
 def _same_shape(

@@ -19,7 +19,22 @@ _MOST = 100_000_000  # elements; more cannot be meant
 def read_accessor(document: Document, index: int, widths: tuple[int, ...]) -> Float[np.ndarray, "n w"]:
     """An accessor as float64 [n w], normalised integers in [0, 1] or [-1, 1]; w must be one of `widths`."""
     accessor = document.item("accessors", index)
-    values = _read(document, accessor, index, widths)
+    return _as_float(accessor, _read(document, accessor, index, widths))
+
+
+def fill_accessor(
+    document: Document, index: int, widths: tuple[int, ...], stored: Shaped[np.ndarray, "n w"]
+) -> Float[np.ndarray, "n w"]:
+    """As `read_accessor`, of an accessor whose values another place has stored, such as a Draco stream."""
+    accessor = document.item("accessors", index)
+    width = _SHAPES.get(document.get(accessor, "type", str), 0)
+    if width not in widths or stored.ndim != 2 or stored.shape[1] != width:
+        raise document.error(f"damaged glTF: accessor {index} has the wrong type for its use")
+    integers = _dtype(document, accessor, index).kind in "iu"
+    return _as_float(accessor, stored.astype(_dtype(document, accessor, index)) if integers else stored)
+
+
+def _as_float(accessor: Json, values: Shaped[np.ndarray, "n w"]) -> Float[np.ndarray, "n w"]:
     if accessor.get("normalized") is True and values.dtype.kind in "iu":
         # Section 3.6.2.2: max(c / 127, -1) for signed bytes, and so on.
         return np.maximum(values / np.iinfo(values.dtype).max, -1.0)

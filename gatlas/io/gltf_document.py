@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _JSON_CHUNK, _BIN_CHUNK = 0x4E4F534A, 0x004E4942
 _REQUIRED = object()
+MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
 
 class Document:
@@ -39,6 +40,7 @@ class Document:
             raise self.error("not glTF: its JSON is not an object")
         self.root: Json = root
         self._buffers: dict[int, bytes] = {}
+        self._decompressed: dict[int, bytes] = {}
         version = self.get(self.get(root, "asset", dict, {}), "version", str, "2.0")
         if not version.startswith("2."):
             raise self.error(f"is glTF {version}: gatlas reads glTF 2")
@@ -108,13 +110,33 @@ class Document:
         return self.get(self.get(owner, "extensions", dict, {}), name, dict, None)
 
     def view(self, index: int) -> bytes:
-        """The bytes of a buffer view. Compressed ones are a GatlasError."""
+        """The bytes of a buffer view, decompressed."""
         view = self.item("bufferViews", index)
-        for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"):
-            if self.extension(view, name) is not None:
-                raise self.error(f"is compressed with {name}, which gatlas does not read: export without it")
-        start, size = self.index(view, "byteOffset", 0), self.index(view, "byteLength")
-        content = self.buffer(self.index(view, "buffer"))
+        for name in MESHOPT:
+            compressed = self.extension(view, name)
+            if compressed is not None:
+                if index not in self._decompressed:
+                    self._decompressed[index] = self._decompress(compressed, self.index(view, "byteLength"))
+                return self._decompressed[index]
+        return self._slice(view)
+
+    def _decompress(self, compressed: Json, size: int) -> bytes:
+        from gatlas.io.meshopt import decompress  # numba takes a moment to load
+
+        count, stride = self.index(compressed, "count"), self.index(compressed, "byteStride")
+        if size != count * stride:
+            raise self.error(f"damaged glTF: {count} elements of {stride} bytes are no buffer view of {size} bytes")
+        mode = self.get(compressed, "mode", str)
+        filter_name = self.get(compressed, "filter", str, "NONE")
+        try:
+            return decompress(self._slice(compressed), mode=mode, count=count, stride=stride, filter_name=filter_name)
+        except ValueError as error:
+            raise self.error(f"damaged glTF: {error}") from None
+
+    def _slice(self, place: Json) -> bytes:
+        """The bytes at a buffer, byteOffset and byteLength."""
+        start, size = self.index(place, "byteOffset", 0), self.index(place, "byteLength")
+        content = self.buffer(self.index(place, "buffer"))
         if start + size > len(content):
             raise self.error(f"is cut short: its buffers hold {len(content):,} bytes, {start + size:,} are referred to")
         return content[start : start + size]

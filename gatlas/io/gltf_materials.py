@@ -69,6 +69,7 @@ class Materials:
             alpha_mode=mode,
             alpha_cutoff=document.number(source, "alphaCutoff", 0.5),
             double_sided=document.get(source, "doubleSided", bool, False),
+            unlit=document.extension(source, "KHR_materials_unlit") is not None,
         )
         return material, None if info is None or texture < 0 else self._mapping(info)
 

@@ -18,7 +18,7 @@ def kind_of(data: bytes, path: Path | None = None) -> str:
     """The kind of a whole file's bytes.
 
     "splat", "compressed-splat", "mesh", "points", "atlas", "stats", "npz", "png", "jpeg", "webp", "transforms",
-    "json" or "unknown". The name decides only for OBJ, a text format without a signature.
+    "json" or "unknown". The name decides only for OBJ and .splat, formats without a signature.
     """
     if re.match(rb"ply\r?\n", data):
         return _kind_of_ply(data)
@@ -36,6 +36,8 @@ def kind_of(data: bytes, path: Path | None = None) -> str:
         return "compressed-splat"
     if data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         return _kind_of_json(data)
+    if path is not None and path.suffix.lower() == ".splat":
+        return "compressed-splat"
     if _is_obj(data, path):
         return "mesh"
     return "unknown"

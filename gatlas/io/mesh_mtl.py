@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.io.mesh_textures import decode_texture, read_beside, srgb_to_linear, warn_missing
+from gatlas.io.mesh_textures import decode_texture, read_beside, warn_missing
+from gatlas.srgb import srgb_to_linear
 from gatlas.types import Material, Texture
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from gatlas.errors import GatlasError
 from gatlas.io.mesh_mtl import MtlMaterial, read_mtl
 from gatlas.io.mesh_parts import Part, join_parts
 from gatlas.io.mesh_polygons import triangulate
-from gatlas.io.mesh_textures import read_beside, srgb_to_linear
+from gatlas.io.mesh_textures import read_beside
+from gatlas.srgb import srgb_to_linear
 from gatlas.types import Material, Texture
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import plyheader
 from gatlas.io.mesh_parts import Part, join_parts
-from gatlas.io.mesh_textures import decode_texture, read_beside, srgb_to_linear, warn_missing
+from gatlas.io.mesh_textures import decode_texture, read_beside, warn_missing
+from gatlas.srgb import srgb_to_linear
 from gatlas.types import Material, Texture
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gatlas.errors import GatlasError
+from gatlas.srgb import BYTE_TO_LINEAR, linear_to_srgb
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -18,21 +19,6 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob
 
 MAX_SIDE = 2048  # pixels; larger textures hold more than the pictures can show
-
-_LEVELS = np.arange(256) / 255.0
-_TO_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def srgb_to_linear(encoded: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """sRGB in [0, 1] to linear light; values beyond are clamped."""
-    encoded = np.clip(encoded, 0.0, 1.0)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Linear light in [0, 1] to sRGB; values beyond are clamped."""
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
 
 
 def read_beside(blob: Blob, name: str) -> bytes | None:
@@ -106,7 +92,7 @@ def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "
     clear = alpha <= 0
     channels = []
     for k in range(3):
-        linear = _TO_LINEAR[pixels[..., k]]
+        linear = BYTE_TO_LINEAR[pixels[..., k]]
         mean = averaged(linear * weight) / np.where(clear, 1, alpha)
         channels.append(linear_to_srgb(np.where(clear, averaged(linear), mean) if clear.any() else mean))
     return np.rint(np.stack([*channels, alpha], axis=-1) * 255).clip(0, 255).astype(np.uint8)

@@ -18,6 +18,7 @@ from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.io import plyheader, streams
 from gatlas.io.arrays import host_array
+from gatlas.io.splat_parts import HALF_TURN, canonical_quats, check
 from gatlas.rotations import multiply_quats
 from gatlas.sh import half_turn_z
 from gatlas.types import Gaussians, Origin
@@ -33,7 +34,6 @@ FRAMES = ("y-down", "y-up")
 MIN_OPACITY = 1e-6  # of what is written; the largest is one minus this: a logit must be finite
 MAX_NAME = 1024  # bytes: one viewer reads no header beyond 10 KiB
 
-_HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])  # wxyz; 180 degrees about z
 _NAMES = {
     "opacity": ("opacity",),
     "scales": ("scale_0", "scale_1", "scale_2"),
@@ -47,8 +47,11 @@ _LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_
 def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     """The Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
 
-    `as_stored` leaves the axes as they are in the file.
+    Compressed splats (PlayCanvas's PLY, .splat, .spz) are read as well. `as_stored` leaves the axes as they are in the
+    file.
     """
+    if blob.kind == "compressed-splat":
+        return _decode_compressed(blob, as_stored=as_stored)
     _check_kind(blob)
     header = plyheader.parse(blob)
     names = header.vertex(blob).names
@@ -62,33 +65,54 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
 
     means = vertices.columns(_NAMES["means"], np.float32)
-    _check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
+    check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
     logits = vertices.columns(_NAMES["opacity"], np.float64)[:, 0]
-    _check(blob, ~np.isnan(logits), "an opacity that is NaN")
+    check(blob, ~np.isnan(logits), "an opacity that is NaN")
     with np.errstate(over="ignore"):  # a logit of -infinity is the opacity 0
         opacities = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
         scales = np.exp(vertices.columns(_NAMES["scales"], np.float64)).astype(np.float32)
-    _check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
+    check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
     quats = vertices.columns(_NAMES["quats"], np.float64)
     norms = np.linalg.norm(quats, axis=1)
-    _check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
+    check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
     sh = np.empty((count, 1 + len(rest) // 3, 3), dtype=np.float32)
     sh[:, 0] = vertices.columns(_NAMES["dc"], np.float32)
     if rest:  # all of red, then green, then blue
         sh[:, 1:] = vertices.columns(rest, np.float32).reshape(count, 3, -1).transpose(0, 2, 1)
-    _check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
+    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
 
     comments = _Comments.parse(blob, header.comments, count)
     if comments.frame == "y-down" and not as_stored:
         means *= np.array([-1, -1, 1], dtype=np.float32)
-        quats = multiply_quats(_HALF_TURN, quats)
+        quats = multiply_quats(HALF_TURN, quats)
         sh = half_turn_z(sh)
-    quats = _canonical(quats, norms).astype(np.float32)
+    quats = canonical_quats(quats, norms).astype(np.float32)
     return Gaussians(means, quats, scales, opacities, sh, comments.origin)
 
 
+def _decode_compressed(blob: Blob, *, as_stored: bool) -> Gaussians:
+    if blob.data.startswith(b"ply"):
+        from gatlas.io.splat_compressed import decode_compressed_ply
+
+        return decode_compressed_ply(blob, as_stored=as_stored)
+    if blob.data.startswith(b"PK"):
+        raise GatlasError(
+            f"{blob.name}: a SOG splat, which gatlas does not read: "
+            "to convert it, run: npx @playcanvas/splat-transform INPUT.sog OUTPUT.ply"
+        )
+    if blob.data.startswith((b"\x1f\x8b", b"NGSP")):
+        from gatlas.io.splat_spz import decode_spz
+
+        return decode_spz(blob, as_stored=as_stored)
+    from gatlas.io.splat_records import decode_records
+
+    return decode_records(blob, as_stored=as_stored)
+
+
 def frame_of(blob: Blob) -> str:
-    """The frame of a splat PLY's axes: "y-down", as viewers take it, unless its comments say "y-up"."""
+    """The frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up"."""
+    if blob.kind == "compressed-splat":
+        return FRAMES[0]
     header = plyheader.parse(blob)
     return _Comments.parse(blob, header.comments, 0).frame
 
@@ -115,7 +139,7 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
 
     if frame == "y-down":
         means = means * np.array([-1, -1, 1], dtype=means.dtype)
-        quats = multiply_quats(_HALF_TURN, quats)
+        quats = multiply_quats(HALF_TURN, quats)
         sh = half_turn_z(sh)
     # Bounds that float32 holds, so that what is read back is written alike.
     alphas = np.clip(opacities, np.float32(MIN_OPACITY), np.float32(1 - MIN_OPACITY)).astype(np.float64)
@@ -126,7 +150,7 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     table[:, 6 : 6 + rest] = sh[:, 1:].transpose(0, 2, 1).reshape(count, rest)
     table[:, 6 + rest] = np.log(alphas) - np.log1p(-alphas)
     table[:, 7 + rest : 10 + rest] = np.log(scales.astype(np.float64))
-    table[:, 10 + rest :] = _canonical(quats, norms)
+    table[:, 10 + rest :] = canonical_quats(quats, norms)
     lines = [
         "ply",
         "format binary_little_endian 1.0",
@@ -138,16 +162,6 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     return ("\n".join(lines) + "\n").encode("ascii"), table
 
 
-def _canonical(quats: Float[np.ndarray, "n 4"], norms: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:
-    """Unit quaternions whose first component that is not zero is positive, float64.
-
-    What is unit to float32's precision stays as it is, so that reading and writing again gives the same bytes.
-    """
-    unit = quats / np.where(np.abs(norms - 1) < 4e-7, 1.0, norms)[:, None]
-    first = np.take_along_axis(unit, (unit != 0).argmax(axis=1)[:, None], axis=1)
-    return unit * np.where(first < 0, -1.0, 1.0) + 0.0  # + 0.0 turns -0.0 into 0.0
-
-
 def _property_names(rest: int) -> list[str]:
     coefficients = [f"f_rest_{i}" for i in range(rest)]
     return [*_NAMES["means"], *_NAMES["dc"], *coefficients, "opacity", *_NAMES["scales"], *_NAMES["quats"]]
@@ -157,11 +171,6 @@ def _check_kind(blob: Blob) -> None:
     """Whatever is known to be no splat PLY is refused, with what to do about it."""
     file = "" if blob.path is None else f" {blob.name}"
     stem = blob.stem or "splat"
-    if blob.kind == "compressed-splat":
-        raise GatlasError(
-            f"{blob.name}: a compressed splat, which gatlas does not read yet.\n"
-            f"To convert it, run: npx @playcanvas/splat-transform {file.strip() or 'INPUT'} {stem.split('.')[0]}.ply"
-        )
     if blob.kind == "atlas":
         raise GatlasError(
             f"{blob.name}: an atlas, not a splat PLY.\nTo decode it, run: gatlas atlas-decode{file} -o {stem}.ply"
@@ -191,14 +200,6 @@ def _rest_names(blob: Blob, names: tuple[str, ...]) -> tuple[str, ...]:
             "degrees 0 to 3 have 0, 9, 24 or 45"
         )
     return wanted
-
-
-def _check(blob: Blob, good: Any, fault: str) -> None:
-    if not good.all():
-        raise GatlasError(
-            f"{blob.name}: {np.count_nonzero(~good)} of its {len(good)} Gaussians have {fault}: "
-            "remove them with the tool that wrote the file"
-        )
 
 
 def _refuse(good: Any, fault: str) -> None:

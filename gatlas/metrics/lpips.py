@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -31,6 +32,11 @@ class Backbone(NamedTuple):
     smallest: int  # pixels a side that leave one feature at the last tap
 
 
+def _conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: int) -> nn.Module:
+    """A convolution whose weights are still to come: the usual start would draw from torch's global generator."""
+    return skip_init(nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=padding)
+
+
 def _vgg16() -> Backbone:
     layers: list[nn.Module] = []
     width = 3
@@ -38,18 +44,18 @@ def _vgg16() -> Backbone:
         if size == 0:
             layers.append(nn.MaxPool2d(2, 2))
         else:
-            layers += [nn.Conv2d(width, size, 3, padding=1), nn.ReLU()]
+            layers += [_conv(width, size, 3, padding=1), nn.ReLU()]
             width = size
     return Backbone(tuple(layers), (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16)
 
 
 def _alexnet() -> Backbone:
     layers = (
-        nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+        _conv(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        _conv(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+        _conv(192, 384, 3, padding=1), nn.ReLU(),
+        _conv(384, 256, 3, padding=1), nn.ReLU(),
+        _conv(256, 256, 3, padding=1), nn.ReLU(),
     )  # fmt: skip
     return Backbone(layers, (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), 31)
 

@@ -63,7 +63,7 @@ def rasterize(
     negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
 
     `rasterize_mode="antialiased"` lowers opacities by as much as `eps2d` enlarges the Gaussians (the 2D filter of Yu et
-    al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, every backward pass adds for each camera and each
+    al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, the backward pass adds for each camera and each
     Gaussian the sums over the pixels of the absolute gradients to x and y of its mean in the picture (Ye et al. 2024,
     AbsGS): what densification looks at. It costs nothing where it is left out.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import weakref
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -61,13 +60,17 @@ def rasterize_gsplat(
 
 
 def _collect_absgrad(means2d: Tensor, total: Float32[Tensor, "c n 2"]) -> None:
-    """Add to `total` what gsplat's backward pass leaves in `means2d.absgrad`, just before the gradient to `means2d`."""
-    reference = weakref.ref(means2d)  # the graph keeps it alive; a strong one would be a cycle
+    """Add to `total` what gsplat's backward pass leaves in `means2d.absgrad`, just before the gradient to `means2d`.
+
+    It holds for one backward pass: the hook keeps the tensor alive, and goes so that the two do not stay for ever. So
+    they would where no backward pass follows.
+    """
 
     def add(_gradient: Tensor) -> None:
-        total.add_(reference().absgrad.to(total.device))  # type: ignore[union-attr]
+        handle.remove()
+        total.add_(means2d.absgrad.to(total.device))  # type: ignore[attr-defined]
 
-    means2d.register_hook(add)
+    handle = means2d.register_hook(add)
 
 
 def require_usable() -> None:

@@ -19,7 +19,8 @@ FLOAT = ir.FloatType()
 INT = ir.IntType(32)
 FLOATS = ir.VectorType(FLOAT, COUNT)
 INTS = ir.VectorType(INT, COUNT)
-ALIGNMENT = 64  # bytes; memory that is loaded to lanes starts on a cache line
+ALIGNMENT = 64  # bytes: a cache line
+UNALIGNED = 4  # bytes: a float
 
 # No re-association: every sum has one order. Fused multiply-adds are allowed.
 FLAGS = ("contract", "nsz", "arcp")
@@ -106,9 +107,9 @@ class Lanes:
         mask = ir.Constant(INTS, [ir.Constant(INT, lane) for lane in order])
         return self._wrap(self.builder.shuffle_vector(self.value, other.value, mask))
 
-    def store(self, pointer: ir.Value) -> None:
-        """Write to a float's address that is a multiple of ALIGNMENT."""
-        self.builder.store(self.value, self.builder.bitcast(pointer, FLOATS.as_pointer()), align=ALIGNMENT)
+    def store(self, pointer: ir.Value, alignment: int = ALIGNMENT) -> None:
+        """Write to a float's address that is a multiple of `alignment`."""
+        self.builder.store(self.value, self.builder.bitcast(pointer, FLOATS.as_pointer()), align=alignment)
 
 
 class Mask:
@@ -146,9 +147,9 @@ def splat(builder: ir.IRBuilder, value: ir.Value) -> Lanes:
     return Lanes(builder, builder.shuffle_vector(first, undefined, ir.Constant(INTS, [ir.Constant(INT, 0)] * COUNT)))
 
 
-def load(builder: ir.IRBuilder, pointer: ir.Value) -> Lanes:
-    """Read from a float's address that is a multiple of ALIGNMENT."""
-    return Lanes(builder, builder.load(builder.bitcast(pointer, FLOATS.as_pointer()), align=ALIGNMENT))
+def load(builder: ir.IRBuilder, pointer: ir.Value, alignment: int = ALIGNMENT) -> Lanes:
+    """Read from a float's address that is a multiple of `alignment`."""
+    return Lanes(builder, builder.load(builder.bitcast(pointer, FLOATS.as_pointer()), align=alignment))
 
 
 def sums(vectors: Sequence[Lanes]) -> Lanes:

@@ -17,13 +17,14 @@ from gatlas.raster import mesh_kernels
 from gatlas.raster.mesh_colors import (
     Surface,
     build_surface,
-    encode_srgb,
     face_normals,
     resolve_shading,
     sample_colors,
     unit,
 )
+from gatlas.raster.mesh_edits import UP_AXES, stand_up, without_vertex_colors
 from gatlas.raster.threads import get_num_threads, launch, split_range
+from gatlas.srgb import linear_to_srgb
 from gatlas.types import Views
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from gatlas.types import Cameras, Mesh
 
 __all__ = [
+    "UP_AXES",
     "MeshHits",
     "mesh_depths",
     "mesh_hits",
@@ -42,8 +44,10 @@ __all__ = [
     "render_mesh",
     "resolve_shading",
     "sample_surface",
+    "stand_up",
     "surface_colors",
     "visible_from",
+    "without_vertex_colors",
 ]
 
 
@@ -142,7 +146,7 @@ def surface_colors(
         np.ascontiguousarray(barycentrics, dtype=np.float64),
         colors,
     )
-    colors[:, :3] = encode_srgb(colors[:, :3])
+    colors[:, :3] = linear_to_srgb(colors[:, :3])
     return np.clip(colors, 0.0, 1.0).astype(np.float32)
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numba import njit
 
+from gatlas.srgb import BYTE_TO_LINEAR
+
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Float64, Int32, Int64, UInt8
+    from jaxtyping import Float32, Float64, Int32, Int64, UInt8
 
     from gatlas.types import Material, Mesh, Texture
 
@@ -27,10 +29,6 @@ LIGHT = np.array([0.4, 0.75, 0.55]) / np.linalg.norm([0.4, 0.75, 0.55])
 AMBIENT, DIFFUSE = 0.08, 0.77
 CREASE = math.cos(math.radians(45.0))  # faces that meet at a sharper angle keep an edge between them
 MOST_NEIGHBOURS = 256  # of a corner; beyond, it is lit by its own face alone
-
-_LEVELS = np.arange(256) / 255.0
-TO_LINEAR = np.where(_LEVELS <= 0.04045, _LEVELS / 12.92, ((_LEVELS + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
 
 # Columns of the table of corners, per corner of a face.
 U, V, RED, GREEN, BLUE, ALPHA, LIT = range(7)
@@ -54,11 +52,13 @@ class Surface(NamedTuple):
 def resolve_shading(mesh: Mesh) -> Literal["unlit", "headlight"]:
     """What "auto" shading is: "unlit" where the mesh has colours of its own to show, else "headlight".
 
-    Its own are a texture, vertex colours that are not all white, or two base colours that differ.
+    Its own are a texture, vertex colours that are not all white, or two base colours that differ; and a file may say of
+    all its materials that they are unlit.
     """
     used = [mesh.materials[i] for i in np.unique(mesh.face_materials)]
     colorful = (
-        any(material.texture >= 0 for material in used)
+        all(material.unlit for material in used)
+        or any(material.texture >= 0 for material in used)
         or len({material.factor for material in used}) > 1
         or bool((np.asarray(mesh.colors)[np.unique(mesh.faces)] != 1.0).any())
     )
@@ -214,9 +214,9 @@ def _texture_color(materials, texels, material, u, v):  # type: ignore[no-untype
         alpha += weight * opacity
         if weigh_alpha:
             weight *= opacity
-        red += weight * TO_LINEAR[texels[texel, 0]]
-        green += weight * TO_LINEAR[texels[texel, 1]]
-        blue += weight * TO_LINEAR[texels[texel, 2]]
+        red += weight * BYTE_TO_LINEAR[texels[texel, 0]]
+        green += weight * BYTE_TO_LINEAR[texels[texel, 1]]
+        blue += weight * BYTE_TO_LINEAR[texels[texel, 2]]
         total += weight
     share = one / total if total > zero else zero
     return red * share, green * share, blue * share, alpha / np.float32(255.0)
@@ -259,9 +259,3 @@ def sample_colors(start, stop, surface, faces, barycentrics, colors):  # type: i
         material = face_materials[faces[n]]
         red, green, blue, alpha = surface_color(corners, materials, texels, faces[n], material, b0, b1, b2)
         colors[n, 0], colors[n, 1], colors[n, 2], colors[n, 3] = red, green, blue, alpha
-
-
-def encode_srgb(linear: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """Linear light in [0, 1] to sRGB; values beyond are clamped."""
-    linear = np.clip(linear, 0.0, 1.0)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)

@@ -29,8 +29,9 @@ class Comparison(NamedTuple):
 def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> Any:
     """Mean structural similarity over pictures, pixels and channels, for values in [0, 1]; 1 is equality.
 
-    Numpy arrays give a float. Torch tensors give a scalar tensor that is differentiable to `images_a` only; they are
-    compared on the CPU in float32. Beyond the edge of the pictures is black, as in the usual splatting losses.
+    Numpy arrays give a float. Torch tensors give a scalar tensor that is differentiable to `images_a` only. Beyond the
+    edge of the pictures is black, as in the usual splatting losses; on a CUDA device, where kornia compares them, the
+    pictures are reflected there.
     """
     shape = tuple(images_a.shape)
     if len(shape) != 4 or shape[3] != CHANNELS or 0 in shape:
@@ -39,6 +40,11 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
         raise ValueError(f"images_b must have the shape of images_a, {list(shape)}, got {list(images_b.shape)}")
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(images_a, torch.Tensor):
+        if images_a.is_cuda:
+            from kornia.metrics import ssim as kornia_ssim
+
+            channels_first = (each.permute(0, 3, 1, 2) for each in (images_a, torch.as_tensor(images_b).detach()))
+            return kornia_ssim(*channels_first, window_size=2 * RADIUS + 1).mean()
         from gatlas.raster.autograd import ssim_tensors
 
         return ssim_tensors(images_a, torch.as_tensor(images_b))

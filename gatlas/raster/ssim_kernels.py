@@ -2,15 +2,21 @@
 
 Pictures are padded with black and flattened to rows of width x 3 floats, so that a step of one pixel is a shift by 3.
 Values are kept less SHIFT, which leaves variances as they are and costs them fewer digits.
-Every inner loop runs over CHUNK floats and compiles to vector code. One thread handles a range of rows.
+Every inner loop runs over CHUNK floats and compiles to vector code; windows add up in registers. One thread handles a
+range of rows. After an edit of `lanes`, touch this file: see `tile_kernels`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from gatlas.raster.lanes import COUNT, UNALIGNED, Lanes, constant, element, load
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64
@@ -34,7 +40,6 @@ DERIVATIVES = 3
 _window = np.exp(-0.5 * ((np.arange(TAPS) - RADIUS) / SIGMA) ** 2)
 WINDOW = (_window / _window.sum()).astype(np.float32)
 
-_ZERO = np.float32(0.0)
 _TWO = np.float32(2.0)
 _FAST = {"contract", "nsz", "arcp"}
 
@@ -44,16 +49,56 @@ def row_stride(width: int) -> int:
     return (-(-width * CHANNELS // CHUNK) + 1) * CHUNK
 
 
-@njit(nogil=True, fastmath=_FAST)
-def _blur(target, to, source, start, step):  # type: ignore[no-untyped-def]
-    """Weigh eleven stretches of CHUNK floats, `step` apart, into `target[to:]`."""
-    for k in range(CHUNK):
-        target[to + np.uint64(k)] = _ZERO
+@intrinsic
+def _blur(typing_context, target, to, source, start, step):  # type: ignore[no-untyped-def]
+    """Weigh eleven stretches of CHUNK floats of `source`, `step` apart from `start`, into `target[to:]`."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        target, to, source, start, step = arguments
+        target, source = (
+            element(builder, context.make_array(kind)(context, builder, array).data, first)
+            for kind, array, first in ((signature.args[0], target, to), (signature.args[2], source, start))
+        )
+        for lanes in range(0, CHUNK, COUNT):
+            taps = _taps(builder, element(builder, source, lanes), step)
+            total = next(taps) * float(WINDOW[0])
+            for weight, values in zip(WINDOW[1:], taps, strict=True):
+                total = total + values * float(weight)
+            total.store(element(builder, target, lanes), UNALIGNED)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64, types.int64), code
+
+
+@intrinsic
+def _weigh_columns(typing_context, moments, first, second, start, stride):  # type: ignore[no-untyped-def]
+    """Weigh eleven rows of CHUNK floats from `start` of both pictures, and of their products, into `moments`."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        target, first, second = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
+        )
+        start, stride = arguments[3:]
+        first, second = (element(builder, picture, start) for picture in (first, second))
+        for lanes in range(0, CHUNK, COUNT):
+            totals = [constant(builder, [0.0] * COUNT)] * MOMENTS
+            pictures = (_taps(builder, element(builder, picture, lanes), stride) for picture in (first, second))
+            for weight, a, b in zip(WINDOW, *pictures, strict=True):
+                weighted_a, weighted_b = a * float(weight), b * float(weight)
+                terms = (weighted_a, weighted_b, weighted_a * a, weighted_b * b, weighted_a * b)
+                totals = [total + term for total, term in zip(totals, terms, strict=True)]
+            for plane, total in enumerate(totals):
+                total.store(element(builder, target, plane * CHUNK + lanes), UNALIGNED)
+        return context.get_dummy_value()
+
+    return types.void(moments, first, second, types.int64, types.int64), code
+
+
+def _taps(builder: ir.IRBuilder, source: ir.Value, step: ir.Value) -> Iterator[Lanes]:
     for tap in range(TAPS):
-        weight = WINDOW[tap]
-        place = np.uint64(start + tap * step)
-        for k in range(CHUNK):
-            target[to + np.uint64(k)] += weight * source[place + np.uint64(k)]
+        offset = builder.mul(step, ir.Constant(ir.IntType(64), tap))
+        yield load(builder, element(builder, source, offset), UNALIGNED)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
@@ -78,25 +123,13 @@ def similarity(
     floats = width * CHANNELS
     for y in range(start, stop):
         for x in range(0, stride, CHUNK):
-            moments[:] = _ZERO
-            for tap in range(TAPS):
-                weight = WINDOW[tap]
-                place = np.uint64((y + tap) * stride + x)
-                for k in range(CHUNK):
-                    j = np.uint64(k)
-                    a, b = first[place + j], second[place + j]
-                    weighted_a, weighted_b = weight * a, weight * b
-                    moments[A + j] += weighted_a
-                    moments[B + j] += weighted_b
-                    moments[AA + j] += weighted_a * a
-                    moments[BB + j] += weighted_b * b
-                    moments[AB + j] += weighted_a * b
+            _weigh_columns(moments, first, second, y * stride + x, stride)  # type: ignore[call-arg]
             for moment in range(MOMENTS):
                 columns[moment, x : x + CHUNK] = moments[moment * CHUNK : (moment + 1) * CHUNK]
         total = 0.0
         for x in range(0, floats, CHUNK):
             for moment in range(MOMENTS):
-                _blur(moments, np.uint64(moment * CHUNK), columns[moment], x, CHANNELS)
+                _blur(moments, np.uint64(moment * CHUNK), columns[moment], x, CHANNELS)  # type: ignore[call-arg]
             for k in range(CHUNK):
                 j = np.uint64(k)
                 shifted_a, shifted_b = moments[A + j], moments[B + j]
@@ -148,11 +181,11 @@ def similarity_backward(
     for y in range(start, stop):
         for x in range(0, stride, CHUNK):
             for plane in range(DERIVATIVES):
-                _blur(columns[plane], np.uint64(x), derivatives[plane], y * stride + x, stride)
+                _blur(columns[plane], np.uint64(x), derivatives[plane], y * stride + x, stride)  # type: ignore[call-arg]
         row = v_first[y]
         for x in range(0, floats, CHUNK):
             for plane in range(DERIVATIVES):
-                _blur(blurred, np.uint64(plane * CHUNK), columns[plane], x, CHANNELS)
+                _blur(blurred, np.uint64(plane * CHUNK), columns[plane], x, CHANNELS)  # type: ignore[call-arg]
             place = (y + RADIUS) * stride + RADIUS * CHANNELS + x
             for k in range(min(CHUNK, floats - x)):
                 through_squares = _TWO * first[place + k] * blurred[D_AA * CHUNK + k]

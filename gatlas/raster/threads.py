@@ -30,8 +30,15 @@ def available_cpus() -> int:
 
 
 def get_num_threads() -> int:
-    """Threads that the CPU kernels use: what `set_num_threads` set, else every CPU this process may use."""
-    return available_cpus() if _num_threads is None else _num_threads
+    """Threads that the CPU kernels use: what `set_num_threads` set, else every CPU this process may use.
+
+    The environment variable NUMBA_NUM_THREADS, read when numba is first imported, lowers the latter.
+    """
+    if _num_threads is not None:
+        return _num_threads
+    from numba import config
+
+    return min(available_cpus(), config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
 def set_num_threads(count: int | None) -> None:

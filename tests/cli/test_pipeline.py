@@ -130,3 +130,25 @@ def test_prune_reports_what_it_cost(gatlas, splat, tmp_path):
     gatlas(*words, "--finetune", 40, "--force")
     tuned = json.loads((tmp_path / "cost.json").read_text())
     assert tuned["psnr"] > dropped["psnr"]
+
+
+def test_a_splat_can_be_refined(gatlas, example, tmp_path):
+    words = ["-n", 300, "--views", 6, "--resolution", 64]
+    gatlas("fit", example, *words, "--iterations", 60, "-o", "first.ply", "--report", "first.json")
+    refine = ["fit", example, *words, "--init", "first.ply", "-n", 200, "--iterations", 0, "--report", "second.json"]
+    gatlas(*refine, "-o", "second.ply")
+    first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("first", "second"))
+    assert second["count"] == 200
+    assert second["held_out"]["psnr"] > 0.8 * first["held_out"]["psnr"]
+
+
+def test_own_units_are_written_when_asked_for(gatlas, example, tmp_path):
+    words = ["fit", example, "-n", 60, "--iterations", 0, "--views", 4, "--resolution", 32]
+    unit = PlyData.read(stdio.BytesIO(gatlas(*words).stdout))["vertex"]
+    own = PlyData.read(stdio.BytesIO(gatlas(*words, "--denormalize").stdout))["vertex"]
+    from gatlas import io
+
+    low, high = (bound(io.load_mesh(example).vertices, axis=0) for bound in (np.min, np.max))
+    assert np.all(own["y"] >= low[1] - 0.2)
+    assert np.ptp(own["y"]) == pytest.approx(high[1] - low[1], rel=0.1)
+    assert np.ptp(unit["y"]) < 2.01

@@ -12,11 +12,12 @@ from gatlas.fit import FitOptions
 from gatlas.fit.losses import LPIPS_WEIGHT, foreground_window, picture_loss
 from gatlas.fit.mesh import measure
 from gatlas.fit.scaffold import fit_scaffold, optimize_scaffold
-from gatlas.fit.scaffold_growth import Evidence, grow, keep_anchors, screen_gradients
+from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors, screen_gradients
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import FILL, gather_anchors
 from gatlas.fit.start import surface_gaussians
+from gatlas.metrics.lpips import Lpips
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.rotations import quats_to_matrices
 from gatlas.types import LOG_SCALE_RANGE, Cameras, Gaussians, Material, Mesh, Origin, Texture
@@ -180,6 +181,18 @@ def test_adam_keeps_its_moments_through_growth_and_pruning(start):
     assert len(scaffold) == len(scaffold.alive) == len(scaffold.rows["features"]) == keep.sum()
 
 
+def test_anchors_whose_slots_are_transparent_together_are_dropped_but_not_new_ones(start):
+    scaffold = build_scaffold(gather_anchors(start))
+    adam, known = adam_of(scaffold), len(scaffold) - 2
+    evidence = Evidence.none(known)  # the last two anchors have been added since
+    evidence.steps = 10
+    evidence.opacities += 10 * 0.9
+    evidence.opacities[3] = 10 * 0.004
+    places = scaffold.anchors.clone()
+    drop_transparent(scaffold, adam, evidence)
+    assert torch.equal(scaffold.anchors, torch.cat([places[:3], places[4:]]))
+
+
 # --- ranking -----------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +261,26 @@ def test_the_fit_improves_on_its_start(mesh, views, start):
     assert measure(fitted, held_out)[0] > measure(start, held_out)[0] + 1.5
 
 
+def test_slots_that_wake_after_the_last_growth_do_not_exceed_the_limit(views, start, monkeypatch):
+    """Some slots are hidden when the limit is first held against them, and show at the end."""
+    from gatlas.fit import scaffold
+
+    built = build_scaffold(gather_anchors(start))
+    opacity_bias = built.networks["opacity"][-1].bias
+
+    def wake(_step, _decibels):
+        with torch.no_grad():
+            opacity_bias.fill_(2.0)
+
+    with torch.no_grad():
+        opacity_bias[0] = -0.5
+    limit = len(built.decode().slots)
+    assert limit < len(start)
+    monkeypatch.setattr(scaffold, "build_scaffold", lambda _anchors: built)
+    fitted = optimize_scaffold(start, views, 1, np.random.default_rng(0), limit=limit, progress=wake)
+    assert len(fitted) == limit
+
+
 @pytest.mark.parametrize("limit", [1, 60, 400])
 def test_the_limit_is_never_exceeded(views, start, limit, monkeypatch):
     from gatlas.fit import scaffold
@@ -278,6 +311,26 @@ def test_the_given_network_is_used(views, start):
 
     optimize_scaffold(start, views, 3, np.random.default_rng(0), lpips=lpips)
     assert seen == [(1, 32, 32, 3)] * 3
+
+
+def test_it_trains_through_the_real_network(views, start):
+    """AlexNet with small random weights: the gradient of LPIPS reaches the Gaussians and changes them."""
+    generator = torch.Generator().manual_seed(0)
+    state = {}
+    for number, (inputs, outputs, kernel) in {
+        0: (3, 64, 11), 3: (64, 192, 5), 6: (192, 384, 3), 8: (384, 256, 3), 10: (256, 256, 3),
+    }.items():  # fmt: skip
+        state[f"features.{number}.weight"] = 0.03 * torch.randn(outputs, inputs, kernel, kernel, generator=generator)
+        state[f"features.{number}.bias"] = torch.zeros(outputs)
+        state[f"lin{len(state) // 3}"] = torch.ones(outputs)
+    before = torch.get_rng_state()
+    lpips = Lpips("alexnet", state)
+    with_network, without = (
+        optimize_scaffold(start, views, 3, np.random.default_rng(0), lpips=network) for network in (lpips, None)
+    )
+    assert np.isfinite(with_network.means).all()
+    assert not np.array_equal(with_network.sh, without.sh)
+    assert torch.equal(torch.get_rng_state(), before)  # nothing draws from the global generator
 
 
 def test_progress_is_told_every_step_and_coarse_pictures_come_first(views, start):

@@ -121,10 +121,91 @@ def test_opaque_pictures_among_transparent_ones_become_opaque_rgba(tmp_path):
     np.testing.assert_allclose(io.load_views(folder).images[:, 0, 0], [[1, 0, 0.2, 1], [0, 0, 0, 0.2]], atol=1e-6)
 
 
-def test_missing_pictures_are_one_error(tmp_path):
-    frames = [frame(f"{i}.png") for i in range(6)]
-    with pytest.raises(GatlasError, match=r"5 of its 6 pictures are missing: 1\.png, 2\.png, 3\.png, …$"):
-        io.load_views(folder_of(tmp_path, frames, pictures=["0.png"], fl_x=5))
+def test_missing_pictures_are_left_out_with_one_warning(tmp_path):
+    frames = [frame(f"{i}.png", (np.eye(4) + np.eye(4, k=3) * i).tolist()) for i in range(6)]
+    folder = folder_of(tmp_path, frames, pictures=["2.png", "5.png"], fl_x=5)
+    words = r"transforms\.json: 4 of its 6 pictures are missing and left out, the first is 0\.png$"
+    with pytest.warns(UserWarning, match=words) as seen:
+        views = io.load_views(folder)
+    assert len(seen) == 1
+    np.testing.assert_array_equal(views.cameras.viewmats[:, 0, 3], [-2, -5])
+
+
+def test_no_picture_at_all_is_an_error(tmp_path):
+    with pytest.raises(GatlasError, match=r"none of its 2 pictures is there: the first would be a\.png"):
+        io.load_views(folder_of(tmp_path, [frame(), frame("b.png")], fl_x=5, w=6, h=4))
+
+
+def test_masks_become_transparency(tmp_path):
+    folder = folder_of(tmp_path, [frame(mask_path="m.png"), frame("b.png")], pictures=["a.png", "b.png"], fl_x=5)
+    mask = Image.new("L", (6, 4), 0)
+    mask.putpixel((2, 1), 255)
+    mask.putpixel((3, 1), 51)
+    mask.save(tmp_path / "m.png")
+    alpha = io.load_views(folder).images[..., 3]
+    expected = np.zeros((4, 6))
+    expected[1, 2], expected[1, 3] = 1, 0.2
+    np.testing.assert_allclose(alpha, [expected, np.ones((4, 6))], atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "words"), [((5, 4), "the mask has 5 x 4"), (None, "frame 0: its mask 'm.png'")])
+def test_masks_that_do_not_serve_are_named(tmp_path, size, words):
+    folder = folder_of(tmp_path, [frame(mask_path="m.png")], pictures=["a.png"], fl_x=5)
+    if size:
+        Image.new("L", size).save(tmp_path / "m.png")
+    with pytest.raises(GatlasError, match=words):
+        io.load_views(folder)
+
+
+def test_poses_that_are_nearly_rotations_are_mended_with_one_warning():
+    bent = np.eye(4)
+    bent[0, 0], bent[1, 1] = 1.05, 0.97
+    with pytest.warns(UserWarning, match=r"2 of 3 poses are not quite rotations, the first is frame 1") as seen:
+        cameras = load_cameras(
+            frames=[frame(), frame(matrix=bent.tolist()), frame(matrix=bent.tolist())], w=6, h=4, fl_x=5
+        )
+    assert len(seen) == 1
+    np.testing.assert_allclose(cameras.viewmats, np.tile(np.diag([1, -1, -1, 1]), (3, 1, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("lens", [{"k1": -0.3, "k2": 0.05}, {"k1": 0.2, "p1": 0.01, "p2": -0.02}])
+def test_lens_distortion_is_undone(tmp_path, lens):
+    """A photo whose colours are the distorted position of each ray becomes one whose colours are the ray's own."""
+    width, height, focal = 120, 90, 100.0
+    k1, k2, p1, p2 = (lens.get(name, 0.0) for name in ("k1", "k2", "p1", "p2"))
+    u, v = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    bent_x, bent_y = (u - 60) / focal, (v - 45) / focal
+    x, y = bent_x, bent_y
+    for _ in range(60):  # the inverse of OpenCV's model, by its fixed point
+        r2 = x * x + y * y
+        radial = 1 + k1 * r2 + k2 * r2**2
+        x = (bent_x - 2 * p1 * x * y - p2 * (r2 + 2 * x * x)) / radial
+        y = (bent_y - 2 * p2 * x * y - p1 * (r2 + 2 * y * y)) / radial
+    photo = np.stack([x, y, x], axis=-1) / 2 + 0.5
+    Image.fromarray(np.rint(photo.clip(0, 1) * 255).astype(np.uint8)).save(tmp_path / "a.png")
+    views = io.load_views(folder_of(tmp_path, [frame()], fl_x=focal, w=width, h=height, **lens))
+    K = views.cameras.Ks[0]
+    assert K[0, 0] >= focal - 1e-3  # never a pixel from outside the photo
+    expected = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]], axis=-1) / 2 + 0.5
+    np.testing.assert_allclose(views.images[0, ..., :2], expected, atol=0.006)
+    np.testing.assert_array_equal(io.load_cameras(tmp_path).Ks, views.cameras.Ks)
+
+
+def test_pictures_are_reduced_on_request(tmp_path):
+    views = views_of(depth=3, width=8, height=4)
+    io.save_views(tmp_path / "views", views)
+    small = io.load_views(tmp_path / "views", side=4)
+    means = views.images.reshape(3, 2, 2, 4, 2, 3).mean(axis=(2, 4))
+    np.testing.assert_allclose(small.images, means, atol=1e-6)
+    np.testing.assert_allclose(small.cameras.Ks[:, :2], views.cameras.Ks[:, :2] / 2)
+
+
+def test_the_points_that_a_file_names_are_read(tmp_path):
+    text = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
+    (tmp_path / "sparse.ply").write_text(text + "end_header\n1 2 3\n")
+    folder = folder_of(tmp_path, [frame()], pictures=["a.png"], fl_x=5, ply_file_path="sparse.ply")
+    np.testing.assert_array_equal(io.load_points(folder).xyz, [[1, 2, 3]])
+    assert io.load_points(folder_of(tmp_path, [frame()], fl_x=5)) is None
 
 
 def test_pictures_of_several_sizes_are_refused(tmp_path):
@@ -154,7 +235,8 @@ def test_pictures_that_are_not_of_the_stated_size_are_refused(tmp_path):
         ({"frames": [frame(matrix=[[1, 2], [3]])], "fl_x": 5}, "frame 0: 'transform_matrix' must be 4 x 4 numbers"),
         ({"frames": [frame(), frame(matrix=(2 * np.eye(4)).tolist())], "fl_x": 5}, "frame 1: .* is not a rotation"),
         ({"frames": [frame(matrix=np.diag([1, 1, -1, 1]).tolist())], "fl_x": 5}, "frame 0: .* is not a rotation"),
-        ({"frames": [frame()], "fl_x": 5, "k1": 0.1}, r"lens distortion \(k1 = 0\.1\) is not read"),
+        ({"frames": [frame()], "fl_x": 5, "k1": -2}, r"lens distortion \(k1 = -2\) folds the picture over"),
+        ({"frames": [frame()], "fl_x": 5, "is_fisheye": True}, "camera model 'fisheye'"),
         ({"frames": [frame()], "fl_x": 5, "camera_model": "OPENCV_FISHEYE"}, "camera model 'OPENCV_FISHEYE'"),
         ({"frames": [frame(), frame(w=12)], "fl_x": 5}, "pictures of several sizes"),
         ({"frames": [frame(w=0)], "fl_x": 5}, "picture size 0 x 4"),

@@ -134,6 +134,8 @@ def test_visibility_of_the_hidden_is_zero():
     ("arguments", "message"),
     [
         ({"backend": "gpu"}, "backend must be one of auto, cpu, reference, cuda, got 'gpu'"),
+        ({"rasterize_mode": "sharp"}, "rasterize_mode must be one of classic, antialiased, got 'sharp'"),
+        ({"means2d_absgrad": np.zeros((1, 1, 2))}, "means2d_absgrad needs Gaussians that are torch tensors"),
         ({"background": np.zeros((3, 3))}, r"background must have shape \[3\] or \[1 3\], got \[3, 3\]"),
     ],
 )

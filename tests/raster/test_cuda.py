@@ -1,6 +1,7 @@
 """gsplat: against the float64 reference where there is a CUDA device; what happens where there is none."""
 
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -14,13 +15,13 @@ from gatlas.types import Gaussians
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 
 
-def render_and_differentiate(name, backend, device, dtype):
+def render_and_differentiate(name, backend, device, dtype, **options):
     scene, cameras = SCENES[name]
     leaves = {
         field: torch.tensor(getattr(scene, field), dtype=dtype, device=device, requires_grad=True) for field in FIELDS
     }
     background = torch.tensor([0.2, 0.5, 0.9], dtype=dtype, device=device, requires_grad=True)
-    rendering = rasterize(Gaussians(**leaves), cameras, background=background, backend=backend)
+    rendering = rasterize(Gaussians(**leaves), cameras, background=background, backend=backend, **options)
     generator = torch.Generator().manual_seed(1)
     loss = torch.zeros((), dtype=torch.float64)
     for image in rendering:
@@ -31,14 +32,51 @@ def render_and_differentiate(name, backend, device, dtype):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("mode", ["classic", "antialiased"])
 @pytest.mark.parametrize("name", SCENES)
-def test_gsplat_agrees_with_the_float64_reference(name):
-    images, gradients = render_and_differentiate(name, "auto", "cuda", torch.float32)
-    expected_images, expected_gradients = render_and_differentiate(name, "reference", "cpu", torch.float64)
+def test_gsplat_agrees_with_the_float64_reference(name, mode):
+    options = {"rasterize_mode": mode}
+    images, gradients = render_and_differentiate(name, "auto", "cuda", torch.float32, **options)
+    expected_images, expected_gradients = render_and_differentiate(name, "reference", "cpu", torch.float64, **options)
     for image, expected in zip(images, expected_images, strict=True):
         assert (image - expected).norm() <= 1e-4 * expected.norm()
     for gradient, expected in zip(gradients, expected_gradients, strict=True):
         assert (gradient - expected).norm() <= 1e-3 * expected.norm()
+
+
+@pytest.mark.gpu
+def test_absolute_gradients_of_gsplat_agree_with_the_reference():
+    scene, cameras = SCENES["two cameras"]
+    absolute, expected = (torch.zeros((len(cameras), len(scene), 2), device=device) for device in ("cuda", "cpu"))
+    render_and_differentiate("two cameras", "auto", "cuda", torch.float32, means2d_absgrad=absolute)
+    render_and_differentiate("two cameras", "reference", "cpu", torch.float64, means2d_absgrad=expected)
+    assert (absolute.cpu() - expected).norm() <= 1e-3 * expected.norm()
+
+
+def test_what_the_backward_pass_leaves_at_the_means_is_added_up_and_nothing_is_kept_alive():
+    class LikeGsplat(torch.autograd.Function):  # it sets the attribute on the tensor that it saved
+        @staticmethod
+        def forward(ctx, means2d):
+            ctx.save_for_backward(means2d)
+            return means2d.sum()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (means2d,) = ctx.saved_tensors
+            means2d.absgrad = torch.full_like(means2d, 3.0)
+            return torch.ones_like(means2d) * gradient
+
+    leaf = torch.zeros((1, 4, 2), requires_grad=True)
+    total = torch.zeros((1, 4, 2))
+    means2d = leaf * 2
+    kept = weakref.ref(means2d)
+    cuda._collect_absgrad(means2d, total)
+    loss = LikeGsplat.apply(means2d)
+    del means2d
+    loss.backward()
+    assert (total == 3).all()
+    del loss
+    assert kept() is None
 
 
 @pytest.mark.gpu

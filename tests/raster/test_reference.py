@@ -7,7 +7,7 @@ import pytest
 import torch
 from raster_scenes import FIELDS, SCENES, camera, gaussians
 
-from gatlas.raster import rasterize
+from gatlas.raster import Options, rasterize
 from gatlas.raster.reference import project
 from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras, Gaussians
@@ -85,8 +85,8 @@ def test_projection_is_that_of_gsplat(name):
     scene = tensors(scene)
     cameras = replace(cameras, viewmats=torch.tensor(cameras.viewmats).double(), Ks=torch.tensor(cameras.Ks).double())
     covars, _ = implementation._quat_scale_to_covar_preci(scene.quats, scene.scales, compute_preci=False)
-    _, means2d, depths, conics, _ = implementation._fully_fused_projection(
-        scene.means, covars, cameras.viewmats, cameras.Ks, cameras.width, cameras.height
+    radii, means2d, depths, conics, compensations = implementation._fully_fused_projection(
+        scene.means, covars, cameras.viewmats, cameras.Ks, cameras.width, cameras.height, calc_compensations=True
     )
     projection = project(scene, cameras)
     kept = projection.visible
@@ -94,6 +94,12 @@ def test_projection_is_that_of_gsplat(name):
     np.testing.assert_allclose(projection.depths[kept], depths[0][kept], rtol=1e-9)
     np.testing.assert_allclose(projection.means2d[kept], means2d[0][kept], rtol=1e-9)
     np.testing.assert_allclose(projection.conics[kept], conics[0][kept], rtol=1e-7, atol=1e-9)
+    extents = torch.sqrt(2 * torch.log(255 * scene.opacities[kept]))[:, None]  # its are 3.33 for any opacity
+    np.testing.assert_array_equal(torch.ceil(projection.radii[kept] * 3.33 / extents), radii[0][kept])
+    antialiased = project(scene, cameras, Options(antialiased=True))
+    kept = antialiased.visible
+    expected = scene.opacities[kept] * compensations[0][kept]
+    np.testing.assert_allclose(antialiased.opacities[kept], expected, rtol=1e-7)
 
 
 def test_camera_gradients_are_finite_differences():
