@@ -15,6 +15,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians, Mesh, Views
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from gatlas.raster.mesh_colors import Shading
     from gatlas.types import Atlas, Cameras
 
 COLORS = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5), "gray": (0.5, 0.5, 0.5)}
@@ -29,13 +30,21 @@ def parse_background(text: str) -> Background:
     if text in COLORS:
         return COLORS[text]
     digits = text.removeprefix("#")
+    if len(digits) == 3:  # #f80 is #ff8800
+        digits = "".join(2 * digit for digit in digits)
     if len(digits) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in digits):
         return tuple(int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
     raise GatlasError(f"background {text!r} is not a colour: use {', '.join(COLORS)}, transparent or #rrggbb")
 
 
 def take_views(
-    subject: Gaussians | Mesh, cameras: Cameras, background: Background = None, *, device: str = "cpu"
+    subject: Gaussians | Mesh,
+    cameras: Cameras,
+    background: Background = None,
+    *,
+    device: str = "cpu",
+    supersample: int = 4,
+    shading: Shading = "auto",
 ) -> Views:
     """Pictures of the subject (numpy): RGB over `background`, or straight RGBA where it is None.
 
@@ -43,7 +52,7 @@ def take_views(
     rendered on `device`, "cpu" or "cuda"; meshes always on the CPU.
     """
     if isinstance(subject, Mesh):
-        rgba = render_mesh(normalize_mesh(subject), cameras).images
+        rgba = render_mesh(normalize_mesh(subject), cameras, supersample=supersample, shading=shading).images
     else:
         colors, alphas, _ = rasterize(subject, cameras, backend="cuda" if device == "cuda" else "cpu")
         straight = np.divide(colors, alphas, out=np.zeros_like(colors), where=alphas > 0)

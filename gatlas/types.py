@@ -91,10 +91,10 @@ class Cameras:
 
     def __getitem__(self, index: Any) -> Cameras:
         """The cameras at a slice, an index array or a mask; an integer gives a set of one."""
-        if isinstance(index, int):
+        if hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
             if not -len(self) <= index < len(self):
                 raise IndexError(f"camera {index} of {len(self)}")
-            index = [index]
+            index = [int(index)]
         return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
 
     def __iter__(self) -> Iterator[Cameras]:
@@ -119,8 +119,8 @@ class Views:
         return len(self.cameras)
 
     def __getitem__(self, index: Any) -> Views:
-        cameras = self.cameras[index]
-        return Views(images=self.images[[index] if isinstance(index, int) else index], cameras=cameras)
+        single = hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0
+        return Views(images=self.images[[int(index)] if single else index], cameras=self.cameras[index])
 
 
 @dataclass(frozen=True, eq=False)

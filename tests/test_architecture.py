@@ -56,6 +56,7 @@ def test_imports_come_from_lower_floors(path):
 OPENERS = {
     "open", "fdopen", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "read_text", "read_bytes", "write_text",
     "write_bytes", "fromfile", "tofile", "savez", "imread", "imwrite", "unlink", "rename", "mkdir", "makedirs",
+    "loadtxt", "savez_compressed", "rmtree",
 }  # fmt: skip
 
 
@@ -68,6 +69,19 @@ def test_only_io_opens_files(path):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             devnull = any(isinstance(arg, ast.Attribute) and arg.attr == "devnull" for arg in node.args)
             assert name not in OPENERS or devnull, f"line {node.lineno} calls {name}"
+
+
+def test_only_io_uses_numpys_files():
+    for path in MODULES:
+        if room(path) == "io":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.value, ast.Name)
+                and node.value.id in ("np", "torch")
+            ):
+                assert node.attr not in ("load", "save"), f"{path}: line {node.lineno}"
 
 
 def test_every_room_has_a_floor():

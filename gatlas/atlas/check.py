@@ -11,6 +11,7 @@ import numpy as np
 from gatlas.atlas.decode import decode, unit_positions
 from gatlas.atlas.encode import prepare
 from gatlas.atlas.plane import plane_permutation
+from gatlas.errors import GatlasError
 from gatlas.transport import assign, fibonacci_sphere
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class AtlasCheck:
     direction: str  # of the sphere-to-plane permutation: "forward", or "inverse" where that is the local one
     neighbour_distance: float  # mean over grid neighbours
     random_distance: float  # mean over random pairs
-    smoothness_recovered: float  # share of the colour smoothness of 3D neighbours that grid neighbours keep
+    smoothness_recovered: float | None  # share of the colour smoothness of 3D neighbours that grid neighbours keep
     gap: float  # the layout's transport cost / the certified optimum - 1
     certified: bool  # meta says that the layout is optimal
     round_trip: float | None  # largest error of any field after decoding, relative to the field's largest value
@@ -48,7 +49,8 @@ class AtlasCheck:
             found.append("its cells do not hold the Gaussians that its meta counts")
         if self.direction != "forward":
             found.append("its layout is local only under the inverse permutation: it was composed the wrong way round")
-        if self.neighbour_distance > MOST_DISTANT * self.random_distance:
+        # A tiny or shapeless object has no near neighbours; what its transport proves is not scrambled all the same.
+        if self.gap > LARGEST_GAP and self.neighbour_distance > MOST_DISTANT * self.random_distance:
             found.append("neighbours in the grid are no nearer than random pairs: the cells are scrambled")
         if self.certified and self.gap > LARGEST_GAP:
             found.append("its meta says that the transport is optimal, and it is not: cells or offsets were moved")
@@ -64,8 +66,8 @@ class AtlasCheck:
 def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int = 0) -> AtlasCheck:
     """Measure an atlas; with the Gaussians that it was made of, its round trip too (numpy)."""
     size = atlas.size
-    cells = plane_permutation(size, str(atlas.meta.get("projection")))
     positions = unit_positions(atlas)  # [cells 3]
+    cells = plane_permutation(size, str(atlas.meta.get("projection")))
     real = atlas.opacity.reshape(-1) > 0
     rng = np.random.default_rng(seed)
 
@@ -79,7 +81,7 @@ def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int =
     sphere = fibonacci_sphere(size * size)
     cost = float(((on_sphere - sphere) ** 2).sum(axis=1).mean())
     optimum = assign(on_sphere, sphere).cost
-    expected = int(atlas.meta.get("count", -1)) - int(atlas.meta.get("dropped", 0)) + int(atlas.meta.get("split", 0))
+    expected = _counted(atlas.meta, "count") - _counted(atlas.meta, "dropped") + _counted(atlas.meta, "split")
     return AtlasCheck(
         cells=size * size,
         gaussians=int(real.sum()),
@@ -101,6 +103,13 @@ def _is_certified(meta: Mapping[str, Any]) -> bool:
     return isinstance(gap, (int, float)) and gap < LARGEST_GAP
 
 
+def _counted(meta: Mapping[str, Any], key: str) -> int:
+    value = meta.get(key, 0)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise GatlasError(f"the atlas's meta has a broken {key!r}: {value!r}")
+    return value
+
+
 def _grid_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of horizontal and vertical neighbours."""
     index = np.arange(size * size).reshape(size, size)
@@ -120,12 +129,15 @@ def _smoothness(
     real: np.ndarray,
     size: int,
     rng: np.random.Generator,
-) -> float:
-    """(random - grid) / (random - 3D) of the mean colour difference of pairs: 1 is as smooth as space itself."""
+) -> float | None:
+    """(random - grid) / (random - 3D) of the mean colour difference of pairs: 1 is as smooth as space itself.
+
+    None where space is not smoother than chance itself, so that there is nothing to recover.
+    """
     from scipy.spatial import cKDTree
 
     if real.sum() < 6:
-        return float("nan")
+        return None
     points, shown = positions[real], colors[real]
     near = cKDTree(points).query(points, k=5)[1][:, 1:]  # a cell has four neighbours
     in_space = np.linalg.norm(shown[:, None] - shown[near], axis=-1).mean()
@@ -133,8 +145,8 @@ def _smoothness(
     left, right = _grid_pairs(size)
     both = real[left] & real[right]
     in_grid = np.linalg.norm(colors[left[both]] - colors[right[both]], axis=-1).mean()
-    if at_random - in_space < 1e-6:  # one colour: nothing to recover
-        return 1.0
+    if at_random - in_space < 0.05 * at_random + 1e-9:
+        return None
     return float((at_random - in_grid) / (at_random - in_space))
 
 

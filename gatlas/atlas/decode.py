@@ -66,7 +66,7 @@ def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:
     if sphere_name != SPHERE_NAME:
         raise GatlasError(f"the atlas uses the sphere layout {sphere_name!r}; this version knows {SPHERE_NAME!r}")
     projection = atlas.meta.get("projection")
-    if projection not in PROJECTIONS:
+    if not isinstance(projection, str) or projection not in PROJECTIONS:
         raise GatlasError(f"the atlas uses the projection {projection!r}; this version knows {', '.join(PROJECTIONS)}")
     cells = plane_permutation(atlas.size, projection)
     return atlas.offset.reshape(-1, 3).astype(np.float64) + fibonacci_sphere(atlas.size**2)[cells]
@@ -77,7 +77,7 @@ def _normalization(meta: Any) -> tuple[np.ndarray, float]:
     record = meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     try:
         center, scale = np.array(record["center"], dtype=np.float64).reshape(3), float(record["scale"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise GatlasError(f"the atlas's meta has a broken 'normalization': {record!r}") from error
     if not (np.isfinite(center).all() and np.isfinite(scale) and scale > 0):
         raise GatlasError(f"the atlas's meta has a broken 'normalization': {record!r}")
@@ -88,11 +88,14 @@ def _origin(meta: Any) -> Origin:
     record = meta.get("origin", {})
     try:
         x, y, z = (float(value) for value in record.get("center", (0.0, 0.0, 0.0)))
+        scale = float(record.get("scale", 1.0))
+        if not (np.isfinite([x, y, z, scale]).all() and scale > 0):
+            raise ValueError(f"scale {scale}")
         return Origin(
             name=str(record.get("name", "")),
             center=(x, y, z),
-            scale=float(record.get("scale", 1.0)),
+            scale=scale,
             normalized=bool(record.get("normalized", False)),
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise GatlasError(f"the atlas's meta has a broken 'origin': {record!r}") from error

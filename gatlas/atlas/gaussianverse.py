@@ -54,7 +54,7 @@ def find_reading(
         distance = neighbour_distance(means[on_sphere][_directed(sphere2plane, second)], size)
         readings.append(Reading(order, first, second, distance / max(random_distance, 1e-30)))
     best = min(readings, key=lambda reading: reading.locality)
-    if best.locality > MOST_DISTANT:
+    if best.locality > MOST_DISTANT + 2 / size:  # the smaller the grid, the farther its neighbours
         raise GatlasError(
             "the index maps do not belong to these Gaussians: in no direction and order are neighbours in the grid "
             f"nearer than random pairs (best {best.locality:.2f} of a random pair's distance)"

@@ -21,11 +21,12 @@ def atlas_decode(
     from gatlas.atlas import decode
     from gatlas.atlas.check import check_atlas
     from gatlas.cli.layouts import check_layout_output, save_layout, say_check
-    from gatlas.cli.terminal import about
+    from gatlas.cli.terminal import about, refuse_shared_names
 
     check_layout_output(output, layout, suffix=".ply", what="Gaussians", force=force)
     if report is not None:
         io.check_output(report, force=force, suffix=".json", what="a report")
+    refuse_shared_names(output, report)
     loaded = io.load_atlas(atlas)
     with about(atlas):
         gaussians = decode(loaded)

@@ -72,7 +72,7 @@ def atlas_encode(
     from gatlas.atlas import encode
     from gatlas.atlas.check import check_atlas
     from gatlas.cli.layouts import check_layout_output, save_layout, say_check
-    from gatlas.cli.terminal import about, say
+    from gatlas.cli.terminal import about, refuse_shared_names, say
     from gatlas.errors import GatlasError
 
     if (gs2sphere is None) != (sphere2plane is None):
@@ -82,6 +82,7 @@ def atlas_encode(
     if report is not None:
         io.check_output(report, force=force, suffix=".json", what="a report")
 
+    refuse_shared_names(output, report)
     blob = io.read(splat)
     gaussians = io.load_gaussians(blob, as_stored=published)
     with about(splat):

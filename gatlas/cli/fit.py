@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
+from gatlas.cli.options import (
+    Device,
+    DeviceOption,
+    Force,
+    IgnoreVertexColors,
+    Input,
+    Output,
+    Seed,
+    Shading,
+    ShadingOption,
+    Supersample,
+    Threads,
+    Up,
+    UpOption,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Lambda = Annotated[
+    float | None, typer.Option(min=0, metavar="X", help="Weight of this part of the loss.", show_default=False)
+]
 
-    from gatlas.fit import Fit, FitOptions
+
+class Model(str, Enum):
+    direct = "direct"
+    scaffold = "scaffold"
 
 
 class Profile(str, Enum):
@@ -47,6 +65,25 @@ def fit(
             show_default=False,
         ),
     ] = None,
+    model: Annotated[
+        Model,
+        typer.Option(
+            metavar="direct|scaffold",
+            help="The Gaussians themselves, or the paper's anchors with offsets and networks, baked in the end.",
+        ),
+    ] = Model.direct,
+    lpips_weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS.", show_default=False),
+    ] = None,
+    lambda_rgb: Lambda = None,
+    lambda_ssim: Lambda = None,
+    lambda_lpips: Lambda = None,
+    lambda_reg: Lambda = None,
+    shading: ShadingOption = Shading.auto,
+    up: UpOption = Up.plus_y,
+    ignore_vertex_colors: IgnoreVertexColors = False,
+    supersample: Supersample = 4,
     denormalize: Annotated[
         bool, typer.Option("--denormalize", help="Write the object in its own units and not in the unit ball.")
     ] = False,
@@ -82,6 +119,10 @@ def fit(
     A mesh is photographed from all sides; photos are reduced to --resolution on the longer side, and --views is not for
     them. Held-out pictures are never trained on: PSNR and SSIM are measured on those.
 
+    --model scaffold ends at or under COUNT (at most 36,864), as the paper's fits do. The loss is lambda-rgb L1 +
+    lambda-ssim (1 - SSIM) + lambda-lpips LPIPS + lambda-reg times the mean product of the scales; LPIPS is on where its
+    weights are found.
+
     --device auto is CUDA where there is a GPU on which gsplat runs, else the CPU.
 
     Example: gatlas fit obj.glb --profile quick -o obj.ply
@@ -90,9 +131,11 @@ def fit(
     from dataclasses import asdict, replace
 
     from gatlas import __version__, io
-    from gatlas.cli.terminal import say
+    from gatlas.cli.fit_work import lpips_network, mesh_work, photos_work, run
+    from gatlas.cli.terminal import finite, refuse_shared_names, say
     from gatlas.errors import GatlasError
     from gatlas.fit import PROFILES
+    from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
     from gatlas.frames import denormalized
     from gatlas.raster.devices import choose_device
     from gatlas.raster.threads import set_num_threads
@@ -106,24 +149,46 @@ def fit(
         io.check_output(views_out, force=force, folder=True)
     if preview is not None:
         io.check_output(preview, force=True, suffix=".png", what="a picture")
+    if resume is not None:
+        io.check_output(resume, force=True, suffix=".npz", what="a checkpoint")
+    refuse_shared_names(output, report, views_out, preview, resume)
     if time_limit is not None and resume is None:
         raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is over")
     overrides = {"iterations": iterations, "views": views, "resolution": resolution}
     chosen = {name: value for name, value in overrides.items() if value is not None}
-    options = replace(PROFILES[profile.value], count=count, seed=seed, **chosen)
-
-    work, source, fingerprint = (_photos if io.is_folder(mesh) or mesh.endswith(".json") else _mesh)(
-        mesh, init, options
+    options = replace(
+        PROFILES[profile.value], count=count, seed=seed, supersample=supersample, shading=shading.value, **chosen
     )
-    result = _run(
-        work,
-        source,
-        {"input": fingerprint, "options": asdict(options), "init": init},
-        options.iterations,
-        device=choose_device(device.value),
-        preview=preview,
-        resume=resume,
-        time_limit=time_limit,
+
+    lambdas = {"rgb": lambda_rgb, "ssim": lambda_ssim, "lpips": lambda_lpips, "scales": lambda_reg}
+    weights = replace(
+        DIRECT_WEIGHTS if model is Model.direct else SCAFFOLD_WEIGHTS,
+        **{name: value for name, value in lambdas.items() if value is not None},
+    )
+    photos = io.is_folder(mesh) or mesh.endswith(".json")
+    if model is Model.scaffold:
+        refused = {"--init": init, "--resume": resume, "--preview": preview, "a folder of photos": photos}
+        for name, given in refused.items():
+            if given:
+                raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
+    if photos:
+        work, source, fingerprint = photos_work(mesh, init, options)
+    else:
+        work, source, fingerprint = mesh_work(
+            mesh,
+            init,
+            options,
+            scaffold=model is Model.scaffold,
+            up=up.value,
+            ignore_vertex_colors=ignore_vertex_colors,
+        )
+    lpips, lpips_name = lpips_network(lpips_weights, weights)
+    belongs_to = {"input": fingerprint, "options": asdict(options), "init": init, "loss": asdict(weights)}
+    running: dict[str, Any] = {"weights": weights, "lpips": lpips}
+    if model is Model.direct:
+        running["device"] = choose_device(device.value)
+    result = run(
+        work, source, belongs_to, options.iterations, running, preview=preview, resume=resume, time_limit=time_limit
     )
     seconds = time.perf_counter() - started[0]
     say(
@@ -138,106 +203,24 @@ def fit(
             {
                 "source": result.gaussians.origin.name,
                 "count": len(result.gaussians),
-                "held_out": {"psnr": result.psnr, "ssim": result.ssim},
+                "held_out": {"psnr": finite(result.psnr), "ssim": result.ssim},
                 "seconds": seconds,
                 "cpu_seconds": time.process_time() - started[1],
                 "seed": seed,
                 "version": __version__,
-                "arguments": {"input": mesh, "output": output, "profile": profile.value, **asdict(options)},
+                "lpips": lpips_name,
+                "arguments": {
+                    "input": mesh,
+                    "output": output,
+                    "model": model.value,
+                    "profile": profile.value,
+                    "init": init,
+                    **asdict(options),
+                    "lambda": asdict(weights),
+                },
             },
             force=force,
         )
     io.save_gaussians(output, denormalized(result.gaussians) if denormalize else result.gaussians, force=force)
     if resume is not None:
         io.remove_checkpoint(resume)
-
-
-def _mesh(path: str, init: str | None, options: FitOptions) -> tuple[Callable[..., Fit], str, str]:
-    """How to fit a mesh; its name; and what a checkpoint must share with it."""
-    import hashlib
-    from functools import partial
-
-    from gatlas import io
-    from gatlas.cli.terminal import say
-    from gatlas.errors import GatlasError
-    from gatlas.fit import fit_mesh
-    from gatlas.raster.mesh import resolve_shading
-
-    blob = io.read(path)
-    mesh = io.load_mesh(blob)
-    if resolve_shading(mesh) == "headlight":
-        say("the mesh has no textures and no colours to tell apart: shading it with a head light")
-    start = None
-    if init not in (None, "surface"):
-        if not str(init).endswith(".ply"):
-            raise GatlasError(f"--init {init} is for photos: a mesh begins at its surface, or at a splat FILE.ply")
-        start = io.load_gaussians(str(init))
-    return partial(fit_mesh, mesh, options, start=start), blob.name, hashlib.sha256(blob.data).hexdigest()
-
-
-def _photos(path: str, init: str | None, options: FitOptions) -> tuple[Callable[..., Fit], str, str]:
-    """How to fit photos; their name; and what a checkpoint must share with them."""
-    import hashlib
-    from functools import partial
-
-    from gatlas import io
-    from gatlas.errors import GatlasError
-    from gatlas.fit.photos import fit_photos
-
-    if init == "surface":
-        raise GatlasError("--init surface is for meshes: photos begin at their points, their hull or random places")
-    views = io.load_views(path, side=options.resolution)
-    begin = io.load_gaussians(str(init)) if str(init).endswith(".ply") else init or "auto"
-    digest = hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes()).hexdigest()
-    return partial(fit_photos, views, options, points=io.load_points(path), init=begin), path, digest
-
-
-def _run(
-    work: Callable[..., Fit],
-    source: str,
-    belongs_to: dict[str, Any],
-    iterations: int,
-    *,
-    device: str,
-    preview: str | None,
-    resume: str | None,
-    time_limit: float | None,
-) -> Fit:
-    """The fit, with its progress on standard error; one that is stopped is saved and ends the process."""
-    from contextlib import nullcontext
-
-    from gatlas import io
-    from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
-    from gatlas.cli.terminal import about, progress_bar, say
-    from gatlas.fit.optimize import Interrupted
-    from gatlas.fit.preview import Preview
-
-    snapshot = None if resume is None else _load_snapshot(resume, belongs_to)
-    between = None if preview is None else Preview(lambda image: io.save_image(preview, image, force=True))
-    guard: Any = nullcontext() if resume is None else stopping(time_limit)
-    try:
-        with guard as stop, about(source), progress_bar("fit", iterations) as progress:
-            return work(device=device, progress=progress, between=between, stop=stop, resume=snapshot)
-    except Interrupted as interrupted:
-        if resume is None:
-            raise
-        at = interrupted.snapshot
-        io.save_checkpoint(resume, at.arrays, {**belongs_to, "step": at.step, "rng": at.rng})
-        say(f"stopped after {at.step} of {iterations} steps, saved in {resume}: run the same command to go on")
-        raise typer.Exit(EXIT_REQUEUE) from None
-
-
-def _load_snapshot(resume: str, belongs_to: dict[str, Any]) -> Any:
-    from gatlas import io
-    from gatlas.cli.terminal import say
-    from gatlas.errors import GatlasError
-    from gatlas.fit.optimize import Snapshot
-
-    stored = io.load_checkpoint(resume)
-    if stored is None:
-        return None
-    arrays, meta = stored
-    if {name: meta.get(name) for name in belongs_to} != belongs_to:
-        raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
-    say(f"going on after {meta['step']} steps")
-    return Snapshot(int(meta["step"]), arrays, meta["rng"])

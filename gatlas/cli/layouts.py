@@ -45,8 +45,12 @@ def say_check(check: AtlasCheck, report: str | None, force: bool) -> None:
     say(
         f"bijection {'yes' if check.bijection else 'NO'}; permutation {check.direction}; "
         f"grid neighbours {check.neighbour_distance:.4f} apart, random pairs {check.random_distance:.4f}; "
-        f"{check.smoothness_recovered:.1%} of the colour smoothness of 3D neighbours; "
-        f"transport gap {check.gap:.1e}"
+        + (
+            ""
+            if check.smoothness_recovered is None
+            else f"{check.smoothness_recovered:.1%} of the colour smoothness of 3D neighbours; "
+        )
+        + f"transport gap {check.gap:.1e}"
         + ("" if check.round_trip is None else f"; round-trip error {check.round_trip:.1e}")
     )
     if report is not None:

@@ -34,4 +34,6 @@ def man(
     if formatter is None:  # small containers have no man(1): roff source is still readable
         sys.stdout.write(known[name])
         return
-    subprocess.run([formatter, "-l", "-"], input=known[name].encode(), check=False)
+    shown = subprocess.run([formatter, "-l", "-"], input=known[name].encode(), stderr=subprocess.PIPE, check=False)
+    if shown.returncode:  # a man(1) that cannot read standard input
+        sys.stdout.write(known[name])

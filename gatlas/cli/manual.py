@@ -17,6 +17,8 @@ EXIT_STATUS = {
     "0": "done",
     "1": "failed; one line on standard error says which file, what is wrong and what to do",
     "2": "wrong usage",
+    "75": "a fit was stopped and is saved in --resume FILE: run the same command to go on",
+    "130, 143": "ended by SIGINT or SIGTERM; nothing half-written is left",
     "141": "the reader of standard output has gone",
 }
 
@@ -47,6 +49,11 @@ EXAMPLES = {
         ),
     ],
     "fit": [
+        ("Photos with known cameras:", "gatlas fit photos/ -o scene.ply"),
+        (
+            "A fit that can be stopped, and gone on with by the same command:",
+            "gatlas fit obj.glb --resume fit.npz -o obj.ply",
+        ),
         ("A splat that any viewer opens:", "gatlas fit obj.glb -o obj.ply"),
         (
             "A quick one, with its quality in a file:",
@@ -54,7 +61,7 @@ EXAMPLES = {
         ),
         ("Keep the pictures it was trained on:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
     ],
-    "prune": [("Keep the 4,096 most visible Gaussians:", "gatlas prune obj.ply -n 4096 -o small.ply")],
+    "prune": [("Keep 4,096 Gaussians, a sample by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
     "atlas-encode": [
         ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
         (

@@ -56,3 +56,39 @@ LayoutOption = Annotated[
         help="gaussianverse: -o DIR/ gets point_cloud.ply, gs2sphere.npy and sphere2plane.npy.",
     ),
 ]
+
+
+class Shading(str, Enum):
+    """How a mesh is lit."""
+
+    auto = "auto"
+    unlit = "unlit"
+    headlight = "headlight"
+
+
+class Up(str, Enum):
+    """The axis of a mesh file that points up."""
+
+    plus_x = "x"
+    plus_y = "y"
+    plus_z = "z"
+    minus_x = "-x"
+    minus_y = "-y"
+    minus_z = "-z"
+
+
+ShadingOption = Annotated[
+    Shading,
+    typer.Option(
+        "--shading",
+        metavar="auto|unlit|headlight",
+        help="Light on a mesh: auto is none where it has textures or colours to tell apart.",
+    ),
+]
+UpOption = Annotated[Up, typer.Option("--up", metavar="AXIS", help="Axis of a mesh file that points up, as z or -y.")]
+IgnoreVertexColors = Annotated[
+    bool, typer.Option("--ignore-vertex-colors", help="Leave out vertex colours that are no colours.")
+]
+Supersample = Annotated[
+    int, typer.Option("--supersample", min=1, max=16, metavar="N", help="Samples a side of a pixel of a mesh.")
+]

@@ -62,7 +62,7 @@ def prune(
     import numpy as np
 
     from gatlas import io
-    from gatlas.cli.terminal import about, progress_bar, say
+    from gatlas.cli.terminal import about, progress_bar, refuse_shared_names, say
     from gatlas.prune import drop_faint, keep_highest, rank
     from gatlas.raster.threads import set_num_threads
 
@@ -70,6 +70,7 @@ def prune(
     io.check_output(output, force=force, suffix=".ply", what="Gaussians")
     if report is not None:
         io.check_output(report, force=force, suffix=".json", what="a report")
+    refuse_shared_names(output, report)
     gaussians = io.load_gaussians(splat)
     truth = gaussians if reference is None else io.load_mesh(reference)
     rng = np.random.default_rng(seed)
@@ -78,6 +79,8 @@ def prune(
     if count < len(kept):
         kept = keep_highest(kept, rank(kept, score.value, rng, views=views, resolution=resolution), count)
     if finetune:
+        if kept.sh.shape[1] > 1:
+            say("finetuning keeps no view-dependent colour")
         from gatlas.fit.finetune import finetune as run_finetune
         from gatlas.raster.devices import choose_device
 
@@ -100,10 +103,12 @@ def prune(
 
 def _cost(before: Any, after: Any, truth: Any, resolution: int, score: str, finetune: int) -> dict[str, Any]:
     """PSNR and SSIM after pruning, and before it where the truth is a mesh."""
+    from gatlas.cli.terminal import finite
     from gatlas.fit.finetune import picture_quality
 
     psnr, ssim = picture_quality(after, truth, resolution=resolution)
-    result = {"score": score, "finetune": finetune, "count": len(after), "psnr": psnr, "ssim": ssim}
+    result = {"score": score, "finetune": finetune, "count": len(after), "psnr": finite(psnr), "ssim": ssim}
     if truth is not before:
-        result["psnr_before"], result["ssim_before"] = picture_quality(before, truth, resolution=resolution)
+        psnr, ssim = picture_quality(before, truth, resolution=resolution)
+        result |= {"psnr_before": finite(psnr), "ssim_before": ssim}
     return result

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Threads
+from gatlas.cli.options import (
+    Device,
+    DeviceOption,
+    Force,
+    IgnoreVertexColors,
+    Input,
+    Output,
+    Shading,
+    ShadingOption,
+    Supersample,
+    Threads,
+    Up,
+    UpOption,
+)
 
 if TYPE_CHECKING:
     from gatlas.types import Cameras, Gaussians, Mesh
@@ -39,6 +52,10 @@ def render(
             show_default=False,
         ),
     ] = None,
+    shading: ShadingOption = Shading.auto,
+    up: UpOption = Up.plus_y,
+    ignore_vertex_colors: IgnoreVertexColors = False,
+    supersample: Supersample = 4,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     force: Force = False,
@@ -52,11 +69,14 @@ def render(
 
     Example: gatlas render obj.ply --orbit 8 -o obj.png
     """
+    import math
+
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
     from gatlas.pictures import atlas_picture, contact_sheet, parse_background, take_views
     from gatlas.raster.devices import choose_device
+    from gatlas.raster.mesh import stand_up, without_vertex_colors
     from gatlas.raster.threads import set_num_threads
     from gatlas.types import Views
 
@@ -68,6 +88,8 @@ def render(
     else:
         io.check_output(output, force=force, suffix=".png", what="a picture")
     backdrop = parse_background(background or ("transparent" if folder else "white"))
+    if not math.isfinite(azimuth):
+        raise GatlasError(f"--azimuth must be a finite angle, not {azimuth}")
     if camera is not None and orbit is not None:
         raise GatlasError("--orbit and --camera exclude each other")
 
@@ -79,9 +101,14 @@ def render(
         name = blob.stem or str(atlas.meta.get("origin", {}).get("name", ""))
         io.save_image(output, atlas_picture(atlas), force=force, name=name)
         return
-    subject = io.load_mesh(blob) if blob.kind == "mesh" else io.load_gaussians(blob)
+    subject: Gaussians | Mesh
+    if blob.kind == "mesh":
+        subject = stand_up(io.load_mesh(blob), up.value)
+        subject = without_vertex_colors(subject) if ignore_vertex_colors else subject
+    else:
+        subject = io.load_gaussians(blob)
     cameras = _cameras(subject, orbit, camera, width, height, elevation, azimuth)
-    views: Views = take_views(subject, cameras, backdrop, device=chosen)
+    views: Views = take_views(subject, cameras, backdrop, device=chosen, supersample=supersample, shading=shading.value)
     if folder:
         io.save_views(output, views, force=force)
         say(f"{len(views)} pictures in {output}")
@@ -107,7 +134,8 @@ def _cameras(
         cameras = io.load_cameras(camera)
         if width is None and height is None:
             return cameras
-        return resized(cameras, width or cameras.width, height or width or cameras.height)
+        wide = width or round(cameras.width * (height or cameras.height) / cameras.height)
+        return resized(cameras, wide, height or max(1, round(cameras.height * wide / cameras.width)))
     wide = width or height or 512
     cameras = orbit(orbit_count or 1, wide, height or wide, elevation=elevation, azimuth=azimuth)
     return around(subject, cameras) if isinstance(subject, Gaussians) else cameras

@@ -14,7 +14,25 @@ def verb() -> str:
 
 def say(message: str) -> None:
     """One message on standard error, with the verb in front."""
-    print(f"gatlas {verb()}: {message}".replace(" :", ":"), file=sys.stderr, flush=True)
+    print(f"{' '.join(filter(None, ('gatlas', verb())))}: {message}", file=sys.stderr, flush=True)
+
+
+def finite(value: float) -> float | None:
+    """The value for a JSON report, which has no infinity: the PSNR of equal pictures is null there."""
+    import math
+
+    return value if math.isfinite(value) else None
+
+
+def refuse_shared_names(*outputs: str | None) -> None:
+    """Two outputs of one name would overwrite each other: a GatlasError before any work is done."""
+    import os
+
+    from gatlas.errors import GatlasError
+
+    paths = [os.path.realpath(output) for output in outputs if output not in (None, "-") and output is not None]
+    if len(set(paths)) < len(paths):
+        raise GatlasError("two outputs have one name: give each its own")
 
 
 @contextmanager

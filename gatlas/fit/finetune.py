@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.cameras import fibonacci_views
-from gatlas.fit.mesh import SUPERSAMPLE, measure
+from gatlas.fit.mesh import SUPERSAMPLE, in_unit_ball_of, measure
 from gatlas.fit.optimize import optimize
 from gatlas.frames import into_unit_ball, scaled
 from gatlas.raster import rasterize
@@ -35,43 +35,46 @@ def finetune(
 ) -> Gaussians:
     """The same number of Gaussians after `iterations` steps towards pictures of the reference (numpy).
 
-    The reference is the mesh that they were fitted to, or the Gaussians before some were taken.
+    View-dependent colour is not kept. The reference is the mesh that they were fitted to, or the Gaussians before some
+    were taken.
     """
-    unit, center, scale = into_unit_ball(gaussians)
-    cameras = fibonacci_views(views, resolution, resolution)
-    if isinstance(reference, Mesh):
-        pictures = reference_views(reference, cameras)
-    else:
-        pictures = reference_views(_moved(reference, center, scale), cameras)
+    unit, judged, center, scale = _together(gaussians, reference)
+    pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
     tuned = optimize(
         replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, progress=progress
     )
-    return scaled(tuned, center, scale)
+    return replace(scaled(tuned, center, scale), origin=gaussians.origin)
 
 
 def picture_quality(
     gaussians: Gaussians, reference: Gaussians | Mesh, *, views: int = 20, resolution: int = 256
 ) -> tuple[float, float]:
     """PSNR in dB and SSIM against the reference over white, from cameras that `finetune` does not use (numpy)."""
+    unit, judged, _, _ = _together(gaussians, reference)
+    return measure(unit, reference_views(judged, fibonacci_views(views, resolution, resolution, phase=0.5)))
+
+
+def _together(
+    gaussians: Gaussians, reference: Gaussians | Mesh
+) -> tuple[Gaussians, Gaussians | Mesh, tuple[float, float, float], float]:
+    """Both in the unit ball of the mesh, or else of the Gaussians; and the centre and scale that lead back."""
+    if isinstance(reference, Mesh):
+        mesh = normalize_mesh(reference)
+        if gaussians.origin.normalized:
+            return gaussians, mesh, (0.0, 0.0, 0.0), 1.0
+        return in_unit_ball_of(mesh, gaussians), mesh, mesh.origin.center, mesh.origin.scale
     unit, center, scale = into_unit_ball(gaussians)
-    cameras = fibonacci_views(views, resolution, resolution, phase=0.5)
-    moved = reference if isinstance(reference, Mesh) else _moved(reference, center, scale)
-    return measure(unit, reference_views(moved, cameras))
+    x, y, z = center
+    return unit, scaled(reference, (-x / scale, -y / scale, -z / scale), 1 / scale), center, scale
 
 
 def reference_views(reference: Gaussians | Mesh, cameras: Cameras) -> Views:
-    """RGBA pictures of a mesh, moved into the unit ball, or of Gaussians that are there already."""
+    """RGBA pictures of a mesh or of Gaussians that are in the unit ball."""
     if isinstance(reference, Mesh):
-        return render_mesh(normalize_mesh(reference), cameras, supersample=SUPERSAMPLE)
+        return render_mesh(reference, cameras, supersample=SUPERSAMPLE)
     images = np.empty((len(cameras), cameras.height, cameras.width, 4), dtype=np.float32)
     for image, camera in zip(images, cameras, strict=True):
         colors, alphas, _ = rasterize(reference, camera)
         image[..., :3] = np.divide(colors[0], alphas[0], out=np.zeros_like(colors[0]), where=alphas[0] > 0)
         image[..., 3:] = alphas[0]
     return Views(images.clip(0.0, 1.0), cameras)
-
-
-def _moved(gaussians: Gaussians, center: tuple[float, float, float], scale: float) -> Gaussians:
-    """Into the unit ball of other Gaussians."""
-    x, y, z = center
-    return scaled(gaussians, (-x / scale, -y / scale, -z / scale), 1 / scale)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.fit.optimize import SSIM_WEIGHT
 from gatlas.raster.ssim import ssim
 
 if TYPE_CHECKING:
@@ -15,25 +15,39 @@ if TYPE_CHECKING:
 
     from gatlas.metrics.lpips import Lpips
 
-LPIPS_WEIGHT = 0.1
 LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^2 picture costs 100 steps of the rest
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """What each part of the loss counts."""
+
+    rgb: float = 0.8  # L1
+    ssim: float = 0.2  # 1 - SSIM
+    lpips: float = 0.1  # only where a network is given
+    scales: float = 0.0  # mean product of a Gaussian's three scales (Lu et al. 2024, Scaffold-GS, eq. 10)
+
+
+DIRECT_WEIGHTS = LossWeights()
+SCAFFOLD_WEIGHTS = LossWeights(scales=0.01)
 
 
 def picture_loss(
     image: Float[Tensor, "c h w 3"],
     target: Float[Tensor, "c h w 3"],
+    weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
     window: tuple[slice, slice] | None = None,
 ) -> Float[Tensor, ""]:
-    """0.8 L1 + 0.2 (1 - SSIM), plus 0.1 LPIPS of the rows and columns of `window` where a network is given.
+    """Weighted L1 and 1 - SSIM, and LPIPS of the rows and columns of `window` where a network is given.
 
     Differentiable to `image`. Without a window the network sees the whole pictures.
     """
-    loss = (1 - SSIM_WEIGHT) * (image - target).abs().mean() + SSIM_WEIGHT * (1 - ssim(image, target))
+    loss = weights.rgb * (image - target).abs().mean() + weights.ssim * (1 - ssim(image, target))
     if lpips is None:
         return loss
     rows, columns = window or (slice(None), slice(None))
-    return loss + LPIPS_WEIGHT * lpips(image[:, rows, columns], target[:, rows, columns]).mean()
+    return loss + weights.lpips * lpips(image[:, rows, columns], target[:, rows, columns]).mean()
 
 
 def foreground_window(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,9 +18,6 @@ from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gatlas.fit.optimize import Between, Progress, Snapshot
     from gatlas.fit.options import FitOptions
     from gatlas.types import Gaussians, Mesh, Views
 
@@ -34,17 +31,7 @@ class Fit(NamedTuple):
     ssim: float  # over white, mean over the held-out views
 
 
-def fit_mesh(
-    mesh: Mesh,
-    options: FitOptions,
-    *,
-    start: Gaussians | None = None,
-    device: str = "cpu",
-    progress: Progress | None = None,
-    between: Between | None = None,
-    stop: Callable[[], bool] | None = None,
-    resume: Snapshot | None = None,
-) -> Fit:
+def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:
     """Fit exactly `options.count` Gaussians to a mesh. The same options and seed give the same bytes on one machine.
 
     The mesh is moved into the unit ball. Training views are a Fibonacci lattice of directions; the held-out views are
@@ -56,31 +43,21 @@ def fit_mesh(
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)
     side = options.resolution
-    views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
+    look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
+    views = render_mesh(mesh, fibonacci_views(options.views, side, side), **look)
     if start is None:
-        start = surface_gaussians(mesh, views, options.count, rng)
+        start = surface_gaussians(mesh, views, options.count, rng, options.shading)
     else:
-        start = recount(_in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
+        start = recount(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
     coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
-    gaussians = optimize(
-        start,
-        views,
-        options.iterations,
-        rng,
-        coarse=coarse,
-        device=device,
-        progress=progress,
-        between=between,
-        stop=stop,
-        resume=resume,
-    )
-    held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
+    gaussians = optimize(start, views, options.iterations, rng, coarse=coarse, **running)
+    held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)
 
 
-def _in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
-    """Given Gaussians, without view-dependent colour, in the frame of a normalised mesh."""
+def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
+    """Given Gaussians, in own units or the unit ball, without view-dependent colour, in a normalised mesh's frame."""
     origin = mesh.origin
     if not gaussians.origin.normalized:
         x, y, z = origin.center

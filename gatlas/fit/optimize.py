@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
+from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
+from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.raster import rasterize
-from gatlas.raster.ssim import ssim
 from gatlas.rotations import normalize_quats
 from gatlas.sh import dc_to_rgb, rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from gatlas.metrics.lpips import Lpips
     from gatlas.types import Origin, Views
 
 # Adam's learning rates; world units of an object of radius 1. Positions move a thirtieth of a pixel of a 256^2 view.
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
-FINAL_RATE = 0.02  # of the first, reached by one cosine: the decay, not the length, brings most of the gain
-SSIM_WEIGHT = 0.2
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of a parameter
 
 Progress = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
@@ -57,6 +54,8 @@ def optimize(
     *,
     coarse: tuple[Views, int] | None = None,
     rate: float = 1.0,
+    weights: LossWeights = DIRECT_WEIGHTS,
+    lpips: Lpips | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
     between: Between | None = None,
@@ -69,21 +68,21 @@ def optimize(
     other, usually smaller, pictures. When `stop` says so, the optimisation ends with `Interrupted`; its snapshot, given
     as `resume` to the same call, goes on from there.
 
-    Loss: 0.8 L1 + 0.2 (1 - SSIM), both pictures over the same random background. Colours stay in [0, 1] and scales in
-    LOG_SCALE_RANGE. The scene must have about radius 1.
+    Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colours stay in [0, 1] and
+    scales in LOG_SCALE_RANGE. The scene must have about radius 1.
     """
     if views.images.shape[-1] != 4:
         raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
     early, early_steps = coarse or (views, 0)
     early_steps = min(early_steps, iterations)
-    with _one_torch_thread():
+    with one_torch_thread():
         parameters = _parameters(gaussians, device)
         groups = [{"params": [parameters[name]], "lr": first} for name, first in LEARNING_RATES.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         if resume is None:
             first = 0
             order = np.concatenate(
-                [_view_order(len(early), early_steps, rng), _view_order(len(views), iterations - early_steps, rng)]
+                [view_order(len(early), early_steps, rng), view_order(len(views), iterations - early_steps, rng)]
             )
         else:
             first, order = resume.step, _restore(resume, parameters, adam, rng)
@@ -91,13 +90,16 @@ def optimize(
             if stop is not None and stop():
                 raise Interrupted(_snapshot(step, order, parameters, adam, rng))
             for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
-                group["lr"] = rate * learning_rate * _cosine(step, iterations)
+                group["lr"] = rate * learning_rate * cosine_decay(step, iterations)
             pictures, view = early if step < early_steps else views, int(order[step])
             background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
             rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32)).to(device)
             target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
             image = rasterize(_activated(parameters), pictures.cameras[view], background=background).colors
-            loss = (1 - SSIM_WEIGHT) * (image - target).abs().mean() + SSIM_WEIGHT * (1 - ssim(image, target))
+            window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
+            loss = picture_loss(image, target, weights, lpips, window)
+            if weights.scales:
+                loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
@@ -183,25 +185,3 @@ def _activated(parameters: dict[str, torch.Tensor]) -> Gaussians:
         opacities=parameters["logits"].sigmoid(),
         sh=rgb_to_dc(parameters["rgb"])[:, None],
     )
-
-
-def _cosine(step: int, steps: int) -> float:
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(step / max(steps, 1), 1.0)))
-
-
-def _view_order(views: int, iterations: int, rng: np.random.Generator) -> np.ndarray:
-    """Every view once, in random order, before any comes again."""
-    epochs = -(-iterations // views)
-    order = [rng.permutation(views) for _ in range(epochs)]
-    return np.concatenate([*order, np.empty(0, dtype=np.int64)])[:iterations].astype(np.int64)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Torch's own threads only get in the kernels' way: the tensors of this loop are small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

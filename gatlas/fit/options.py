@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,12 @@ class FitOptions:
     resolution: int = 512  # pixels a side of the training pictures; a fit falls apart above what it was trained at
     held_out: int = 20  # pictures that are only measured on
     seed: int = 0
+    supersample: int = 4  # rays a side of a pixel of a mesh's pictures
+    shading: Literal["auto", "unlit", "headlight"] = "auto"  # of a mesh
 
     def __post_init__(self) -> None:
-        for name, least in (("count", 1), ("iterations", 0), ("views", 1), ("resolution", 16), ("held_out", 1)):
+        least_values = {"count": 1, "iterations": 0, "views": 1, "resolution": 16, "held_out": 1, "supersample": 1}
+        for name, least in least_values.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}")
 

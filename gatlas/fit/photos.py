@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,11 +14,9 @@ from gatlas.fit.scene_frame import into_frame
 from gatlas.types import Gaussians, Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
-    from gatlas.fit.optimize import Between, Progress, Snapshot
+    from gatlas.fit.optimize import Between
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud, Init
 
@@ -31,10 +29,8 @@ def fit_photos(
     *,
     points: Cloud | None = None,
     init: Init = "auto",
-    progress: Progress | None = None,
     between: Between | None = None,
-    stop: Callable[[], bool] | None = None,
-    resume: Snapshot | None = None,
+    **running: Any,
 ) -> Fit:
     """Fit exactly `options.count` Gaussians to photos with known cameras.
 
@@ -46,7 +42,8 @@ def fit_photos(
     with transparency; at random; or at given Gaussians, whose number is made right first and which may be in the
     photos' units or in the unit ball: whichever shows the photos better. "auto" takes the first of points, hull and
     random that it can. Of opaque photos a tenth of the Gaussians begins behind the scene, as its background. The same
-    input, options and seed give the same bytes on one machine. For the callbacks see `gatlas.fit.optimize.optimize`.
+    input, options and seed give the same bytes on one machine. For `between` and `running` (device, loss, progress,
+    stopping) see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize
     from gatlas.fit.relocate import Relocator
@@ -79,10 +76,8 @@ def fit_photos(
         options.iterations,
         rng,
         coarse=coarse,
-        progress=progress,
         between=each_step,
-        stop=stop,
-        resume=resume,
+        **running,
     )
     return Fit(gaussians, training, *measure(gaussians, views[held_out]))
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from gatlas.cameras import fibonacci_views
 from gatlas.errors import GatlasError
-from gatlas.fit.losses import foreground_window, picture_loss
-from gatlas.fit.mesh import SUPERSAMPLE, Fit, measure
-from gatlas.fit.optimize import _cosine, _one_torch_thread, _view_order
+from gatlas.fit.losses import SCAFFOLD_WEIGHTS, LossWeights, foreground_window, picture_loss
+from gatlas.fit.mesh import Fit, measure
 from gatlas.fit.pyramid import halve
 from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import gather_anchors
+from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.fit.start import surface_gaussians
 from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
@@ -34,7 +34,6 @@ CAP = 36_864  # tau of Xiang et al. 2025: 192^2
 START_SHARE = 0.85  # of the limit: the growth has the rest
 GROW_EVERY = 100  # steps
 GROW_UNTIL = 0.55  # of the steps
-SCALE_WEIGHT = 0.01  # of the mean product of a Gaussian's three scales
 
 # Adam's learning rates; offsets are in units of their anchor's extent, scalings are logs.
 LEARNING_RATES = {
@@ -53,6 +52,7 @@ def fit_scaffold(
     options: FitOptions,
     *,
     cap: int = CAP,
+    weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
     progress: Progress | None = None,
 ) -> Fit:
@@ -65,13 +65,22 @@ def fit_scaffold(
     mesh = normalize_mesh(mesh)
     side = options.resolution
     limit = min(options.count, cap)
-    views = render_mesh(mesh, fibonacci_views(options.views, side, side), supersample=SUPERSAMPLE)
-    start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng)
+    look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
+    views = render_mesh(mesh, fibonacci_views(options.views, side, side), **look)
+    start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng, options.shading)
     coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
     gaussians = optimize_scaffold(
-        start, views, options.iterations, rng, limit=limit, coarse=coarse, lpips=lpips, progress=progress
+        start,
+        views,
+        options.iterations,
+        rng,
+        limit=limit,
+        coarse=coarse,
+        weights=weights,
+        lpips=lpips,
+        progress=progress,
     )
-    held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), supersample=SUPERSAMPLE)
+    held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     return Fit(gaussians, views, *measure(gaussians, held_out))
 
 
@@ -83,6 +92,7 @@ def optimize_scaffold(
     *,
     limit: int = CAP,
     coarse: tuple[Views, int] | None = None,
+    weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
     progress: Progress | None = None,
 ) -> Gaussians:
@@ -90,7 +100,7 @@ def optimize_scaffold(
 
     One RGBA view a step, both pictures over the same random background. With `coarse`, the first so many of the steps
     take other, usually smaller, pictures. The scene must have about radius 1. Gaussians that begin beyond the limit are
-    pruned at once. Loss: `gatlas.fit.losses.picture_loss` and 0.01 x the mean product of a Gaussian's scales.
+    pruned at once. Loss: `gatlas.fit.losses.picture_loss` and the weighted mean product of a Gaussian's scales.
     """
     if views.images.shape[-1] != 4:
         raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
@@ -98,17 +108,17 @@ def optimize_scaffold(
         raise ValueError(f"limit must be >= 1, got {limit}")
     early, early_steps = coarse or (views, 0)
     early_steps = min(early_steps, iterations)
-    with _one_torch_thread():
+    with one_torch_thread():
         scaffold = build_scaffold(gather_anchors(gaussians))
         groups = [
             {"params": tensors, "lr": LEARNING_RATES[name], "name": name} for name, tensors in scaffold.parameters()
         ]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
-        decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: _cosine(step, iterations))
+        decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: cosine_decay(step, iterations))
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
         _prune(scaffold, adam, views.cameras, limit, rng)
         evidence = Evidence.none(len(scaffold))
-        order = [*_view_order(len(early), early_steps, rng), *_view_order(len(views), iterations - early_steps, rng)]
+        order = [*view_order(len(early), early_steps, rng), *view_order(len(views), iterations - early_steps, rng)]
         for step, view in enumerate(map(int, order), start=1):
             pictures = early if step <= early_steps else views
             camera = pictures.cameras[view]
@@ -119,8 +129,8 @@ def optimize_scaffold(
             decoded.gaussians.means.retain_grad()
             image = rasterize(decoded.gaussians, camera, background=background).colors
             window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
-            loss = picture_loss(image, target, lpips, window)
-            loss = loss + SCALE_WEIGHT * decoded.gaussians.scales.prod(dim=1).mean()
+            loss = picture_loss(image, target, weights, lpips, window)
+            loss = loss + weights.scales * decoded.gaussians.scales.prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
             loss.backward()
             evidence.add(decoded, camera)

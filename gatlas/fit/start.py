@@ -16,6 +16,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+    from gatlas.raster.mesh_colors import Shading
     from gatlas.types import Cameras, Mesh, Views
 
 POOL = 3  # visible candidates per Gaussian: 8 give the same fit and take three times as long
@@ -26,13 +27,15 @@ THICKNESS_SIGMA = 0.05  # of the spacing
 OPACITY = 0.9
 
 
-def surface_gaussians(mesh: Mesh, views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+def surface_gaussians(
+    mesh: Mesh, views: Views, count: int, rng: np.random.Generator, shading: Shading = "auto"
+) -> Gaussians:
     """Exactly `count` Gaussians on the part of a normalised mesh that at least one view sees (numpy).
 
     The density follows texture detail and expected pixels; the places are blue noise; the discs lie in the surface.
     """
     cameras = views.cameras
-    points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng)
+    points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng, shading)
 
     pixels = _expected_pixels(points, normals, visible, cameras)
     detail = _detail(points, visible, views)
@@ -55,7 +58,7 @@ def surface_gaussians(mesh: Mesh, views: Views, count: int, rng: np.random.Gener
 
 
 def _visible_pool(
-    mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator
+    mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator, shading: Shading
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Area-uniform points that some camera sees: points, normals [n 3], colours [n 4], visible [c n]; and their area.
 
@@ -68,7 +71,7 @@ def _visible_pool(
         batch = max(POOL * count, 4096)
         points, normals, faces, barycentrics = sample_surface(mesh, batch, rng)
         visible = visible_from(points, depths, cameras, 2 * pixel)
-        colors = surface_colors(mesh, faces, barycentrics)
+        colors = surface_colors(mesh, faces, barycentrics, shading)
         seen = np.flatnonzero(visible.any(axis=0) & (colors[:, 3] > 0.05))
         rounds.append((points[seen], normals[seen], colors[seen], visible[:, seen]))
         found, drawn = found + len(seen), drawn + batch

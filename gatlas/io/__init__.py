@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from gatlas.io.points import Points
+    from gatlas.io.weights import LpipsWeights
     from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
 
     Source = str | Path | Blob
@@ -34,10 +35,12 @@ __all__ = [
     "load_gaussians",
     "load_image",
     "load_indices",
+    "load_lpips_weights",
     "load_mesh",
     "load_points",
     "load_stats",
     "load_views",
+    "missing_lpips_weights",
     "read",
     "remove_checkpoint",
     "save_atlas",
@@ -54,7 +57,7 @@ __all__ = [
 
 
 def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
-    """The Gaussians of a splat PLY (float32), in the object's own frame, y up. See `gatlas.io.ply`.
+    """The Gaussians of a splat (float32), in the object's own frame, y up: 3DGS PLY, compressed PLY, .splat, .spz.
 
     `as_stored` keeps the axes of the file, for index maps that were made on them.
     """
@@ -225,11 +228,9 @@ def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """The arrays and meta of a checkpoint; None where there is no such file yet."""
-    from pathlib import Path
+    from gatlas.io.checkpoint import decode_checkpoint, is_there
 
-    from gatlas.io.checkpoint import decode_checkpoint
-
-    return decode_checkpoint(read(path)) if Path(path).exists() else None
+    return decode_checkpoint(read(path)) if is_there(path) else None
 
 
 def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -241,9 +242,23 @@ def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[
 
 def remove_checkpoint(path: str | Path) -> None:
     """Remove a checkpoint whose work is done, if there is one."""
-    from pathlib import Path
+    from gatlas.io.checkpoint import remove
 
-    Path(path).unlink(missing_ok=True)
+    remove(path)
+
+
+def load_lpips_weights(path: str | Path | None = None) -> LpipsWeights:
+    """Backbone and heads of LPIPS, from `path` or where torch keeps its weights. See `gatlas.io.weights`."""
+    from gatlas.io.weights import load_lpips_weights as load
+
+    return load(path)
+
+
+def missing_lpips_weights() -> str | None:
+    """One line that says what LPIPS lacks and how to get it; None where all is there."""
+    from gatlas.io.weights import missing_lpips_weights as missing
+
+    return missing()
 
 
 def save_json(out: str | Path, obj: Any, *, force: bool = False, name: str = "") -> None:

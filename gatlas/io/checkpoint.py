@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +15,6 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatlas.io.streams import Blob
 
 KEY = "gatlas_checkpoint"
@@ -33,6 +33,24 @@ def decode_checkpoint(blob: Blob) -> tuple[dict[str, np.ndarray], dict[str, Any]
         with np.load(io.BytesIO(blob.data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop(KEY)))
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        if not isinstance(meta, dict):
+            raise ValueError("meta is no map")
+    except (KeyError, ValueError, EOFError, OSError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
         raise GatlasError(f"{blob.name}: not a checkpoint of gatlas, or damaged: remove it to start afresh") from error
     return arrays, meta
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a checkpoint to go on from."""
+    try:
+        return Path(path).exists()
+    except OSError as error:
+        raise GatlasError(streams.describe(path, error)) from None
+
+
+def remove(path: str | Path) -> None:
+    """Remove a checkpoint whose work is done, if there is one."""
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise GatlasError(streams.describe(path, error)) from None

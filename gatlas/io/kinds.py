@@ -92,7 +92,7 @@ def _is_spz(data: bytes) -> bool:
 def _kind_of_json(data: bytes) -> str:
     try:
         content = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "json"  # damaged: the reader that wants it says where
     if isinstance(content, dict) and "asset" in content:
         return "mesh"  # glTF

@@ -120,7 +120,7 @@ def _meta(blob: Blob, array: np.ndarray) -> dict[str, Any]:
     if array.shape == () and array.dtype.kind == "U":
         try:
             meta = json.loads(str(array))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise GatlasError(f"{blob.name}: damaged: its meta is not JSON: {error}") from None
         if isinstance(meta, dict):
             return meta

@@ -1,6 +1,7 @@
 """antimatter15's .splat: 32 bytes per Gaussian and nothing else. y points down.
 
-Three float32 of position and three of standard deviation, RGBA bytes, and the quaternion wxyz as bytes, 0 to 255 for -1 to 1.
+Three float32 of position and three of standard deviation, RGBA bytes, and the quaternion wxyz as bytes: 0 to 255 stand
+for -1 to 1.
 """
 
 from __future__ import annotations

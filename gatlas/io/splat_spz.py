@@ -27,6 +27,7 @@ _HEADER = struct.Struct("<4sIIBBBB")
 _COEFFICIENTS = (1, 4, 9, 16)  # of degree 0 to 3
 _COLOR_SCALE = 0.15  # of a degree-0 coefficient
 _HAS_EXTENSIONS = 2
+_MOST = 1 << 32  # bytes; a gzip of zeros would fill the memory
 _SH_RANGE_EXTENSION = 0xADBE0001  # coefficients are stored between bounds of its own
 # From RUB to RDF is a half turn about x. y and z change their sign: so do the basis functions odd in the two together.
 _HALF_TURN_X = np.array([0.0, 1.0, 0.0, 0.0])  # wxyz
@@ -83,9 +84,11 @@ def _inflate(blob: Blob) -> bytes:
         return blob.data
     stream = zlib.decompressobj(wbits=31)
     try:
-        content = stream.decompress(blob.data)
+        content = stream.decompress(blob.data, _MOST)
     except zlib.error as error:
         raise GatlasError(f"{blob.name}: damaged: its gzip cannot be read ({error})") from None
+    if len(content) == _MOST:
+        raise GatlasError(f"{blob.name}: damaged: its gzip holds more than {_MOST:,} bytes")
     if not stream.eof:
         raise GatlasError(f"{blob.name}: truncated: its gzip ends too soon")
     return content

@@ -59,6 +59,8 @@ def read(source: str | Path) -> Blob:
     """All bytes of a file, or of standard input where `source` is "-". Nothing to read is a GatlasError."""
     if is_stream(source):
         return _read_stdin()
+    if not str(source):
+        raise GatlasError("the name of the input is empty")
     path = Path(source)
     try:
         data = path.read_bytes()
@@ -115,6 +117,8 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
         if sys.stdout is None:
             raise GatlasError("standard output is closed: name an output with -o")
         return
+    if not str(out):
+        raise GatlasError("the name of the output is empty")
     path = Path(out)
     try:
         if folder:

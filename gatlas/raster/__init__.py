@@ -69,6 +69,10 @@ def rasterize(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if isinstance(background, (tuple, list)):
+        import numpy as np
+
+        background = np.array(background, dtype=np.float32)
     if background is not None and tuple(background.shape) not in {(3,), (len(cameras), 3)}:
         raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
     if rasterize_mode not in MODES:

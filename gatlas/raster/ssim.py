@@ -43,8 +43,9 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
         if images_a.is_cuda:
             from kornia.metrics import ssim as kornia_ssim
 
-            channels_first = (each.permute(0, 3, 1, 2) for each in (images_a, torch.as_tensor(images_b).detach()))
-            return kornia_ssim(*channels_first, window_size=2 * RADIUS + 1).mean()
+            first = images_a.permute(0, 3, 1, 2)
+            second = torch.as_tensor(images_b).detach().permute(0, 3, 1, 2)
+            return kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean()
         from gatlas.raster.autograd import ssim_tensors
 
         return ssim_tensors(images_a, torch.as_tensor(images_b))

@@ -1,5 +1,6 @@
 """The atlas verbs on files: checks, layouts, determinism."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image
 
 from gatlas import io
 from gatlas.types import Atlas
+
+META_KEYS = ["count", "dropped", "split", "projection", "sphere", "normalization", "origin", "transport"]
 
 
 def scrambled(atlas):
@@ -90,3 +93,25 @@ def test_a_published_fit_becomes_a_certified_atlas(gatlas, shared_data, name, tm
     assert len(io.load_gaussians(shared_data / "splats" / f"{name}.ply")) == 16_384
     back = gatlas("atlas-decode", "object.npz").stdout
     assert back.startswith(b"ply")
+
+
+@pytest.mark.parametrize(
+    "key", ["count", "dropped", "split", "projection", "sphere", "normalization", "origin", "transport"]
+)
+@pytest.mark.parametrize("value", [None, [], {}, "x", -1, 10**400])
+def test_damaged_meta_is_one_clear_line(splat, tmp_path, key, value):
+    """In the library, where the command line's errors come from: a GatlasError or nothing, whatever the value."""
+    from gatlas.atlas import decode, encode
+    from gatlas.atlas.check import check_atlas
+    from gatlas.errors import GatlasError
+
+    atlas = encode(io.load_gaussians(splat), 10)
+    damaged = Atlas(**{**vars(atlas), "meta": {**atlas.meta, key: value}})
+    for use in (decode, check_atlas):
+        with contextlib.suppress(GatlasError):  # anything else is a traceback for the user
+            use(damaged)
+
+
+@pytest.mark.parametrize("size", [2, 3, 5])
+def test_a_tiny_atlas_is_not_called_scrambled(gatlas, splat, size):
+    assert "the check failed" not in gatlas("atlas-encode", splat, "--size", size, "--check").stderr

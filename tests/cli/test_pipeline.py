@@ -152,3 +152,25 @@ def test_own_units_are_written_when_asked_for(gatlas, example, tmp_path):
     assert np.all(own["y"] >= low[1] - 0.2)
     assert np.ptp(own["y"]) == pytest.approx(high[1] - low[1], rel=0.1)
     assert np.ptp(unit["y"]) < 2.01
+
+
+def test_photos_with_cameras_are_fitted(gatlas, example, tmp_path):
+    gatlas("render", example, "--orbit", 10, "--width", 64, "-o", "photos/")
+    words = ["fit", "photos", "-n", 200, "--iterations", 20, "--resolution", 64, "--report", "fit.json"]
+    assert "held-out PSNR" in gatlas(*words, "-o", "scene.ply").stderr
+    assert json.loads((tmp_path / "fit.json").read_text())["count"] == 200
+
+
+def test_the_scaffold_ends_at_or_under_the_count(gatlas, example):
+    words = ["fit", example, "-n", 300, "--model", "scaffold", "--iterations", 10, "--views", 4, "--resolution", 48]
+    vertices = PlyData.read(stdio.BytesIO(gatlas(*words).stdout))["vertex"]
+    assert 100 < len(vertices) <= 300
+
+
+@pytest.mark.parametrize("words", [["--resume", "x.npz"], ["--init", "surface"]])
+def test_what_the_scaffold_cannot_do_is_refused(gatlas, example, words):
+    assert "--model scaffold does not go with" in gatlas("fit", example, "--model", "scaffold", *words, code=1).stderr
+
+
+def test_a_result_is_never_removed_as_its_own_checkpoint(gatlas, example):
+    assert "one name" in gatlas("fit", example, "--resume", "same", "-o", "./same", "--force", code=1).stderr

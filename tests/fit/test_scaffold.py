@@ -9,7 +9,7 @@ import torch
 from gatlas.cameras import fibonacci_views, resized
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions
-from gatlas.fit.losses import LPIPS_WEIGHT, foreground_window, picture_loss
+from gatlas.fit.losses import DIRECT_WEIGHTS, foreground_window, picture_loss
 from gatlas.fit.mesh import measure
 from gatlas.fit.scaffold import fit_scaffold, optimize_scaffold
 from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors, screen_gradients
@@ -245,11 +245,11 @@ def test_lpips_is_added_on_the_window_alone():
     rng = torch.Generator().manual_seed(0)
     image, target = (torch.rand(1, 20, 20, 3, generator=rng) for _ in range(2))
     window = (slice(0, 5), slice(3, 9))
-    added = picture_loss(image, target, mean_difference, window) - picture_loss(image, target)
-    expected = LPIPS_WEIGHT * (image - target)[:, 0:5, 3:9].abs().mean()
+    added = picture_loss(image, target, DIRECT_WEIGHTS, mean_difference, window) - picture_loss(image, target)
+    expected = DIRECT_WEIGHTS.lpips * (image - target)[:, 0:5, 3:9].abs().mean()
     assert float(added) == pytest.approx(float(expected), rel=1e-4)
-    whole = picture_loss(image, target, mean_difference) - picture_loss(image, target)
-    assert float(whole) == pytest.approx(LPIPS_WEIGHT * float((image - target).abs().mean()), rel=1e-4)
+    whole = picture_loss(image, target, DIRECT_WEIGHTS, mean_difference) - picture_loss(image, target)
+    assert float(whole) == pytest.approx(DIRECT_WEIGHTS.lpips * float((image - target).abs().mean()), rel=1e-4)
 
 
 # --- the fit -----------------------------------------------------------------------------------------------------

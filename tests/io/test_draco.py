@@ -24,8 +24,14 @@ def draco(stream, attributes=None):
         "POSITION": gltf.describe(None, 4, 3, "f4"),
         "TEXCOORD_0": gltf.describe(None, 4, 2, "f4"),
     }
-    extension = {"bufferView": gltf.view(stream), "attributes": attributes or {"POSITION": 0, "TEXCOORD_0": 1}}
-    primitive = {"attributes": accessors, "indices": gltf.describe(None, 6, 1, "u2"), "extensions": {EXTENSION: extension}}
+    # DracoPy numbers the attributes so.
+    numbers = attributes or {"TEXCOORD_0": 0, "POSITION": 1}
+    extension = {"bufferView": gltf.view(stream), "attributes": numbers}
+    primitive = {
+        "attributes": accessors,
+        "indices": gltf.describe(None, 6, 1, "u2"),
+        "extensions": {EXTENSION: extension},
+    }
     gltf.root["meshes"].append({"primitives": [primitive]})
     gltf.root["nodes"].append({"mesh": 0})
     gltf.root["extensionsRequired"] = [EXTENSION]
@@ -35,7 +41,7 @@ def draco(stream, attributes=None):
 @pytest.fixture(scope="module")
 def stream():
     encoder = pytest.importorskip("DracoPy")
-    return encoder.encode(VERTICES, FACES, tex_coord=UVS, quantization_bits=14)
+    return encoder.encode(VERTICES, FACES, tex_coord=UVS.astype(float), quantization_bits=14)
 
 
 def test_a_compressed_primitive_is_read(stream):
@@ -52,7 +58,9 @@ def test_without_dracopy_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "DracoPy", None)
     with pytest.raises(GatlasError) as error:
         mesh_from_blob(draco(b"DRACO"))
-    assert str(error.value) == f"thing.glb: is compressed with {EXTENSION}: to read it, run: pip install 'gatlas[draco]'"
+    assert (
+        str(error.value) == f"thing.glb: is compressed with {EXTENSION}: to read it, run: pip install 'gatlas[draco]'"
+    )
 
 
 def refused(blob, words):

@@ -218,7 +218,7 @@ def test_texture_coordinates_that_are_not_finite_are_a_warning():
         ("FlightHelmet/FlightHelmet.gltf", (94722, 5)),
         ("Fox/Fox.gltf", (576, 1)),
         ("Knight.glb", (6952, 1)),
-        ("MeshoptCubeTest/MeshoptCubeTest.gltf", "needs KHR_meshopt_compression"),
+        ("MeshoptCubeTest/MeshoptCubeTest.gltf", (320, 0)),
         ("ShapeCollection.glb", (3542, 0)),
         ("TextureTransformTest/TextureTransformTest.gltf", (24, 5)),
         ("TwoSidedPlane/TwoSidedPlane.gltf", (2, 1)),
@@ -231,19 +231,18 @@ def test_texture_coordinates_that_are_not_finite_are_a_warning():
         ("kaykit_mug_grey16/kaykit_mug_grey16.gltf", (426, 1)),
         ("kenney_brick.glb", (188, 1)),
         ("kenney_character.glb", (550, 1)),
-        ("market_les-paul.gltf", "needs KHR_draco_mesh_compression"),
-        ("pirate_meshopt.glb", "needs EXT_meshopt_compression"),
+        ("market_les-paul.gltf", (156256, 0)),
+        ("pirate_meshopt.glb", (5010, 0)),
         ("suzanne_no_uv.obj", (968, 0)),
     ],
 )
-def test_real_meshes_are_read_or_refused(shared_data, name, expected):
+def test_real_meshes_are_read(shared_data, name, expected):
     source = read(shared_data / "models" / name)
-    if isinstance(expected, str):
-        with pytest.raises(GatlasError, match=expected):
-            mesh_from_blob(source)
-        return
+    if "les-paul" in name:
+        pytest.importorskip("DracoPy")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", ".*MeshoptCubeTest.gltf: texture .* is missing")  # they are not in the folder
         mesh = mesh_from_blob(source)
     assert (len(mesh.faces), len(mesh.textures)) == expected
     assert np.isfinite(mesh.vertices).all()

@@ -36,14 +36,6 @@ def test_a_mesh_is_no_splat(tmp_path):
     )
 
 
-def test_a_compressed_splat_is_named():
-    data = foreign(np.zeros(1, dtype=[("packed_position", "u4")]))
-    with pytest.raises(
-        GatlasError, match=r"^x\.ply: a compressed splat, which gatlas does not read yet\.\n.*splat-transform"
-    ):
-        load(data)
-
-
 @pytest.mark.parametrize(
     ("data", "words"),
     [

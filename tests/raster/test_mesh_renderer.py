@@ -11,14 +11,17 @@ import trimesh
 from gatlas.cameras import fibonacci_views, intrinsics, look_at, orbit, rays
 from gatlas.errors import GatlasError
 from gatlas.raster.mesh import (
+    UP_AXES,
     mesh_depths,
     mesh_hits,
     normalize_mesh,
     render_mesh,
     resolve_shading,
     sample_surface,
+    stand_up,
     surface_colors,
     visible_from,
+    without_vertex_colors,
 )
 from gatlas.raster.mesh_colors import corner_lights
 from gatlas.raster.threads import set_num_threads
@@ -469,3 +472,107 @@ def test_the_example_is_upright_and_not_mirrored():
     assert red[:25].any()  # the tip is above
     assert not yellow[:48].any()
     assert yellow[:, 48:].sum() > 20 > yellow[:, :48].sum()  # the yellow fin is on the right
+
+
+def test_auto_shading_is_unlit_where_all_materials_say_so():
+    unlit = replace(square_mesh(), materials=(Material(unlit=True),))
+    assert resolve_shading(unlit) == "unlit"
+    mixed = replace(unlit, materials=(Material(unlit=True), Material()), face_materials=np.array([0, 1]))
+    assert resolve_shading(mixed) == "headlight"
+    assert resolve_shading(replace(mixed, face_materials=np.array([0, 0]))) == "unlit"  # the lit one is not used
+
+
+@pytest.mark.parametrize("up", UP_AXES)
+def test_a_mesh_stands_up_unmirrored(up):
+    axis = np.zeros(3)
+    axis["xyz".index(up[-1])] = -1 if up.startswith("-") else 1
+    mesh = make_mesh(np.stack([axis, [0.1, 0.2, 0.3], [-0.3, 0.5, 0.7]]), [[0, 1, 2]])
+    mesh = replace(mesh, origin=Origin(center=tuple(2 * axis), scale=3.0))
+    turned = stand_up(mesh, up)
+    np.testing.assert_array_equal(turned.vertices[0], [0, 1, 0])
+    np.testing.assert_array_equal(turned.origin.center, (0, 2, 0))
+    assert np.linalg.det(turned.vertices) == pytest.approx(np.linalg.det(mesh.vertices))
+    np.testing.assert_allclose(turned.vertices @ turned.vertices.T, mesh.vertices @ mesh.vertices.T, atol=1e-12)
+
+
+def test_what_stands_already_stays():
+    mesh = triangle_soup()
+    np.testing.assert_array_equal(stand_up(mesh, "y").vertices, mesh.vertices)
+    np.testing.assert_array_equal(stand_up(mesh, "z").vertices, mesh.vertices[:, [0, 2, 1]] * [1, 1, -1])
+    with pytest.raises(ValueError, match="up must be one of y, z, x, -y, -z, -x, got 'w'"):
+        stand_up(mesh, "w")
+
+
+def test_vertex_colours_may_be_left_out():
+    colored = square_mesh(colors=np.full((4, 4), 0.5), pixels=[[[255, 0, 0, 255]]])
+    plain = without_vertex_colors(colored)
+    np.testing.assert_array_equal(image_of(plain)[8, 8], [1, 0, 0, 1])
+    assert (plain.colors == 1).all()
+
+
+# ---- an independent ray caster -------------------------------------------------------------------------------------
+
+
+def cast(mesh, cameras, supersample):
+    """The picture as embree's rays and numpy's shading give it: straight linear colours, averaged, on white."""
+    ray_pyembree = pytest.importorskip("trimesh.ray.ray_pyembree")
+    side = cameras.width * supersample
+    fine = Cameras(cameras.viewmats, cameras.Ks * np.array([supersample, supersample, 1.0])[:, None], side, side)
+    origins, directions = (np.asarray(part)[0].reshape(-1, 3).astype(float) for part in rays(fine))
+    origins = np.broadcast_to(origins, directions.shape)
+    scene = ray_pyembree.RayMeshIntersector(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False))
+    points, index, faces = scene.intersects_location(origins, directions, multiple_hits=False)
+    corners = mesh.vertices[mesh.faces[faces]]
+    b = trimesh.triangles.points_to_barycentric(corners, points)
+    uvs = np.einsum("nk,nki->ni", b, mesh.uvs[mesh.faces[faces]].astype(float))
+    color = np.einsum("nk,nki->ni", b, mesh.colors[mesh.faces[faces]].astype(float))[:, :3]
+    for number, material in enumerate(mesh.materials):
+        own = mesh.face_materials[faces] == number
+        color[own] *= material.factor[:3]
+        if material.texture >= 0 and own.any():
+            color[own] *= bilinear(mesh.textures[material.texture], uvs[own])
+    linear = np.zeros((side * side, 3))
+    covered = np.zeros(side * side)
+    linear[index], covered[index] = color, 1
+    blocks = (cameras.height, supersample, cameras.width, supersample)
+    weight = covered.reshape(blocks).mean(axis=(1, 3))
+    mean = linear.reshape(*blocks, 3).mean(axis=(1, 3)) / np.maximum(weight, 1e-9)[..., None]
+    encoded = np.where(mean <= 0.0031308, 12.92 * mean, 1.055 * np.clip(mean, 1e-9, 1) ** (1 / 2.4) - 0.055)
+    return encoded * weight[..., None] + 1 - weight[..., None], weight
+
+
+def bilinear(texture, uvs):
+    """Linear light of a repeating texture."""
+    levels = texture.pixels[..., :3] / 255.0
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    height, width = linear.shape[:2]
+    assert texture.wrap == ("repeat", "repeat")
+    places = uvs * [width, height] - 0.5
+    base = np.floor(places).astype(int)
+    total = np.zeros((len(uvs), 3))
+    for dy in (0, 1):
+        for dx in (0, 1):
+            share = np.prod(np.where([dx, dy], places - base, 1 - (places - base)), axis=1)
+            total += share[:, None] * linear[(base[:, 1] + dy) % height, (base[:, 0] + dx) % width]
+    return total
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["Knight.glb", "FlightHelmet/FlightHelmet.gltf", "BoxTextured.glb"])
+def test_pictures_agree_with_an_independent_ray_caster(shared_data, name):
+    from gatlas.io import load_mesh
+
+    mesh = normalize_mesh(load_mesh(shared_data / "models" / name))
+    opaque = tuple(replace(material, alpha_mode="OPAQUE") for material in mesh.materials)
+    mesh = replace(mesh, materials=opaque)  # the caster knows no transparency
+    for cameras in orbit(2, 256, 256, elevation=15):
+        expected, weight = cast(mesh, cameras, 2)
+        image = image_of(mesh, cameras, supersample=2).astype(float)
+        shown = image[..., :3] * image[..., 3:] + 1 - image[..., 3:]
+        psnr = -10 * np.log10(((shown - expected) ** 2).mean())
+        ours, theirs = image[..., 3] >= 0.5, weight >= 0.5
+        overlap = (ours & theirs).sum() / (ours | theirs).sum()
+        print(f"{name}: {psnr:.1f} dB, silhouette IoU {overlap:.4f}")
+        assert psnr >= 34
+        assert overlap >= 0.998
