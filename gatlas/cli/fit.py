@@ -167,12 +167,12 @@ def fit(
     )
     photos = io.is_folder(mesh) or mesh.endswith(".json")
     if model is Model.scaffold:
-        refused = {"--init": init, "--resume": resume, "--preview": preview, "a folder of photos": photos}
+        refused = {"--init": None if photos else init, "--resume": resume, "--preview": preview}
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
     if photos:
-        work, source, fingerprint = photos_work(mesh, init, options)
+        work, source, fingerprint = photos_work(mesh, init, options, scaffold=model is Model.scaffold)
     else:
         work, source, fingerprint = mesh_work(
             mesh,

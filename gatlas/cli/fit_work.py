@@ -45,7 +45,9 @@ def mesh_work(
     return partial(fit_mesh, mesh, options, start=start), blob.name, digest
 
 
-def photos_work(path: str, init: str | None, options: FitOptions) -> tuple[Callable[..., Fit], str, str]:
+def photos_work(
+    path: str, init: str | None, options: FitOptions, *, scaffold: bool
+) -> tuple[Callable[..., Fit], str, str]:
     """How to fit photos; their name; and what a checkpoint must share with them."""
     import hashlib
     from functools import partial
@@ -62,7 +64,7 @@ def photos_work(path: str, init: str | None, options: FitOptions) -> tuple[Calla
     if isinstance(begin, str) and begin not in INITS:
         raise GatlasError(f"--init {begin}: photos begin at points, hull, random or a splat FILE.ply")
     digest = hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes()).hexdigest()
-    return partial(fit_photos, views, options, points=io.load_points(path), init=begin), path, digest
+    return partial(fit_photos, views, options, points=io.load_points(path), init=begin, scaffold=scaffold), path, digest
 
 
 def run(

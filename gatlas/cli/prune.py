@@ -35,7 +35,9 @@ def prune(
     reference: Annotated[
         str | None,
         typer.Option(
-            metavar="MESH", help="Mesh to measure and finetune against; else the splat as it was.", show_default=False
+            metavar="MESH|DIR",
+            help="Mesh or photos to measure and finetune against; else the splat as it was.",
+            show_default=False,
         ),
     ] = None,
     views: Annotated[int, typer.Option(min=1, metavar="N", help="Random cameras that judge.")] = 64,
@@ -72,7 +74,12 @@ def prune(
         io.check_output(report, force=force, suffix=".json", what="a report")
     refuse_shared_names(output, report)
     gaussians = io.load_gaussians(splat)
-    truth = gaussians if reference is None else io.load_mesh(reference)
+    if reference is None:
+        truth: Any = gaussians
+    elif io.is_folder(reference) or reference.endswith(".json"):
+        truth = io.load_views(reference, side=resolution)
+    else:
+        truth = io.load_mesh(reference)
     rng = np.random.default_rng(seed)
     with about(splat):
         kept = drop_faint(gaussians, min_opacity) if min_opacity > 0 else gaussians

@@ -10,6 +10,8 @@ import numpy as np
 from gatlas.cameras import fibonacci_views
 from gatlas.fit.mesh import SUPERSAMPLE, in_unit_ball_of, measure
 from gatlas.fit.optimize import optimize
+from gatlas.fit.photos import held_out_indices, rgba_views
+from gatlas.fit.scene_frame import SceneFrame, into_frame
 from gatlas.frames import into_unit_ball, scaled
 from gatlas.raster import rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
@@ -24,7 +26,7 @@ RATE = 0.3  # of a fit's learning rates: what is near its place already should n
 
 def finetune(
     gaussians: Gaussians,
-    reference: Gaussians | Mesh,
+    reference: Gaussians | Mesh | Views,
     iterations: int,
     rng: np.random.Generator,
     *,
@@ -35,11 +37,15 @@ def finetune(
 ) -> Gaussians:
     """The same number of Gaussians after `iterations` steps towards pictures of the reference (numpy).
 
-    View-dependent colour is not kept. The reference is the mesh that they were fitted to, or the Gaussians before some
-    were taken.
+    View-dependent colour is not kept. The reference is the mesh or the photos (in their own units) that they were
+    fitted to, or the Gaussians before some were taken. Of photos those that a fit holds out are left out here as well,
+    and `views` and `resolution` are not for them.
     """
     unit, judged, center, scale = _together(gaussians, reference)
-    pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
+    if isinstance(judged, Views):
+        pictures = judged[np.setdiff1d(np.arange(len(judged)), held_out_indices(len(judged)))]
+    else:
+        pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
     tuned = optimize(
         replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, progress=progress
     )
@@ -47,17 +53,25 @@ def finetune(
 
 
 def picture_quality(
-    gaussians: Gaussians, reference: Gaussians | Mesh, *, views: int = 20, resolution: int = 256
+    gaussians: Gaussians, reference: Gaussians | Mesh | Views, *, views: int = 20, resolution: int = 256
 ) -> tuple[float, float]:
     """PSNR in dB and SSIM against the reference over white, from cameras that `finetune` does not use (numpy)."""
     unit, judged, _, _ = _together(gaussians, reference)
+    if isinstance(judged, Views):
+        return measure(unit, judged[held_out_indices(len(judged))])
     return measure(unit, reference_views(judged, fibonacci_views(views, resolution, resolution, phase=0.5)))
 
 
 def _together(
-    gaussians: Gaussians, reference: Gaussians | Mesh
-) -> tuple[Gaussians, Gaussians | Mesh, tuple[float, float, float], float]:
+    gaussians: Gaussians, reference: Gaussians | Mesh | Views
+) -> tuple[Gaussians, Gaussians | Mesh | Views, tuple[float, float, float], float]:
     """Both in the unit ball of the mesh, or else of the Gaussians; and the centre and scale that lead back."""
+    if isinstance(reference, Views):
+        unit, center, scale = into_unit_ball(gaussians)
+        origin = gaussians.origin
+        own = SceneFrame(np.array(origin.center), origin.scale) if origin.normalized else None
+        frame = own or SceneFrame(np.array(center), scale)
+        return unit, rgba_views(Views(reference.images, into_frame(reference.cameras, frame))), center, scale
     if isinstance(reference, Mesh):
         mesh = normalize_mesh(reference)
         if gaussians.origin.normalized:

@@ -29,6 +29,7 @@ def fit_photos(
     *,
     points: Cloud | None = None,
     init: Init = "auto",
+    scaffold: bool = False,
     between: Between | None = None,
     **running: Any,
 ) -> Fit:
@@ -41,19 +42,21 @@ def fit_photos(
     Where the fit begins: at `points` (positions and sRGB colours, in the photos' units); on the visual hull of photos
     with transparency; at random; or at given Gaussians, whose number is made right first and which may be in the
     photos' units or in the unit ball: whichever shows the photos better. "auto" takes the first of points, hull and
-    random that it can. Of opaque photos a tenth of the Gaussians begins behind the scene, as its background. The same
+    random that it can. Of opaque photos a tenth of the Gaussians begins behind the scene, as its background. `scaffold`
+    fits the paper's anchors and networks instead of the Gaussians themselves, and ends at or under the count. The same
     input, options and seed give the same bytes on one machine. For `between` and `running` (device, loss, progress,
     stopping) see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize
     from gatlas.fit.relocate import Relocator
+    from gatlas.fit.scaffold import CAP, optimize_scaffold
 
     if not isinstance(init, Gaussians) and init not in INITS:
         raise ValueError(f"init must be Gaussians or one of {', '.join(INITS)}, got {init!r}")
     if len(views) < 2:
         raise GatlasError(f"{len(views)} photo is too few: one is held out to measure on, so at least 2 are needed")
     rng = np.random.default_rng(options.seed)
-    views = _rgba(resize_views(views, options.resolution))
+    views = rgba_views(resize_views(views, options.resolution))
     start, frame = start_photos(views, options.count, points, init, rng)
     views = Views(views.images, into_frame(views.cameras, frame))
 
@@ -70,6 +73,10 @@ def fit_photos(
         if between is not None:
             between(step, parameters, adam)
 
+    if scaffold:
+        limit = min(options.count, CAP)
+        gaussians = optimize_scaffold(start, training, options.iterations, rng, limit=limit, coarse=coarse, **running)
+        return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     gaussians = optimize(
         start,
         training,
@@ -87,7 +94,8 @@ def held_out_indices(count: int) -> np.ndarray:
     return np.arange(min(HELD_OUT_EVERY // 2 - 1, count - 1), count, HELD_OUT_EVERY)
 
 
-def _rgba(views: Views) -> Views:
+def rgba_views(views: Views) -> Views:
+    """The views with an alpha channel, opaque where they had none (float32)."""
     images = np.asarray(views.images, dtype=np.float32)
     if images.shape[-1] == 4:
         return Views(images, views.cameras)

@@ -174,3 +174,15 @@ def test_what_the_scaffold_cannot_do_is_refused(gatlas, example, words):
 
 def test_a_result_is_never_removed_as_its_own_checkpoint(gatlas, example):
     assert "one name" in gatlas("fit", example, "--resume", "same", "-o", "./same", "--force", code=1).stderr
+
+
+def test_photos_serve_the_scaffold_and_prune_as_well(gatlas, example, tmp_path):
+    gatlas("render", example, "--orbit", 10, "--width", 64, "-o", "photos/")
+    words = ["-n", 200, "--iterations", 10, "--resolution", 64]
+    gatlas("fit", "photos", *words, "--model", "scaffold", "-o", "scaffold.ply")
+    gatlas("fit", "photos", *words, "-o", "scene.ply")
+    prune = ["prune", "scene.ply", "-n", 120, "--views", 2, "--resolution", 64, "--reference", "photos"]
+    gatlas(*prune, "--finetune", 20, "--report", "cost.json", "-o", "few.ply")
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["count"] == 120
+    assert cost["psnr"] > cost["psnr_before"] - 3
