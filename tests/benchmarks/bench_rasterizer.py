@@ -8,6 +8,7 @@ milliseconds: the fastest of several runs, of CPU time for the CPU (all threads 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -197,6 +198,29 @@ def bench_render() -> None:
     print(f"gatlas render, {FRAMES} PNGs of 512 x 512: {FRAMES / spent_wall:.1f} frames per second, {spent_wall:.1f} s")
 
 
+FIRST_RENDER = """
+import time
+import numpy as np
+from gatlas.raster import rasterize
+from gatlas.types import Cameras, Gaussians
+one = np.ones(1, dtype=np.float32)
+scene = Gaussians(np.array([[0, 0, 1.0]]), np.array([[1.0, 0, 0, 0]]), np.ones((1, 3)), one, np.ones((1, 1, 3)))
+start = time.process_time()
+rasterize(scene, Cameras(np.eye(4)[None], np.eye(3)[None], 2, 2))
+print(f"{time.process_time() - start:.2f}")
+"""
+
+
+def bench_start() -> None:
+    """CPU seconds of the first rendering of a process: with nothing compiled yet, and with the kernels cached."""
+    with tempfile.TemporaryDirectory() as cache:
+        for label in ("compiling", "cached"):
+            environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
+            run = [sys.executable, "-c", FIRST_RENDER]
+            done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+            print(f"first rendering of a process, {label}: {done.stdout.strip()} CPU s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -214,6 +238,7 @@ def main() -> None:
     bench_rasterizers(options)
     bench_ssim(options)
     bench_render()
+    bench_start()
 
 
 if __name__ == "__main__":

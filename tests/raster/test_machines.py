@@ -13,28 +13,28 @@ import gatlas
 HERE = Path(__file__).parent
 
 RENDER = """
-import sys, time
+import sys
 import numpy as np
 from gatlas.raster import projection_kernels, rasterize, tile_kernels
 from gatlas.types import Cameras, Gaussians
 one = np.ones(1, dtype=np.float32)
 scene = Gaussians(np.array([[0, 0, 1.0]]), np.array([[1.0, 0, 0, 0]]), np.ones((1, 3)), one, np.ones((1, 1, 3)))
 cameras = Cameras(np.eye(4)[None], np.eye(3)[None], 2, 2)
-start = time.process_time()
 rasterize(scene, cameras)
 misses = sum(tile_kernels.blend.stats.cache_misses.values())
 unused = sum(map(len, (tile_kernels.blend_backward.signatures, projection_kernels.project_backward.signatures)))
-print(time.process_time() - start, misses, unused)
+print(misses, unused)
 """
 
 
 def render_once(environment, folder):
-    """CPU seconds of the first rendering of a new process, how often `blend` was compiled, and standard error."""
+    """How often the first rendering of a new process compiled `blend`, and its standard error."""
     environment = {**os.environ, "PYTHONPATH": str(folder), **environment}
-    done = subprocess.run([sys.executable, "-c", RENDER], env=environment, capture_output=True, text=True, check=True)
-    seconds, misses, unused = done.stdout.split()
+    run = [sys.executable, "-c", RENDER]
+    done = subprocess.run(run, env=environment, cwd=folder, capture_output=True, text=True, check=True)
+    misses, unused = done.stdout.split()
     assert unused == "0"  # the first rendering waits for nothing that it does not need
-    return float(seconds), int(misses), done.stderr
+    return int(misses), done.stderr
 
 
 @pytest.mark.slow
@@ -47,9 +47,9 @@ def test_kernels_agree_with_the_reference_without_avx512_and_without_avx(cpu, fe
         "NUMBA_CPU_FEATURES": features,
         "NUMBA_CACHE_DIR": str(tmp_path),
     }
-    wanted = "float64_reference or absolute or visibility"
+    wanted = "float64_reference or absolute or visibility or plain_convolution"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", wanted]
-    files = [str(HERE / name) for name in ("test_autograd.py", "test_cpu.py")]
+    files = [str(HERE / name) for name in ("test_autograd.py", "test_cpu.py", "test_ssim.py")]
     done = subprocess.run([*command, *files], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -66,15 +66,13 @@ def test_compiled_kernels_are_kept_where_the_package_cannot_be_written_to(chosen
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     if chosen:
         environment["NUMBA_CACHE_DIR"] = str(cache)
-    seconds, misses, message = render_once(environment, package.parent)
+    misses, message = render_once(environment, package.parent)
     assert misses == 1
     assert message == "gatlas: compiling kernels (once) ...\n"
-    assert seconds < 25
     assert list(cache.rglob("*.nbi"))
-    seconds, misses, message = render_once(environment, package.parent)
+    misses, message = render_once(environment, package.parent)
     assert misses == 0
     assert message == ""
-    assert seconds < 0.5
 
 
 def test_the_number_of_threads_is_that_of_the_affinity_or_of_the_environment_or_what_was_set():
