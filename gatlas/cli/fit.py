@@ -183,7 +183,13 @@ def fit(
             ignore_vertex_colors=ignore_vertex_colors,
         )
     lpips, lpips_name = lpips_network(lpips_weights, weights)
-    belongs_to = {"input": fingerprint, "options": asdict(options), "init": init, "loss": asdict(weights)}
+    belongs_to = {
+        "version": __version__,
+        "input": fingerprint,
+        "options": asdict(options),
+        "init": init,
+        "loss": {**asdict(weights), "lpips_network": lpips_name},
+    }
     running: dict[str, Any] = {"weights": weights, "lpips": lpips}
     if model is Model.direct:
         running["device"] = choose_device(device.value)

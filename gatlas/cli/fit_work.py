@@ -32,17 +32,19 @@ def mesh_work(
         mesh = without_vertex_colors(mesh)
     if options.shading == "auto" and resolve_shading(mesh) == "headlight":
         say("the mesh has no textures and no colours to tell apart: shading it with a head light")
-    digest = hashlib.sha256(blob.data + f"{up} {ignore_vertex_colors}".encode()).hexdigest()
+    digest = hashlib.sha256(blob.data + f"{up} {ignore_vertex_colors}".encode())
     if scaffold:
         from gatlas.fit.scaffold import fit_scaffold
 
-        return partial(fit_scaffold, mesh, options), blob.name, digest
+        return partial(fit_scaffold, mesh, options), blob.name, digest.hexdigest()
     start = None
     if init not in (None, "surface"):
         if not str(init).endswith(".ply"):
             raise GatlasError(f"--init {init} is for photos: a mesh begins at its surface, or at a splat FILE.ply")
-        start = io.load_gaussians(str(init))
-    return partial(fit_mesh, mesh, options, start=start), blob.name, digest
+        begin = io.read(str(init))
+        start = io.load_gaussians(begin)
+        digest.update(begin.data)
+    return partial(fit_mesh, mesh, options, start=start), blob.name, digest.hexdigest()
 
 
 def photos_work(
@@ -60,11 +62,16 @@ def photos_work(
     if init == "surface":
         raise GatlasError("--init surface is for meshes: photos begin at their points, their hull or random places")
     views = io.load_views(path, side=options.resolution)
-    begin: Any = io.load_gaussians(str(init)) if str(init).endswith(".ply") else init or "auto"
-    if isinstance(begin, str) and begin not in INITS:
+    digest = hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes())
+    begin: Any = init or "auto"
+    if str(init).endswith(".ply"):
+        splat = io.read(str(init))
+        begin = io.load_gaussians(splat)
+        digest.update(splat.data)
+    elif begin not in INITS:
         raise GatlasError(f"--init {begin}: photos begin at points, hull, random or a splat FILE.ply")
-    digest = hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes()).hexdigest()
-    return partial(fit_photos, views, options, points=io.load_points(path), init=begin, scaffold=scaffold), path, digest
+    work = partial(fit_photos, views, options, points=io.load_points(path), init=begin, scaffold=scaffold)
+    return work, path, digest.hexdigest()
 
 
 def run(
