@@ -41,6 +41,12 @@ def scaled(gaussians: Gaussians, center: tuple[float, float, float], scale: floa
     )
 
 
+def unscaled(gaussians: Gaussians, center: tuple[float, float, float], scale: float) -> Gaussians:
+    """The inverse of `scaled` (numpy)."""
+    x, y, z = center
+    return scaled(gaussians, (-x / scale, -y / scale, -z / scale), 1 / scale)
+
+
 def denormalized(gaussians: Gaussians) -> Gaussians:
     """The Gaussians in the object's own units, which their origin leads back to (numpy)."""
     origin = gaussians.origin

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.raster import rasterize
+from gatlas.raster import composite, rasterize, straight_rgba
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Mesh, Views
 
@@ -54,13 +54,10 @@ def take_views(
     if isinstance(subject, Mesh):
         rgba = render_mesh(normalize_mesh(subject), cameras, supersample=supersample, shading=shading).images
     else:
-        colors, alphas, _ = rasterize(subject, cameras, backend="cuda" if device == "cuda" else "cpu")
-        straight = np.divide(colors, alphas, out=np.zeros_like(colors), where=alphas > 0)
-        rgba = np.concatenate([np.clip(straight, 0.0, 1.0), alphas], axis=-1)
+        rgba = straight_rgba(rasterize(subject, cameras, backend="cuda" if device == "cuda" else "cpu"))
     if background is None:
         return Views(rgba, cameras)
-    backdrop = np.asarray(background, dtype=np.float32)
-    return Views(rgba[..., :3] * rgba[..., 3:] + backdrop * (1 - rgba[..., 3:]), cameras)
+    return Views(composite(rgba, np.asarray(background, dtype=np.float32)), cameras)
 
 
 def contact_sheet(images: Float[np.ndarray, "c h w d"]) -> Float[np.ndarray, "rows columns d"]:

@@ -12,8 +12,8 @@ from gatlas.fit.mesh import SUPERSAMPLE, in_unit_ball_of, measure
 from gatlas.fit.optimize import optimize
 from gatlas.fit.photos import held_out_indices, rgba_views
 from gatlas.fit.scene_frame import SceneFrame, into_frame
-from gatlas.frames import into_unit_ball, scaled
-from gatlas.raster import rasterize
+from gatlas.frames import into_unit_ball, scaled, unscaled
+from gatlas.raster import rasterize, straight_rgba
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import Mesh, Views
 
@@ -78,8 +78,7 @@ def _together(
             return gaussians, mesh, (0.0, 0.0, 0.0), 1.0
         return in_unit_ball_of(mesh, gaussians), mesh, mesh.origin.center, mesh.origin.scale
     unit, center, scale = into_unit_ball(gaussians)
-    x, y, z = center
-    return unit, scaled(reference, (-x / scale, -y / scale, -z / scale), 1 / scale), center, scale
+    return unit, unscaled(reference, center, scale), center, scale
 
 
 def reference_views(reference: Gaussians | Mesh, cameras: Cameras) -> Views:
@@ -88,7 +87,5 @@ def reference_views(reference: Gaussians | Mesh, cameras: Cameras) -> Views:
         return render_mesh(reference, cameras, supersample=SUPERSAMPLE)
     images = np.empty((len(cameras), cameras.height, cameras.width, 4), dtype=np.float32)
     for image, camera in zip(images, cameras, strict=True):
-        colors, alphas, _ = rasterize(reference, camera)
-        image[..., :3] = np.divide(colors[0], alphas[0], out=np.zeros_like(colors[0]), where=alphas[0] > 0)
-        image[..., 3:] = alphas[0]
+        image[...] = straight_rgba(rasterize(reference, camera))[0]
     return Views(images.clip(0.0, 1.0), cameras)

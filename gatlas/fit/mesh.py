@@ -11,9 +11,9 @@ from gatlas.cameras import fibonacci_views
 from gatlas.fit.pyramid import halve
 from gatlas.fit.recount import recount
 from gatlas.fit.start import surface_gaussians
-from gatlas.frames import scaled
+from gatlas.frames import unscaled
 from gatlas.metrics import psnr
-from gatlas.raster import rasterize
+from gatlas.raster import composite, rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE
 
@@ -60,8 +60,7 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
     """Given Gaussians, in own units or the unit ball, without view-dependent colour, in a normalised mesh's frame."""
     origin = mesh.origin
     if not gaussians.origin.normalized:
-        x, y, z = origin.center
-        gaussians = scaled(gaussians, (-x / origin.scale, -y / origin.scale, -z / origin.scale), 1 / origin.scale)
+        gaussians = unscaled(gaussians, origin.center, origin.scale)
     scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
     return replace(gaussians, scales=scales, sh=gaussians.sh[:, :1], origin=origin)
 
@@ -74,7 +73,7 @@ def measure(gaussians: Gaussians, views: Views) -> tuple[float, float]:
     decibels, similarity = [], []
     for i in range(len(views)):
         rgba = views.images[i : i + 1]
-        reference = (rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])).astype(np.float32)
+        reference = composite(rgba, 1.0).astype(np.float32)
         image = np.clip(rasterize(gaussians, views.cameras[i], background=white).colors, 0.0, 1.0)
         decibels.append(float(psnr(image, reference)[0]))
         similarity.append(float(ssim(image, reference)))

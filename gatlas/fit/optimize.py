@@ -11,7 +11,7 @@ import torch
 
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
-from gatlas.raster import rasterize
+from gatlas.raster import composite, rasterize
 from gatlas.rotations import normalize_quats
 from gatlas.sh import dc_to_rgb, rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
@@ -94,7 +94,7 @@ def optimize(
             pictures, view = early if step < early_steps else views, int(order[step])
             background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
             rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32)).to(device)
-            target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
+            target = composite(rgba, background)
             image = rasterize(_activated(parameters), pictures.cameras[view], background=background).colors
             window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)

@@ -9,7 +9,7 @@ import torch
 
 from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
-from gatlas.raster import rasterize, visibility
+from gatlas.raster import composite, rasterize, visibility
 from gatlas.types import LOG_SCALE_RANGE, Origin
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
         rgba = views.images[index]
         background = rng.random(3, dtype=np.float32)
         drawn = rasterize(gaussians, views.cameras[index], background=background)
-        target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
+        target = composite(rgba, background)
         errors.append(np.abs(drawn.colors[0] - target).mean(axis=-1) * (rgba[..., 3] > COVERED))
         depths.append(drawn.depths[0, ..., 0])
         alphas.append(drawn.alphas[0, ..., 0])

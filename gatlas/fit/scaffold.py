@@ -19,7 +19,7 @@ from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_ca
 from gatlas.fit.scaffold_start import gather_anchors
 from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.fit.start import surface_gaussians
-from gatlas.raster import rasterize
+from gatlas.raster import composite, rasterize
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import Origin
 
@@ -124,7 +124,7 @@ def optimize_scaffold(
             camera = pictures.cameras[view]
             background = torch.from_numpy(rng.random(3, dtype=np.float32))
             rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
-            target = rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
+            target = composite(rgba, background)
             decoded = _require_visible(scaffold.decode())
             decoded.gaussians.means.retain_grad()
             image = rasterize(decoded.gaussians, camera, background=background).colors

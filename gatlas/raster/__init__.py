@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-__all__ = ["Rendering", "rasterize", "visibility"]
+__all__ = ["Rendering", "composite", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")
@@ -87,6 +87,20 @@ def rasterize(
     from gatlas.raster.cpu import rasterize_arrays
 
     return rasterize_arrays(gaussians, cameras, background, options)
+
+
+def composite(rgba: Float[Array, "*n 4"], background: Float[Array, " 3"] | float) -> Float[Array, "*n 3"]:
+    """Straight RGBA over a background, both sRGB: what a fit compares and a person sees."""
+    return rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
+
+
+def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
+    """The pictures as straight RGBA (numpy), colours in [0, 1]; the rendering must have had no background."""
+    import numpy as np
+
+    colors, alphas, _ = rendering
+    straight = np.divide(colors, alphas, out=np.zeros_like(colors), where=alphas > 0)
+    return np.concatenate([np.clip(straight, 0.0, 1.0), alphas], axis=-1)
 
 
 def visibility(
