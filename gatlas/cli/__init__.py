@@ -18,8 +18,11 @@ from gatlas.cli.atlas_decode import atlas_decode
 from gatlas.cli.atlas_encode import atlas_encode
 from gatlas.cli.fit import fit
 from gatlas.cli.man import man
+from gatlas.cli.normalize_stats import normalize_stats
 from gatlas.cli.prune import prune
 from gatlas.cli.render import render
+from gatlas.cli.sample import sample
+from gatlas.cli.train import train
 from gatlas.errors import GatlasError
 
 app = typer.Typer(
@@ -34,6 +37,9 @@ app.command("fit")(fit)
 app.command("prune")(prune)
 app.command("atlas-encode")(atlas_encode)
 app.command("atlas-decode")(atlas_decode)
+app.command("normalize-stats")(normalize_stats)
+app.command("train")(train)
+app.command("sample")(sample)
 app.command("render")(render)
 app.command("man")(man)
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from gatlas.cli.layouts import fills_folder
+from gatlas.cli.many import many
 from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output
 
 
+@many(".ply", accepts=(".npz",), fills_folder=fills_folder)
 def atlas_decode(
     atlas: Input = "-",
     output: Output = "-",
@@ -12,7 +17,7 @@ def atlas_decode(
     check: Check = False,
     report: CheckReport = None,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Turn an atlas back into a splat PLY, without its padding: the exact inverse of atlas-encode.
 
     Example: gatlas atlas-decode obj.npz -o obj.ply
@@ -36,3 +41,4 @@ def atlas_decode(
         io.save_gaussians(output, gaussians, force=force)
     else:
         save_layout(output, layout, loaded, force=force)
+    return {"count": len(gaussians)}

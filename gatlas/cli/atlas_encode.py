@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gatlas.cli.layouts import fills_folder
+from gatlas.cli.many import many
 from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output, Threads
 
 
@@ -26,6 +28,7 @@ class Solver(str, Enum):
     emd = "emd"
 
 
+@many(".npz", accepts=(".ply", ".splat", ".spz"), fills_folder=fills_folder)
 def atlas_encode(
     splat: Input = "-",
     output: Output = "-",
@@ -57,7 +60,7 @@ def atlas_encode(
     report: CheckReport = None,
     threads: Threads = None,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Lay the Gaussians of a splat PLY out as a square atlas.
 
     The Gaussians move one-to-one onto a sphere by exact optimal transport, and the sphere is flattened onto the grid.
@@ -83,7 +86,7 @@ def atlas_encode(
         io.check_output(report, force=force, suffix=".json", what="a report")
 
     refuse_shared_names(output, report)
-    blob = io.read(splat)
+    blob = io.as_blob(splat)
     gaussians = io.load_gaussians(blob, as_stored=published)
     with about(splat):
         if gs2sphere is not None and sphere2plane is not None:
@@ -108,6 +111,7 @@ def atlas_encode(
     if check or report is not None:
         say_check(check_atlas(atlas, None if published else gaussians), report, force)
     save_layout(output, layout, atlas, force=force)
+    return {"count": atlas.meta["count"], "gap": atlas.meta["transport"]["gap"]}
 
 
 def _summary(meta: Mapping[str, Any]) -> str:

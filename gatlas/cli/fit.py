@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatlas.cli.many import many
 from gatlas.cli.options import (
     Device,
     DeviceOption,
@@ -39,6 +40,7 @@ class Profile(str, Enum):
     quality = "quality"
 
 
+@many(".ply", accepts=(".glb", ".gltf", ".obj", ".ply"), photos=True)
 def fit(
     mesh: Input = "-",
     output: Output = "-",
@@ -110,7 +112,7 @@ def fit(
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Fit exactly COUNT Gaussians to a mesh or to photos with known cameras.
 
     INPUT is a GLB, glTF, OBJ or PLY mesh, or a folder of photos with a transforms.json or a COLMAP model. The result is
@@ -165,13 +167,13 @@ def fit(
         DIRECT_WEIGHTS if model is Model.direct else SCAFFOLD_WEIGHTS,
         **{name: value for name, value in lambdas.items() if value is not None},
     )
-    photos = io.is_folder(mesh) or mesh.endswith(".json")
+    photos = isinstance(mesh, str) and (io.is_folder(mesh) or mesh.endswith(".json"))
     if model is Model.scaffold:
         refused = {"--init": None if photos else init, "--resume": resume, "--preview": preview}
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
-    if photos:
+    if photos and isinstance(mesh, str):
         work, source, fingerprint = photos_work(mesh, init, options, scaffold=model is Model.scaffold)
     else:
         work, source, fingerprint = mesh_work(
@@ -216,7 +218,7 @@ def fit(
                 "version": __version__,
                 "lpips": lpips_name,
                 "arguments": {
-                    "input": mesh,
+                    "input": mesh if isinstance(mesh, str) else mesh.name,
                     "output": output,
                     "model": model.value,
                     "profile": profile.value,
@@ -230,3 +232,4 @@ def fit(
     io.save_gaussians(output, denormalized(result.gaussians) if denormalize else result.gaussians, force=force)
     if resume is not None:
         io.remove_checkpoint(resume)
+    return {"count": len(result.gaussians), "psnr": finite(result.psnr), "ssim": result.ssim}

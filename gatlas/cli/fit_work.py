@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from gatlas.fit import Fit, FitOptions
     from gatlas.fit.losses import LossWeights
+    from gatlas.io import Blob
 
 
 def mesh_work(
-    path: str, init: str | None, options: FitOptions, *, scaffold: bool, up: str, ignore_vertex_colors: bool
+    source: str | Blob, init: str | None, options: FitOptions, *, scaffold: bool, up: str, ignore_vertex_colors: bool
 ) -> tuple[Callable[..., Fit], str, str]:
     """How to fit a mesh; its name; and what a checkpoint must share with it."""
     import hashlib
@@ -26,7 +27,7 @@ def mesh_work(
     from gatlas.fit import fit_mesh
     from gatlas.raster.mesh import resolve_shading, stand_up, without_vertex_colors
 
-    blob = io.read(path)
+    blob = io.as_blob(source)
     mesh = stand_up(io.load_mesh(blob), up)
     if ignore_vertex_colors:
         mesh = without_vertex_colors(mesh)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatlas.cli.options import Layout
 
 if TYPE_CHECKING:
     from gatlas.atlas.check import AtlasCheck
     from gatlas.types import Atlas
+
+
+def fills_folder(options: dict[str, Any]) -> bool:
+    """Whether the result of one object is a folder."""
+    return options["layout"] is Layout.gaussianverse
 
 
 def check_layout_output(output: str, layout: Layout, *, suffix: str, what: str, force: bool) -> None:

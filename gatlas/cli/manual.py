@@ -17,7 +17,8 @@ EXIT_STATUS = {
     "0": "done",
     "1": "failed; one line on standard error says which file, what is wrong and what to do",
     "2": "wrong usage",
-    "75": "a fit was stopped and is saved in --resume FILE: run the same command to go on",
+    "3": "a batch came to its end and some of its objects failed; its manifest says which and why",
+    "75": "stopped by a signal or a time limit after saving: run the same command to go on",
     "130, 143": "ended by SIGINT or SIGTERM; nothing half-written is left",
     "141": "the reader of standard output has gone",
 }
@@ -25,6 +26,8 @@ EXIT_STATUS = {
 ENVIRONMENT = {
     "GATLAS_CACHE": "folder of computed layouts; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
     "NUMBA_CACHE_DIR": "folder of compiled kernels, where the installed package is read-only",
+    "SLURM_ARRAY_TASK_ID": "inside a Slurm array a-b:step, with its _MIN, _MAX, _COUNT and _STEP: the shard of a batch",
+    "CUDA_VISIBLE_DEVICES": "GPUs that the workers of --jobs take turns on",
     "NUMBA_NUM_THREADS": "most threads that the kernels use; default all processors that the process may run on",
 }
 
@@ -32,6 +35,10 @@ FILES = {
     "splat PLY": "the 3DGS layout (x y z, f_dc_*, opacity as a logit, scale_* as logs, rot_* wxyz), binary little-"
     "endian, Y down as viewers expect; comments hold the source's name, centre and scale",
     "atlas NPZ": "float32 planes offset, color, opacity, scale, rotation and a JSON string meta",
+    "statistics NPZ": "float64 mean and m2 of every pixel and channel, count, and float32 std for other programs",
+    "tar shard": "key.ply, key.npz, key.txt ... in WebDataset naming, read and written as a file or a stream",
+    "manifest": "manifest-I-of-N.jsonl in the folder of a batch's results, x.manifest.jsonl beside x.tar: a line an object",
+    "model folder": "a diffusers pipeline with gatlas.json and stats.npz: data and safetensors only, never code",
     "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention",
 }
 
@@ -59,6 +66,11 @@ EXAMPLES = {
             "A quick one, with its quality in a file:",
             "gatlas fit obj.glb --profile quick --report obj.json -o obj.ply",
         ),
+        ("Every mesh of a folder, two at a time; run again, it goes on:", "gatlas fit meshes/ --jobs 2 -o splats/"),
+        (
+            "This task's share of a Slurm array, in one file; a stopped fit is gone on with:",
+            "gatlas fit meshes/ --resume 'saved/{stem}.npz' -o 'splats-{shard}.tar'",
+        ),
         ("Keep the pictures it was trained on:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
     ],
     "prune": [("Keep 4,096 Gaussians, a sample by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
@@ -68,6 +80,32 @@ EXAMPLES = {
             "A smaller one, straight from the fit:",
             "gatlas fit obj.glb -n 4096 | gatlas atlas-encode --size 64 -o s.npz",
         ),
+        (
+            "Many, through tar streams:",
+            "gatlas fit *.glb --tar | gatlas atlas-encode --tar | gatlas normalize-stats -o stats.npz",
+        ),
+    ],
+    "normalize-stats": [
+        ("Over a folder, or shards:", "gatlas normalize-stats atlases/ -o stats.npz"),
+        ("Parts of a set, put together:", "gatlas normalize-stats --merge part-*.npz -o stats.npz"),
+    ],
+    "train": [
+        (
+            "A small model from random weights, on a CPU:",
+            "gatlas train atlases/ --stats stats.npz --captions captions.csv --preset small -o run",
+        ),
+        (
+            "Fine-tune a text-to-image model on eight GPUs, in a job that may be requeued:",
+            "torchrun --nproc-per-node 8 -m gatlas train atlases-{00000..00099}.tar --stats stats.npz \\\n"
+            "    --captions captions.csv --base stable-diffusion/ --processes 8 --resume latest -o run",
+        ),
+    ],
+    "sample": [
+        (
+            "One object, to a splat:",
+            'gatlas sample --model run --prompt "a red cube" -o cube.ply',
+        ),
+        ("Four of every line of a file:", "gatlas sample --model run --prompts prompts.txt -n 4 -o samples/"),
     ],
     "atlas-decode": [("Back to a splat:", "gatlas atlas-decode obj.npz -o obj.ply")],
     "render": [

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-Input = Annotated[str, typer.Argument(metavar="INPUT", help="File to read; - is standard input.", show_default=False)]
+if TYPE_CHECKING:
+    from gatlas.io import Blob
+
+    Input = str | Blob  # a batch gives what a tar held
+else:
+    Input = Any
 Output = Annotated[str, typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite an existing output.")]
 Seed = Annotated[

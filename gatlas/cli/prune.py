@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gatlas.cli.many import many
 from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
 
 
@@ -18,6 +19,7 @@ class Score(str, Enum):
     volume = "volume"
 
 
+@many(".ply", accepts=(".ply", ".splat", ".spz"))
 def prune(
     splat: Input = "-",
     output: Output = "-",
@@ -49,7 +51,7 @@ def prune(
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Keep COUNT Gaussians, those that matter most to what is seen.
 
     The scores visibility-sum and visibility-max are the transmittance x alpha of a Gaussian over random cameras around
@@ -106,6 +108,7 @@ def prune(
     if report is not None:
         io.save_json(report, _cost(gaussians, kept, truth, resolution, score.value, finetune), force=force)
     io.save_gaussians(output, kept, force=force)
+    return {"count": len(kept)}
 
 
 def _cost(before: Any, after: Any, truth: Any, resolution: int, score: str, finetune: int) -> dict[str, Any]:

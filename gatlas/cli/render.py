@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gatlas.cli.many import many
 from gatlas.cli.options import (
     Device,
     DeviceOption,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gatlas.types import Cameras, Gaussians, Mesh
 
 
+@many(".png", accepts=(".ply", ".splat", ".spz", ".npz", ".glb", ".gltf", ".obj"), may_fill_folder=True)
 def render(
     source: Input = "-",
     output: Output = "-",
@@ -59,7 +61,7 @@ def render(
     device: DeviceOption = Device.auto,
     threads: Threads = None,
     force: Force = False,
-) -> None:
+) -> dict[str, Any]:
     """Render a splat PLY or a mesh to pictures, or show the planes of an atlas.
 
     One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json. An atlas NPZ
@@ -93,14 +95,14 @@ def render(
     if camera is not None and orbit is not None:
         raise GatlasError("--orbit and --camera exclude each other")
 
-    blob = io.read(source)
+    blob = io.as_blob(source)
     if blob.kind == "atlas":
         if folder or camera is not None or orbit is not None:
             raise GatlasError("an atlas is drawn as one picture of its planes; for views of it, run atlas-decode first")
         atlas = io.load_atlas(blob)
         name = blob.stem or str(atlas.meta.get("origin", {}).get("name", ""))
         io.save_image(output, atlas_picture(atlas), force=force, name=name)
-        return
+        return {"views": 1}
     subject: Gaussians | Mesh
     if blob.kind == "mesh":
         subject = stand_up(io.load_mesh(blob), up.value)
@@ -114,6 +116,7 @@ def render(
         say(f"{len(views)} pictures in {output}")
     else:
         io.save_image(output, contact_sheet(views.images), force=force, name=subject.origin.name)
+    return {"views": len(views)}
 
 
 def _cameras(

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatlas.io import Blob
 
 
 def verb() -> str:
@@ -12,9 +16,25 @@ def verb() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
+_collecting: list[list[str]] = []  # where messages go instead of standard error, innermost last
+
+
 def say(message: str) -> None:
     """One message on standard error, with the verb in front."""
+    if _collecting:
+        _collecting[-1].append(message)
+        return
     print(f"{' '.join(filter(None, ('gatlas', verb())))}: {message}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def collected() -> Iterator[list[str]]:
+    """Inside the block messages are kept in the yielded list, and no bar is drawn."""
+    _collecting.append([])
+    try:
+        yield _collecting[-1]
+    finally:
+        _collecting.pop()
 
 
 def finite(value: float) -> float | None:
@@ -36,20 +56,21 @@ def refuse_shared_names(*outputs: str | None) -> None:
 
 
 @contextmanager
-def about(source: str) -> Iterator[None]:
+def about(source: str | Blob) -> Iterator[None]:
     """What goes wrong with an input's content is said with the input's name in front."""
     from gatlas.errors import GatlasError
 
     try:
         yield
     except GatlasError as error:
-        raise GatlasError(f"{'standard input' if source == '-' else source}: {error}") from None
+        name = source if isinstance(source, str) else source.name
+        raise GatlasError(f"{'standard input' if name == '-' else name}: {error}") from None
 
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None] | None]:
     """A bar on standard error that is told (steps done, PSNR in dB); None where standard error is no terminal."""
-    if not sys.stderr.isatty():
+    if _collecting or not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
@@ -65,3 +86,18 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total, psnr=float("nan"))
         yield lambda done, psnr: bar.update(task, completed=done, psnr=psnr)
+
+
+@contextmanager
+def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None] | None]:
+    """A bar on standard error that counts what is done; None where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda: bar.update(task, advance=1)

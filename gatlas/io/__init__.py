@@ -8,18 +8,24 @@ first use, so that importing this package costs nothing.
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import Blob, as_blob, check_output, is_folder, read
+from gatlas.io.streams import Blob, as_blob, check_output, exists, is_folder, make_folder, read
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from jaxtyping import Float, Int
 
+    from gatlas.io.digests import sha256_of, stamp
+    from gatlas.io.gather import Item, names_many, read_item, sidecars
     from gatlas.io.points import Points
+    from gatlas.io.results import FolderResults, StreamResults, TarResults
+    from gatlas.io.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.io.weights import LpipsWeights
     from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
 
@@ -27,21 +33,37 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Blob",
+    "FolderResults",
+    "Item",
+    "Member",
+    "ShardWriter",
+    "StreamResults",
+    "TarResults",
+    "as_blob",
+    "atlas_bytes",
     "check_output",
+    "exists",
     "is_folder",
+    "list_items",
     "load_atlas",
     "load_cameras",
     "load_checkpoint",
     "load_gaussians",
     "load_image",
     "load_indices",
+    "load_lines",
     "load_lpips_weights",
     "load_mesh",
+    "load_names",
     "load_points",
     "load_stats",
     "load_views",
+    "make_folder",
     "missing_lpips_weights",
+    "names_many",
     "read",
+    "read_item",
+    "read_member",
     "remove_checkpoint",
     "save_atlas",
     "save_checkpoint",
@@ -52,8 +74,44 @@ __all__ = [
     "save_stats",
     "save_text",
     "save_views",
+    "sha256_of",
+    "shard_key",
+    "sidecars",
+    "stamp",
     "stored_frame",
+    "stream_members",
 ]
+
+
+_LAZY = {
+    "FolderResults": "gatlas.io.results",
+    "Item": "gatlas.io.gather",
+    "Member": "gatlas.io.shards",
+    "ShardWriter": "gatlas.io.shards",
+    "StreamResults": "gatlas.io.results",
+    "TarResults": "gatlas.io.results",
+    "names_many": "gatlas.io.gather",
+    "read_item": "gatlas.io.gather",
+    "read_member": "gatlas.io.shards",
+    "sha256_of": "gatlas.io.digests",
+    "shard_key": "gatlas.io.shards",
+    "sidecars": "gatlas.io.gather",
+    "stamp": "gatlas.io.digests",
+    "stream_members": "gatlas.io.shards",
+}
+
+
+def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...], *, photos: bool = False) -> list[Item]:
+    """The files that the words of a command line mean, those in folders and shards too. See `gatlas.io.gather`."""
+    from gatlas.io.gather import gather
+
+    return gather(inputs, suffix, photos=photos)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'gatlas.io' has no attribute '{name}'")
+    return getattr(importlib.import_module(_LAZY[name]), name)
 
 
 def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
@@ -113,6 +171,13 @@ def save_atlas(out: str | Path, atlas: Atlas, *, force: bool = False) -> None:
     from gatlas.io.npz import write_atlas
 
     write_atlas(out, atlas, force=force)
+
+
+def atlas_bytes(atlas: Atlas) -> bytes:
+    """The bytes that `save_atlas` writes."""
+    from gatlas.io.npz import encode_atlas
+
+    return encode_atlas(atlas)
 
 
 def load_stats(source: Source) -> AtlasStats:
@@ -245,6 +310,25 @@ def remove_checkpoint(path: str | Path) -> None:
     from gatlas.io.checkpoint import remove
 
     remove(path)
+
+
+def load_lines(source: Source) -> list[str]:
+    """The lines of a UTF-8 text that hold anything, without the space around them."""
+    blob = as_blob(source)
+    try:
+        lines = blob.data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise GatlasError(f"{blob.name}: not a UTF-8 text: {error.reason} at byte {error.start}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def load_names(source: Source, *, null: bool = False) -> list[str]:
+    """The file names of a list, one a line, or each ended by NUL as `find -print0` writes them."""
+    import os
+
+    blob = as_blob(source)
+    names = blob.data.split(b"\0" if null else b"\n")
+    return [os.fsdecode(name if null else name.rstrip(b"\r")) for name in names if name.strip()]
 
 
 def load_lpips_weights(path: str | Path | None = None) -> LpipsWeights:

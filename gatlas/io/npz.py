@@ -17,6 +17,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.arrays import host_array
+from gatlas.io.npz_members import read_members
 from gatlas.types import Atlas, AtlasStats
 
 if TYPE_CHECKING:
@@ -59,13 +60,18 @@ def decode_atlas(blob: Blob) -> Atlas:
     return Atlas(**planes, meta=meta)
 
 
-def write_atlas(out: str | Path, atlas: Atlas, *, force: bool) -> None:
-    """Write an atlas whose `meta` has the format version. Values that are not finite are a GatlasError."""
+def encode_atlas(atlas: Atlas) -> bytes:
+    """The NPZ of an atlas whose `meta` has the format version. Values that are not finite are a GatlasError."""
     if atlas.meta.get(FORMAT_KEY) != FORMAT:
         raise ValueError(f"meta[{FORMAT_KEY!r}] must be {FORMAT}, got {atlas.meta.get(FORMAT_KEY)!r}")
-    streams.check_output(out, force=force, suffix=SUFFIX, what="an atlas")
     planes = {name: host_array(getattr(atlas, name)).astype("<f4") for name in PLANES}
-    payload = _zip({**planes, "meta": _json(atlas.meta)})
+    return _zip({**planes, "meta": _json(atlas.meta)})
+
+
+def write_atlas(out: str | Path, atlas: Atlas, *, force: bool) -> None:
+    """Write an atlas; see `encode_atlas`."""
+    streams.check_output(out, force=force, suffix=SUFFIX, what="an atlas")
+    payload = encode_atlas(atlas)
     streams.write(out, [payload], force=force, suffix=SUFFIX, what="an atlas", name=_name(atlas.meta))
 
 
@@ -98,13 +104,13 @@ def _read(blob: Blob, what: str, names: tuple[str, ...]) -> dict[str, np.ndarray
     if not blob.data.startswith(b"PK"):
         raise GatlasError(f"{blob.name}: not {what}: it is no NPZ file")
     try:
-        with np.load(io.BytesIO(blob.data), allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise GatlasError(f"{blob.name}: not {what}: the NPZ file has no array '{missing[0]}'")
-            return {name: np.asarray(archive[name]) for name in names}
+        arrays = read_members(blob.data, names)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise GatlasError(f"{blob.name}: truncated or damaged NPZ file: {error}") from None
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise GatlasError(f"{blob.name}: not {what}: the NPZ file has no array '{missing[0]}'")
+    return arrays
 
 
 def _checked(blob: Blob, name: str, array: np.ndarray, dtype: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.io.lens import Lens, pinhole, undistort
 from gatlas.io.reduce import reduce_picture, reduced_size
+from gatlas.rotations import nearest_rotation
 from gatlas.types import Cameras, Views
 
 if TYPE_CHECKING:
@@ -106,10 +107,9 @@ def rigid(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[
             f"{noun} {which}: the nearest rotation is taken",
             stacklevel=2,
         )
-    left, _, right = np.linalg.svd(matrices)
     mended = viewmats.copy()
     off = error > EXACT
-    mended[off, :3, :3] = (left @ right)[off]
+    mended[off, :3, :3] = nearest_rotation(matrices[off])
     return mended
 
 

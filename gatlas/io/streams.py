@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gatlas.errors import GatlasError
 from gatlas.io.kinds import kind_of
@@ -38,6 +38,7 @@ class Blob:
     name: str  # for messages: the path, or "standard input"
     data: bytes = field(repr=False)
     path: Path | None = None  # None: it came through a pipe
+    key: str | None = None  # of a member of a tar shard
 
     @cached_property
     def kind(self) -> str:
@@ -46,7 +47,9 @@ class Blob:
 
     @property
     def stem(self) -> str:
-        """The name of the object: the file's name without its suffix, or "" for a pipe."""
+        """The name of the object: the key in a shard, the file's name without its suffix, or "" for a pipe."""
+        if self.key is not None:
+            return self.key
         return self.path.stem if self.path is not None else ""
 
 
@@ -74,18 +77,39 @@ def read(source: str | Path) -> Blob:
     return Blob(str(path), data, path if path.is_file() else None)
 
 
+def exists(path: str | Path) -> bool:
+    """Whether there is a file or a folder of this name."""
+    try:
+        return Path(path).exists()
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def make_folder(path: str | Path, *, parents: bool = False) -> None:
+    """Make a folder where it is missing; its parent must be there, or is made too."""
+    try:
+        Path(path).mkdir(exist_ok=True, parents=parents)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
 def as_blob(source: str | Path | Blob) -> Blob:
     """The source itself where it has been read, else its bytes."""
     return source if isinstance(source, Blob) else read(source)
 
 
-def _read_stdin() -> Blob:
+def stdin_bytes() -> BinaryIO:
+    """Standard input as bytes. None to read from, or a terminal, is a GatlasError."""
     if sys.stdin is None:
         raise GatlasError("standard input is closed: name an input file")
     if sys.stdin.isatty():
         raise GatlasError("no input: name a file, or pipe one in (standard input is a terminal)")
+    return sys.stdin.buffer
+
+
+def _read_stdin() -> Blob:
     try:
-        data = sys.stdin.buffer.read()
+        data = stdin_bytes().read()
     except OSError as error:
         raise GatlasError(describe("standard input", error)) from None
     if not data:
@@ -196,10 +220,11 @@ def write(
         _write_file(path, chunks, force=force)
         print(path, file=sys.stderr)
     else:
-        _write_stdout(chunks)
+        write_stdout(chunks)
 
 
-def _write_stdout(chunks: Iterable[Buffer]) -> None:
+def write_stdout(chunks: Iterable[Buffer]) -> None:
+    """Write every byte to standard output, however little it takes at a time. Errors as for `write`."""
     try:
         sys.stdout.flush()
         stream = sys.stdout.buffer
@@ -222,17 +247,25 @@ def _write_stdout(chunks: Iterable[Buffer]) -> None:
 
 
 def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
+    with whole_file(path, force=force) as file:
+        file.writelines(memoryview(chunk) for chunk in chunks)
+
+
+@contextmanager
+def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
+    """A file to write that becomes `out` when the block ends well, and leaves nothing behind when it does not."""
+    path = Path(out)
     try:
         if _is_special(path):
             with path.open("wb") as file:
-                file.writelines(memoryview(chunk) for chunk in chunks)
+                yield file
             return
         target = Path(os.path.realpath(path))  # a link stays a link
         with _scratch_beside(target) as scratch:
             # Not tempfile, whose files only their owner can read: this one's mode follows the umask.
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with open(descriptor, "wb") as file:
-                file.writelines(memoryview(chunk) for chunk in chunks)
+                yield file
             if not force and target.exists():
                 raise GatlasError(f"{path} exists: use --force to overwrite it")
             os.replace(scratch, target)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,17 +46,23 @@ def read_cameras(source: str | Path | Blob) -> Cameras:
     return cameras_of(blob.name, _shots(blob, document, *size), *size)
 
 
-def read_views(folder: str | Path, *, side: int | None = None) -> Views:
+def read_views(
+    folder: str | Path, *, side: int | None = None, pick: Callable[[int], Sequence[int]] | None = None
+) -> Views:
     """The pictures and cameras of a folder with a transforms.json, or of that file itself.
 
     All pictures must have one size. Lens distortion is undone. A frame's `mask_path` names a grey picture that is white
     where the object is and black where the picture is to be empty. Where some pictures have a mask or transparency, the
     others become opaque RGBA. Pictures that are missing are left out with one warning. Pictures are reduced until their
-    longer side is at most `side` pixels.
+    longer side is at most `side` pixels. `pick` chooses, from the number of pictures, which of them to read.
     """
     blob, document = _read_index(folder)
     size = _common_size(blob, document)
-    return views_of(blob.name, _shots(blob, document, *size), *size, side)
+    shots = _shots(blob, document, *size)
+    if pick is not None:
+        there = [shot for shot in shots if shot.picture is not None] or shots
+        shots = [there[i] for i in pick(len(there))]
+    return views_of(blob.name, shots, *size, side)
 
 
 def read_points(source: str | Path | Blob) -> Points | None:

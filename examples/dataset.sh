@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# From a folder of meshes and their captions to a trained text-to-3D model and its samples, on one machine:
+#
+#     examples/dataset.sh meshes/ captions.csv dataset/
+#
+# Each step goes on where it was stopped, so run it again after anything. FIT, ENCODE, TRAIN and SAMPLE add options of
+# those verbs, as in FIT="-n 1024 --profile quick" ENCODE="--size 32" TRAIN="--preset small".
+set -euo pipefail
+[ $# = 3 ] || { echo "usage: $0 MESHES CAPTIONS DATASET" >&2; exit 2; }
+meshes=$1 captions=$2 dataset=$3
+mkdir -p "$dataset"
+
+# A batch says 3 where some objects failed: they are in its manifest, and the others go on.
+batch() { gatlas "$@" || [ $? = 3 ]; }
+
+# shellcheck disable=SC2086
+{
+    batch fit "$meshes" --jobs "$(nproc)" -o "$dataset/splats.tar" ${FIT:-}
+    batch atlas-encode "$dataset/splats.tar" --jobs "$(nproc)" -o "$dataset/atlases.tar" ${ENCODE:-}
+    gatlas normalize-stats "$dataset/atlases.tar" -o "$dataset/stats.npz" --force
+    gatlas train "$dataset/atlases.tar" --stats "$dataset/stats.npz" --captions "$captions" --resume latest \
+        -o "$dataset/run" ${TRAIN:-}
+    gatlas sample --model "$dataset/run" -o "$dataset/samples/" ${SAMPLE:---prompt chair}
+    batch atlas-decode "$dataset/samples/" -o "$dataset/generated/"
+}

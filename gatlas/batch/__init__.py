@@ -1,0 +1,25 @@
+"""Many objects through one verb: shards of one sorted list, worker processes, and what is left to do after a stop.
+
+There is no scheduler here: the shell, GNU parallel and Slurm start batches. What is done is known from the manifest
+(`gatlas.io.results`), so the same command goes on where it was stopped.
+"""
+
+from gatlas.batch.plan import Plan, Task, fingerprint_of, make_plan
+from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
+from gatlas.batch.workers import Ended, Job, Reply, count_devices, in_order, run
+
+__all__ = [
+    "Ended",
+    "Job",
+    "Plan",
+    "Reply",
+    "Task",
+    "count_devices",
+    "fingerprint_of",
+    "in_order",
+    "make_plan",
+    "parse_shard",
+    "run",
+    "slurm_shard",
+    "take_shard",
+]

@@ -1,0 +1,83 @@
+"""What of a batch is to be done, by what its manifest says of earlier runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatlas import io
+from gatlas.errors import GatlasError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatlas.io.results import Line
+
+
+class Task(NamedTuple):
+    """One object and the place of its result."""
+
+    key: str  # its name, and its id in the manifest
+    source: Any  # Path, Member or Blob
+    name: str  # of the source, for messages
+    output: Path | None  # None: it goes into a tar
+
+
+class Plan(NamedTuple):
+    """The tasks of a shard, sorted out."""
+
+    todo: list[Task]
+    done: list[Task]  # earlier, of the same input with the same options
+    failed: list[Task]  # earlier, likewise: they would fail again
+    foreign: list[Task]  # their output exists and was not made by this batch
+
+
+def fingerprint_of(verb: str, options: Mapping[str, Any]) -> str:
+    """What the options make of an input, in one word. Equal options (JSON-able) have equal fingerprints."""
+    return hashlib.sha256(json.dumps([verb, options], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_plan(
+    tasks: Sequence[Task],
+    known: Mapping[str, Line],
+    fingerprint: str,
+    *,
+    holds: Callable[[Line, Task], bool],
+    retry_failed: bool = False,
+    force: bool = False,
+) -> Plan:
+    """Sort the tasks out by the newest manifest line of each, `known`.
+
+    A task is done where its line is of the same input and options and `holds` finds its result in its place. With
+    `force` everything is to do.
+    """
+    plan = Plan([], [], [], [])
+    for task in tasks:
+        line = known.get(task.key, {})
+        ours = line.get("status") == "ok"
+        if force:
+            plan.todo.append(task)
+        elif ours and _fits(line, task, fingerprint) and holds(line, task):
+            plan.done.append(task)
+        elif not ours and task.output is not None and io.exists(task.output):
+            plan.foreign.append(task)
+        elif line.get("status") == "failed" and not retry_failed and _fits(line, task, fingerprint):
+            plan.failed.append(task)
+        else:
+            plan.todo.append(task)
+    return plan
+
+
+def _fits(line: Line, task: Task, fingerprint: str) -> bool:
+    """Whether a manifest's line is of this input, as it is now, with these options."""
+    if line.get("options") != fingerprint:
+        return False
+    now = io.stamp(task.source)
+    if now is not None and line.get("input_stamp") == now:
+        return True
+    try:
+        return line.get("input_sha256") == io.sha256_of(task.source)
+    except GatlasError:
+        return False  # it cannot be read: whoever tries says why

@@ -1,0 +1,173 @@
+"""Many inputs for a verb that knows one: `-o DIR/`, shards, resume and worker processes around the verb as it stands.
+
+Every object of a batch goes through the very function that a single call runs, so its bytes are those of a single call.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import typer
+
+STEM = "{stem}"  # in the name of an output: the object's name
+SHARD = "{shard}"  # the shard's number, five digits
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT...",
+        help="Files, folders, patterns or tar shards to read; - is standard input.",
+        show_default=False,
+    ),
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Read the inputs' names from FILE, one a line; - is standard input."),
+]
+NullSeparated = Annotated[
+    bool, typer.Option("--null", "-0", help="The names in --files-from end in NUL, as find -print0 writes them.")
+]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N",
+        help="Only every N-th object from the I-th on, I from 0; Slurm's array sets it.",
+        show_default=False,
+    ),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Objects at once, a process each.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(min=0.1, metavar="SECONDS", help="Give an object up after this long.", show_default=False),
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
+Tar = Annotated[bool, typer.Option("--tar", help="Write a tar stream to standard output.")]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The options that a batch has beside those of its verb."""
+
+    files_from: str | None = None
+    null: bool = False
+    shard: str | None = None
+    jobs: int = 1
+    timeout: float | None = None
+    retry_failed: bool = False
+    dry_run: bool = False
+    tar: bool = False
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of them makes a batch of even one input."""
+        return self.files_from is not None or self.shard is not None or self.dry_run or self.tar
+
+
+_OPTIONS: dict[str, Any] = {
+    "files_from": FilesFrom,
+    "null": NullSeparated,
+    "shard": Shard,
+    "jobs": Jobs,
+    "timeout": Timeout,
+    "retry_failed": RetryFailed,
+    "dry_run": DryRun,
+    "tar": Tar,
+}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a batch must know of a verb."""
+
+    module: str
+    name: str
+    source: str  # its first parameter
+    suffix: str  # of its result; "/" is a folder
+    accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
+    photos: bool  # a folder of photos is one input
+
+
+def many(
+    suffix: str,
+    accepts: tuple[str, ...],
+    *,
+    photos: bool = False,
+    fills_folder: Callable[[dict[str, Any]], bool] = lambda options: False,
+    may_fill_folder: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """Let a verb of one INPUT and one OUTPUT take many of them. Its function returns what the manifest records.
+
+    Where `fills_folder` says so of the options, each result is a folder; with `may_fill_folder` it is one where -o DIR/
+    is given for a single input.
+    """
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., None]:
+        signature = inspect.signature(verb)
+        hints = typing.get_type_hints(verb, include_extras=True)
+        first, *rest = signature.parameters.values()
+        about = Verb(verb.__module__, verb.__name__, first.name, suffix, accepts, photos)
+
+        def command(**options: Any) -> None:
+            sources = options.pop("inputs") or []
+            batch = Batch(**{name: options.pop(name) for name in _OPTIONS})
+            folders = fills_folder(options)
+            one_folder = folders or may_fill_folder
+            _dispatch(replace(about, suffix="/") if folders else about, verb, sources, batch, options, one_folder)
+
+        own = [inspect.Parameter("inputs", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Inputs)]
+        own += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[each.name]) for each in rest]
+        own += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(Batch, name), annotation=annotation)
+            for name, annotation in _OPTIONS.items()
+        ]
+        command.__name__, command.__module__, command.__doc__ = verb.__name__, verb.__module__, verb.__doc__
+        command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in own}
+        command.single = verb  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+def _dispatch(
+    about: Verb,
+    verb: Callable[..., Any],
+    sources: list[str],
+    batch: Batch,
+    options: dict[str, Any],
+    one_folder: bool,
+) -> None:
+    """One object: the verb itself. Else a batch."""
+    from gatlas import io
+
+    output = options["output"]
+    one_result = not _holds_many(output) and (one_folder or not io.is_folder(output))
+    if not batch.asked and len(sources) <= 1:
+        source = sources[0] if sources else "-"
+        if source == "-":
+            members = io.stream_members("-")
+            head = next(members)
+            if head.key is None and one_result:
+                verb(head, **options)
+                return
+            from itertools import chain
+
+            from gatlas.cli.many_run import run_stream
+
+            run_stream(about, chain([head], members), batch, options)
+            return
+        if one_result and not io.names_many(source, photos=about.photos):
+            verb(source, **options)
+            return
+    from gatlas.cli.many_run import run_batch
+
+    run_batch(about, sources, batch, options)
+
+
+def _holds_many(output: str) -> bool:
+    return STEM in output or SHARD in output or output.lower().endswith(".tar")

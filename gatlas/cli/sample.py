@@ -1,0 +1,160 @@
+"""gatlas sample"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatlas.cli.options import Device, Force, Seed
+
+if TYPE_CHECKING:
+    from gatlas.systems.contract import Draw
+
+
+class Dtype(str, Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Scheduler(str, Enum):
+    dpm = "dpm++"
+    ddim = "ddim"
+    euler = "euler"
+
+
+def sample(
+    model: Annotated[str, typer.Option(metavar="FOLDER", help="A run of train, or one of its checkpoints.")],
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="What to make; may be given many times.", show_default=False),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Prompts, one a line; - is standard input.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Samples a prompt.")] = 1,
+    output: Annotated[
+        str,
+        typer.Option("--output", "-o", metavar="OUTPUT", help="x.npz, x.ply, DIR/ or x.tar; - is standard output."),
+    ] = "-",
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of the sampler.")] = 20,
+    guidance: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="X", help="Weight of the text; default the model's own.", show_default=False),
+    ] = None,
+    scheduler: Annotated[
+        Scheduler, typer.Option(metavar="dpm++|ddim|euler", help="How the noise is taken away.")
+    ] = Scheduler.dpm,
+    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples at once; no sample depends on it.")] = 8,
+    device: Annotated[Device, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = Device.auto,
+    dtype: Annotated[
+        Dtype, typer.Option(metavar="auto|fp32|bf16", help="Numbers of the network; auto: bf16 on CUDA.")
+    ] = Dtype.auto,
+    seed: Seed = 0,
+    force: Force = False,
+) -> None:
+    """Make 3D Gaussians from text with a trained model.
+
+    One sample gives an atlas NPZ, or with -o x.ply a splat that any viewer opens. Many samples go into -o DIR/, one
+    file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
+    seed and its number only: not on the other prompts, nor on how many are made at once.
+
+    In a folder, samples that are there already are kept, so the same command goes on after a stop.
+
+    Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
+    """
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.systems.contract import Draw, SampleRequest
+
+    wanted = _prompts(prompt, prompts)
+    draws = [Draw(text, number) for text in wanted for number in range(count)]
+    kind = _check_output(output, len(draws), force)
+    if kind == "folder" and not force:
+        there = {draw for draw in draws if io.exists(f"{output.rstrip('/')}/{draw.name}.npz")}
+        draws = [draw for draw in draws if draw not in there]
+        if there:
+            say(f"{len(there)} samples are in {output} already and are kept (--force makes them anew)")
+        if not draws:
+            return
+
+    from gatlas.systems import choose_device, load_system
+
+    chosen = choose_device(device.value)
+    system = load_system(model, device=chosen, dtype=_dtype(dtype, chosen))
+    request = SampleRequest(
+        draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch
+    )
+    _save(system.sample(request), draws, output, kind, force)
+
+
+def _prompts(prompt: list[str] | None, prompts: str | None) -> list[str]:
+    """Every prompt once, in order."""
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+
+    lines = io.load_lines(prompts) if prompts is not None else []
+    given = [text.strip() for text in [*(prompt or []), *lines]]
+    if not given:
+        raise GatlasError("no prompt: give one with --prompt TEXT, or a file of them with --prompts FILE")
+    unique = list(dict.fromkeys(given))
+    if len(unique) < len(given):
+        say(f"{len(given) - len(unique)} prompts were given twice and are taken once; -n N makes more of each")
+    return unique
+
+
+def _check_output(output: str, samples: int, force: bool) -> str:
+    """What the output is: "atlas", "splat", "folder" or "tar". One that cannot hold the samples is a GatlasError."""
+    from gatlas import io
+    from gatlas.errors import GatlasError
+
+    if io.is_folder(output):
+        io.check_output(output, force=True, folder=True)  # samples that are there are kept, one by one
+        return "folder"
+    if output.lower().endswith(".tar") or (output == "-" and samples > 1):
+        io.check_output(output, force=force, suffix=".tar", what="a tar of atlases")
+        return "tar"
+    if samples > 1:
+        raise GatlasError(f"{output}: holds one sample, and {samples} are asked for: name a folder, DIR/, or x.tar")
+    if output.lower().endswith(".ply"):
+        io.check_output(output, force=force, suffix=".ply", what="Gaussians")
+        return "splat"
+    io.check_output(output, force=force, suffix=".npz", what="an atlas")
+    return "atlas"
+
+
+def _save(atlases: Iterator[Any], draws: list[Draw], output: str, kind: str, force: bool) -> None:
+    """Write each sample as soon as it is there."""
+    from gatlas import io
+    from gatlas.atlas import decode
+    from gatlas.cli.terminal import say
+
+    if kind == "tar":
+        with io.ShardWriter(output, force=force) as shard:
+            for draw, atlas in zip(draws, atlases, strict=True):
+                shard.add(draw.name, ".npz", io.atlas_bytes(atlas))
+                shard.add(draw.name, ".txt", draw.prompt.encode())
+        return
+    if kind == "folder":
+        io.make_folder(output)
+        for draw, atlas in zip(draws, atlases, strict=True):
+            io.save_atlas(f"{output.rstrip('/')}/{draw.name}.npz", atlas, force=force)
+        say(f"{len(draws)} samples in {output}")
+        return
+    for atlas in atlases:
+        if kind == "splat":
+            io.save_gaussians(output, decode(atlas), force=force)
+        else:
+            io.save_atlas(output, atlas, force=force)
+
+
+def _dtype(dtype: Dtype, device: str) -> str:
+    """The numbers of the network, by the name that torch has for them."""
+    if dtype is Dtype.auto:
+        return "bfloat16" if device == "cuda" else "float32"
+    return "bfloat16" if dtype is Dtype.bf16 else "float32"

@@ -1,0 +1,220 @@
+"""gatlas train"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
+from gatlas.cli.options import Device
+from gatlas.errors import GatlasError
+
+if TYPE_CHECKING:
+    from gatlas.cli.train_plan import Wish
+
+
+class Precision(str, Enum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+def _every(what: str) -> Any:
+    return typer.Option(min=1, metavar="N", help=what, show_default=False)
+
+
+def train(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Atlases: files, folders, globs, tar shards.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
+    stats: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.npz", help="Statistics that normalize-stats wrote.", show_default=False),
+    ] = None,
+    captions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="What is said of each object; see below.", show_default=False)
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Pictures of each object, for the rendered loss.", show_default=False),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER|NAME", help="Diffusers pipeline to begin with: a folder or a hub name."),
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="small|finetune|paper", help="A named set of options; the others override it."),
+    ] = None,
+    system: Annotated[str, typer.Option(metavar="NAME", help="What is trained.")] = "gaussian-atlas",
+    steps: Annotated[int | None, _every("Steps of the optimiser.")] = None,
+    batch: Annotated[int | None, _every("Samples at once, of each process.")] = None,
+    accumulate: Annotated[int | None, _every("Batches of a step.")] = None,
+    lr: Annotated[float | None, typer.Option(metavar="X", help="Learning rate.", show_default=False)] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Seed of everything random.", show_default=False)
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="latest|STEP", help="Go on from a checkpoint of RUN.", show_default=False),
+    ] = None,
+    checkpoint_every: Annotated[int | None, _every("Steps between checkpoints.")] = None,
+    keep: Annotated[int | None, _every("Checkpoints to keep, the newest.")] = None,
+    sample_every: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="Steps between pictures; 0: none.", show_default=False)
+    ] = None,
+    log_every: Annotated[int | None, _every("Steps between lines of the log.")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(metavar="auto|fp32|bf16", help="Numbers of the network; auto: bf16 on CUDA.", show_default=False),
+    ] = None,
+    device: Annotated[Device, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = Device.auto,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="Processes that read samples, beside each that trains."),
+    ] = None,
+    processes: Annotated[
+        int | None, _every("How many processes torchrun has to have started; another number is an error.")
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Stop and save after this long.", show_default=False),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the training or of the system."),
+    ] = None,
+    lpips_weights: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS.", show_default=False),
+    ] = None,
+) -> None:
+    """Train a diffusion model on atlases, with captions where there are any.
+
+    RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
+    they need. Beside them are the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
+    TensorBoard's files.
+
+    SIGTERM, SIGUSR1, SIGINT and --time-limit stop after the step under way: everything is saved and the exit status is
+    75. --resume latest goes on from there, or from the start where there is no checkpoint yet, so that one command
+    serves a queue that stops and restarts it. On the CPU the result is that of a run without a break, bit for bit.
+    Options that are not given are then the run's own; others that would change the result are refused. --steps may
+    grow unless the learning rate follows from it. --resume STEP goes back to a checkpoint; the next one that is
+    written replaces the later ones.
+
+    Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines. Without --base a small
+    network begins from random weights.
+
+    Many processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
+    process. torchrun then says 1 where this command says 75.
+
+    Example: gatlas train atlases/ --stats stats.npz --captions captions.csv --preset small -o run
+    """
+    from gatlas.cli.train_plan import Wish
+
+    flags = {
+        "steps": steps,
+        "batch": batch,
+        "accumulate": accumulate,
+        "lr": lr,
+        "seed": seed,
+        "checkpoint_every": checkpoint_every,
+        "keep": keep,
+        "sample_every": sample_every,
+        "log_every": log_every,
+        "workers": workers,
+        "precision": None if precision is None else precision.value,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        stopped = _train(
+            Wish(system, output, resume, base, preset, stats, lpips_weights, given, settings or []),
+            inputs,
+            captions,
+            views,
+            device.value,
+            processes,
+            time_limit,
+        )
+    except GatlasError:
+        if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of this machine says it
+            raise typer.Exit(1) from None
+        raise
+    if stopped:
+        raise typer.Exit(EXIT_REQUEUE)
+
+
+def _train(
+    wish: Wish,
+    inputs: list[str],
+    captions: str | None,
+    views: str | None,
+    device: str,
+    processes: int | None,
+    time_limit: float | None,
+) -> bool:
+    """Train; whether it was stopped before its end."""
+    from gatlas.cli.terminal import say
+    from gatlas.cli.train_plan import plan
+    from gatlas.train import train as run_training
+    from gatlas.train.processes import check_count
+
+    first = os.environ.get("RANK", "0") == "0"
+    check_count(processes)
+    system, options, origin = plan(wish)
+    scenes = system.dataset(inputs, captions=captions, views=views)
+    if first:
+        for line in scenes.report():
+            say(line)
+        count = sum(weight.numel() for weight in system.network.parameters())
+        say(f"{len(scenes):,} samples, {count / 1e6:.1f} M parameters, {options.steps:,} steps")
+    with stopping(time_limit) as stop, _progress_bar(options.steps) as progress:
+        outcome = run_training(
+            system,
+            scenes,
+            options,
+            wish.run,
+            resume=wish.resume,
+            device=device,
+            processes=processes,
+            origin=origin,
+            stop=stop,
+            say=say,
+            progress=progress,
+        )
+    if first and outcome.stopped:
+        say(f"stopped after {outcome.step:,} of {options.steps:,} steps: --resume latest goes on from there")
+    elif first and outcome.loss is None:
+        say(f"all {outcome.step:,} steps are done already: {wish.run}")
+    elif first:
+        say(f"{outcome.step:,} steps done, loss {outcome.loss:.4g}: {wish.run}")
+    return outcome.stopped
+
+
+@contextmanager
+def _progress_bar(total: int) -> Iterator[Callable[[int, float], None] | None]:
+    """A bar on standard error that is told (steps done, loss); None where standard error is no terminal."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("train"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.4g}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("train", total=total, loss=float("nan"))
+        yield lambda done, loss: bar.update(task, completed=done, loss=loss)

@@ -1,0 +1,289 @@
+"""Where the results of a batch go, and the manifest that says what is done: a folder, a tar, or a stream.
+
+One JSON line an object is written as it ends. A line stands in the manifest before its result stands in its place, with
+the stamp of the result: a process that is killed between the two leaves a line that does not fit, and the object is
+done again. A line that was torn is no line.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io import streams
+from gatlas.io.digests import sha256_of, stamp
+from gatlas.io.shards import ShardWriter, end_mark, member_bytes
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+Line = dict[str, Any]
+MANIFEST = re.compile(r"manifest-\d+-of-\d+\.jsonl")
+SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of what is being made
+
+
+def read_lines(manifests: Iterable[Path]) -> dict[str, Line]:
+    """The newest line of every object, by its id."""
+    newest: dict[str, Line] = {}
+    for path in manifests:
+        try:
+            text = path.read_bytes() if path.exists() else b""
+        except OSError as error:
+            raise GatlasError(streams.describe(path, error)) from None
+        for line in _parsed(text):
+            known = newest.get(line["id"])
+            if known is None or line.get("ended", 0) >= known.get("ended", 0):
+                newest[line["id"]] = line
+    return newest
+
+
+def _parsed(text: bytes) -> Iterator[Line]:
+    for raw in text.split(b"\n"):
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            continue  # torn, by a process that was killed while it wrote
+        if isinstance(line, dict) and isinstance(line.get("id"), str):
+            yield line
+
+
+class Results:
+    """A hold on a batch's results: its manifest, and a scratch folder that no other process writes to.
+
+    A second process with the same label is a GatlasError. What killed processes left in scratch folders is removed.
+    """
+
+    def __init__(self, folder: Path, label: str, manifest: Path) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.scratch = folder / SCRATCH.format(label=label)
+        self._lock = -1
+
+    def __enter__(self) -> Self:
+        with _described(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._take_scratch()
+            _remove_leftovers(self.folder, self.scratch)
+            self._compact()
+        return self
+
+    def _take_scratch(self) -> None:
+        while True:
+            self.scratch.mkdir(exist_ok=True)
+            self._lock = os.open(self.scratch, os.O_RDONLY)
+            if not _locked(self._lock):
+                os.close(self._lock)
+                raise GatlasError(f"{self.manifest}: another process is at work on this: wait for it, or end it")
+            if self.scratch.exists() and os.path.samestat(os.fstat(self._lock), self.scratch.stat()):
+                break
+            os.close(self._lock)  # the one before us has just removed it
+        for path in self.scratch.iterdir():
+            _remove(path)
+
+    def _compact(self) -> None:
+        """One line an object, the newest, instead of one a try; a torn end is gone."""
+        if self.manifest.exists():
+            lines = {line["id"]: line for line in _parsed(self.manifest.read_bytes())}
+            text = "".join(json.dumps(line) + "\n" for line in lines.values())
+            streams.write(self.manifest, [text.encode()], force=True, suffix=".jsonl", what="a manifest")
+
+    def scratch_path(self, name: str) -> Path:
+        """A new path for a result that is being made, on the same file system as its place."""
+        return self.scratch / f"{secrets.token_hex(4)}-{name}"
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """Append one line to the manifest; it is on the disk when this returns."""
+        with _described(self.manifest), self.manifest.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        os.close(self._lock)
+
+
+class FolderResults(Results):
+    """One file, or one folder, an object. Its manifest is `manifest-I-of-N.jsonl`, written by shard I of N alone."""
+
+    ordered = False
+
+    def __init__(self, folder: Path, index: int, shards: int) -> None:
+        label = f"{index}-of-{shards}"
+        super().__init__(folder, label, folder / f"manifest-{label}.jsonl")
+
+    def known(self) -> dict[str, Line]:
+        """The newest line of every object, over the manifests of all shards, however many there were."""
+        if not self.folder.is_dir():
+            return {}
+        with _described(self.folder):
+            return read_lines(path for path in sorted(self.folder.iterdir()) if MANIFEST.fullmatch(path.name))
+
+    def holds(self, line: Line, output: Path | None) -> bool:
+        """Whether the result of that line stands in its place."""
+        if output is None or not output.exists():
+            return False
+        if output.is_dir() or line.get("output_stamp") == stamp(output):
+            return output.is_dir() == (line.get("output_stamp", "") is None)
+        # Its time of change may be that of a copy: the content decides.
+        return line.get("bytes") == output.stat().st_size and line.get("output_sha256") == sha256_of(output)
+
+    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
+        """Record a result and move it to its place, over an older one."""
+        if output is None:
+            raise ValueError("a folder's results have a place each")
+        with _described(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            size = {} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
+            self.record({**line, **size, "output": str(output), "output_stamp": stamp(scratch)})
+            if output.is_dir():
+                shutil.rmtree(output)
+            os.replace(scratch, output)
+            for suffix, content in sidecars.items():
+                streams.write(
+                    output.with_name(output.stem + suffix), [content], force=True, suffix=suffix, what="a sidecar"
+                )
+
+
+class TarResults(Results):
+    """All results in one tar, `x.tar`, which grows as `x.tar.partial` and is renamed when the last one is in it.
+
+    Its manifest is `x.manifest.jsonl`; the lines of results say where in the tar they end.
+    """
+
+    ordered = True
+
+    def __init__(self, tar: Path, suffix: str) -> None:
+        super().__init__(tar.parent, tar.stem, tar.with_suffix(".manifest.jsonl"))
+        self.tar = tar
+        self.suffix = suffix  # of the results
+        self.partial = tar.with_name(tar.name + ".partial")
+
+    def known(self) -> dict[str, Line]:
+        """The newest line of every object; of those with a result, only where it is in the tar."""
+        lines = read_lines([self.manifest])
+        there = self.partial if self.partial.exists() else self.tar
+        size = there.stat().st_size if there.exists() else 0
+        return {key: line for key, line in lines.items() if line.get("end", 0) <= size}
+
+    def holds(self, line: Line, output: Path | None) -> bool:
+        """Whether the result of that line is in the tar: those that are not are not `known`."""
+        return line.get("end", 0) > 0
+
+    def is_complete(self) -> bool:
+        """Whether the tar stands in its place and nothing is being added to it."""
+        return self.tar.exists() and not self.partial.exists()
+
+    def go_on(self, end: int) -> None:
+        """Go on behind byte `end`, that of the last result whose line is kept; 0 starts afresh."""
+        with _described(self.tar):
+            if end and not self.partial.exists():
+                os.replace(self.tar, self.partial)
+            with self.partial.open("r+b" if self.partial.exists() else "wb") as file:
+                file.truncate(end)
+            if not end:
+                self.manifest.unlink(missing_ok=True)
+
+    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
+        """Append the files of an object and record it."""
+        with _described(self.tar):
+            with self.partial.open("ab") as file:
+                for suffix, content in {self.suffix: scratch.read_bytes(), **sidecars}.items():
+                    file.writelines(member_bytes(line["id"], suffix, content))
+                end = file.tell()
+            self.record({**line, "output": str(self.tar), "end": end})
+            scratch.unlink()
+
+    def finish(self) -> None:
+        """Give the tar its end mark and its name."""
+        with _described(self.tar):
+            with self.partial.open("ab") as file:
+                file.write(end_mark(file.tell()))
+            os.replace(self.partial, self.tar)
+
+
+class StreamResults:
+    """A tar to standard output, with no manifest: what is lost in a pipe cannot be gone on with."""
+
+    ordered = True
+    manifest = None
+
+    def __init__(self, suffix: str) -> None:
+        self.suffix = suffix
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="gatlas-"))
+        self._shard = self._stack.enter_context(ShardWriter("-"))
+        self.scratch = Path(folder)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def scratch_path(self, name: str) -> Path:
+        """A new path for a result that is being made."""
+        return self.scratch / f"{secrets.token_hex(4)}-{name}"
+
+    def record(self, line: Mapping[str, Any]) -> None:
+        """There is no manifest; the command says what failed."""
+
+    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
+        """Write the files of an object to the stream."""
+        with _described(scratch):
+            content = scratch.read_bytes()
+            scratch.unlink()
+        for suffix, each in {self.suffix: content, **sidecars}.items():
+            self._shard.add(line["id"], suffix, each)
+
+
+@contextmanager
+def _described(path: Path) -> Iterator[None]:
+    """Errors of the operating system are a GatlasError that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise GatlasError(streams.describe(error.filename or path, error)) from None
+
+
+def _remove_leftovers(folder: Path, own: Path) -> None:
+    """Remove scratch folders that no process holds: of batches that were killed and never run again as they were."""
+    for path in folder.glob(SCRATCH.format(label="*")):
+        if path == own or not path.is_dir():
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if _locked(descriptor):
+                shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Take the lock of an open folder; False where another process has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -1,0 +1,279 @@
+"""The folder of a training run.
+
+    RUN/            a model folder of the diffusers layout, with gatlas.json, that is written whole at the start
+        unet -> checkpoint-000200/unet      the newest averaged weights, under the name of the trained part
+        checkpoint-000200/                  appears whole, by one rename
+            unet/                           averaged weights
+            training.safetensors            weights, averages and moments, by name
+            training.json                   step, options, versions
+        log.jsonl  loss.png  samples/  tensorboard/
+
+Scratch folders have names that begin with a dot; those that a killed process left are removed when the run is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatlas.errors import GatlasError
+from gatlas.io.streams import describe
+
+if TYPE_CHECKING:
+    import torch
+
+DESCRIPTION = "gatlas.json"
+TENSORS, META = "training.safetensors", "training.json"
+_NAME = re.compile(r"checkpoint-(\d{6,})")
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint on disk."""
+
+    step: int
+    folder: Path
+    meta: dict[str, Any]  # what training.json holds
+
+
+@contextmanager
+def said(path: str | Path) -> Iterator[None]:
+    """Failures of the disk as one line that begins with the path."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+    except SafetensorError as error:  # its text for a full disk ends in "(os error 28)"
+        raise GatlasError(f"{path}: {error}") from None
+
+
+def check_new(run: str | Path) -> None:
+    """Refuse a folder for a new run that is there and not empty, or that could not be made."""
+    path = Path(run)
+    with said(path):
+        if not str(run) or str(run) == "-":
+            raise GatlasError("a run needs a folder: name one with -o")
+        if path.is_dir() and any(path.iterdir()):
+            raise GatlasError(f"{path} exists and is not empty: use --resume latest to go on with it")
+        if path.exists() and not path.is_dir():
+            raise GatlasError(f"{path}: is a file; a run is a folder")
+        parent = Path(os.path.realpath(path)).parent
+        if not parent.is_dir():
+            raise GatlasError(f"{path}: there is no folder {parent}: create it first")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise GatlasError(f"{path}: the folder {parent} is not writable")
+
+
+@contextmanager
+def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume: bool) -> Iterator[bool]:
+    """The run's folder, for one process at a time; it is made where it is missing. Yields whether it is locked.
+
+    A `fresh` run begins with what `fill` writes into a folder: RUN appears whole with it or, with `resume`, an
+    existing run that never came to a checkpoint has it replaced. Where the file system has no locks there is none.
+    """
+    path = Path(run)
+    with said(path):
+        if fresh and not (resume and path.is_dir() and any(path.iterdir())):
+            _make(path, fill)
+            fresh = False
+        if not (path / DESCRIPTION).is_file():
+            raise GatlasError(f"{path}: not a training run: it has no {DESCRIPTION}; name a new folder")
+        lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        locked = _lock(lock, path)
+        with said(path):
+            for scratch in path.glob(".gatlas-*.tmp"):
+                _discard(scratch)
+            if fresh:
+                _replace(path, fill)
+        yield locked
+    finally:
+        os.close(lock)  # which unlocks it
+
+
+def _make(path: Path, fill: Callable[[str], None]) -> None:
+    target = Path(os.path.realpath(path))
+    scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name, so that a killed start is cleared away
+    _discard(scratch)
+    scratch.mkdir()
+    try:
+        fill(str(scratch))
+        _sync(scratch)
+        try:
+            os.rename(scratch, target)  # also over an empty folder
+        except OSError as error:
+            if target.is_dir() and any(target.iterdir()):
+                raise GatlasError(f"{path} exists and is not empty: another run has just begun there") from None
+            raise error
+    except BaseException:
+        _discard(scratch)
+        raise
+
+
+def _replace(path: Path, fill: Callable[[str], None]) -> None:
+    """The frozen files of a run without a checkpoint, written anew; gatlas.json comes last."""
+    with _scratch(path) as scratch:
+        scratch.mkdir()
+        fill(str(scratch))
+        for new in sorted(scratch.iterdir(), key=lambda each: each.name == DESCRIPTION):
+            if (path / new.name).is_dir():
+                _discard(path / new.name)
+            os.replace(new, path / new.name)
+        scratch.rmdir()
+
+
+def _lock(lock: int, path: Path) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise GatlasError(f"{path}: another process trains in this folder: wait for it or stop it first") from None
+    except OSError:  # a network file system without locks
+        return False
+    return True
+
+
+def list_steps(run: str | Path) -> list[int]:
+    """The steps of a run's checkpoints, ascending."""
+    path = Path(run)
+    with said(path):
+        names = [each.name for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
+    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+
+def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
+    """The checkpoint of a step, or of the "latest"; None where a run has none yet. A wrong step is a GatlasError."""
+    if which != "latest" and not which.isdigit():
+        raise GatlasError(f"--resume {which}: must be latest or the step of a checkpoint")
+    steps = list_steps(run)
+    if which == "latest":
+        if not steps:
+            return None
+        step = steps[-1]
+    else:
+        step = int(which)
+        if step not in steps:
+            there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+            raise GatlasError(f"{run}: no checkpoint of step {step}: {there}")
+    folder = _folder(Path(run), step)
+    source = folder / META
+    with said(source):
+        text = source.read_bytes()
+    try:
+        meta = json.loads(text)
+        if not isinstance(meta, dict) or meta.get("step") != step:
+            raise ValueError("another step")
+    except ValueError as error:
+        raise GatlasError(f"{source}: damaged ({error}): resume another step") from None
+    return Checkpoint(step, folder, meta)
+
+
+def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by name, on the CPU."""
+    from safetensors.torch import load_file
+
+    path = checkpoint.folder / TENSORS
+    with said(path):
+        return load_file(path)
+
+
+def save_checkpoint(
+    run: str | Path,
+    step: int,
+    tensors: Mapping[str, torch.Tensor],
+    meta: Mapping[str, Any],
+    *,
+    part: str,
+    fill: Callable[[str], None],
+    keep: int,
+) -> Path:
+    """Write the checkpoint of a step, whole or not at all, and make RUN/`part` mean it.
+
+    `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, which a run that
+    went back has left behind, are removed, and then the oldest beyond `keep`. A failure leaves what was there.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(run)
+    folder = _folder(path, step)
+    with said(folder):
+        with _scratch(path) as scratch:
+            (scratch / part).mkdir(parents=True)
+            fill(str(scratch / part))
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch / TENSORS)
+            text = json.dumps({**meta, "step": step}, indent=2, allow_nan=False) + "\n"
+            (scratch / META).write_text(text, encoding="utf-8")
+            for file in scratch.rglob("*.safetensors"):  # which are written for their owner only
+                file.chmod((scratch / META).stat().st_mode)
+            _sync(scratch)
+            if folder.exists():
+                _remove_whole(path, folder)
+            os.rename(scratch, folder)
+        point_to(path, part, step)
+        steps = list_steps(path)
+        kept = [each for each in steps if each <= step][-keep:]
+        for each in steps:
+            if each not in kept:
+                _remove_whole(path, _folder(path, each))
+    return folder
+
+
+def point_to(run: str | Path, part: str, step: int) -> None:
+    """Make RUN/`part` a relative link to a checkpoint's, in one step."""
+    path = Path(run)
+    with said(path / part):
+        if (path / part).is_dir() and not (path / part).is_symlink():
+            raise GatlasError(f"{path / part}: is a folder; in a run it is a link to the newest checkpoint")
+        with _scratch(path) as scratch:
+            os.symlink(os.path.join(_folder(path, step).name, part), scratch)
+            os.replace(scratch, path / part)
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / f"checkpoint-{step:06d}"
+
+
+@contextmanager
+def _scratch(run: Path) -> Iterator[Path]:
+    """A fresh path in the run; what is there when the block fails, for whatever reason, is removed."""
+    scratch = run / f".gatlas-{secrets.token_hex(8)}.tmp"
+    try:
+        yield scratch
+    except BaseException:
+        _discard(scratch)
+        raise
+
+
+def _remove_whole(run: Path, folder: Path) -> None:
+    """Remove a checkpoint such that no half of it is ever found under its name."""
+    with _scratch(run) as scratch:
+        os.rename(folder, scratch)
+        _discard(scratch)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    """Have the disk hold a folder's content before its name does, so that a power cut leaves no empty files."""
+    for each in [*folder.rglob("*"), folder]:
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

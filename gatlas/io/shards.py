@@ -1,0 +1,302 @@
+"""Tar shards: many small files as one stream, in WebDataset's naming.
+
+The members of an object are `key.npz`, `key.json`, `key.txt`…: the key is the name up to the first dot of its last
+part, with its folders. Shards on disk are indexed by their headers and read out of order; pipes and compressed tars
+are read from front to back. Hidden members (`._x` of macOS) are left out. What cannot be read whole is an error,
+never a shorter set: tar itself ends quietly at a damaged header.
+"""
+
+from __future__ import annotations
+
+import lzma
+import sys
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+from gatlas.errors import GatlasError
+from gatlas.io.streams import Blob, check_output, describe, is_stream, read, stdin_bytes, whole_file, write_stdout
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+SUFFIX = ".tar"
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # first bytes
+_BUFFER = 1 << 16  # bytes read from a pipe at once; tarfile copies what is left of it at every read
+_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+
+
+class Member(NamedTuple):
+    """One file in a shard on disk."""
+
+    shard: Path
+    key: str  # the name up to the first dot of its last part
+    suffix: str  # the rest, as ".npz"
+    offset: int  # bytes, of its content
+    size: int  # bytes
+
+
+class _Header(tarfile.TarInfo):
+    """Damage is an error; `tarfile` takes it for the end of the archive, or with `ignore_zeros` passes over it."""
+
+    @classmethod
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is an uncompressed tar."""
+    if len(head) < 512:
+        return False
+    if not any(head[:512]):
+        return True  # a tar of nothing
+    try:
+        tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
+    except tarfile.TarError:
+        return False
+    return True
+
+
+def list_members(path: str | Path) -> list[Member]:
+    """The members of an uncompressed tar on disk, in its order. Only the headers are read."""
+    with _opened(path) as file:
+        head = file.read(512)
+        _refuse_compression(path, head)
+        file.seek(0)
+        with _reading(str(path)), tarfile.open(fileobj=file, mode="r:", tarinfo=_Header, ignore_zeros=True) as tar:
+            return [
+                Member(Path(path), *_split(header.name), header.offset_data, header.size)
+                for header in _files(tar, str(path))
+            ]
+
+
+def read_member(member: Member) -> Blob:
+    """The content of a member."""
+    name = f"{member.shard}:{member.key}{member.suffix}"
+    with _opened(member.shard) as file:
+        file.seek(member.offset)
+        data = file.read(member.size)
+    if len(data) < member.size:
+        raise GatlasError(f"{name}: truncated: the shard is shorter than when it was opened")
+    return Blob(name, data, key=member.key)
+
+
+def stream_members(source: str | Path) -> Iterator[Blob]:
+    """The members of a tar from front to back, one in memory at a time: from a path, or "-" for standard input.
+
+    The tar may be compressed (gzip, bzip2, xz). A source that is no tar is itself the only one.
+    """
+    name = "standard input" if is_stream(source) else str(source)
+    with ExitStack() as stack:
+        if is_stream(source):
+            file = stdin_bytes()
+        else:
+            file = stack.enter_context(_opened(source))
+        head = _read_exactly(file, 512)
+        rest = _Rejoined(head, file)
+        if not is_tar(head) and _compression(head) is None:
+            yield _lone(source, name, rest)
+            return
+        with _reading(name):
+            tar = stack.enter_context(
+                tarfile.open(
+                    fileobj=cast("BinaryIO", rest), mode="r|*", tarinfo=_Header, ignore_zeros=True, bufsize=_BUFFER
+                )
+            )
+        files = _files(tar, name)
+        while True:
+            with _reading(name):  # not around the yield: the caller's own errors are not the tar's
+                header = next(files, None)
+                if header is None:
+                    return
+                content = tar.extractfile(header)
+                data = content.read() if content is not None else b""
+            key, suffix = _split(header.name)
+            yield Blob(f"{name}:{key}{suffix}", data, key=key)
+
+
+def shard_key(name: str) -> str:
+    """The name of an object as a key in a shard, where a dot would end it."""
+    folder, slash, last = name.rpartition("/")
+    return folder + slash + last.replace(".", "_")
+
+
+def member_bytes(key: str, suffix: str, data: bytes) -> list[bytes]:
+    """Header, content and padding of a file in a tar: the same for the same file."""
+    header = tarfile.TarInfo(key + suffix)
+    header.size = len(data)  # time, owner and group stay 0
+    header.mode = 0o644
+    return [header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"), data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+
+
+def end_mark(written: int) -> bytes:
+    """What ends a tar of so many bytes: two empty blocks, up to a whole record."""
+    return bytes(-(written + 1024) % tarfile.RECORDSIZE + 1024)
+
+
+class ShardWriter:
+    """Write a shard: to a file that appears whole when the block ends well, or as a stream to standard output.
+
+    The same members give the same bytes. A terminal gets no binary: see `gatlas.io.streams.write`.
+    """
+
+    def __init__(self, out: str | Path, *, force: bool = False, what: str = "a shard") -> None:
+        check_output(out, force=force, suffix=SUFFIX, what=what)
+        self._out = out
+        self._force = force
+        self._shown = is_stream(out) and sys.stdout.isatty()
+        if self._shown:
+            self._out = "gatlas" + SUFFIX
+            check_output(self._out, force=force)
+        self._stack = ExitStack()
+        self._file: BinaryIO | None = None
+        self._written = 0
+        self._names: set[str] = set()
+
+    def __enter__(self) -> ShardWriter:
+        if not is_stream(self._out):
+            self._file = self._stack.enter_context(whole_file(self._out, force=self._force))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            # Only a set that came to its end gets the end mark: without it the reader knows that the writer died.
+            try:
+                self._write(end_mark(self._written))
+            except BaseException:
+                self._stack.__exit__(*sys.exc_info())
+                raise
+        self._stack.__exit__(kind, error, traceback)
+        if kind is None and self._shown:
+            print(self._out, file=sys.stderr)
+
+    def add(self, key: str, suffix: str, data: bytes) -> None:
+        """Append one file. A key is a relative path whose last part has no dot: a dot would end the key."""
+        name = key + suffix
+        parts = PurePosixPath(key).parts
+        if not parts or str(PurePosixPath(key)) != key or parts[0] == "/" or ".." in parts or "." in parts[-1]:
+            raise ValueError(f"key must be a relative path with no dot in its last part, got {key!r}")
+        if not suffix.startswith(".") or "/" in suffix or "\0" in name:
+            raise ValueError(f"suffix must begin with a dot, got {suffix!r}")
+        if name in self._names:
+            raise ValueError(f"the shard has {name!r} already")
+        self._names.add(name)
+        for part in member_bytes(key, suffix, data):
+            self._write(part)
+
+    def _write(self, data: bytes) -> None:
+        if is_stream(self._out):
+            write_stdout([data])
+        elif self._file is None:
+            raise ValueError("a ShardWriter writes inside its with block only")
+        else:
+            self._file.write(data)
+        self._written += len(data)
+
+
+class _Rejoined:
+    """A stream whose first bytes were read to see what it is."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        self._head = head
+        self._rest = rest
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0:
+            head, self._head = self._head, b""
+            return head + self._rest.read()
+        if self._head:
+            head, self._head = self._head[:size], self._head[size:]
+            return head
+        return self._rest.read(size)
+
+
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    """`size` bytes, or all there are where they are fewer."""
+    data = b""
+    while len(data) < size:
+        piece = file.read(size - len(data))
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:
+    if not is_stream(source) and Path(source).is_file():
+        return read(source)
+    data = rest.read()
+    if not data:
+        raise GatlasError(f"{name} is empty: the command before this one in the pipe failed or wrote nothing")
+    return Blob(name, data)
+
+
+def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
+    """The headers of the files in the tar. One that has no file, or that breaks off, is a GatlasError."""
+    found, end = False, 0
+    while (header := tar.next()) is not None:
+        tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of an endless stream
+        end = tar.offset
+        if header.isdir() or PurePosixPath(header.name).name.startswith("."):
+            continue
+        if header.islnk() or header.issym():
+            raise GatlasError(
+                f"{name}: {header.name!r} is a link in the tar, not a file: "
+                "pack it again with tar --dereference --hard-dereference"
+            )
+        if not header.isreg() or header.issparse():
+            raise GatlasError(f"{name}: {header.name!r} is no ordinary file in the tar")
+        found = True
+        yield header
+    if tar.offset <= end:
+        raise GatlasError(f"{name}: truncated: the tar breaks off before its end mark")
+    if not found:
+        raise GatlasError(f"{name}: the tar holds no files")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Key and suffix of a member's name."""
+    path = PurePosixPath(name)  # drops a leading "./"
+    key, dot, suffix = path.name.partition(".")
+    return str(path.with_name(key)), dot + suffix
+
+
+def _compression(head: bytes) -> str | None:
+    return next((name for magic, name in COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def _refuse_compression(path: str | Path, head: bytes) -> None:
+    how = _compression(head)
+    if how is not None:
+        raise GatlasError(f"{path}: a tar compressed with {how} cannot be read out of order: decompress it first")
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """An open file; errors of the operating system inside the block are a GatlasError."""
+    try:
+        with Path(path).open("rb") as file:
+            yield file
+    except IsADirectoryError:
+        raise GatlasError(f"{path}: is a folder; a file is needed here") from None
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Damage of a tar is a GatlasError."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise GatlasError(f"{name}: truncated or damaged tar: {error}") from None

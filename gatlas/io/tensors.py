@@ -1,0 +1,125 @@
+"""Weights as safetensors, and the JSON beside them: data, never code. Pickles are not read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.streams import describe, read
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object of a JSON file. Anything else is a GatlasError."""
+    try:
+        value = json.loads(read(path).data)
+    except (ValueError, RecursionError) as error:
+        raise GatlasError(f"{path}: damaged: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise GatlasError(f"{path}: damaged: must hold a JSON object, got {type(value).__name__}")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON. NaN and values that JSON does not know are the caller's mistake."""
+    text = json.dumps(dict(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """The safetensors of a part: one file, the shards that its index names, or the half-precision variant."""
+    whole, index, half = (
+        folder / f"{stem}{end}" for end in (".safetensors", ".safetensors.index.json", ".fp16.safetensors")
+    )
+    if whole.is_file():
+        return [whole]
+    if index.is_file():
+        shards = read_json(index).get("weight_map")
+        if not isinstance(shards, dict) or not shards or not all(isinstance(name, str) for name in shards.values()):
+            raise GatlasError(f"{index}: damaged: it has no 'weight_map' from weights to files")
+        names = sorted(set(shards.values()))
+        if any(Path(name).name != name for name in names):
+            raise GatlasError(f"{index}: damaged: its shards must lie beside it")
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise GatlasError(f"{folder}: lacks {missing[0]}, which its index names: copy or download it again")
+        return [folder / name for name in names]
+    if half.is_file():
+        return [half]
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in _PICKLES)
+    if pickles:
+        raise GatlasError(
+            f"{folder}: its weights are in {pickles[0]}; gatlas reads safetensors only, which hold no code: "
+            "load the folder with diffusers in a place that you trust it and write it again with save_pretrained"
+        )
+    raise GatlasError(f"{folder}: has no weights: there is no {whole.name}")
+
+
+def read_tensors(files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors of some safetensors on the CPU, floating ones in `dtype`. NaN or infinity is a GatlasError."""
+    from safetensors import SafetensorError, safe_open
+
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            with path.open("rb"):  # safetensors calls every failure "no such file"
+                pass
+            with safe_open(path, framework="pt", device="cpu") as file:
+                for name in file.keys():  # noqa: SIM118  (it is no mapping)
+                    stored = file.get_tensor(name)
+                    # A copy, so that nothing is left mapped to a file that may be removed.
+                    tensors[name] = stored.to(dtype if stored.is_floating_point() else stored.dtype, copy=True)
+                    if not bool(tensors[name].isfinite().all()):
+                        raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
+        except SafetensorError as error:
+            raise GatlasError(f"{path}: truncated or damaged ({error}): copy or download it again") from None
+        except OSError as error:
+            raise GatlasError(describe(path, error)) from None
+    return tensors
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as one safetensors file; the same tensors give the same bytes."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        path.touch()
+        mode = path.stat().st_mode  # as the umask says; safetensors makes files that only their owner can read
+        save_file(plain, path, metadata={"format": "pt"})
+        path.chmod(mode)
+    except SafetensorError as error:
+        raise GatlasError(f"{path}: not written: {error}") from None
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, prefix: str = "") -> None:
+    """Give a network that was made on the meta device its weights; `prefix` may stand before any of the names.
+
+    A weight that is missing or of another shape is a GatlasError; tensors that the network does not know are left out.
+    """
+    stored = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    state = {}
+    for name, wanted in network.state_dict().items():
+        found = stored.get(name.removeprefix(prefix))
+        if found is None:
+            raise GatlasError(f"{source}: its weights lack '{name}', which its config.json asks for")
+        if found.shape != wanted.shape:
+            raise GatlasError(
+                f"{source}: '{name}' has shape {list(found.shape)}, and its config.json asks for {list(wanted.shape)}"
+            )
+        state[name] = found
+    network.load_state_dict(state, assign=True)

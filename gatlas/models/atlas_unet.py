@@ -1,0 +1,154 @@
+"""The denoiser of atlases: a UNet of Stable Diffusion whose first and last layers are repeated, or a small one.
+
+An atlas of 14 channels goes through it as 16: [offset, opacity][color, opacity][scale, opacity][rotation], so that
+each group has the four channels that the pretrained network knows (Xiang et al. 2025, sec. 3.3).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+CHANNELS = 16  # of a packed atlas
+POSITION_CHANNELS = 3
+
+# Where each packed channel comes from in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
+_PACKED = (0, 1, 2, 6, 3, 4, 5, 6, 7, 8, 9, 6, 10, 11, 12, 13)
+_OPACITIES = (3, 7, 11)  # in the packed order
+
+
+def pack(planes: Float[Tensor, "... h w 14"]) -> Float[Tensor, "... 16 h w"]:
+    """Planes in the order offset, color, opacity, scale, rotation as the network's channels."""
+    return planes[..., list(_PACKED)].movedim(-1, -3)
+
+
+def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
+    """The inverse of `pack`; the three opacities are averaged."""
+    x = x.movedim(-3, -1)
+    opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
+    return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
+
+
+def widen(unet: UNet2DConditionModel, *, repeats: int = 4, input_scale: float = 0.5) -> UNet2DConditionModel:
+    """A copy of a UNet for `repeats` groups of its channels: the first layer repeated and scaled, the last repeated.
+
+    With `input_scale` 1 / sqrt(repeats) independent groups give the first activation the standard deviation that it
+    had; with 1 / repeats equal groups give exactly what the base gives.
+    """
+    first, last = unet.conv_in, unet.conv_out
+    if first.groups != 1 or last is None or last.groups != 1:
+        raise ValueError("the UNet's first and last layers must be plain convolutions")
+    wide = copy.deepcopy(unet)
+    wide.conv_in = _repeated(first, first.weight.repeat(1, repeats, 1, 1) * input_scale, first.bias)
+    bias = None if last.bias is None else last.bias.repeat(repeats)
+    wide.conv_out = _repeated(last, last.weight.repeat(repeats, 1, 1, 1), bias)
+    wide.register_to_config(in_channels=wide.conv_in.in_channels, out_channels=wide.conv_out.out_channels)
+    return wide
+
+
+def _repeated(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
+    """A convolution like `layer` with other weights, and with the numbers of channels that these have."""
+    wide = copy.deepcopy(layer)
+    wide.out_channels, wide.in_channels = weight.shape[:2]
+    wide.weight = nn.Parameter(weight.detach().clone(), requires_grad=layer.weight.requires_grad)
+    if bias is not None:
+        wide.bias = nn.Parameter(bias.detach().clone(), requires_grad=layer.weight.requires_grad)
+    return wide
+
+
+def small_unet(
+    size: int,
+    *,
+    text_dim: int,
+    widths: Sequence[int] = (32, 64, 128, 128),
+    layers_per_block: int = 1,
+    attention_levels: int = 1,
+    head_dim: int = 32,
+    pooled: bool = True,
+    positions: bool = True,
+    seed: int = 0,
+) -> UNet2DConditionModel:
+    """A UNet of random weights for packed atlases of side `size`, with text attention in its deepest levels.
+
+    `pooled` adds the pooled text to the time embedding, `positions` takes three more channels in. The widths must be
+    multiples of 8 and, where there is attention, of `head_dim`; `size` of 2^(levels - 1).
+    """
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    levels = len(widths)
+    plain = levels - attention_levels
+    if not 1 <= attention_levels <= levels:
+        raise ValueError(f"attention_levels must be in 1 .. {levels}, got {attention_levels}")
+    if any(width % 8 for width in widths) or any(width % head_dim for width in widths[plain:]):
+        raise ValueError(f"widths must be multiples of 8, the last {attention_levels} of {head_dim}, got {[*widths]}")
+    if size % 2 ** (levels - 1):
+        raise ValueError(f"size must be a multiple of {2 ** (levels - 1)} for {levels} levels, got {size}")
+    with torch.random.fork_rng(devices=[]):  # diffusers draws the weights from torch's own generator
+        torch.manual_seed(seed)
+        return UNet2DConditionModel(
+            sample_size=size,
+            in_channels=CHANNELS + (POSITION_CHANNELS if positions else 0),
+            out_channels=CHANNELS,
+            block_out_channels=tuple(widths),
+            layers_per_block=layers_per_block,
+            down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * attention_levels,
+            up_block_types=("CrossAttnUpBlock2D",) * attention_levels + ("UpBlock2D",) * plain,
+            norm_num_groups=8,
+            # diffusers reads this as the number of heads, one entry a level.
+            attention_head_dim=tuple(max(1, width // head_dim) for width in widths),
+            cross_attention_dim=text_dim,
+            class_embed_type="projection" if pooled else None,
+            projection_class_embeddings_input_dim=text_dim if pooled else None,
+        )
+
+
+class AtlasUNet(nn.Module):
+    """A UNet and what it needs beside the noisy atlas. Its weights are all under `unet.`.
+
+    `positions [3 h w]` are given where, and only where, the UNet takes three channels more than it predicts.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, positions: Float[Tensor, "3 h w"] | None = None) -> None:
+        super().__init__()
+        extra = unet.config["in_channels"] - unet.config["out_channels"]
+        wanted = 0 if positions is None else int(positions.shape[0])
+        if extra != wanted:
+            raise ValueError(f"the UNet takes {extra} channels beside the atlas, got {wanted} of positions")
+        self.unet = unet
+        self.uses_pooled = unet.config["class_embed_type"] == "projection"
+        self.positions: Tensor | None
+        self.register_buffer("positions", positions, persistent=False)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        timesteps: Int[Tensor, " b"],
+        text: Float[Tensor, "b l d"],
+        pooled: Float[Tensor, "b d"] | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        """The prediction, in x's dtype. `pooled` is needed where the UNet has a projection for it, else not used."""
+        dtype = self.unet.dtype
+        sample = x.to(dtype)
+        if self.positions is not None:
+            place = self.positions.to(x.device, dtype).expand(len(x), -1, -1, -1)
+            sample = torch.cat([sample, place], dim=1)
+        options: dict[str, Any] = {}
+        if self.uses_pooled:
+            if pooled is None:
+                raise ValueError("this UNet needs the pooled text")
+            options["class_labels"] = pooled.to(dtype)
+        result = self.unet(sample, timesteps, text.to(dtype), return_dict=False, **options)
+        return result[0].to(x.dtype)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them."""
+        self.unet.enable_gradient_checkpointing()

@@ -1,0 +1,151 @@
+"""Text as the networks see it: CLIP encodings of prompts, and a small frozen encoder for training without a base.
+
+The small encoder has the classes and the files of Stable Diffusion's, so that a model folder looks the same with
+either. Its weights are random: it says which caption is which, not what a caption means.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from torch import Tensor
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+WORD_END = "</w>"
+LENGTH = 77  # tokens of a prompt, with the two that enclose it: CLIP's
+
+_WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+
+
+@torch.no_grad()
+def encode_prompts(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str], *, batch: int = 64
+) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
+    """The hidden states of the prompts and the one at the end of each, on the encoder's device, in its dtype.
+
+    Prompts are padded and cut to the length that the encoder knows. The unconditional encoding is zeros, not "".
+    """
+    if not prompts:
+        raise ValueError("there must be at least one prompt")
+    hidden, pooled = [], []
+    for start in range(0, len(prompts), batch):
+        ids = _token_ids(tokenizer, prompts[start : start + batch], text_encoder.config.max_position_embeddings)
+        ids = ids.to(text_encoder.device)
+        # Without an attention mask, as Stable Diffusion was trained.
+        states = text_encoder(input_ids=ids).last_hidden_state
+        # CLIP pools at the first end token. Older configs name it wrongly, so it is looked up by the tokenizer's id.
+        ends = (ids == tokenizer.eos_token_id).int().argmax(dim=-1)
+        hidden.append(states)
+        pooled.append(states[torch.arange(len(ids), device=ids.device), ends])
+    return torch.cat(hidden), torch.cat(pooled)
+
+
+def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], positions: int) -> Int[Tensor, "n l"]:
+    length = min(int(tokenizer.model_max_length), int(positions))
+    encoded = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
+    return encoded["input_ids"]
+
+
+def byte_tokenizer(length: int = LENGTH) -> CLIPTokenizer:
+    """CLIP's tokenizer with a vocabulary of single bytes: it knows every caption and needs no file."""
+    from transformers import CLIPTokenizer
+
+    alphabet = _byte_alphabet()
+    tokens = [*alphabet, *(letter + WORD_END for letter in alphabet), START, END]
+    vocab = {token: i for i, token in enumerate(tokens)}
+    if "vocab" in inspect.signature(CLIPTokenizer.__init__).parameters:  # transformers 5
+        return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=length)
+    from transformers import CLIPTokenizerFast  # type: ignore[attr-defined]
+
+    return CLIPTokenizerFast(tokenizer_object=_backend(vocab), model_max_length=length)
+
+
+def _byte_alphabet() -> list[str]:
+    """The 256 characters that stand for bytes in GPT-2's and CLIP's vocabularies: printable ones for themselves."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+
+
+def _backend(vocab: dict[str, int]) -> Any:
+    """CLIP's pipeline of normalising, splitting and joining, for transformers 4, which builds it from files only."""
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    backend = Tokenizer(models.BPE(vocab, [], unk_token=END, end_of_word_suffix=WORD_END, continuing_subword_prefix=""))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(Regex(_WORD), "removed", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.RobertaProcessing(
+        (END, vocab[END]), (START, vocab[START]), trim_offsets=False, add_prefix_space=False
+    )
+    return backend
+
+
+def small_text_encoder(
+    tokenizer: CLIPTokenizer, *, dim: int = 128, layers: int = 2, heads: int = 4, seed: int = 0
+) -> CLIPTextModel:
+    """A frozen CLIP text model of random weights (float32), the same on every machine for a seed.
+
+    The weights are larger than those that training starts from, and the last normalisation is fitted to captions of
+    random letters: so different captions lie far apart, around zero, with entries of about unit variance.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dim,
+        intermediate_size=4 * dim,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=min(int(tokenizer.model_max_length), LENGTH),
+        projection_dim=dim,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):  # what transformers draws is overwritten
+        model = CLIPTextModel(config).eval().requires_grad_(False)
+    # transformers 4 calls all weights "text_model.…".
+    named = {name.removeprefix("text_model."): weight for name, weight in model.named_parameters()}
+    for name in sorted(named):
+        _fill(name, named[name], generator)
+    embedding = named["embeddings.token_embedding.weight"]
+    embedding[[tokenizer.bos_token_id, tokenizer.eos_token_id]] *= 0.1  # these are alike in every caption
+    _centre(named, tokenizer, model, generator)
+    return model
+
+
+def _fill(name: str, weight: Tensor, generator: torch.Generator) -> None:
+    if weight.ndim == 1:
+        weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+        return
+    scale = 1.0 if "embedding" in name else weight.shape[1] ** -0.5
+    if "v_proj" in name or "out_proj" in name:
+        scale *= 3.0  # attention to many tokens averages them: this keeps what is left from drowning
+    weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+
+
+def _centre(
+    named: dict[str, Tensor], tokenizer: CLIPTokenizer, model: CLIPTextModel, generator: torch.Generator
+) -> None:
+    """Set the last normalisation so that the pooled states of captions have mean 0 and variance 1, entry by entry."""
+    captions = []
+    for length in torch.randint(2, 6, (256,), generator=generator).tolist():
+        sizes = torch.randint(1, 9, (length,), generator=generator).tolist()
+        words = [torch.randint(97, 123, (size,), generator=generator).tolist() for size in sizes]
+        captions.append(" ".join("".join(map(chr, word)) for word in words))
+    _, pooled = encode_prompts(tokenizer, model, captions)
+    spread = pooled.std(dim=0)
+    named["final_layer_norm.weight"].copy_(1.0 / spread)
+    named["final_layer_norm.bias"].copy_(-pooled.mean(dim=0) / spread)

@@ -1,0 +1,39 @@
+"""The systems: a network with its loss and its sampler, one method a file.
+
+A model folder names its system in gatlas.json; a system can be deleted by deleting its file and its line here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+
+if TYPE_CHECKING:
+    from gatlas.systems.contract import System
+
+SYSTEMS = {"gaussian-atlas": "gatlas.systems.gaussian_atlas"}
+
+
+def system_module(name: str) -> Any:
+    """The module of a system, with its PRESETS, `create` and `load`. An unknown name is a GatlasError."""
+    if name not in SYSTEMS:
+        raise GatlasError(f"there is no system {name!r}; this version knows {', '.join(SYSTEMS)}")
+    return importlib.import_module(SYSTEMS[name])
+
+
+def choose_device(device: str) -> str:
+    """ "cpu" or "cuda", for a network: "auto" is CUDA where torch has it. CUDA that cannot be had is a GatlasError."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise GatlasError("--device cuda cannot be used: torch finds no CUDA device")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def load_system(folder: str, *, device: Any = "cpu", dtype: Any = None) -> System:
+    """The trained system of a model folder or of a run's checkpoint, ready to sample."""
+    from gatlas.io.pipeline import read_description
+
+    return system_module(str(read_description(folder).get("system"))).load(folder, device=device, dtype=dtype)

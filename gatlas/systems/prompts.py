@@ -1,0 +1,61 @@
+"""The encodings of prompts, each computed once and kept as long as there is room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gatlas.models.text import encode_prompts
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+KEPT_BYTES = 1 << 29
+
+
+class Prompts:
+    """Encodings of prompts by a frozen text encoder, the latest used kept; "" is no text, whose encoding is zeros."""
+
+    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, *, kept_bytes: int = KEPT_BYTES) -> None:
+        self._tokenizer = tokenizer
+        self._text_encoder = text_encoder
+        self._room = kept_bytes
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        config = text_encoder.config
+        self._length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
+        self._width = int(config.hidden_size)
+
+    def to(self, device: Any) -> None:
+        """Encode on another device."""
+        self._text_encoder.to(device)
+        self._kept.clear()
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
+        """Hidden states and pooled state of each prompt, on the encoder's device. They do not depend on one another."""
+        wanted = dict.fromkeys(prompt for prompt in prompts if prompt)
+        found = {prompt: self._kept[prompt] for prompt in wanted if prompt in self._kept}
+        new = [prompt for prompt in wanted if prompt not in found]
+        # One by one on the CPU: there the last bits of a row depend on how many rows are computed together, and a run
+        # that is resumed, with nothing kept, must give the same bits as one that was not stopped.
+        for group in [new] if new and self._text_encoder.device.type != "cpu" else [[prompt] for prompt in new]:
+            hidden, pooled = encode_prompts(self._tokenizer, self._text_encoder, group)
+            for prompt, states, state in zip(group, hidden, pooled, strict=True):
+                found[prompt] = states.clone(), state.clone()  # a view would keep the whole group in memory
+        for prompt in wanted:
+            self._kept[prompt] = found[prompt]
+            self._kept.move_to_end(prompt)
+        empty = torch.zeros((), device=self._text_encoder.device, dtype=self._text_encoder.dtype)
+        found[""] = empty.expand(self._length, self._width), empty.expand(self._width)
+        entry = self._length * self._width * empty.element_size()
+        while len(self._kept) * entry > self._room:
+            self._kept.popitem(last=False)
+        return (
+            torch.stack([found[prompt][0] for prompt in prompts]),
+            torch.stack([found[prompt][1] for prompt in prompts]),
+        )

@@ -1,0 +1,49 @@
+"""Does the text reach the network? The loss can look healthy while the conditioning is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+CANDIDATES = 8  # captions that a sample's own is told from, itself included
+
+
+def text_effect(
+    predict: Callable[[Sequence[str]], Float[Tensor, "b c h w"]],
+    wanted: Float[Tensor, "b c h w"],
+    captions: Sequence[tuple[str, ...]],
+    pool: Sequence[str],
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """What the text changes in the predictions for noisy samples whose right prediction is `wanted`.
+
+    "text_effect" is rms(v_cond - v_uncond) / rms(v_cond); "retrieval" is the share of samples that are predicted best
+    with their own caption among CANDIDATES of the `pool`, beside "retrieval_chance". Fewer than two captions in the
+    pool have no retrieval.
+    """
+    own = [texts[0] for texts in captions]
+    with_text, without = predict(own), predict([""] * len(own))
+    effect = ((with_text - without).square().mean() / with_text.square().mean().clamp(min=1e-12)).sqrt()
+    numbers = {"text_effect": float(effect)}
+    others = _others(captions, pool or list(dict.fromkeys(own)), generator)
+    if others:
+        errors = [(with_text - wanted).square().mean(dim=(1, 2, 3))]
+        errors += [(predict(texts) - wanted).square().mean(dim=(1, 2, 3)) for texts in others]
+        best = torch.stack(errors).argmin(dim=0) == 0
+        numbers |= {"retrieval": float(best.float().mean()), "retrieval_chance": 1 / len(errors)}
+    return numbers
+
+
+def _others(captions: Sequence[tuple[str, ...]], pool: Sequence[str], generator: torch.Generator) -> list[list[str]]:
+    """Rounds of captions of the pool, one a sample and round, none twice and none of them the sample's own."""
+    columns = []
+    for texts in captions:
+        order = torch.randperm(len(pool), generator=generator, device=generator.device)[: CANDIDATES + len(texts)]
+        columns.append([pool[i] for i in order.tolist() if pool[i] not in texts][: CANDIDATES - 1])
+    return [[column[k] for column in columns] for k in range(min(map(len, columns)))]

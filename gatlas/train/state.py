@@ -1,0 +1,88 @@
+"""All that a training run has besides its data: weights, moments and averages, as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from gatlas.errors import GatlasError
+from gatlas.train.ema import WeightAverage
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gatlas.train.options import TrainOptions
+
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.AdamW
+
+
+class State:
+    """A network on its device with its optimiser and its moving average."""
+
+    def __init__(self, network: nn.Module, options: TrainOptions) -> None:
+        self.network = network
+        self.parameters = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        if not self.parameters:
+            raise ValueError("the network has no parameter that requires a gradient")
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=options.lr,
+            betas=options.betas,
+            weight_decay=options.weight_decay,
+            fused=True,  # one pass over the weights, on the CPU too
+        )
+        self.average = WeightAverage(network, options.ema_decay, options.ema_power)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that going on needs, by name."""
+        result = {f"weights.{name}": value.detach() for name, value in self._weights().items()}
+        result |= {f"ema.{name}": value for name, value in self.average.values.items()}
+        for name, weight in self.parameters.items():
+            for moment, value in self.optimizer.state.get(weight, {}).items():
+                result[f"adam.{moment}.{name}"] = value
+        return result
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        """Take over what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
+        rest = dict(tensors)
+        targets = {f"weights.{name}": value for name, value in self._weights().items()}
+        targets |= {f"ema.{name}": value for name, value in self.average.values.items()}
+        for name, target in targets.items():
+            target.copy_(_taken(rest, name, target, where))
+        for name, weight in self.parameters.items():
+            if f"adam.step.{name}" not in rest:  # it never had a gradient
+                continue
+            state = self.optimizer.state[weight]
+            for moment in MOMENTS:
+                like = torch.zeros((), device=weight.device) if moment == "step" else weight
+                state[moment] = _taken(rest, f"adam.{moment}.{name}", like, where).to(weight.device, copy=True)
+        if rest:
+            raise GatlasError(f"{where}: of another network: it has {next(iter(rest))}, which this one has not")
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The network's state_dict with the averaged weights in their places."""
+        by_identity = {id(weight): self.average.values[name] for name, weight in self.parameters.items()}
+        return {
+            name: by_identity.get(id(value), value).detach()
+            for name, value in self.network.state_dict(keep_vars=True).items()
+        }
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Parameters and stored buffers, each tensor once although it may have several names."""
+        unique = {id(value): (name, value) for name, value in self.network.state_dict(keep_vars=True).items()}
+        return dict(unique.values())
+
+
+def _taken(tensors: dict[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
+    if name not in tensors:
+        raise GatlasError(f"{where}: of another network, or damaged: it lacks {name}")
+    value = tensors.pop(name)
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise GatlasError(
+            f"{where}: of another network: {name} is {value.dtype} {list(value.shape)} "
+            f"instead of {like.dtype} {list(like.shape)}"
+        )
+    return value

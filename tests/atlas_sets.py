@@ -1,0 +1,42 @@
+"""Small sets of atlases for tests: balls whose radius and colour follow from their name."""
+
+import numpy as np
+
+from gatlas import io
+from gatlas.atlas import encode
+from gatlas.atlas.statistics import Accumulator
+from gatlas.sh import rgb_to_dc
+from gatlas.types import Gaussians, Origin
+
+BALLS = {"red": ((1, 0, 0), 0.9), "green": ((0, 1, 0), 0.6), "blue": ((0, 0, 1), 0.3)}
+
+
+def ball(name, count=60, normalized=True):
+    color, radius = BALLS[name]
+    rng = np.random.default_rng(len(name))
+    means = rng.normal(size=(count, 3))
+    means *= radius / np.linalg.norm(means, axis=1, keepdims=True)
+    return Gaussians(
+        means=means.astype(np.float32),
+        quats=np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
+        scales=np.full((count, 3), 0.1, np.float32),
+        opacities=np.full(count, 0.9, np.float32),
+        sh=rgb_to_dc(np.tile(color, (count, 1)))[:, None].astype(np.float32),
+        origin=Origin(name, normalized=normalized),
+    )
+
+
+def write_set(folder, size=8, names=tuple(BALLS), projection="equirect"):
+    """NPZ files of the balls; returns their statistics."""
+    folder.mkdir(parents=True, exist_ok=True)
+    measured = Accumulator()
+    for name in names:
+        atlas = encode(ball(name), size, projection=projection)
+        io.save_atlas(folder / f"{name}.npz", atlas)
+        measured.add(atlas, name)
+    return measured.stats()
+
+
+def write_captions(path, names=tuple(BALLS)):
+    path.write_text("".join(f"{name},a {name} ball\n" for name in names))
+    return str(path)

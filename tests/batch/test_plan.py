@@ -1,0 +1,81 @@
+"""What is done is not done again, and what another made is not overwritten."""
+
+import pytest
+
+from gatlas import io
+from gatlas.batch import Task, fingerprint_of, make_plan
+
+
+@pytest.fixture
+def task(tmp_path):
+    source = tmp_path / "a.ply"
+    source.write_bytes(b"splat")
+    return Task("a", source, str(source), tmp_path / "a.npz")
+
+
+def line(task, **changes):
+    return {
+        "id": "a",
+        "status": "ok",
+        "options": "same",
+        "input_stamp": io.stamp(task.source),
+        "input_sha256": io.sha256_of(task.source),
+        **changes,
+    }
+
+
+def sorted_out(task, known, holds=True, **options):
+    plan = make_plan([task], known, "same", holds=lambda *_: holds, **options)
+    return next(name for name, tasks in zip(plan._fields, plan, strict=True) if tasks)
+
+
+def test_a_new_object_is_to_do(task):
+    assert sorted_out(task, {}) == "todo"
+
+
+def test_an_object_of_the_same_input_and_options_is_done(task):
+    assert sorted_out(task, {"a": line(task)}) == "done"
+
+
+def test_an_input_that_was_only_touched_is_still_the_same(task):
+    known = {"a": line(task, input_stamp="5:0")}
+    assert sorted_out(task, known) == "done"
+
+
+def test_a_changed_input_is_done_again(task):
+    known = {"a": line(task)}
+    task.source.write_bytes(b"other splat")
+    assert sorted_out(task, known) == "todo"
+
+
+def test_other_options_are_done_again(task):
+    assert sorted_out(task, {"a": line(task, options="other")}) == "todo"
+
+
+def test_a_result_that_is_not_in_its_place_is_done_again(task):
+    assert sorted_out(task, {"a": line(task)}, holds=False) == "todo"
+
+
+def test_what_failed_fails_again_unless_it_is_asked_for(task):
+    known = {"a": line(task, status="failed")}
+    assert sorted_out(task, known) == "failed"
+    assert sorted_out(task, known, retry_failed=True) == "todo"
+    task.source.write_bytes(b"mended")
+    assert sorted_out(task, known) == "todo"
+
+
+def test_a_file_that_the_batch_did_not_make_is_kept(task):
+    task.output.write_bytes(b"somebody's work")
+    assert sorted_out(task, {}) == "foreign"
+    assert sorted_out(task, {"a": line(task, status="failed")}) == "foreign"
+
+
+def test_force_does_everything(task):
+    task.output.write_bytes(b"somebody's work")
+    assert sorted_out(task, {"a": line(task)}, force=True) == "todo"
+
+
+def test_equal_options_have_equal_fingerprints_whatever_their_order():
+    assert fingerprint_of("fit", {"a": 1, "b": 2}) == fingerprint_of("fit", {"b": 2, "a": 1})
+    assert fingerprint_of("fit", {"a": 1}) != fingerprint_of("fit", {"a": 2})
+    assert fingerprint_of("fit", {"a": 1}) != fingerprint_of("prune", {"a": 1})

@@ -1,0 +1,242 @@
+"""Many objects through one verb: shards, resume, failures, tars and worker processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+
+ENCODE = ("--size", 10)
+
+
+@pytest.fixture
+def splats(tmp_path, splat_bytes):
+    """Five splats of differing bytes in a folder."""
+    folder = tmp_path / "splats"
+    folder.mkdir()
+    for name in "abcde":
+        (folder / f"{name}.ply").write_bytes(splat_bytes.replace(b"ball", name.encode() * 4))
+    return folder
+
+
+def lines(path):
+    return {line["id"]: line for line in map(json.loads, path.read_text().splitlines())}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_batch_gives_the_bytes_of_single_calls(gatlas, splats, tmp_path):
+    gatlas("atlas-encode", splats, *ENCODE, "--jobs", 2, "-o", "many/")
+    (tmp_path / "one").mkdir()
+    for splat in splats.iterdir():
+        gatlas("atlas-encode", splat, *ENCODE, "-o", f"one/{splat.stem}.npz")
+        single = (tmp_path / "one" / f"{splat.stem}.npz").read_bytes()
+        assert (tmp_path / "many" / f"{splat.stem}.npz").read_bytes() == single
+    assert names(tmp_path / "many") == ["a.npz", "b.npz", "c.npz", "d.npz", "e.npz", "manifest-0-of-1.jsonl"]
+    line = lines(tmp_path / "many/manifest-0-of-1.jsonl")["c"]
+    assert line["status"] == "ok"
+    assert line["count"] == 100
+    assert line["gap"] == 0
+    assert len(line["input_sha256"]) == 64
+
+
+def test_a_bad_object_does_not_stop_the_batch(gatlas, splats, tmp_path):
+    (splats / "bad.ply").write_bytes(b"junk")
+    run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
+    assert "bad.ply: not a PLY file" in run.stderr
+    assert "5 of 6 done, 1 failed" in run.stderr
+    line = lines(tmp_path / "out/manifest-0-of-1.jsonl")["bad"]
+    assert line["status"] == "failed"
+    assert "not a PLY file" in line["error"]
+    again = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
+    assert "5 of 6 done (5 earlier), 1 failed" in again.stderr
+    (splats / "bad.ply").write_bytes((splats / "a.ply").read_bytes())
+    assert "6 of 6 done (5 earlier)" in gatlas("atlas-encode", splats, *ENCODE, "-o", "out/").stderr
+
+
+def test_run_again_does_only_what_is_missing_or_changed(gatlas, splats, tmp_path, splat_bytes):
+    gatlas("atlas-encode", splats, *ENCODE, "-o", "out/")
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.npz")}
+    (tmp_path / "out/b.npz").unlink()
+    (splats / "c.ply").write_bytes(splat_bytes.replace(b"ball", b"oooo"))
+    gatlas("atlas-encode", splats, *ENCODE, "-o", "out/")
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.npz")}
+    assert {name for name in before if before[name] != after[name]} == {"b.npz", "c.npz"}
+    assert "0 earlier" not in gatlas("atlas-encode", splats, "--size", 11, "-o", "out/").stderr
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_the_shards_together_are_the_whole(gatlas, splats, tmp_path, shards):
+    for index in range(shards):
+        gatlas("atlas-encode", splats, *ENCODE, "--shard", f"{index}/{shards}", "-o", "out/")
+    manifests = [lines(tmp_path / f"out/manifest-{index}-of-{shards}.jsonl") for index in range(shards)]
+    assert sorted(key for manifest in manifests for key in manifest) == list("abcde")
+    assert len(list((tmp_path / "out").glob("*.npz"))) == 5
+    assert "5 earlier" in gatlas("atlas-encode", splats, *ENCODE, "-o", "out/").stderr
+
+
+def test_a_slurm_array_sets_the_shard(splats, tmp_path):
+    numbers = {"ID": 5, "MIN": 3, "MAX": 7, "STEP": 2, "COUNT": 3}
+    environment = {**os.environ, **{f"SLURM_ARRAY_TASK_{name}": str(number) for name, number in numbers.items()}}
+    words = [sys.executable, "-m", "gatlas", "atlas-encode", str(splats), "--size", "10", "-o", "out/"]
+    run = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert "shard 1/3" in run.stderr
+    assert names(tmp_path / "out") == ["b.npz", "e.npz", "manifest-1-of-3.jsonl"]
+
+
+def test_a_dry_run_prints_the_plan_and_does_nothing(gatlas, splats, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.npz").write_bytes(b"somebody's")
+    run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", "--dry-run")
+    plan = [line.split("\t") for line in run.stdout.decode().splitlines()]
+    assert [words[0] for words in plan] == ["do", "do", "do", "do", "exists"]
+    assert plan[0][1:] == [f"{splats}/b.ply", "->", "out/b.npz"]
+    assert names(tmp_path / "out") == ["a.npz"]
+
+
+def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.npz").write_bytes(b"somebody's")
+    run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
+    assert "out/a.npz exists and is of another input" in run.stderr
+    assert (tmp_path / "out/a.npz").read_bytes() == b"somebody's"
+    gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", "--force")
+    assert (tmp_path / "out/a.npz").read_bytes().startswith(b"PK")
+
+
+def test_two_inputs_of_one_name_are_refused_before_anything_runs(gatlas, splats, tmp_path, splat_bytes):
+    (tmp_path / "a.ply").write_bytes(splat_bytes)
+    run = gatlas("atlas-encode", splats / "a.ply", tmp_path / "a.ply", "-o", "out/", code=1)
+    assert "two inputs have the name 'a'" in run.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_inside_a_folder_are_mirrored(gatlas, splats, tmp_path):
+    (splats / "deep").mkdir()
+    (splats / "a.ply").rename(splats / "deep/a.ply")
+    gatlas("atlas-encode", splats, *ENCODE, "-o", "out/")
+    assert (tmp_path / "out/deep/a.npz").exists()
+
+
+def test_inputs_come_from_a_list(gatlas, splats, tmp_path):
+    found = "\n".join(str(splats / f"{name}.ply") for name in "bd")
+    gatlas("atlas-encode", "--files-from", "-", *ENCODE, "-o", "lines/", stdin=found.encode())
+    gatlas("atlas-encode", "--files-from", "-", "-0", *ENCODE, "-o", "nulls/", stdin=found.replace("\n", "\0").encode())
+    assert names(tmp_path / "lines") == names(tmp_path / "nulls") == ["b.npz", "d.npz", "manifest-0-of-1.jsonl"]
+
+
+def test_an_option_that_names_an_output_needs_the_stem(gatlas, splats, tmp_path):
+    run = gatlas("atlas-encode", splats, *ENCODE, "--report", "check.json", "-o", "out/", code=1)
+    assert "put {stem} into its name" in run.stderr
+    gatlas("atlas-encode", splats, *ENCODE, "--report", "checks/{stem}.json", "-o", "out/{stem}-atlas.npz")
+    assert names(tmp_path / "checks") == [f"{name}.json" for name in "abcde"]
+    assert (tmp_path / "out/a-atlas.npz").exists()
+
+
+def test_views_go_into_a_folder_each(gatlas, splats, tmp_path):
+    words = ("render", splats / "a.ply", splats / "b.ply", "--orbit", 2, "--width", 16, "-o", "views/{stem}/")
+    gatlas(*words)
+    assert (tmp_path / "views/b/transforms.json").exists()
+    assert "2 earlier" in gatlas(*words).stderr
+
+
+def test_a_tar_holds_the_objects_in_order(gatlas, splats, tmp_path):
+    gatlas("atlas-encode", splats, *ENCODE, "--jobs", 2, "-o", "atlases.tar")
+    with tarfile.open(tmp_path / "atlases.tar") as archive:
+        assert archive.getnames() == [f"{name}.npz" for name in "abcde"]
+    assert sorted(lines(tmp_path / "atlases.manifest.jsonl")) == list("abcde")
+    before = (tmp_path / "atlases.tar").read_bytes()
+    assert "5 of 5 done (5 earlier)" in gatlas("atlas-encode", splats, *ENCODE, "-o", "atlases.tar").stderr
+    assert (tmp_path / "atlases.tar").read_bytes() == before
+    gatlas("atlas-decode", "atlases.tar", "-o", "back/")
+    assert names(tmp_path / "back") == [*(f"{name}.ply" for name in "abcde"), "manifest-0-of-1.jsonl"]
+
+
+def test_a_tar_of_other_options_is_not_mixed(gatlas, splats):
+    gatlas("atlas-encode", splats, *ENCODE, "-o", "atlases.tar")
+    run = gatlas("atlas-encode", splats, "--size", 11, "-o", "atlases.tar", code=1)
+    assert "use --force to make it anew" in run.stderr
+    gatlas("atlas-encode", splats, "--size", 11, "-o", "atlases.tar", "--force")
+
+
+def test_tars_stream_through_pipes(gatlas, splats, tmp_path):
+    encoded = gatlas("atlas-encode", splats, *ENCODE, "--tar").stdout
+    decoded = gatlas("atlas-decode", stdin=encoded).stdout
+    (tmp_path / "back.tar").write_bytes(decoded)
+    with tarfile.open(tmp_path / "back.tar") as archive:
+        assert archive.getnames() == [f"{name}.ply" for name in "abcde"]
+    assert "measured 5 atlases" in gatlas("normalize-stats", "-o", "stats.npz", stdin=encoded).stderr
+
+
+def test_captions_in_a_tar_go_along(gatlas, splats, tmp_path):
+    (splats / "a.txt").write_text("a ball")
+    with tarfile.open(tmp_path / "splats.tar", "w") as archive:
+        for name in ("a.ply", "a.txt", "b.ply"):
+            archive.add(splats / name, name)
+    gatlas("atlas-encode", "splats.tar", *ENCODE, "-o", "atlases.tar")
+    with tarfile.open(tmp_path / "atlases.tar") as archive:
+        assert archive.getnames() == ["a.npz", "a.txt", "b.npz"]
+
+
+def test_many_objects_need_a_place_for_many(gatlas, splats):
+    run = gatlas("atlas-encode", splats / "a.ply", splats / "b.ply", "-o", "one.npz", code=1)
+    assert "holds one object: for many, name a folder, DIR/, or x.tar" in run.stderr
+
+
+def test_a_signal_ends_the_batch_between_objects_and_the_same_command_goes_on(splats, tmp_path, splat_bytes):
+    for number in range(60):
+        (splats / f"x{number:02d}.ply").write_bytes(splat_bytes)
+    words = [sys.executable, "-m", "gatlas", "atlas-encode", str(splats), "--size", "10", "-o", "out/"]
+    batch = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("*.npz")) if (tmp_path / "out").exists() else True:
+        assert batch.poll() is None
+        time.sleep(0.005)
+    batch.send_signal(signal.SIGUSR1)
+    _, said = batch.communicate()
+    assert batch.returncode == 75, said
+    assert "the same command goes on" in said
+    done = len(list((tmp_path / "out").glob("*.npz")))
+    assert 0 < done < 65
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"65 of 65 done ({done} earlier)" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_killed_at_random_moments_the_batch_comes_to_the_same_bytes(tmp_path, splat_bytes, place):
+    folder = tmp_path / "splats"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"s{number:02d}.ply").write_bytes(splat_bytes.replace(b"ball", f"{number:04d}".encode()))
+    words = [sys.executable, "-m", "gatlas", "atlas-encode", str(folder), "--size", "10", "--jobs", "2", "-o"]
+    (tmp_path / "calm").mkdir()
+    subprocess.run([*words, place], cwd=tmp_path / "calm", check=True, capture_output=True)
+    stormy = tmp_path / "stormy"
+    stormy.mkdir()
+    rng = random.Random(0)
+    for _ in range(20):
+        batch = subprocess.Popen([*words, place], cwd=stormy, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(0.2 + rng.random() * 0.9)
+        # The workers too, as when a node goes down.
+        os.killpg(batch.pid, signal.SIGKILL)
+        batch.wait()
+    subprocess.run([*words, place], cwd=stormy, check=True, capture_output=True)
+
+    def content(folder):
+        return {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and "manifest" not in path.name
+        }
+
+    assert content(stormy) == content(tmp_path / "calm")
+    manifest = next(path for path in stormy.rglob("*manifest*"))
+    assert len(manifest.read_text().splitlines()) == 30
+    assert not [path for path in stormy.rglob("*") if path.name.startswith(".")]

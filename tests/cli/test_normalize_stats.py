@@ -1,0 +1,245 @@
+"""gatlas normalize-stats, as its users run it."""
+
+import io as bytesio
+import json
+import subprocess
+import sys
+import tarfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gatlas import io
+from gatlas.atlas.spaces import SPACES
+from gatlas.transport import SPHERE_NAME
+from gatlas.types import Atlas
+
+COUNT = 6
+
+
+def make_atlas(seed=0, size=8, **meta):
+    rng = np.random.default_rng(seed)
+    plane = (size, size)
+    quats = rng.normal(size=(*plane, 4))
+    quats /= np.linalg.norm(quats, axis=-1, keepdims=True)
+    return Atlas(
+        offset=rng.normal(0, 0.2, (*plane, 3)).astype(np.float32),
+        color=rng.random((*plane, 3), dtype=np.float32),
+        opacity=rng.uniform(0.1, 0.9, (*plane, 1)).astype(np.float32),
+        scale=rng.uniform(-8, -2, (*plane, 3)).astype(np.float32),
+        rotation=np.where(quats[..., :1] < 0, -quats, quats).astype(np.float32),
+        meta={
+            "gatlas_atlas": 1,
+            "size": size,
+            "sphere": SPHERE_NAME,
+            "projection": "equirect",
+            "spaces": dict(SPACES),
+            **meta,
+        },
+    )
+
+
+@pytest.fixture
+def atlases(tmp_path):
+    folder = tmp_path / "atlases"
+    folder.mkdir()
+    for seed in range(COUNT):
+        io.save_atlas(folder / f"object{seed}.npz", make_atlas(seed))
+    return folder
+
+
+@pytest.fixture
+def expected(gatlas, tmp_path, atlases):
+    """The bytes that one pass over the folder gives."""
+    gatlas("normalize-stats", "atlases", "-o", "expected.npz")
+    return (tmp_path / "expected.npz").read_bytes()
+
+
+def one_line(run):
+    lines = run.stderr.strip().splitlines()
+    assert len(lines) == 1, run.stderr
+    assert run.stdout == b""
+    return lines[0].removeprefix("gatlas normalize-stats: ")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_statistics_of_a_folder_are_those_of_numpy(atlases, expected, tmp_path):
+    stats = io.load_stats(tmp_path / "expected.npz")
+    loaded = [io.load_atlas(atlases / name) for name in names(atlases)]
+    for name, part in (("offset", slice(0, 3)), ("rotation", slice(10, 14))):
+        union = np.stack([getattr(atlas, name) for atlas in loaded]).astype(np.float64)
+        np.testing.assert_allclose(stats.mean[..., part], union.mean(axis=0), atol=1e-14)
+        np.testing.assert_allclose(stats.m2[..., part], union.var(axis=0) * COUNT, rtol=1e-10)
+    assert stats.count == COUNT
+    assert stats.meta["projection"] == "equirect"
+    assert stats.meta["spaces"] == SPACES
+
+
+def test_files_patterns_shards_and_streams_give_the_same_bytes(gatlas, tmp_path, atlases, expected):
+    files = [f"atlases/{name}" for name in names(atlases)]
+    subprocess.run(["tar", "cf", "gnu.tar", *files], cwd=tmp_path, check=True)
+    with tarfile.open(tmp_path / "python.tar.gz", "w:gz") as tar:
+        for file in files:
+            tar.add(tmp_path / file)
+    assert gatlas("normalize-stats", *files).stdout == expected
+    assert gatlas("normalize-stats", "atlases/*.npz").stdout == expected
+    assert gatlas("normalize-stats", "gnu.tar").stdout == expected
+    assert gatlas("normalize-stats", "python.tar.gz").stdout == expected
+    stream = (tmp_path / "gnu.tar").read_bytes()
+    assert gatlas("normalize-stats", stdin=stream).stdout == expected
+    assert gatlas("normalize-stats", "-", stdin=stream).stdout == expected
+
+
+def test_tar_and_the_verb_make_a_pipe(tmp_path, atlases, expected):
+    verb = f"{sys.executable} -m gatlas normalize-stats"
+    run = subprocess.run(f"tar c atlases/*.npz | {verb}", shell=True, cwd=tmp_path, capture_output=True, check=True)
+    assert run.stdout == expected
+
+
+def test_one_atlas_may_come_through_a_pipe(gatlas, atlases):
+    run = gatlas("normalize-stats", stdin=(atlases / "object0.npz").read_bytes())
+    assert io.load_stats(io.Blob("x", run.stdout)).count == 1
+    assert "measured 1 atlas of 8 x 8" in run.stderr
+
+
+def test_files_and_a_stream_add_up(gatlas, tmp_path, atlases, expected):
+    first, *rest = names(atlases)
+    subprocess.run(["tar", "cf", "rest.tar", *rest], cwd=atlases, check=True)
+    run = gatlas("normalize-stats", f"atlases/{first}", "-", stdin=(atlases / "rest.tar").read_bytes())
+    assert run.stdout == expected
+
+
+def test_captions_beside_the_atlases_in_a_shard_are_left_alone(gatlas, tmp_path, atlases, expected):
+    payload = bytesio.BytesIO()
+    with tarfile.open(fileobj=payload, mode="w") as tar:
+        for name in names(atlases):
+            tar.add(atlases / name, arcname=f"cats/{name}")
+            caption = tarfile.TarInfo(f"cats/{name[:-4]}.txt")
+            caption.size = 5
+            tar.addfile(caption, bytesio.BytesIO(b"a cat"))
+    assert gatlas("normalize-stats", stdin=payload.getvalue()).stdout == expected
+
+
+def test_merged_parts_equal_one_pass(gatlas, tmp_path, atlases, expected):
+    files = [f"atlases/{name}" for name in names(atlases)]
+    gatlas("normalize-stats", *files[:2], "-o", "a.npz")
+    gatlas("normalize-stats", *files[2:], "-o", "b.npz")
+    run = gatlas("normalize-stats", "--merge", "a.npz", "b.npz", "-o", "union.npz")
+    assert f"measured {COUNT} atlases" in run.stderr
+    union, whole = io.load_stats(tmp_path / "union.npz"), io.load_stats(tmp_path / "expected.npz")
+    np.testing.assert_allclose(union.mean, whole.mean, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(union.m2, whole.m2, rtol=0, atol=1e-12)
+    assert union.meta == whole.meta
+
+
+def test_the_report_tells_what_is_odd(gatlas, tmp_path, atlases):
+    for seed in range(COUNT, 30):
+        io.save_atlas(atlases / f"object{seed}.npz", make_atlas(seed))
+    odd = make_atlas(99)
+    io.save_atlas(atlases / "odd.npz", replace(odd, color=odd.color * 9))
+    io.save_atlas(atlases / "twin.npz", make_atlas(0))
+    run = gatlas("normalize-stats", "atlases", "-o", "s.npz", "--report", "r.json")
+    assert "warning: colours outside 0..1: " in run.stderr
+    assert "outlier: atlases/odd.npz: " in run.stderr
+    assert "warning: atlases/object0.npz and atlases/twin.npz hold the same atlas; each counts" in run.stderr
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["count"] == 32
+    assert report["outliers"][0]["name"] == "atlases/odd.npz"
+    assert report["same_content"]["pairs"] == [["atlases/object0.npz", "atlases/twin.npz"]]
+    assert report["channels"]["color[0]"]["max"] > 1
+
+
+def test_a_sound_set_gives_one_line(gatlas, atlases):
+    run = gatlas("normalize-stats", "atlases", "-o", "s.npz")
+    assert run.stderr == f"gatlas normalize-stats: measured {COUNT} atlases of 8 x 8\n"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (
+            make_atlas(projection="octahedral"),
+            "atlases/z.npz: projection 'octahedral', but atlases/object0.npz and 5 others have 'equirect'",
+        ),
+        (make_atlas(size=4), "atlases/z.npz: size 4, but atlases/object0.npz and 5 others have 8"),
+    ],
+)
+def test_a_mixture_is_refused_by_name(gatlas, tmp_path, atlases, odd, message):
+    io.save_atlas(atlases / "z.npz", odd)
+    run = gatlas("normalize-stats", "atlases", "-o", "s.npz", code=1)
+    assert one_line(run) == f"{message}: measure each kind on its own"
+    assert not (tmp_path / "s.npz").exists()
+
+
+def test_a_corrupt_atlas_is_named(gatlas, tmp_path, atlases):
+    whole = (atlases / "object3.npz").read_bytes()
+    (atlases / "object3.npz").write_bytes(whole[:2000])
+    message = one_line(gatlas("normalize-stats", "atlases", "-o", "s.npz", code=1))
+    assert message.startswith("atlases/object3.npz: truncated or damaged NPZ file")
+    assert message.endswith("leave it out, or encode it again")
+    flipped = bytearray(whole)
+    flipped[1500] ^= 1
+    (atlases / "object3.npz").write_bytes(flipped)
+    message = one_line(gatlas("normalize-stats", "atlases", "-o", "s.npz", code=1))
+    assert message.startswith("atlases/object3.npz: truncated or damaged NPZ file: bad checksum")
+    assert names(tmp_path) == ["atlases"]
+
+
+def test_statistics_among_atlases_and_atlases_among_statistics_are_named(gatlas, expected):
+    message = one_line(gatlas("normalize-stats", "expected.npz", code=1))
+    assert message == "expected.npz: statistics, not an atlas: to merge statistics, use --merge"
+    message = one_line(gatlas("normalize-stats", "--merge", "expected.npz", "atlases/object0.npz", code=1))
+    assert message == "atlases/object0.npz: an atlas, not statistics: to measure atlases, leave out --merge"
+
+
+def test_a_splat_is_told_how_to_become_an_atlas(gatlas, splat):
+    run = gatlas("normalize-stats", splat, code=1)
+    assert "a splat PLY, not an atlas" in run.stderr
+    assert "gatlas atlas-encode" in run.stderr
+
+
+def test_a_truncated_tar_gives_no_statistics(gatlas, tmp_path, atlases):
+    subprocess.run(["tar", "cf", "set.tar", "atlases"], cwd=tmp_path, check=True)
+    whole = (tmp_path / "set.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[:9000])
+    assert one_line(gatlas("normalize-stats", "cut.tar", code=1)).startswith("cut.tar: truncated or damaged tar")
+    assert one_line(gatlas("normalize-stats", stdin=whole[:9000], code=1)).startswith("standard input: truncated")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere.npz"], "nowhere.npz: there is no such file"),
+        (["none/"], "none/: there are no .npz files in it"),
+        (["-o", "s.ply", "none"], "s.ply: statistics cannot be written as .ply: name the output s.npz"),
+        (["-o", "s.npz", "--report", "./s.npz", "none"], "cannot be written"),
+        ([], "standard input is empty"),
+    ],
+)
+def test_bad_words_are_one_line_and_leave_nothing(gatlas, tmp_path, words, message):
+    (tmp_path / "none").mkdir()
+    assert message in one_line(gatlas("normalize-stats", *words, code=1))
+    assert names(tmp_path) == ["none"]
+
+
+def test_an_existing_output_is_kept_without_force(gatlas, tmp_path, atlases, expected):
+    assert "use --force" in one_line(gatlas("normalize-stats", "atlases", "-o", "expected.npz", code=1))
+    gatlas("normalize-stats", "atlases/object0.npz", "-o", "expected.npz", "--force")
+    assert io.load_stats(tmp_path / "expected.npz").count == 1
+
+
+def test_nothing_heavy_is_imported(atlases, tmp_path):
+    code = (
+        "import sys; from gatlas.cli.normalize_stats import normalize_stats;"
+        "normalize_stats(['atlases'], output='s.npz', merge=False, report='r.json', force=False);"
+        "print({'torch', 'scipy', 'pandas', 'numba', 'rich', 'diffusers'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path)
+    assert run.stdout == b"set()\n"

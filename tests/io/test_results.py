@@ -1,0 +1,131 @@
+"""Results of a batch: whole or not there, found again after a stop, and one process at a time."""
+
+import json
+import tarfile
+
+import pytest
+
+from gatlas.errors import GatlasError
+from gatlas.io.results import FolderResults, TarResults
+
+
+def made(results, name, content):
+    path = results.scratch_path(name)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_result_is_recorded_and_moved_to_its_place(tmp_path):
+    with FolderResults(tmp_path / "out", 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, made(results, "a.npz", b"atlas"), tmp_path / "out/sub/a.npz", {})
+    assert (tmp_path / "out/sub/a.npz").read_bytes() == b"atlas"
+    known = FolderResults(tmp_path / "out", 0, 1).known()
+    assert known["a"]["bytes"] == 5
+    assert results.holds(known["a"], tmp_path / "out/sub/a.npz")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["manifest-0-of-1.jsonl", "sub"]
+
+
+def test_a_result_that_was_changed_is_not_held(tmp_path):
+    with FolderResults(tmp_path, 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, made(results, "a.npz", b"atlas"), tmp_path / "a.npz", {})
+        line = results.known()["a"]
+        (tmp_path / "a.npz").write_bytes(b"altas")
+        assert not results.holds(line, tmp_path / "a.npz")
+        (tmp_path / "a.npz").unlink()
+        assert not results.holds(line, tmp_path / "a.npz")
+
+
+def test_a_copy_of_the_folder_is_known_by_its_content(tmp_path):
+    import hashlib
+    import os
+
+    digest = hashlib.sha256(b"atlas").hexdigest()
+    with FolderResults(tmp_path, 0, 1) as results:
+        line = {"id": "a", "status": "ok", "output_sha256": digest}
+        results.store(line, made(results, "a.npz", b"atlas"), tmp_path / "a.npz", {})
+        os.utime(tmp_path / "a.npz", ns=(0, 0))
+        assert results.holds(results.known()["a"], tmp_path / "a.npz")
+
+
+def test_the_newest_line_of_all_shards_counts(tmp_path):
+    old = {"id": "a", "status": "failed", "ended": 1.0}
+    new = {"id": "a", "status": "ok", "ended": 2.0}
+    (tmp_path / "manifest-0-of-2.jsonl").write_text(json.dumps(new) + "\n")
+    (tmp_path / "manifest-0-of-1.jsonl").write_text(json.dumps(old) + "\n")
+    assert FolderResults(tmp_path, 0, 1).known()["a"]["status"] == "ok"
+
+
+def test_a_torn_line_is_no_line_and_is_gone_after_the_next_start(tmp_path):
+    manifest = tmp_path / "manifest-0-of-1.jsonl"
+    manifest.write_text('{"id": "a", "status": "ok"}\n{"id": "b", "sta')
+    with FolderResults(tmp_path, 0, 1) as results:
+        assert results.known().keys() == {"a"}
+        results.record({"id": "c", "status": "ok"})
+    assert [json.loads(line)["id"] for line in manifest.read_text().splitlines()] == ["a", "c"]
+
+
+def test_the_manifest_has_one_line_an_object_after_many_tries(tmp_path):
+    for status in ("failed", "failed", "ok"):
+        with FolderResults(tmp_path, 0, 1) as results:
+            results.record({"id": "a", "status": status})
+    with FolderResults(tmp_path, 0, 1):
+        pass
+    assert [json.loads(line)["status"] for line in results.manifest.read_text().splitlines()] == ["ok"]
+
+
+def test_one_shard_runs_once_at_a_time(tmp_path):
+    with FolderResults(tmp_path, 0, 2):
+        with pytest.raises(GatlasError, match="another process is at work"), FolderResults(tmp_path, 0, 2):
+            pass
+        with FolderResults(tmp_path, 1, 2):
+            pass
+
+
+def test_what_killed_processes_left_is_removed_and_what_living_ones_make_is_kept(tmp_path):
+    (tmp_path / ".gatlas-batch-3-of-9.tmp").mkdir()
+    (tmp_path / ".gatlas-batch-3-of-9.tmp" / "half.npz").write_bytes(b"half")
+    (tmp_path / ".gatlas-batch-0-of-2.tmp").mkdir()
+    (tmp_path / ".gatlas-batch-0-of-2.tmp" / "half.npz").write_bytes(b"half")
+    with FolderResults(tmp_path, 1, 2) as other:
+        kept = made(other, "x.npz", b"in work")
+        with FolderResults(tmp_path, 0, 2):
+            assert [path.name for path in tmp_path.glob(".gatlas*") if path != other.scratch] == [
+                ".gatlas-batch-0-of-2.tmp"
+            ]
+            assert kept.exists()
+            assert not (tmp_path / ".gatlas-batch-0-of-2.tmp" / "half.npz").exists()
+    assert not list(tmp_path.glob(".gatlas*"))
+
+
+def test_a_tar_grows_and_is_gone_on_with_behind_its_last_whole_object(tmp_path):
+    tar = tmp_path / "x.tar"
+    with TarResults(tar, ".npz") as results:
+        results.go_on(0)
+        results.store({"id": "a", "status": "ok"}, made(results, "a.npz", b"first"), None, {".txt": b"words"})
+        with results.partial.open("ab") as file:
+            file.write(b"torn by a kill")
+    with TarResults(tar, ".npz") as results:
+        known = results.known()
+        assert known.keys() == {"a"}
+        results.go_on(known["a"]["end"])
+        results.store({"id": "b", "status": "ok"}, made(results, "b.npz", b"second"), None, {})
+        results.finish()
+    assert not results.partial.exists()
+    with tarfile.open(tar) as archive:
+        assert {member.name: archive.extractfile(member).read() for member in archive} == {
+            "a.npz": b"first",
+            "a.txt": b"words",
+            "b.npz": b"second",
+        }
+    assert tar.stat().st_size % 10240 == 0
+
+
+def test_a_finished_tar_can_be_added_to(tmp_path):
+    tar = tmp_path / "x.tar"
+    for name in ("a", "b"):
+        with TarResults(tar, ".npz") as results:
+            results.go_on(max((line["end"] for line in results.known().values()), default=0))
+            results.store({"id": name, "status": "ok"}, made(results, "r", name.encode()), None, {})
+            results.finish()
+    with tarfile.open(tar) as archive:
+        assert archive.getnames() == ["a.npz", "b.npz"]

@@ -1,0 +1,121 @@
+"""Sets of atlases: what is in them, what is left out, what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from atlas_sets import ball, write_captions, write_set
+
+from gatlas import io
+from gatlas.atlas import decode, encode
+from gatlas.atlas.statistics import stack
+from gatlas.datasets import all_captions, atlas_set, to_world
+from gatlas.errors import GatlasError
+from gatlas.io.shards import ShardWriter
+
+
+@pytest.fixture
+def stats(tmp_path):
+    return write_set(tmp_path / "set")
+
+
+def test_an_example_is_the_atlas_of_its_file(tmp_path, stats):
+    examples = atlas_set([str(tmp_path / "set")], stats, captions=write_captions(tmp_path / "captions.csv"))
+    assert len(examples) == 3
+    assert examples.report() == []
+    for i in range(3):
+        example = examples[i]
+        np.testing.assert_array_equal(example.planes, stack(io.load_atlas(tmp_path / "set" / f"{example.key}.npz")))
+        assert example.captions == (f"a {example.key} ball",)
+        assert examples[i] is example  # read once
+    assert all_captions(examples) == ["a blue ball", "a green ball", "a red ball"]
+
+
+def test_a_batch_stacks_examples(tmp_path, stats):
+    examples = atlas_set([str(tmp_path / "set")], stats)
+    batch = examples.collate([examples[2], examples[0]])
+    assert batch.keys == ["red", "blue"]
+    assert batch.captions == [(), ()]
+    np.testing.assert_array_equal(batch.planes[1].numpy(), examples[0].planes)
+
+
+def test_a_shard_gives_what_its_files_give(tmp_path, stats):
+    with ShardWriter(tmp_path / "set.tar") as shard:
+        for name in ("blue", "green", "red"):
+            shard.add(f"sub/{name}", ".npz", (tmp_path / "set" / f"{name}.npz").read_bytes())
+            shard.add(f"sub/{name}", ".txt", f"a {name} ball".encode())
+    from_shard = atlas_set([str(tmp_path / "set.tar")], stats)
+    from_files = atlas_set([str(tmp_path / "set")], stats, captions=write_captions(tmp_path / "captions.csv"))
+    for one, other in zip(from_shard, from_files, strict=True):
+        assert one.key == f"sub/{other.key}"
+        assert one.captions == other.captions
+        np.testing.assert_array_equal(one.planes, other.planes)
+
+
+def test_atlases_without_a_caption_are_left_out_and_named(tmp_path, stats):
+    captions = write_captions(tmp_path / "captions.csv", ("red",))
+    (tmp_path / "captions.csv").open("a").write("white,a white ball\n")
+    examples = atlas_set([str(tmp_path / "set")], stats, captions=captions)
+    assert [example.key for example in examples] == ["red"]
+    assert examples.report() == [
+        f"{captions}: 1 id belongs to no atlas: white",
+        "2 of 3 atlases have no caption and are left out: blue, green",
+    ]
+
+
+def test_captions_of_other_objects_are_refused(tmp_path, stats):
+    captions = tmp_path / "captions.csv"
+    captions.write_text("white,a white ball\n")
+    with pytest.raises(GatlasError, match=r"no id belongs to an atlas: the ids are white, the atlases are blue, green"):
+        atlas_set([str(tmp_path / "set")], stats, captions=str(captions))
+
+
+def test_without_captions_the_set_says_so(tmp_path, stats):
+    assert atlas_set([str(tmp_path / "set")], stats).report() == [
+        "there are no captions: the model learns without text"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("size", "projection", "message"),
+    [(4, "equirect", "the atlas is 4 x 4, the statistics are 8 x 8"), (8, "octahedral", "its projection is 'octahed")],
+)
+def test_an_atlas_of_another_layout_is_named(tmp_path, stats, size, projection, message):
+    io.save_atlas(tmp_path / "set" / "odd.npz", encode(ball("red", 16), size, projection=projection))
+    examples = atlas_set([str(tmp_path / "set")], stats)
+    with pytest.raises(GatlasError, match=message) as error:
+        list(examples)
+    assert "odd.npz" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_corrupt_atlas_is_named(tmp_path, stats):
+    (tmp_path / "set" / "odd.npz").write_bytes((tmp_path / "set" / "red.npz").read_bytes()[:1000])
+    examples = atlas_set([str(tmp_path / "set")], stats)
+    with pytest.raises(GatlasError, match=r"odd\.npz: truncated or damaged"):
+        list(examples)
+
+
+def test_the_way_to_the_world_is_that_of_decode():
+    atlas = encode(ball("green", normalized=False), 8)
+    atlas = replace(atlas, meta={**atlas.meta, "normalization": {"center": [1.0, 2.0, 3.0], "scale": 0.5}})
+    turned = replace(atlas, meta={**atlas.meta, "frame": "y-down"})
+    unit = decode(replace(atlas, meta={**atlas.meta, "normalization": {"center": [0, 0, 0], "scale": 1}}))
+    for each in (atlas, turned):
+        matrix = to_world(each)
+        np.testing.assert_allclose(unit.means @ matrix[:3, :3].T + matrix[:3, 3], decode(each).means, atol=1e-6)
+
+
+def test_views_are_found_by_key_and_the_missing_are_named(tmp_path, stats):
+    views = tmp_path / "views"
+    for name in ("red", "blue"):
+        (views / name).mkdir(parents=True)
+        (views / name / "transforms.json").write_text("{}")
+    examples = atlas_set([str(tmp_path / "set")], stats, views=f"{views}/")
+    assert [example.views for example in examples] == [f"{views}/blue", None, f"{views}/red"]
+    assert "1 of 3 atlases have no pictures" in examples.report()[1]
+    assert examples.report()[1].endswith(": green")
+    with pytest.raises(GatlasError, match=r"there is no blue/transforms\.json in it"):
+        atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path))
+    with pytest.raises(GatlasError, match="no such folder"):
+        atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "nowhere"))

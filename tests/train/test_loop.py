@@ -1,0 +1,253 @@
+"""The training loop on a system that takes a millisecond a step."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toy_system import ToyConfig, ToyScenes, ToySystem, tensors_of
+
+from gatlas import io
+from gatlas.errors import GatlasError
+from gatlas.io import run as folder
+from gatlas.train import TrainOptions, train
+from gatlas.train.ema import WeightAverage, decay_at
+
+OPTIONS = TrainOptions(
+    steps=20, batch=4, lr=1e-2, warmup=5, checkpoint_every=10, log_every=5, diagnose_every=10, sample_every=10
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+class After:
+    """A stop that is asked for after some steps."""
+
+    def __init__(self, steps):
+        self.left = steps
+
+    def __call__(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def assert_same(run, other, step):
+    one, two = tensors_of(run, step), tensors_of(other, step)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_200_steps_are_100_and_100_bit_for_bit(tmp_path, workers):
+    options = replace(OPTIONS, steps=200, checkpoint_every=100, schedule="cosine", accumulate=2, workers=workers)
+    train(ToySystem(), ToyScenes(), options, str(tmp_path / "whole"))
+    halves = str(tmp_path / "halves")
+    outcome = train(ToySystem(), ToyScenes(), options, halves, stop=After(100))
+    assert outcome.stopped
+    assert outcome.step == 100
+    train(ToySystem(seed=7), ToyScenes(), options, halves, resume="latest")
+    assert any(name.startswith("ema.") for name in tensors_of(halves, 200))
+    assert_same(tmp_path / "whole", halves, 200)
+    whole, split = (
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "halves")
+    )
+    assert [(line["step"], line["loss"]) for line in whole] == [(line["step"], line["loss"]) for line in split]
+
+
+def test_stops_at_any_step_change_nothing(tmp_path):
+    train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"))
+    pieces = str(tmp_path / "pieces")
+    for _ in range(7):
+        outcome = train(ToySystem(), ToyScenes(), OPTIONS, pieces, resume="latest", stop=After(3))
+    assert not outcome.stopped
+    assert_same(tmp_path / "whole", pieces, 20)
+
+
+def test_going_back_to_a_step_repeats_what_followed(tmp_path):
+    run = str(tmp_path / "run")
+    train(ToySystem(), ToyScenes(), OPTIONS, run)
+    first = tensors_of(run, 20)
+    train(ToySystem(), ToyScenes(), OPTIONS, run, resume="10")
+    again = tensors_of(run, 20)
+    assert all((first[name] == again[name]).all() for name in first)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert steps == [5, 10, 15, 20]
+
+
+def test_more_steps_go_on_as_if_they_had_been_asked_for(tmp_path):
+    train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"))
+    parts, said = str(tmp_path / "parts"), []
+    train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=10), parts)
+    train(ToySystem(), ToyScenes(), OPTIONS, parts, resume="latest", say=said.append)
+    assert_same(tmp_path / "whole", parts, 20)
+    assert "steps is 10" in said[0]
+    with pytest.raises(GatlasError, match="20 steps are done, so that steps cannot be 15"):
+        train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=15), parts, resume="latest")
+
+
+def test_the_loop_is_adamw_on_the_sum_of_accumulated_gradients(tmp_path):
+    """Against a loop in plain torch, with torch's own unfused AdamW."""
+    options = replace(OPTIONS, steps=6, accumulate=2, clip=0.5, ema_decay=0.6)
+    system = ToySystem(ToyConfig(scale=0.0))
+    train(system, ToyScenes(), options, str(tmp_path / "run"))
+
+    from gatlas.train.order import BatchOrder
+
+    twin, scenes = ToySystem(ToyConfig(scale=0.0)), ToyScenes()
+    weights = [weight for weight in twin.network.parameters() if weight.requires_grad]
+    averages = [weight.detach().clone() for weight in weights]
+    optimizer = torch.optim.AdamW(weights, foreach=False, fused=False, weight_decay=options.weight_decay)
+    order = iter(BatchOrder(len(scenes), options, rank=0, processes=1))
+    for step in range(1, 7):
+        optimizer.zero_grad()
+        for _ in range(2):
+            batch = scenes.values[next(order)]
+            loss = twin.loss(twin.network, batch, torch.Generator().manual_seed(0), step=step, steps=6)["loss"]
+            (loss / 2).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 0.5)
+        optimizer.param_groups[0]["lr"] = 1e-2 * min(1, step / 5)
+        optimizer.step()
+        decay = min(0.6, 1 - (1 + step) ** -0.75)
+        averages = [decay * old + (1 - decay) * new.detach() for old, new in zip(averages, weights, strict=True)]
+    trained = [weight for weight in system.network.parameters() if weight.requires_grad]
+    for mine, theirs in zip(trained, weights, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    stored = tensors_of(tmp_path / "run", 6)
+    names = [name for name, weight in system.network.named_parameters() if weight.requires_grad]
+    for name, theirs in zip(names, averages, strict=True):
+        np.testing.assert_allclose(stored[f"ema.{name}"], theirs.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_the_run_says_what_happened(tmp_path):
+    run = tmp_path / "run"
+    train(ToySystem(), ToyScenes(), replace(OPTIONS, keep=1), str(run))
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    assert lines[0]["samples"] == 20
+    assert lines[0]["epoch"] == 2.0
+    assert lines[0]["lr"] == pytest.approx(1e-2)
+    assert lines[0]["loss"] == pytest.approx(2 * lines[0]["loss/squared"])
+    assert lines[0]["grad_norm"] > 0
+    assert lines[0]["steps_per_second"] > 0
+    assert "diagnose/size" not in lines[0]
+    assert lines[1]["diagnose/size"] == lines[3]["diagnose/size"] == 4
+    assert lines[1]["diagnose/undefined"] is None
+    assert io.load_image(str(run / "loss.png")).shape[2] == 3
+    assert sorted(file.name for file in (run / "samples").iterdir()) == ["step-000010.png", "step-000020.png"]
+    assert folder.list_steps(run) == [20]
+    meta = json.loads((run / "checkpoint-000020" / "training.json").read_text())
+    assert meta["options"]["lr"] == 1e-2
+    assert meta["config"] == {"width": 8, "scale": 1.0}
+    assert meta["versions"]["torch"] == torch.__version__
+
+
+def test_the_saved_part_has_the_averaged_weights(tmp_path):
+    from safetensors.torch import load_file
+
+    system = ToySystem()
+    train(system, ToyScenes(), OPTIONS, str(tmp_path / "run"))
+    saved = load_file(tmp_path / "run" / "net" / "weights.safetensors")
+    stored = tensors_of(tmp_path / "run", 20)
+    assert saved.keys() == system.network.state_dict().keys()
+    np.testing.assert_array_equal(saved["0.weight"], stored["ema.0.weight"])
+    np.testing.assert_array_equal(system.network.state_dict()["0.weight"], stored["weights.0.weight"])
+    np.testing.assert_array_equal(saved["2.running_mean"], stored["weights.2.running_mean"])
+    assert not np.array_equal(stored["ema.0.weight"], stored["weights.0.weight"])
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_its_checkpoints(tmp_path):
+    run = tmp_path / "run"
+    message = "step 13: the loss is not finite; the last checkpoint is that of step 10"
+    with pytest.raises(GatlasError, match=message):
+        train(ToySystem(poison=13), ToyScenes(), OPTIONS, str(run))
+    assert folder.list_steps(run) == [10]
+    assert all(np.isfinite(value).all() for value in tensors_of(run, 10).values())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_damaged_sample_is_one_line_and_loses_no_step(tmp_path, workers):
+    run, options = tmp_path / "run", replace(OPTIONS, workers=workers)
+    with pytest.raises(GatlasError) as caught:
+        train(ToySystem(), ToyScenes(40, broken=33), options, str(run))
+    assert str(caught.value).startswith("scene-33.npz: damaged; the last checkpoint is that of step ")
+    assert "\n" not in str(caught.value)
+    step = folder.list_steps(run)[-1]
+    train(ToySystem(), ToyScenes(40), options, str(run), resume="latest")
+    train(ToySystem(), ToyScenes(40), options, str(tmp_path / "whole"))
+    assert 0 < step < 10
+    assert_same(run, tmp_path / "whole", 20)
+
+
+def test_a_full_disk_ends_the_run_and_keeps_its_checkpoints(tmp_path):
+    class Full(ToySystem):
+        def save_network(self, path, weights):
+            if folder.list_steps(tmp_path / "run"):
+                raise OSError(28, "No space left on device")
+            super().save_network(path, weights)
+
+    with pytest.raises(GatlasError, match="checkpoint-000020: No space left on device"):
+        train(Full(), ToyScenes(), OPTIONS, str(tmp_path / "run"))
+    assert folder.list_steps(tmp_path / "run") == [10]
+    assert not list((tmp_path / "run").glob(".gatlas-*"))
+
+
+def test_another_system_samples_or_origin_is_refused_by_name(tmp_path):
+    run = str(tmp_path / "run")
+    train(ToySystem(), ToyScenes(), OPTIONS, run, origin={"base": "sd"})
+    again = {"resume": "latest", "origin": {"base": "sd"}}
+    with pytest.raises(GatlasError, match="exists and is not empty: use --resume latest"):
+        train(ToySystem(), ToyScenes(), OPTIONS, run)
+    with pytest.raises(GatlasError, match="width is 8 there and 9 here"):
+        train(ToySystem(ToyConfig(width=9)), ToyScenes(), OPTIONS, run, **again)
+    with pytest.raises(GatlasError, match="samples is 10 there and 11 here"):
+        train(ToySystem(), ToyScenes(11), OPTIONS, run, **again)
+    with pytest.raises(GatlasError, match="base is sd there and unset here"):
+        train(ToySystem(), ToyScenes(), OPTIONS, run, resume="latest")
+    with pytest.raises(GatlasError, match=r"lr is 0.01 there and 0.1 here"):
+        train(ToySystem(), ToyScenes(), replace(OPTIONS, lr=0.1), run, **again)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    run = str(tmp_path / "run")
+    train(ToySystem(), ToyScenes(), OPTIONS, run)
+    other = ToySystem(ToyConfig(width=9))
+    other.config = ToyConfig()
+    with pytest.raises(GatlasError, match=r"of another network: weights\.\S+ is torch\.float32 \[8"):
+        train(other, ToyScenes(), OPTIONS, run, resume="latest")
+
+
+def test_what_cannot_be_had_is_said(tmp_path, monkeypatch):
+    run = str(tmp_path / "run")
+    with pytest.raises(GatlasError, match="bf16 is for CUDA"):
+        train(ToySystem(), ToyScenes(), replace(OPTIONS, precision="bf16"), run, device="cpu")
+    with pytest.raises(GatlasError, match="gradient_checkpointing: this system's network does not have it"):
+        train(ToySystem(), ToyScenes(), replace(OPTIONS, gradient_checkpointing=True), run)
+    with pytest.raises(GatlasError, match="--processes 2: 1 was started; start them with torchrun --nproc-per-node 2"):
+        train(ToySystem(), ToyScenes(), OPTIONS, run, processes=2)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(GatlasError, match="LOCAL_RANK is not set: start the processes with torchrun"):
+        train(ToySystem(), ToyScenes(), OPTIONS, run)
+    assert not (tmp_path / "run").exists() or not folder.list_steps(run)
+
+
+def test_the_average_forgets_the_start_and_then_the_past_slowly():
+    assert decay_at(1, 0.9999, 0.75) == pytest.approx(1 - 2**-0.75)
+    assert decay_at(10**9, 0.9999, 0.75) == 0.9999
+
+
+def test_the_averaged_weights_are_in_place_only_inside_the_block():
+    network = torch.nn.Linear(2, 2)
+    average = WeightAverage(network, 0.9, 0.75)
+    before = network.weight.detach().clone()
+    with torch.no_grad():
+        network.weight += 1
+    with average.in_place():
+        assert torch.equal(network.weight, before)
+    assert torch.equal(network.weight, before + 1)
+    assert torch.equal(average.values["weight"], before)

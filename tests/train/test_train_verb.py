@@ -1,0 +1,153 @@
+"""gatlas train as its users run it: as processes of its own, one or several, that are stopped and go on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from toy_system import PRESETS, ToyScenes, ToySystem, tensors_of
+
+import gatlas.systems
+from gatlas.cli.train_plan import Wish, plan
+from gatlas.errors import GatlasError
+from gatlas.io import run as folder
+from gatlas.train import TrainOptions, train
+
+PROGRAM = str(Path(__file__).with_name("toy_system.py"))
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+
+
+def start(tmp_path, *words, together=False, **environment):
+    command = [sys.executable, *(TORCHRUN if together else ()), PROGRAM, "train", *words, "--system", "toy"]
+    return subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process, code=0):
+    """What the process says, once it has ended with `code` and nothing on standard output."""
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == code, said
+    assert out == ""
+    return [line for line in said.splitlines() if line.startswith("gatlas")]
+
+
+def wait_for_log(run, lines, process):
+    log = run / "log.jsonl"
+    for _ in range(600):
+        if log.exists() and len(log.read_text().splitlines()) >= lines:
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise TimeoutError(log)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(tmp_path, number):
+    words = ["10", "-o", "run", "--resume", "latest", "--log-every", "5"]
+    process = start(tmp_path, *words, TOY_WAIT="0.05")
+    wait_for_log(tmp_path / "run", 1, process)
+    process.send_signal(number)
+    said = finish(process, code=75)
+    (step,) = folder.list_steps(tmp_path / "run")
+    assert 5 <= step < 40
+    assert f"stopped after {step} of 40 steps" in said[-1]
+    said = finish(start(tmp_path, *words))
+    assert f"going on after {step} steps" in said[1]
+    options = TrainOptions(**PRESETS["small"].training, log_every=5)
+    train(ToySystem(), ToyScenes(), options, str(tmp_path / "whole"))
+    whole, pieces = tensors_of(tmp_path / "whole", 40), tensors_of(tmp_path / "run", 40)
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_split_the_samples_and_agree_on_everything(tmp_path):
+    words = ["7", "--set", "steps=42", "--processes", "2", "--batch", "4", "--log-every", "2"]
+    finish(start(tmp_path, *words, "-o", "whole", "--captions", "seen", together=True, TOY_WEIGHTS="weights"))
+
+    # 42 steps of 8 samples are 48 epochs of 7.
+    seen = [(tmp_path / f"seen-{rank}").read_text().split() for rank in (0, 1)]
+    assert [len(each) for each in seen] == [168, 168]
+    assert set(Counter(seen[0] + seen[1]).values()) == {48}
+    one, two = load_file(tmp_path / "weights-0"), load_file(tmp_path / "weights-1")
+    trained = [name for name in one if not name.startswith("2.")]  # batch norm counts what its own process sees
+    assert len(trained) == 4
+    for name in trained:
+        np.testing.assert_array_equal(one[name], two[name])
+
+    process = start(tmp_path, *words, "-o", "run", "--resume", "latest", together=True, TOY_WAIT="0.1")
+    wait_for_log(tmp_path / "run", 2, process)
+    process.send_signal(signal.SIGTERM)  # to torchrun, which tells its processes
+    _, said = process.communicate(timeout=120)
+    (step,) = folder.list_steps(tmp_path / "run")
+    assert 4 <= step < 42
+    assert f"gatlas train: stopped after {step} of 42 steps" in said
+    finish(start(tmp_path, *words, "-o", "run", "--resume", "latest", together=True))
+    whole, pieces = tensors_of(tmp_path / "whole", 42), tensors_of(tmp_path / "run", 42)
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
+    assert [json.loads(line)["samples"] for line in (tmp_path / "whole" / "log.jsonl").open()][-1] == 336
+
+
+@pytest.mark.slow
+def test_what_one_of_two_processes_finds_ends_both_in_one_line(tmp_path):
+    said = finish(start(tmp_path, "40", "-o", "run", "--batch", "4", together=True, TOY_BROKEN="33"), code=1)
+    (wrong,) = (line for line in said if "scene-33.npz" in line)
+    assert wrong.startswith("gatlas train: scene-33.npz: damaged; the last checkpoint is that of step ")
+    assert len(folder.list_steps(tmp_path / "run")) == 1
+
+
+@pytest.mark.parametrize(
+    ("wish", "message"),
+    [
+        ({"run": "none/run"}, "there is no folder"),
+        ({"settings": ["widht=3"]}, "did you mean width?"),
+        ({"flags": {"lr": -1.0}}, "lr must be greater than 0"),
+        ({"preset": "large"}, "--preset large: toy has small, paper"),
+        ({"flags": {"lr": 1.0}, "settings": ["lr=2"]}, "--set lr: given twice, as --lr too"),
+        ({"system": "tyo"}, "there is no system 'tyo'"),
+        ({"resume": "100"}, "no checkpoint of step 100: there is none"),
+        ({"lpips_weights": "vgg.pth"}, "toy does not measure LPIPS"),
+    ],
+)
+def test_a_mistake_is_named_before_anything_is_written(tmp_path, monkeypatch, wish, message):
+    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "toy_system")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(GatlasError, match=re.escape(message)):
+        plan(Wish(**{"system": "toy", "run": "run", **wish}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_goes_on_keeps_its_own_options_and_refuses_others(tmp_path, monkeypatch):
+    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "toy_system")
+    run = str(tmp_path / "run")
+    begun = plan(Wish("toy", run, settings=["width=5", "lr=0.5"], flags={"steps": 3}, resume="latest"))
+    assert (begun.options.lr, begun.options.steps, begun.options.warmup) == (0.5, 3, 0)
+    train(begun.system, ToyScenes(), begun.options, run, origin=begun.origin)
+    again = plan(Wish("toy", run, resume="latest", flags={"keep": 2}))
+    assert again.system.config.width == 5
+    assert again.options == replace(begun.options, keep=2)
+    assert again.origin == {"base": None, "preset": "small"}
+    for wish, message in (
+        ({"settings": ["width=6"]}, "width is 5 there and 6 here"),
+        ({"preset": "paper"}, "preset is small there and paper here"),
+        ({"base": "sd", "preset": "small"}, "base is unset there and sd here"),
+    ):
+        with pytest.raises(GatlasError, match=message):
+            plan(Wish("toy", run, resume="latest", **wish))
