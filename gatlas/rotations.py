@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
+TINY_SQUARED_ANGLE = 1e-24  # radians^2: keeps the axis of no rotation, and its gradient, finite
+
 
 def _stack(parts: list[Any]) -> Any:
     """Stack along a new last axis, in whichever library the parts belong to."""
@@ -91,3 +93,61 @@ def quats_from_normals(normals: Float[Array, "n 3"]) -> Float[Array, "n 4"]:
     flipped = np.linalg.norm(quats, axis=-1) < 1e-6
     quats[flipped] = (0.0, 1.0, 0.0, 0.0)
     return (quats / np.linalg.norm(quats, axis=-1, keepdims=True)).astype(normals.dtype)
+
+
+def so3_exp(vectors: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+    """Rotation matrices of rotation vectors: axis times angle in radians."""
+    half = 0.5 * ((vectors**2).sum(-1) + TINY_SQUARED_ANGLE) ** 0.5
+    sin, cos = _sin_cos(half)
+    factor = 0.5 * sin / half
+    return quats_to_matrices(_stack([cos, *(factor * vectors[..., i] for i in range(3))]))
+
+
+def so3_log(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n 3"]:
+    """Rotation vectors, at most pi long, of proper rotation matrices (numpy). A half turn has two; one is given."""
+    import numpy as np
+
+    quats = matrices_to_quats(np.asarray(matrices, dtype=np.float64))
+    sine = np.linalg.norm(quats[..., 1:], axis=-1)  # of half the angle
+    factor = np.where(sine > 1e-12, 2 * np.arctan2(sine, quats[..., 0]) / np.maximum(sine, 1e-12), 2.0)
+    return (factor[..., None] * quats[..., 1:]).astype(matrices.dtype)
+
+
+def se3_exp(twists: Float[Array, "*n 6"]) -> Float[Array, "*n 4 4"]:
+    """Rigid motions of twists (numpy): a translation part first, then a rotation vector; both act at once."""
+    import numpy as np
+
+    twists = np.asarray(twists)
+    rotation = twists[..., 3:]
+    angle = np.linalg.norm(rotation, axis=-1)[..., None, None]
+    small = angle < 1e-4  # where the closed forms cancel
+    safe = np.where(small, 1.0, angle)
+    first = np.where(small, 0.5 - angle**2 / 24, (1 - np.cos(safe)) / safe**2)
+    second = np.where(small, 1 / 6 - angle**2 / 120, (safe - np.sin(safe)) / safe**3)
+    zero = np.zeros_like(rotation[..., 0])
+    x, y, z = (rotation[..., i] for i in range(3))
+    cross = np.stack([_stack([zero, -z, y]), _stack([z, zero, -x]), _stack([-y, x, zero])], axis=-2)
+    motions = np.zeros((*twists.shape[:-1], 4, 4), dtype=twists.dtype)
+    motions[..., :3, :3] = so3_exp(rotation)
+    motions[..., :3, 3:] = (np.eye(3) + first * cross + second * cross @ cross) @ twists[..., :3, None]
+    motions[..., 3, 3] = 1.0
+    return motions
+
+
+def nearest_rotation(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n 3 3"]:
+    """The proper rotation matrices nearest to 3 x 3 matrices in the Frobenius norm (numpy)."""
+    import numpy as np
+
+    left, _, right = np.linalg.svd(matrices)
+    mirrored = np.linalg.det(left @ right) < 0
+    left[..., -1] *= np.where(mirrored, -1.0, 1.0)[..., None]
+    return left @ right
+
+
+def _sin_cos(angles: Array) -> tuple[Array, Array]:
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(angles, torch.Tensor):
+        return torch.sin(angles), torch.cos(angles)
+    import numpy as np
+
+    return np.sin(angles), np.cos(angles)

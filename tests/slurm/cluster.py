@@ -103,15 +103,14 @@ class Cluster:
         return done.stdout.strip()
 
     def signal(self, job):
-        """USR1 to the shell of a job, as before its time limit; Slurm may ask to try again while it starts the job."""
+        """USR1 to the shell of a job, as before its time limit."""
+        # scancel hands the signal on and yet says "try again later", as Slurm 22.05 does for the batch shell of an
+        # array's task: what the task does with it is the test.
         words = ["scancel", "--signal=USR1", "--batch", job]
-
-        def taken():
-            done = subprocess.run(words, capture_output=True, text=True, env=self.environment, check=False)
-            assert done.returncode == 0 or "try again later" in done.stderr, done.stderr
-            return done.returncode == 0
-
-        self.wait_until(taken, 60, "the job to take a signal")
+        try:
+            subprocess.run(words, capture_output=True, env=self.environment, timeout=2, check=False)
+        except subprocess.TimeoutExpired:
+            return
 
     def job(self, job):
         """What Slurm says of a job or an array's task, by name."""
