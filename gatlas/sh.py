@@ -25,6 +25,9 @@ SH_C3 = (
 # Order m of each basis function: a half turn about z flips the sign of the odd ones.
 ORDERS = (0, -1, 0, 1, -2, -1, 0, 1, 2, -3, -2, -1, 0, 1, 2, 3)
 
+# Of each basis function, whether a half turn about x (y -> -y, z -> -z) flips its sign.
+SIGNS_X = (1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1)
+
 
 def rgb_to_dc(rgb: Array) -> Array:
     """The degree-0 coefficient that shows as `rgb` (sRGB, [0, 1])."""
@@ -82,4 +85,12 @@ def half_turn_z(sh: Float[Array, "n k 3"]) -> Float[Array, "n k 3"]:
     import numpy as np
 
     signs = np.array([-1.0 if order % 2 else 1.0 for order in ORDERS[: sh.shape[-2]]], dtype=sh.dtype)
+    return sh * signs[:, None]
+
+
+def half_turn_x(sh: Float[Array, "n k 3"]) -> Float[Array, "n k 3"]:
+    """Coefficients of the same colours after the object is rotated by 180 degrees about x (numpy). Its own inverse."""
+    import numpy as np
+
+    signs = np.array(SIGNS_X[: sh.shape[-2]], dtype=sh.dtype)
     return sh * signs[:, None]

@@ -58,3 +58,36 @@ def test_torch_gives_the_same_numbers(random_rotations):
     result = rotations.quats_to_matrices(torch.from_numpy(quats))
     assert isinstance(result, torch.Tensor)
     assert np.allclose(result.numpy(), rotations.quats_to_matrices(quats), atol=1e-15)
+
+
+def test_exponentials_equal_scipys(random_rotations):
+    from scipy.linalg import expm
+
+    vectors = random_rotations.as_rotvec()
+    assert np.allclose(rotations.so3_exp(vectors), random_rotations.as_matrix(), atol=1e-12)
+    for vector in (vectors[0], 1e-7 * vectors[1], np.zeros(3)):
+        x, y, z = vector
+        twist = np.array([[0, -z, y, 0.3], [z, 0, -x, -2.0], [-y, x, 0, 1.0], [0, 0, 0, 0]])
+        motion = rotations.se3_exp(np.array([0.3, -2.0, 1.0, x, y, z]))
+        assert np.allclose(motion, expm(twist), atol=1e-12)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-9, 0.5, np.pi - 1e-9])
+def test_the_logarithm_is_the_inverse(angle):
+    vector = angle * np.array([[0.6, 0.0, -0.8], [0.0, 1.0, 0.0]])
+    assert np.allclose(rotations.so3_log(rotations.so3_exp(vector)), vector, atol=1e-12)
+
+
+def test_the_exponential_is_differentiable_at_no_rotation():
+    torch = pytest.importorskip("torch")
+    vector = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(rotations.so3_exp(vector)[1, 0], vector)
+    assert np.allclose(gradient.numpy(), [0, 0, 1])
+
+
+def test_the_nearest_rotation_undoes_a_stretch_and_refuses_a_mirror(random_rotations):
+    matrices = random_rotations.as_matrix()
+    stretch = np.diag([0.9, 1.0, 1.2])
+    assert np.allclose(rotations.nearest_rotation(matrices @ stretch), matrices, atol=1e-12)
+    # Of all rotations the one nearest to a mirror of unequal stretch leaves the stronger axes.
+    assert np.allclose(rotations.nearest_rotation(np.diag([1.2, 1.1, -0.5])), np.eye(3), atol=1e-12)

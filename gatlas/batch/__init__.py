@@ -4,6 +4,7 @@ There is no scheduler here: the shell, GNU parallel and Slurm start batches. Wha
 (`gatlas.io.results`), so the same command goes on where it was stopped.
 """
 
+from gatlas.batch.places import refuse_overwriting, without_members, without_products
 from gatlas.batch.plan import Plan, Task, fingerprint_of, make_plan
 from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
 from gatlas.batch.workers import Ended, Job, Reply, count_devices, in_order, run
@@ -19,7 +20,10 @@ __all__ = [
     "in_order",
     "make_plan",
     "parse_shard",
+    "refuse_overwriting",
     "run",
     "slurm_shard",
     "take_shard",
+    "without_members",
+    "without_products",
 ]

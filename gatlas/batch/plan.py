@@ -43,6 +43,7 @@ def make_plan(
     tasks: Sequence[Task],
     known: Mapping[str, Line],
     fingerprint: str,
+    verb: str,
     *,
     holds: Callable[[Line, Task], bool],
     retry_failed: bool = False,
@@ -50,16 +51,19 @@ def make_plan(
 ) -> Plan:
     """Sort the tasks out by the newest manifest line of each, `known`.
 
-    A task is done where its line is of the same input and options and `holds` finds its result in its place. With
-    `force` everything is to do.
+    A task is done where its line is of the same input and options and `holds` finds its result in its place. A result
+    that this verb made of the task's input as it was, or with other options, is made anew; any other file in its place
+    is foreign. With `force` everything is to do.
     """
     plan = Plan([], [], [], [])
     for task in tasks:
         line = known.get(task.key, {})
-        ours = line.get("status") == "ok"
+        made = line if line.get("status") == "ok" else line.get("kept", {})  # what is in its place, after failures too
+        # What this verb made of this input, as it was or with other options, may be made anew.
+        ours = made.get("verb") == verb and made.get("input") == task.name
         if force:
             plan.todo.append(task)
-        elif ours and _fits(line, task, fingerprint) and holds(line, task):
+        elif made and _fits(made, task, fingerprint) and holds(made, task):
             plan.done.append(task)
         elif not ours and task.output is not None and io.exists(task.output):
             plan.foreign.append(task)

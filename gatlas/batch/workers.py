@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -69,7 +70,7 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     on_stop: signal.Signals | None = None,
     devices: int = 0,
-) -> Iterator[Ended]:
+) -> Generator[Ended, None, None]:
     """Each job's end, in the order of ends. Nothing that a job does ends the batch: not even its own death.
 
     Every worker is a process of its own that lives for many jobs. After `timeout` seconds a job's worker is killed;
@@ -116,7 +117,8 @@ def run(
                     break
                 worker = idle_worker()
                 worker.job, worker.since = job, time.monotonic()
-                worker.pipe.send(job)
+                with suppress(OSError):  # it has just died: its sentinel says so
+                    worker.pipe.send(job)
                 busy.append(worker)
             if not busy:
                 return

@@ -19,6 +19,7 @@ from gatlas.cli.atlas_encode import atlas_encode
 from gatlas.cli.fit import fit
 from gatlas.cli.man import man
 from gatlas.cli.normalize_stats import normalize_stats
+from gatlas.cli.pose_pnp import pose_pnp
 from gatlas.cli.prune import prune
 from gatlas.cli.render import render
 from gatlas.cli.sample import sample
@@ -40,6 +41,7 @@ app.command("atlas-decode")(atlas_decode)
 app.command("normalize-stats")(normalize_stats)
 app.command("train")(train)
 app.command("sample")(sample)
+app.command("pose-pnp")(pose_pnp)
 app.command("render")(render)
 app.command("man")(man)
 

@@ -37,7 +37,7 @@ FILES = {
     "atlas NPZ": "float32 planes offset, color, opacity, scale, rotation and a JSON string meta",
     "statistics NPZ": "float64 mean and m2 of every pixel and channel, count, and float32 std for other programs",
     "tar shard": "key.ply, key.npz, key.txt ... in WebDataset naming, read and written as a file or a stream",
-    "manifest": "manifest-I-of-N.jsonl in the folder of a batch's results, x.manifest.jsonl beside x.tar: a line an object",
+    "manifest": "manifest-I-of-N.jsonl in a batch's folder, x.manifest.jsonl beside x.tar: a line an object",
     "model folder": "a diffusers pipeline with gatlas.json and stats.npz: data and safetensors only, never code",
     "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention",
 }
@@ -112,6 +112,22 @@ EXAMPLES = {
         ("A contact sheet from eight sides:", "gatlas render obj.ply --orbit 8 -o obj.png"),
         ("A folder that other tools read:", "gatlas render obj.glb --orbit 36 --width 800 -o obj-views/"),
         ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
+    ],
+    "pose-pnp": [
+        ("The camera of a photo in a scene:", "gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json"),
+        (
+            "And what it sees from there:",
+            "gatlas render scene.ply --camera poses.json -o same-view.png",
+        ),
+        (
+            "Noisy cameras of many photos, made right together:",
+            "gatlas pose-pnp --init photos/transforms.json --scene scene.ply --own-units -o refined.json",
+        ),
+        (
+            "A scene from two photos without cameras, and their cameras:",
+            "gatlas sample --model re10k.ckpt a.png b.png --fov 55 -o scene.ply\n"
+            "gatlas pose-pnp a.png b.png --scene scene.ply --fov 55 -o poses.json",
+        ),
     ],
     "man": [("Read about a verb:", "gatlas man fit")],
 }

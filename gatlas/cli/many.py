@@ -147,26 +147,34 @@ def _dispatch(
 
     output = options["output"]
     one_result = not _holds_many(output) and (one_folder or not io.is_folder(output))
-    if not batch.asked and len(sources) <= 1:
-        source = sources[0] if sources else "-"
-        if source == "-":
-            members = io.stream_members("-")
-            head = next(members)
-            if head.key is None and one_result:
-                verb(head, **options)
-                return
-            from itertools import chain
-
-            from gatlas.cli.many_run import run_stream
-
-            run_stream(about, chain([head], members), batch, options)
+    if batch.files_from is None and sources in ([], ["-"]):
+        members = io.stream_members("-")
+        head = next(members)
+        if head.key is None and one_result and not batch.asked:
+            _refuse_timeout(batch)
+            verb(head, **options)
             return
-        if one_result and not io.names_many(source, photos=about.photos):
-            verb(source, **options)
-            return
+        from itertools import chain
+
+        from gatlas.cli.many_run import run_stream
+
+        run_stream(about, chain([head], members), batch, options)
+        return
+    if not batch.asked and len(sources) == 1 and one_result and not io.names_many(sources[0], photos=about.photos):
+        _refuse_timeout(batch)
+        verb(sources[0], **options)
+        return
     from gatlas.cli.many_run import run_batch
 
     run_batch(about, sources, batch, options)
+
+
+def _refuse_timeout(batch: Batch) -> None:
+    """Only a worker can be given up."""
+    from gatlas.errors import GatlasError
+
+    if batch.timeout is not None:
+        raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
 
 
 def _holds_many(output: str) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from io import TextIOWrapper
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,14 +30,18 @@ from gatlas.batch import (
     in_order,
     make_plan,
     parse_shard,
+    refuse_overwriting,
     run,
     slurm_shard,
     take_shard,
+    without_members,
+    without_products,
 )
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.many import SHARD, STEM, Batch, Verb
 from gatlas.cli.terminal import collected, counting_bar, say
 from gatlas.errors import GatlasError
+from gatlas.io.streams import check_suffix
 
 if TYPE_CHECKING:
     from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     Results = FolderResults | TarResults | StreamResults
 
 EXIT_SOME_FAILED = 3
+EXIT_CLOSED_PIPE = 141  # as the shell says of a process that SIGPIPE ended
 
 # Options that do not change what is made.
 _NO_MATTER = {"output", "force", "threads", "device", "report", "preview", "resume", "time_limit", "views_out"}
@@ -77,6 +87,8 @@ class VerbWork:
         import importlib
 
         source = job.source
+        if isinstance(source, Path) and source.is_fifo():
+            source = io.as_blob(source)  # a pipe, as the shell's <(command), is read once only
         digest = io.sha256_of(source)
         if isinstance(source, Path):
             source = str(source)
@@ -129,7 +141,9 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
     if "-" in sources:
         raise GatlasError("standard input is an input of its own: it does not go with others")
     _refuse_shared(options)
-    index, shards = _shard(batch.shard)
+    # In an array of jobs that name an input each, that input is the share of each.
+    own = batch.files_from is None and len(sources) == 1 and not io.names_many(sources[0], photos=about.photos)
+    index, shards = _shard(batch.shard, quiet=own)
     if about.suffix == "/" and (options["output"] == "-" or options["output"].endswith(".tar")):
         raise GatlasError("each result is a folder: name them with -o DIR/")
     items = sorted(io.list_items(sources, about.accepts, photos=about.photos), key=lambda item: item.key)
@@ -140,12 +154,19 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
     if output == "-" or output.lower().endswith(".tar"):
         results = io.StreamResults(about.suffix) if output == "-" else io.TarResults(Path(output), about.suffix)
         tasks = [Task(io.shard_key(item.key), item.source, item.name, None) for item in items]
+        if output != "-":
+            shard = re.escape(os.path.realpath(options["output"])).replace(re.escape(SHARD), r"\d{5}")
+            tasks = without_members(tasks, re.compile(shard), sources)
     else:
         template = _template(about, output)
         results = io.FolderResults(Path(template[: template.index(STEM)] + "x").parent, index, shards)
         tasks = [Task(item.key, item.source, item.name, Path(template.replace(STEM, item.key))) for item in items]
+        # The list was made first: the line of a result that is in it stands in a manifest by now.
+        tasks = without_products(tasks, results.known(), about.name)
     _refuse_equal(tasks)
-    tasks = take_shard(tasks, index, shards)
+    refuse_overwriting(tasks)
+    if not own or batch.shard is not None:
+        tasks = take_shard(tasks, index, shards)
     if isinstance(results, io.StreamResults):
         _into_stream(about, results, tasks, batch, options)
     else:
@@ -174,7 +195,7 @@ def _into_stream(
         _print_plan(Plan(list(tasks), [], [], []))
         return
     tally = Tally()
-    with results:
+    with _quiet_pipes(), results:
         _work(about, results, tasks, batch, options, tally, total=None)
     tally.finish(None)
 
@@ -186,17 +207,18 @@ def _into_files(
     if batch.dry_run:
         _print_plan(plan)
         return
-    with results:
+    with _quiet_pipes(), results:
         plan, known = _planned(about, results, tasks, batch, options)  # none but this process writes from here on
         tally = Tally(len(tasks), earlier=len(plan.done), failed=len(plan.failed) + len(plan.foreign))
         for task in plan.foreign:
             error = f"{task.output} exists and is of another input or other options: remove it, or use --force"
-            results.record(_line(about, task, options, "failed", error))
+            if task.key not in known:  # else its line says who made what is there
+                results.record(_line(about, task, options, "failed", error))
             say(error)
         growing = isinstance(results, io.TarResults) and (plan.todo or not results.is_complete())
         if isinstance(results, io.TarResults) and growing:
             results.go_on(max((line.get("end", 0) for line in known.values()), default=0))
-        _work(about, results, plan.todo, batch, options, tally, total=len(plan.todo))
+        _work(about, results, plan.todo, batch, options, tally, total=len(plan.todo), known=known)
         if isinstance(results, io.TarResults) and growing and not tally.stopped and tally.ok + tally.earlier:
             results.finish()
     tally.finish(results.manifest)
@@ -211,6 +233,7 @@ def _planned(
         tasks,
         known,
         _fingerprint(about, options),
+        about.name,
         holds=lambda line, task: results.holds(line, task.output),
         retry_failed=batch.retry_failed,
         force=options["force"],
@@ -236,8 +259,9 @@ def _work(
     tally: Tally,
     *,
     total: int | None,
+    known: Mapping[str, Line] = MappingProxyType({}),
 ) -> None:
-    """Run the tasks and store what comes out; `tally` counts."""
+    """Run the tasks and store what comes out; `tally` counts, and `known` are the lines of earlier runs."""
     begun: dict[int, Task] = {}
     as_folder = about.suffix == "/" or (STEM in options["output"] and options["output"].endswith("/"))
 
@@ -246,14 +270,14 @@ def _work(
             begun[number] = task
             if total is None:
                 tally.total += 1
-            made = results.scratch_path(os.path.basename(task.key) + about.suffix * (not as_folder))
+            made = results.scratch_path(about.suffix * (not as_folder))
             yield Job(number, task.key, task.source, f"{made}{'/' * as_folder}")
 
     devices = 0 if getattr(options.get("device"), "value", "cpu") == "cpu" else count_devices(os.environ)
     single = {**options, "threads": options.get("threads") or _threads_each(batch.jobs)}
     work = VerbWork(about, {name: value for name, value in single.items() if name in options})
     with stopping(None) as stop, counting_bar(about.name.replace("_", "-"), total) as count:
-        ends = run(
+        running = run(
             jobs(),
             work,
             processes=batch.jobs,
@@ -262,18 +286,21 @@ def _work(
             on_stop=signal.SIGUSR1 if options.get("resume") else None,
             devices=devices if batch.jobs > 1 else 0,
         )
-        for ended in in_order(ends) if results.ordered else ends:
-            task = begun.pop(ended.job.number)
-            line = _line(about, task, options, ended.status, ended.error, ended)
-            if ended.status == "ok":
-                tally.ok += 1
-                results.store(line, Path(ended.job.output), task.output, io.sidecars(task.source))
-            elif ended.status == "failed":
-                tally.failed += 1
-                results.record(line)
-                say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
-            if count is not None:
-                count()
+        with closing(running) as ends:  # whatever happens here, no worker is left
+            for ended in in_order(ends) if results.ordered else ends:
+                task = begun.pop(ended.job.number)
+                line = _line(about, task, options, ended.status, ended.error, ended)
+                if ended.status == "ok":
+                    tally.ok += 1
+                    results.store(line, Path(ended.job.output), task.output, io.sidecars(task.source))
+                elif ended.status == "failed":
+                    tally.failed += 1
+                    earlier = known.get(task.key, {})
+                    kept = earlier if earlier.get("status") == "ok" else earlier.get("kept")
+                    results.record({**line, "kept": kept} if kept else line)
+                    say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
+                if count is not None:
+                    count()
         tally.stopped = stop()
 
 
@@ -284,6 +311,7 @@ def _line(
     line: dict[str, Any] = {
         "id": task.key,
         "status": status,
+        "verb": about.name,
         "input": task.name,
         "input_stamp": io.stamp(task.source),
         "options": _fingerprint(about, options),
@@ -312,19 +340,35 @@ def _threads_each(jobs: int) -> int:
     return max(1, cores // jobs)
 
 
-def _shard(given: str | None) -> tuple[int, int]:
+def _shard(given: str | None, *, quiet: bool = False) -> tuple[int, int]:
     if given is not None:
         return parse_shard(given)
     found = slurm_shard(os.environ)
     if found is None:
         return 0, 1
-    say(f"shard {found[0]}/{found[1]}, from Slurm's array variables")
+    if not quiet:
+        say(f"shard {found[0]}/{found[1]}, from Slurm's array variables")
     return found
+
+
+@contextmanager
+def _quiet_pipes() -> Iterator[None]:
+    """A pipe that nobody reads ends the process quietly, and not before its scratch files are removed."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(EXIT_CLOSED_PIPE) from None
+    finally:
+        signal.signal(signal.SIGPIPE, before)
 
 
 def _template(about: Verb, output: str) -> str:
     """Where each object's result goes, with {stem} for its name."""
+    if not output:
+        raise GatlasError("the name of the output is empty")
     if STEM in output:
+        check_suffix(Path(output), about.suffix.rstrip("/"), "what this verb makes")
         return output
     if io.is_folder(output) or not Path(output).suffix:
         return f"{output.rstrip('/')}/{STEM}{about.suffix}"
@@ -350,6 +394,8 @@ def _refuse_equal(tasks: Iterable[Task]) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     for word, tasks in zip(("do", "done", "failed", "exists"), plan, strict=True):
         for task in tasks:
             print(word, task.name, "->", task.output or f"{task.key} in the tar", sep="\t")

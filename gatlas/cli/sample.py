@@ -27,7 +27,15 @@ class Scheduler(str, Enum):
 
 
 def sample(
-    model: Annotated[str, typer.Option(metavar="FOLDER", help="A run of train, or one of its checkpoints.")],
+    context: typer.Context,
+    model: Annotated[
+        str,
+        typer.Option(metavar="FOLDER|FILE", help="A run of train, one of its checkpoints, or a published .ckpt."),
+    ],
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTO...", help="Two or more of one scene; the first one's camera is the world."),
+    ] = None,
     prompt: Annotated[
         list[str] | None,
         typer.Option(metavar="TEXT", help="What to make; may be given many times.", show_default=False),
@@ -55,9 +63,27 @@ def sample(
         Dtype, typer.Option(metavar="auto|fp32|bf16", help="Numbers of the network; auto: bf16 on CUDA.")
     ] = Dtype.auto,
     seed: Seed = 0,
+    fov: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEGREES", help="Field of view of the photos, across the shorter side.", show_default=False
+        ),
+    ] = None,
+    intrinsics: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.", show_default=False),
+    ] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write the photos as the model saw them, with the cameras that it found."),
+    ] = None,
+    convert: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Write the model as a folder of safetensors, and sample nothing."),
+    ] = None,
     force: Force = False,
 ) -> None:
-    """Make 3D Gaussians from text with a trained model.
+    """Make 3D Gaussians with a trained model: from text, or a scene from photos without poses.
 
     One sample gives an atlas NPZ, or with -o x.ply a splat that any viewer opens. Many samples go into -o DIR/, one
     file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
@@ -65,12 +91,28 @@ def sample(
 
     In a folder, samples that are there already are kept, so the same command goes on after a stop.
 
+    From photos comes one splat, a Gaussian for each pixel of each photo as the model saw it: its middle, at the model's
+    size. The world is the first photo's camera, x right, y up, z towards the viewer, in units that the model chose.
+    --views DIR writes those pictures with a transforms.json, which render --camera, pose-pnp and fit read.
+    --intrinsics takes fl_x, fl_y, cx, cy, w, h and lens coefficients, those of a frame of the photo's name first.
+
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """
     from gatlas import io
+    from gatlas.cli import sample_photos
     from gatlas.cli.terminal import say
     from gatlas.systems.contract import Draw, SampleRequest
 
+    given = {name for name in context.params if _is_given(context, name)}
+    what = sample_photos.task(given)
+    if what == "convert":
+        sample_photos.convert(model, str(convert), force)
+        return
+    if what == "photos":
+        wish = sample_photos.Wish(model, tuple(photos or ()), fov, intrinsics, output, views, force)
+        sample_photos.sample_photos(wish, device.value, lambda chosen: _dtype(dtype, chosen))
+        return
+    sample_photos.require_input(model, "text")
     wanted = _prompts(prompt, prompts)
     draws = [Draw(text, number) for text in wanted for number in range(count)]
     kind = _check_output(output, len(draws), force)
@@ -90,6 +132,12 @@ def sample(
         draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch
     )
     _save(system.sample(request), draws, output, kind, force)
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Whether the command line says something of a parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _prompts(prompt: list[str] | None, prompts: str | None) -> list[str]:

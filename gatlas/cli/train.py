@@ -30,7 +30,8 @@ def _every(what: str) -> Any:
 
 def train(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Atlases: files, folders, globs, tar shards.")
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Atlases: files, folders, globs, tar shards; or scenes, see below."),
     ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
     stats: Annotated[
@@ -46,13 +47,15 @@ def train(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER|NAME", help="Diffusers pipeline to begin with: a folder or a hub name."),
+        typer.Option(
+            metavar="FOLDER|NAME", help="What to begin with: a diffusers pipeline (a folder or a hub name), or a model."
+        ),
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="small|finetune|paper", help="A named set of options; the others override it."),
+        typer.Option(metavar="NAME", help="A named set of options; the others override it."),
     ] = None,
-    system: Annotated[str, typer.Option(metavar="NAME", help="What is trained.")] = "gaussian-atlas",
+    system: Annotated[str, typer.Option(metavar="NAME", help="gaussian-atlas or noposplat.")] = "gaussian-atlas",
     steps: Annotated[int | None, _every("Steps of the optimiser.")] = None,
     batch: Annotated[int | None, _every("Samples at once, of each process.")] = None,
     accumulate: Annotated[int | None, _every("Batches of a step.")] = None,
@@ -95,7 +98,7 @@ def train(
         typer.Option(metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS.", show_default=False),
     ] = None,
 ) -> None:
-    """Train a diffusion model on atlases, with captions where there are any.
+    """Train a diffusion model on atlases, with captions where there are any, or a model of scenes from photos.
 
     RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
     they need. Beside them are the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
@@ -107,6 +110,10 @@ def train(
     Options that are not given are then the run's own; others that would change the result are refused. --steps may
     grow unless the learning rate follows from it. --resume STEP goes back to a checkpoint; the next one that is
     written replaces the later ones.
+
+    --system noposplat learns scenes from photos: the inputs are folders of posed photos (transforms.json or COLMAP), a
+    folder of such folders, or RealEstate10K's chunks. Its presets are tiny, re10k and base; those of gaussian-atlas are
+    small, finetune and paper.
 
     Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines. Without --base a small
     network begins from random weights.

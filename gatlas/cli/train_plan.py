@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,10 +35,9 @@ class Wish:
     flags: dict[str, Any] = field(default_factory=dict)  # of TrainOptions, those that were given
     settings: Sequence[str] = ()  # KEY=VALUE
 
-    @property
-    def chosen(self) -> str:
-        """The preset."""
-        return self.preset or ("small" if self.base is None else "finetune")
+    def chosen(self, presets: Mapping[str, Any]) -> str:
+        """The preset: without a base the system's first one, which is small, and its second one with a base."""
+        return self.preset or list(presets)[self.base is not None]
 
 
 class Plan(NamedTuple):
@@ -55,9 +54,10 @@ def plan(wish: Wish) -> Plan:
     if wish.resume is None:
         check_new(wish.run)
     module = system_module(wish.system)
-    if wish.chosen not in module.PRESETS:
-        raise GatlasError(f"--preset {wish.chosen}: {wish.system} has {', '.join(module.PRESETS)}")
-    preset = module.PRESETS[wish.chosen]
+    chosen = wish.chosen(module.PRESETS)
+    if chosen not in module.PRESETS:
+        raise GatlasError(f"--preset {chosen}: {wish.system} has {', '.join(module.PRESETS)}")
+    preset = module.PRESETS[chosen]
     given, fields = parse_settings(wish.settings, TrainOptions, type(preset.config))
     if twice := sorted(set(given) & set(wish.flags)):
         raise GatlasError(f"--set {twice[0]}: given twice, as --{twice[0].replace('_', '-')} too")
@@ -66,7 +66,7 @@ def plan(wish: Wish) -> Plan:
         options = TrainOptions(**{**preset.training, **given})
         stats = None if wish.stats is None else io.load_stats(wish.stats)
         system = module.create(replace(preset.config, **fields), base=wish.base, stats=stats, seed=options.seed)
-        result = Plan(system, options, {"base": wish.base, "preset": wish.chosen})
+        result = Plan(system, options, {"base": wish.base, "preset": chosen})
     else:
         result = _going_on(module, checkpoint, wish, given, fields)
     if wish.lpips_weights is not None:
@@ -83,6 +83,8 @@ def _going_on(module: Any, checkpoint: Checkpoint, wish: Wish, given: dict[str, 
     stored = {**belongings.config, **belongings.origin}
     refuse_changes(wanted, {name: stored.get(name) for name in wanted}, str(checkpoint.folder))
     system = module.load(str(checkpoint.folder), device="cpu", dtype=None)
+    if wish.stats is not None and not hasattr(system, "stats"):
+        raise GatlasError(f"--stats: {wish.system} needs no statistics")
     if wish.stats is not None:
         named = io.load_stats(wish.stats)
         if not (np.array_equal(named.mean, system.stats.mean) and np.array_equal(named.m2, system.stats.m2)):

@@ -69,6 +69,12 @@ def read_views(folder: str | Path, *, side: int | None = None) -> Views:
     return views_of(str(model.file("images")), shots, width, height, side)
 
 
+def read_shots(folder: str | Path) -> tuple[str, list[Shot], int, int]:
+    """What to call the index, its photos sorted by name, and the width and height that all of them have."""
+    model = _model(folder)
+    return str(model.file("images")), *_shots(model)
+
+
 def read_points(folder: str | Path) -> Points | None:
     """The model's sparse points; None where it has no such file or no points in it."""
     model = _model(folder)

@@ -151,7 +151,7 @@ def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> 
     """A shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
     if name.endswith(suffix):
         yield Item(Path(_without(name, suffix)).as_posix(), path)
-    elif name.endswith((SHARD, ".tar.gz", ".tgz")) or (named and _holds_tar(path)):
+    elif name.endswith((SHARD, ".tar.gz", ".tgz")) or (named and not path.is_fifo() and _holds_tar(path)):
         for member in list_members(path):
             if member.suffix.endswith(suffix):  # "chair.v2.npz" is no less an object in a shard than in a folder
                 yield Item(member.key + _without(member.suffix, suffix), member)

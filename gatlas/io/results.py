@@ -7,6 +7,7 @@ done again. A line that was torn is no line.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 Line = dict[str, Any]
 MANIFEST = re.compile(r"manifest-\d+-of-\d+\.jsonl")
 SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of what is being made
+LOCK = ".gatlas-batch-{label}.lock"  # file that its owner holds locked; it names the owner's machine
+_LOCK_TRIES, _LOCK_SECONDS = 20, 0.05  # another process that looks for leftovers holds it for a moment
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none
 
 
 def read_lines(manifests: Iterable[Path]) -> dict[str, Line]:
@@ -62,35 +67,45 @@ def _parsed(text: bytes) -> Iterator[Line]:
 class Results:
     """A hold on a batch's results: its manifest, and a scratch folder that no other process writes to.
 
-    A second process with the same label is a GatlasError. What killed processes left in scratch folders is removed.
+    A second process with the same label is a GatlasError. What killed processes of this machine left is removed; those
+    of others may be at work where a network's file system does not carry locks from machine to machine.
     """
 
     def __init__(self, folder: Path, label: str, manifest: Path) -> None:
         self.folder = folder
         self.manifest = manifest
         self.scratch = folder / SCRATCH.format(label=label)
-        self._lock = -1
+        self.lock = folder / LOCK.format(label=label)
+        self._descriptor = -1
 
     def __enter__(self) -> Self:
         with _described(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._take_scratch()
-            _remove_leftovers(self.folder, self.scratch)
-            self._compact()
+            self._take_lock()
+            try:
+                os.ftruncate(self._descriptor, 0)
+                os.write(self._descriptor, os.uname().nodename.encode())
+                _remove(self.scratch)
+                self.scratch.mkdir()
+                _remove_leftovers(self.folder, self.lock)
+                self._compact()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
-    def _take_scratch(self) -> None:
-        while True:
-            self.scratch.mkdir(exist_ok=True)
-            self._lock = os.open(self.scratch, os.O_RDONLY)
-            if not _locked(self._lock):
-                os.close(self._lock)
-                raise GatlasError(f"{self.manifest}: another process is at work on this: wait for it, or end it")
-            if self.scratch.exists() and os.path.samestat(os.fstat(self._lock), self.scratch.stat()):
-                break
-            os.close(self._lock)  # the one before us has just removed it
-        for path in self.scratch.iterdir():
-            _remove(path)
+    def _take_lock(self) -> None:
+        for _ in range(_LOCK_TRIES):
+            # A file and not the folder: over NFS only a file that is open for writing is locked on all machines.
+            self._descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
+            if _locked(self._descriptor) is not False:
+                if self.lock.exists() and os.path.samestat(os.fstat(self._descriptor), self.lock.stat()):
+                    return
+                os.close(self._descriptor)  # the one before us has just removed it
+            else:
+                os.close(self._descriptor)
+                time.sleep(_LOCK_SECONDS)
+        raise GatlasError(f"{self.manifest}: another process is at work on this: wait for it, or end it")
 
     def _compact(self) -> None:
         """One line an object, the newest, instead of one a try; a torn end is gone."""
@@ -99,9 +114,9 @@ class Results:
             text = "".join(json.dumps(line) + "\n" for line in lines.values())
             streams.write(self.manifest, [text.encode()], force=True, suffix=".jsonl", what="a manifest")
 
-    def scratch_path(self, name: str) -> Path:
+    def scratch_path(self, suffix: str) -> Path:
         """A new path for a result that is being made, on the same file system as its place."""
-        return self.scratch / f"{secrets.token_hex(4)}-{name}"
+        return self.scratch / (secrets.token_hex(8) + suffix)
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one line to the manifest; it is on the disk when this returns."""
@@ -112,7 +127,8 @@ class Results:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
-        os.close(self._lock)
+        self.lock.unlink(missing_ok=True)
+        os.close(self._descriptor)
 
 
 class FolderResults(Results):
@@ -235,9 +251,9 @@ class StreamResults:
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def scratch_path(self, name: str) -> Path:
+    def scratch_path(self, suffix: str) -> Path:
         """A new path for a result that is being made."""
-        return self.scratch / f"{secrets.token_hex(4)}-{name}"
+        return self.scratch / (secrets.token_hex(8) + suffix)
 
     def record(self, line: Mapping[str, Any]) -> None:
         """There is no manifest; the command says what failed."""
@@ -261,24 +277,32 @@ def _described(path: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path, own: Path) -> None:
-    """Remove scratch folders that no process holds: of batches that were killed and never run again as they were."""
-    for path in folder.glob(SCRATCH.format(label="*")):
-        if path == own or not path.is_dir():
+    """Remove what no process holds: of batches of this machine that were killed and never run again as they were."""
+    for path in folder.glob(LOCK.format(label="*")):
+        if path == own:
             continue
-        descriptor = os.open(path, os.O_RDONLY)
         try:
-            if _locked(descriptor):
-                shutil.rmtree(path, ignore_errors=True)
+            descriptor = os.open(path, os.O_RDWR)
+        except (FileNotFoundError, PermissionError):
+            continue  # its owner has just ended, or is another user
+        try:
+            if os.read(descriptor, 256) == os.uname().nodename.encode() and _locked(descriptor):
+                shutil.rmtree(path.with_suffix(".tmp"), ignore_errors=True)
+                path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
-    """Take the lock of an open folder; False where another process has it."""
+def _locked(descriptor: int) -> bool | None:
+    """Take the lock of an open file; False where another process has it, None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
     return True
 
 
@@ -286,4 +310,4 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)

@@ -247,7 +247,10 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
     while (header := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of an endless stream
         end = tar.offset
-        if header.isdir() or PurePosixPath(header.name).name.startswith("."):
+        path = PurePosixPath(header.name)
+        if ".." in path.parts:
+            raise GatlasError(f"{name}: {header.name!r} would lie outside the tar's own folder: rename it in the tar")
+        if header.isdir() or path.name.startswith("."):
             continue
         if header.islnk() or header.issym():
             raise GatlasError(
@@ -266,7 +269,7 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
 
 def _split(name: str) -> tuple[str, str]:
     """Key and suffix of a member's name."""
-    path = PurePosixPath(name)  # drops a leading "./"
+    path = PurePosixPath(name.lstrip("/"))  # as tar does; drops a leading "./" too
     key, dot, suffix = path.name.partition(".")
     return str(path.with_name(key)), dot + suffix
 

@@ -150,13 +150,14 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
         else:
             if is_folder(out):
                 raise GatlasError(f"{out}: is a folder; the output must be a file")
-            _check_suffix(path, suffix, what)
+            check_suffix(path, suffix, what)
             _check_file(path, force)
     except OSError as error:
         raise GatlasError(describe(path, error)) from None
 
 
-def _check_suffix(path: Path, suffix: str, what: str) -> None:
+def check_suffix(path: Path, suffix: str, what: str) -> None:
+    """Refuse an output whose suffix promises another content than `what`, which is written as `suffix`."""
     found = path.suffix.lower()
     if suffix and found != suffix and found in _PROMISES:
         raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{suffix}")

@@ -65,6 +65,13 @@ def read_views(
     return views_of(blob.name, shots, *size, side)
 
 
+def read_shots(folder: str | Path) -> tuple[str, list[Shot], int, int]:
+    """What to call the index, its frames, and the width and height that all pictures have."""
+    blob, document = _read_index(folder)
+    size = _common_size(blob, document)
+    return blob.name, _shots(blob, document, *size), *size
+
+
 def read_points(source: str | Path | Blob) -> Points | None:
     """The point cloud that a nerfstudio file names as its `ply_file_path`; None where it names none."""
     blob, document = _read_index(source)
@@ -116,6 +123,14 @@ def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
         for name, own, pose in zip(names, intrinsics, poses, strict=True)
     ]
     return {**(intrinsics[0] if shared else {}), "w": cameras.width, "h": cameras.height, "frames": frames}
+
+
+def camera_entry(
+    viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int
+) -> dict[str, Any]:
+    """What a frame says of its camera."""
+    pose = np.linalg.inv(np.asarray(viewmat, dtype=np.float64)) @ _FLIP
+    return {**_intrinsics(K, width), "w": width, "h": height, "transform_matrix": pose.tolist()}
 
 
 def _intrinsics(K: Float[np.ndarray, "3 3"], width: int) -> dict[str, float]:
@@ -182,7 +197,7 @@ def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: st
     return float(value)
 
 
-def _size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[int, int] | None:
+def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[int, int] | None:
     """Width and height in pixels; None where the file does not say."""
     width, height = (_number(blob, document, frame, key) for key in ("w", "h"))
     if width is None or height is None:
@@ -195,7 +210,7 @@ def _size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[
 def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
     """Width and height of all pictures: what the file says, else the size of the first picture that is there."""
     frames = document["frames"]
-    stated = {size for frame in frames if (size := _size(blob, document, frame)) is not None}
+    stated = {size for frame in frames if (size := picture_size(blob, document, frame)) is not None}
     if len(stated) > 1:
         raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
     if stated:
@@ -217,16 +232,17 @@ def _shots(blob: Blob, document: dict[str, Any], width: int, height: int) -> lis
             picture=_picture(blob, frame),
             mask=_mask(blob, frame, i),
             viewmat=viewmats[i],
-            K=_projection(blob, document, frame, width, height),
-            lens=_lens(blob, document, frame),
+            K=projection(blob, document, frame, width, height),
+            lens=lens_of(blob, document, frame),
         )
         for i, frame in enumerate(frames)
     ]
 
 
-def _projection(
+def projection(
     blob: Blob, document: dict[str, Any], frame: dict[str, Any], width: int, height: int
 ) -> Float[np.ndarray, "3 3"]:
+    """K of a frame's picture as it lies there, in pixels. A file without a focal length is a GatlasError."""
     fx, fy, cx, cy, angle_x, angle_y = (
         _number(blob, document, frame, key) for key in ("fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
     )
@@ -241,7 +257,8 @@ def _projection(
     return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
-def _lens(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens:
+def lens_of(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens:
+    """The distortion of a frame's lens. A model that is not read is a GatlasError."""
     model = frame.get("camera_model", document.get("camera_model", "PINHOLE"))
     if frame.get("is_fisheye", document.get("is_fisheye", False)):
         model = "fisheye"

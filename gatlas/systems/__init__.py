@@ -13,7 +13,7 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     from gatlas.systems.contract import System
 
-SYSTEMS = {"gaussian-atlas": "gatlas.systems.gaussian_atlas"}
+SYSTEMS = {"gaussian-atlas": "gatlas.systems.gaussian_atlas", "noposplat": "gatlas.systems.noposplat"}
 
 
 def system_module(name: str) -> Any:
@@ -33,7 +33,15 @@ def choose_device(device: str) -> str:
 
 
 def load_system(folder: str, *, device: Any = "cpu", dtype: Any = None) -> System:
-    """The trained system of a model folder or of a run's checkpoint, ready to sample."""
+    """The trained system of a model folder, of a run's checkpoint or of a published file, ready to sample."""
+    return system_module(system_of(folder)).load(folder, device=device, dtype=dtype)
+
+
+def system_of(model: str) -> str:
+    """The name of a model's system: what its gatlas.json says. Of published files only NoPoSplat's are read."""
+    from gatlas import io
     from gatlas.io.pipeline import read_description
 
-    return system_module(str(read_description(folder).get("system"))).load(folder, device=device, dtype=dtype)
+    if model and io.exists(model) and not io.is_folder(model):
+        return "noposplat"
+    return str(read_description(model).get("system"))

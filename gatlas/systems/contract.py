@@ -38,9 +38,17 @@ class Draw(NamedTuple):
         return f"{words}-{self.number}"
 
 
+class Photo(NamedTuple):
+    """One photo that a scene is made from."""
+
+    name: str  # of its file, without suffix
+    image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
+    K: Float[np.ndarray, "3 3"]  # pixels; the centre of the first pixel is (0.5, 0.5)
+
+
 @dataclass(frozen=True)
 class SampleRequest:
-    """What is asked of a trained system."""
+    """What is asked of a trained system: draws of what it makes from text, or one scene of some photos."""
 
     draws: tuple[Draw, ...] = ()
     seed: int = 0
@@ -48,6 +56,7 @@ class SampleRequest:
     guidance: float | None = None  # None: the model's own default
     scheduler: str = "dpm++"
     batch: int = 8  # samples at once; no sample depends on it
+    photos: tuple[Photo, ...] = ()  # in order: the first one's camera is the world
 
 
 class Preset(NamedTuple):
@@ -58,7 +67,11 @@ class Preset(NamedTuple):
 
 
 class SceneSet(Protocol):
-    """A map-style set of training samples."""
+    """A map-style set of training samples.
+
+    One whose samples are drawn at random has `draw(index, *, seed, step)` too, and the loop asks for that instead: the
+    sample follows from the three alone, and every turn of a sample has another seed.
+    """
 
     def __len__(self) -> int: ...
 
@@ -72,7 +85,10 @@ class SceneSet(Protocol):
 
 
 class System(Protocol):
-    """A network, its loss and its sampler."""
+    """A network, its loss and its sampler.
+
+    It may have `lr_scale(name) -> float` too: the factor of the learning rate of a weight of the network.
+    """
 
     name: str
     part: str  # sub-folder of the trained network in a model folder

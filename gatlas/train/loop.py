@@ -60,7 +60,7 @@ class Loop:
         system.to(crew.device)
         if options.gradient_checkpointing:
             _checkpoint_gradients(self.network)
-        self.state = State(self.network, options)
+        self.state = State(self.network, options, getattr(system, "lr_scale", lambda name: 1.0))
         self.parallel: nn.Module = crew.accelerator.prepare_model(self.network)
         self.generator = torch.Generator(crew.device)
         self.averages, self.finite = Averages(), Finite(crew.device)
@@ -131,7 +131,7 @@ class Loop:
         self.averages.add({"grad_norm": norm})
         self.finite.add(step, total, norm)
         for group in state.optimizer.param_groups:
-            group["lr"] = learning_rate(options, step)
+            group["lr"] = learning_rate(options, step, group["scale"])
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update(step)

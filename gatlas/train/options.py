@@ -26,7 +26,8 @@ class TrainOptions:
     accumulate: int = 1  # batches whose gradients are averaged for one step
     lr: float = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"
-    schedule_steps: int | None = None  # the cosine ends at zero here; None: at the last step
+    schedule_steps: int | None = None  # the cosine ends here; None: at the last step
+    lr_end: float = 0.0  # of the cosine; what has a lower learning rate from the start keeps its own
     warmup: int = 100  # steps in which the learning rate rises linearly
     weight_decay: float = 0.01
     betas: tuple[float, float] = (0.9, 0.999)
@@ -50,6 +51,7 @@ class TrainOptions:
             _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
         _require(self.workers is None or self.workers >= 0, "workers", "must not be negative", self.workers)
         _require(0 < self.lr < math.inf, "lr", "must be greater than 0 and finite", self.lr)
+        _require(0 <= self.lr_end < math.inf, "lr_end", "must be at least 0 and finite", self.lr_end)
         _require(0 <= self.weight_decay < math.inf, "weight_decay", "must be at least 0 and finite", self.weight_decay)
         _require(len(self.betas) == 2, "betas", "must be two numbers", self.betas)
         _require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be in [0, 1)", self.betas)
@@ -73,12 +75,17 @@ def _require(kept: bool, name: str, rule: str, value: Any) -> None:
         raise GatlasError(f"{name} {rule}, got {value}")
 
 
-def learning_rate(options: TrainOptions, step: int) -> float:
-    """The learning rate of a step, counted from 1: a linear rise, then constant or half a cosine down to zero."""
-    rate = options.lr * min(1.0, step / max(options.warmup, 1))
+def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:
+    """The learning rate of a step, counted from 1: a linear rise, then constant or half a cosine down to `lr_end`.
+
+    `scale` is the factor of some weights' own learning rate.
+    """
+    rate = scale * options.lr
     if options.schedule == "cosine":
-        rate *= 0.5 * (1 + math.cos(math.pi * (step - 1) / (options.schedule_steps or options.steps)))
-    return rate
+        end = min(rate, options.lr_end)
+        share = 0.5 * (1 + math.cos(math.pi * (step - 1) / (options.schedule_steps or options.steps)))
+        rate = end + (rate - end) * share
+    return rate * min(1.0, step / max(options.warmup, 1))
 
 
 def options_from(stored: Mapping[str, Any]) -> TrainOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
     from gatlas.systems.contract import SceneSet
     from gatlas.train.options import TrainOptions
+
+
+class Turn(NamedTuple):
+    """One appearance of a sample."""
+
+    sample: int  # its index in the set
+    step: int  # that it is for, counted from 0
+    seed: int  # of what is random in the sample: another one in each turn
 
 
 class BatchOrder:
@@ -32,17 +40,36 @@ class BatchOrder:
         return (self.options.steps - self.after) * self.options.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
+        return ([turn.sample for turn in turns] for turns in self.turns())
+
+    def turns(self) -> Iterator[list[Turn]]:
+        """The same, with what a sample that is drawn anew in each turn needs to know."""
         together = self.options.batch * self.processes
         epoch, order = -1, np.empty(0, dtype=np.int64)
         first = self.after * self.options.accumulate * together
         for start in range(first, first + len(self) * together, together):
-            indices = []
+            turns = []
+            step = start // (together * self.options.accumulate)
             for place in range(start + self.rank, start + together, self.processes):
                 if place // self.size != epoch:
                     epoch = place // self.size
                     order = np.random.default_rng([self.options.seed, epoch]).permutation(self.size)
-                indices.append(int(order[place % self.size]))
-            yield indices
+                state = np.random.SeedSequence([self.options.seed, place, 1]).generate_state(1, np.uint64)[0]
+                turns.append(Turn(int(order[place % self.size]), step, int(state >> np.uint64(1))))
+            yield turns
+
+
+class Turns:
+    """An order of batches as lists of turns."""
+
+    def __init__(self, order: BatchOrder) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[list[Turn]]:
+        return self.order.turns()
 
 
 class Refused(str):
@@ -55,8 +82,10 @@ class Reading:
     def __init__(self, scenes: SceneSet) -> None:
         self.scenes = scenes
 
-    def __getitem__(self, index: int) -> object:
+    def __getitem__(self, index: int | Turn) -> object:
         try:
+            if isinstance(index, Turn):
+                return self.scenes.draw(index.sample, seed=index.seed, step=index.step)  # type: ignore[attr-defined]
             return self.scenes[index]
         except GatlasError as error:
             return Refused(error)
@@ -79,14 +108,17 @@ def ignore_signals(worker: int) -> None:
 
 
 def batches(scenes: SceneSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
-    """The batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError."""
+    """The batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError.
+
+    A set that has `draw` gives a sample anew in each of its turns.
+    """
     from torch.utils.data import DataLoader
 
     reading = Reading(scenes)
     initialise: Callable[[int], None] | None = ignore_signals if workers else None
     loader: DataLoader[object] = DataLoader(
         reading,  # type: ignore[arg-type]
-        batch_sampler=order,
+        batch_sampler=Turns(order) if hasattr(scenes, "draw") else order,
         collate_fn=reading.collate,
         num_workers=workers,
         pin_memory=pin,

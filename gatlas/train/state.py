@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,13 +21,19 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.AdamW
 class State:
     """A network on its device with its optimiser and its moving average."""
 
-    def __init__(self, network: nn.Module, options: TrainOptions) -> None:
+    def __init__(
+        self, network: nn.Module, options: TrainOptions, lr_scale: Callable[[str], float] = lambda name: 1.0
+    ) -> None:
+        """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimiser's groups."""
         self.network = network
         self.parameters = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         if not self.parameters:
             raise ValueError("the network has no parameter that requires a gradient")
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, weight in self.parameters.items():
+            groups.setdefault(lr_scale(name), []).append(weight)
         self.optimizer = torch.optim.AdamW(
-            self.parameters.values(),
+            [{"params": weights, "scale": scale} for scale, weights in groups.items()],
             lr=options.lr,
             betas=options.betas,
             weight_decay=options.weight_decay,

@@ -17,6 +17,8 @@ def line(task, **changes):
     return {
         "id": "a",
         "status": "ok",
+        "verb": "encode",
+        "input": task.name,
         "options": "same",
         "input_stamp": io.stamp(task.source),
         "input_sha256": io.sha256_of(task.source),
@@ -25,7 +27,7 @@ def line(task, **changes):
 
 
 def sorted_out(task, known, holds=True, **options):
-    plan = make_plan([task], known, "same", holds=lambda *_: holds, **options)
+    plan = make_plan([task], known, "same", "encode", holds=lambda *_: holds, **options)
     return next(name for name, tasks in zip(plan._fields, plan, strict=True) if tasks)
 
 
@@ -68,6 +70,21 @@ def test_a_file_that_the_batch_did_not_make_is_kept(task):
     task.output.write_bytes(b"somebody's work")
     assert sorted_out(task, {}) == "foreign"
     assert sorted_out(task, {"a": line(task, status="failed")}) == "foreign"
+
+
+@pytest.mark.parametrize("other", [{"verb": "prune"}, {"input": "elsewhere/a.ply"}])
+def test_a_result_of_another_verb_or_input_is_kept(task, other):
+    task.output.write_bytes(b"hours of work")
+    known = {"a": line(task, options="other", **other)}
+    assert sorted_out(task, known) == "foreign"
+
+
+def test_a_result_that_stands_since_before_a_failure_is_still_ours(task):
+    task.output.write_bytes(b"atlas")
+    failed = line(task, status="failed", options="other", kept=line(task))
+    assert sorted_out(task, {"a": failed}) == "done"
+    task.source.write_bytes(b"other splat")
+    assert sorted_out(task, {"a": failed}) == "todo"
 
 
 def test_force_does_everything(task):

@@ -124,3 +124,11 @@ def test_workers_take_turns_on_the_devices(monkeypatch):
 def device_of(job):
     time.sleep(0.2)
     return Reply("ok", 0.0, {"device": os.environ["CUDA_VISIBLE_DEVICES"]})
+
+
+def test_no_worker_is_left_where_the_reader_of_the_ends_fails():
+    ends = run(jobs("a", "sleep"), work, processes=2)
+    pid = next(ends).record["pid"]
+    ends.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

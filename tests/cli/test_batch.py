@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,6 +92,14 @@ def test_a_slurm_array_sets_the_shard(splats, tmp_path):
     assert names(tmp_path / "out") == ["b.npz", "e.npz", "manifest-1-of-3.jsonl"]
 
 
+def test_a_task_of_a_slurm_array_does_the_one_input_that_it_names(splats, tmp_path):
+    numbers = {"ID": 2, "MIN": 0, "MAX": 3, "COUNT": 4}
+    environment = {**os.environ, **{f"SLURM_ARRAY_TASK_{name}": str(number) for name, number in numbers.items()}}
+    words = [sys.executable, "-m", "gatlas", "prune", str(splats / "c.ply"), "-n", "10", "-o", "out/"]
+    subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    assert names(tmp_path / "out") == ["c.ply", "manifest-2-of-4.jsonl"]
+
+
 def test_a_dry_run_prints_the_plan_and_does_nothing(gatlas, splats, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.npz").write_bytes(b"somebody's")
@@ -101,6 +110,13 @@ def test_a_dry_run_prints_the_plan_and_does_nothing(gatlas, splats, tmp_path):
     assert names(tmp_path / "out") == ["a.npz"]
 
 
+def test_the_plan_names_files_that_are_no_utf8(splats):
+    (splats / "a.ply").rename(splats / os.fsdecode(b"\xff.ply"))
+    words = [sys.executable, "-m", "gatlas", "prune", str(splats), "-o", "out/", "--dry-run"]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    assert b"\xff.ply\n" in subprocess.run(words, env=environment, capture_output=True, check=True).stdout
+
+
 def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.npz").write_bytes(b"somebody's")
@@ -109,6 +125,73 @@ def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
     assert (tmp_path / "out/a.npz").read_bytes() == b"somebody's"
     gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", "--force")
     assert (tmp_path / "out/a.npz").read_bytes().startswith(b"PK")
+
+
+def test_no_batch_writes_over_its_inputs(gatlas, splats, tmp_path):
+    before = {path.name: path.read_bytes() for path in splats.iterdir()}
+    for words in ((), ("--force",)):
+        run = gatlas("prune", splats, "-n", 10, "-o", "splats", *words, code=1)
+        assert "is an input, and a result would be written over it" in run.stderr
+    assert {path.name: path.read_bytes() for path in splats.iterdir()} == before
+
+
+def test_results_below_the_folder_that_is_read_are_not_read(gatlas, splats, tmp_path):
+    for place in ("splats/small/", "splats/small.tar"):
+        gatlas("prune", splats, "-n", 10, "-o", place)
+        assert "5 of 5 done (5 earlier)" in gatlas("prune", splats, "-n", 10, "-o", place).stderr
+        shutil.rmtree(splats / "small", ignore_errors=True)
+
+
+def test_the_results_of_other_inputs_are_kept(gatlas, splats, tmp_path):
+    gatlas("prune", splats, "-n", 10, "-o", "out/")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    splats.rename(tmp_path / "others")
+    for path in (tmp_path / "others").iterdir():
+        path.write_bytes(path.read_bytes() + b"\n")
+    assert "use --force" in gatlas("prune", "others", "-n", 10, "-o", "out/", code=3).stderr
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_result_outlives_a_bad_version_of_its_input(gatlas, splats, tmp_path):
+    gatlas("prune", splats, "-n", 10, "-o", "out/")
+    good = (splats / "a.ply").read_bytes()
+    (splats / "a.ply").write_bytes(b"junk")
+    gatlas("prune", splats, "-n", 10, "-o", "out/", code=3)
+    (splats / "a.ply").write_bytes(good)
+    assert "5 of 5 done (5 earlier)" in gatlas("prune", splats, "-n", 10, "-o", "out/").stderr
+
+
+def test_an_output_that_cannot_be_stored_ends_the_batch_and_leaves_nothing(gatlas, splats, tmp_path):
+    (splats / "deep").mkdir()
+    (splats / "a.ply").rename(splats / "deep/a.ply")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/deep").write_bytes(b"a file")
+    assert "out/deep" in gatlas("prune", splats, "-n", 10, "--jobs", 2, "-o", "out/", code=1).stderr
+    assert not list((tmp_path / "out").glob(".gatlas*"))
+
+
+def test_an_empty_output_is_refused(gatlas, splats):
+    assert "the name of the output is empty" in gatlas("prune", splats, "-o", "", code=1).stderr
+
+
+def test_names_of_every_length_and_byte_are_kept(gatlas, splats, tmp_path):
+    odd = ["n" * 251, "two\nlines", "v1.2", "[x]", "-dash", "ü ñ ", os.fsdecode(b"\xff")]
+    for path, name in zip(sorted(splats.iterdir()), odd, strict=False):
+        path.rename(splats / f"{name}.ply")
+    for name in odd[5:]:
+        shutil.copy(splats / "v1.2.ply", splats / f"{name}.ply")
+    gatlas("prune", splats, "-n", 10, "-o", "out/")
+    assert {path.stem for path in (tmp_path / "out").glob("*.ply")} == set(odd)
+
+
+def test_a_time_limit_needs_a_batch(gatlas, splats):
+    assert "--timeout is for many objects" in gatlas("prune", splats / "a.ply", "--timeout", 5, code=1).stderr
+
+
+def test_the_shells_pipes_are_inputs(splats, tmp_path):
+    words = f"{sys.executable} -m gatlas prune <(cat {splats}/a.ply) <(cat {splats}/b.ply) -n 10 -o out/"
+    subprocess.run(["bash", "-c", words], cwd=tmp_path, check=True, capture_output=True)
+    assert len(list((tmp_path / "out").glob("*.ply"))) == 2
 
 
 def test_two_inputs_of_one_name_are_refused_before_anything_runs(gatlas, splats, tmp_path, splat_bytes):
@@ -140,6 +223,10 @@ def test_an_option_that_names_an_output_needs_the_stem(gatlas, splats, tmp_path)
     assert (tmp_path / "out/a-atlas.npz").exists()
 
 
+def test_a_name_with_a_stem_promises_what_it_holds(gatlas, splats):
+    assert "name the output {stem}.ply" in gatlas("prune", splats, "-o", "out/{stem}.png", code=1).stderr
+
+
 def test_views_go_into_a_folder_each(gatlas, splats, tmp_path):
     words = ("render", splats / "a.ply", splats / "b.ply", "--orbit", 2, "--width", 16, "-o", "views/{stem}/")
     gatlas(*words)
@@ -169,10 +256,21 @@ def test_a_tar_of_other_options_is_not_mixed(gatlas, splats):
 def test_tars_stream_through_pipes(gatlas, splats, tmp_path):
     encoded = gatlas("atlas-encode", splats, *ENCODE, "--tar").stdout
     decoded = gatlas("atlas-decode", stdin=encoded).stdout
+    assert gatlas("atlas-decode", "--tar", stdin=encoded).stdout == decoded
     (tmp_path / "back.tar").write_bytes(decoded)
     with tarfile.open(tmp_path / "back.tar") as archive:
         assert archive.getnames() == [f"{name}.ply" for name in "abcde"]
     assert "measured 5 atlases" in gatlas("normalize-stats", "-o", "stats.npz", stdin=encoded).stderr
+
+
+def test_a_closed_pipe_leaves_nothing(splats, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    words = f"{sys.executable} -m gatlas prune splats/ -n 100 --tar | head -c 10; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
+    run = subprocess.run(["bash", "-c", words], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert run.returncode in (0, 141)  # head may be slow
+    assert run.stderr.decode() in ("", "gatlas prune: 5 of 5 done\n")
+    assert names(tmp_path / "scratch") == []
 
 
 def test_captions_in_a_tar_go_along(gatlas, splats, tmp_path):

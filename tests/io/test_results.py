@@ -1,7 +1,9 @@
 """Results of a batch: whole or not there, found again after a stop, and one process at a time."""
 
 import json
+import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -37,7 +39,6 @@ def test_a_result_that_was_changed_is_not_held(tmp_path):
 
 def test_a_copy_of_the_folder_is_known_by_its_content(tmp_path):
     import hashlib
-    import os
 
     digest = hashlib.sha256(b"atlas").hexdigest()
     with FolderResults(tmp_path, 0, 1) as results:
@@ -82,18 +83,38 @@ def test_one_shard_runs_once_at_a_time(tmp_path):
 
 
 def test_what_killed_processes_left_is_removed_and_what_living_ones_make_is_kept(tmp_path):
-    (tmp_path / ".gatlas-batch-3-of-9.tmp").mkdir()
-    (tmp_path / ".gatlas-batch-3-of-9.tmp" / "half.npz").write_bytes(b"half")
-    (tmp_path / ".gatlas-batch-0-of-2.tmp").mkdir()
-    (tmp_path / ".gatlas-batch-0-of-2.tmp" / "half.npz").write_bytes(b"half")
+    for label in ("3-of-9", "0-of-2"):
+        (tmp_path / f".gatlas-batch-{label}.lock").write_text(os.uname().nodename)
+        (tmp_path / f".gatlas-batch-{label}.tmp").mkdir()
+        (tmp_path / f".gatlas-batch-{label}.tmp" / "half.npz").write_bytes(b"half")
     with FolderResults(tmp_path, 1, 2) as other:
         kept = made(other, "x.npz", b"in work")
         with FolderResults(tmp_path, 0, 2):
-            assert [path.name for path in tmp_path.glob(".gatlas*") if path != other.scratch] == [
-                ".gatlas-batch-0-of-2.tmp"
-            ]
+            assert not list(tmp_path.glob(".gatlas-batch-3-of-9*"))
             assert kept.exists()
             assert not (tmp_path / ".gatlas-batch-0-of-2.tmp" / "half.npz").exists()
+    assert not list(tmp_path.glob(".gatlas*"))
+
+
+def test_the_scratch_folder_of_another_machine_is_left_alone(tmp_path):
+    (tmp_path / ".gatlas-batch-3-of-9.lock").write_text(os.uname().nodename + "-2")
+    (tmp_path / ".gatlas-batch-3-of-9.tmp").mkdir()
+    with FolderResults(tmp_path, 0, 2):
+        pass
+    assert (tmp_path / ".gatlas-batch-3-of-9.tmp").exists()
+    with FolderResults(tmp_path, 3, 9):  # whoever goes on with it takes it over
+        pass
+    assert not list(tmp_path.glob(".gatlas*"))
+
+
+def test_many_processes_that_begin_at_once_do_not_hinder_each_other(tmp_path):
+    def begin(index):
+        for _ in range(20):
+            with FolderResults(tmp_path, index, 4) as results:
+                made(results, ".npz", b"in work")
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [None] * 4
     assert not list(tmp_path.glob(".gatlas*"))
 
 

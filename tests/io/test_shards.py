@@ -219,6 +219,19 @@ def test_a_suffix_that_promises_something_else_is_refused(tmp_path):
         ShardWriter(tmp_path / "x.npz")
 
 
+def test_a_name_that_leads_out_of_the_tar_is_refused_and_a_slash_in_front_is_dropped(tmp_path):
+    for name in ("../../a.npz", "/a.npz"):
+        with tarfile.open(tmp_path / "x.tar", "w") as archive:
+            archive.addfile(tarfile.TarInfo(name))
+        if name.startswith("/"):
+            assert [member.key for member in list_members(tmp_path / "x.tar")] == ["a"]
+            assert [blob.key for blob in stream_members(tmp_path / "x.tar")] == ["a"]
+        else:
+            for read in (list_members, stream_members):
+                with pytest.raises(GatlasError, match="outside the tar's own folder"):
+                    list(read(tmp_path / "x.tar"))
+
+
 @pytest.mark.parametrize("key", ["", "/a", "../a", "a.b", "a//b", "a/", "./a"])
 def test_keys_that_would_not_be_read_back_are_refused(tmp_path, key):
     with pytest.raises(ValueError, match="key must be"), ShardWriter(tmp_path / "x.tar") as writer:

@@ -1,0 +1,144 @@
+"""gatlas pose-pnp"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from gatlas.cli.options import Force, Threads
+
+
+class Find(str, Enum):
+    auto = "auto"
+    grid = "grid"
+    render = "render"
+
+
+class Refine(str, Enum):
+    photometric = "photometric"
+    noposplat = "noposplat"
+    none = "none"
+
+
+def pose_pnp(
+    scene: Annotated[str, typer.Option(metavar="SPLAT", help="The scene; - is standard input.")],
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTO...", help="Photos of the scene, or a folder of them with a transforms.json."),
+    ] = None,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output.")
+    ] = "-",
+    fov: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DEGREES", help="Field of view of the photos, across the shorter side.", show_default=False
+        ),
+    ] = None,
+    intrinsics: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.", show_default=False),
+    ] = None,
+    find: Annotated[
+        Find,
+        typer.Option(
+            "--find", metavar="auto|grid|render", help="Correspondences from the splat's pixel grid, or from renders."
+        ),
+    ] = Find.auto,
+    matches: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.npz", help="Correspondences: points [m 3] and pixels [m 2] of one photo.", show_default=False
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="Refine the photos' cameras in this file.", show_default=False),
+    ] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="Cameras to begin with, as those of training.", show_default=False),
+    ] = None,
+    views: Annotated[int, typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides.")] = 40,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Grey picture, white where the object is; {stem} is the photo's name.",
+            show_default=False,
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOR", help="What stands behind the object, where it is one colour.", show_default=False
+        ),
+    ] = None,
+    refine: Annotated[
+        Refine,
+        typer.Option(
+            "--refine", metavar="photometric|noposplat|none", help="What is done to the camera that PnP found."
+        ),
+    ] = Refine.photometric,
+    focal: Annotated[bool, typer.Option("--focal", help="Refine the focal length too.")] = False,
+    min_inliers: Annotated[
+        int, typer.Option(min=4, metavar="N", help="Correspondences that must agree; fewer are no camera.")
+    ] = 12,
+    own_units: Annotated[
+        bool,
+        typer.Option("--own-units", help="Cameras in files are in the object's units, not the normalised splat's."),
+    ] = False,
+    ground_truth: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.json", help="The true cameras: print how far off the found ones are."),
+    ] = None,
+    lpips_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="VGG16 in torchvision's format: LPIPS in the refinement.", show_default=False
+        ),
+    ] = None,
+    threads: Threads = None,
+    force: Force = False,
+) -> None:
+    """Find the cameras that took photos of a splat scene, or refine cameras that are nearly right.
+
+    The splat is rendered from all sides and matched to each photo (SIFT); the camera comes from PnP with RANSAC, is
+    rendered from and matched again, and is then refined on the pictures. Where few features match and the object's
+    mask is known, its silhouette is tried. A splat that was sampled from the photos themselves, in their order, knows
+    which Gaussian shows which pixel: --find grid, which auto takes where the numbers fit.
+
+    OUTPUT is a transforms.json that render --camera and fit read, with inliers, residuals, losses before and after and
+    the runner-up of each photo. A photo whose camera is not found is said and stands in not_found: the exit status is
+    1 where none was found and 3 where some were not.
+
+    Example: gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json
+    """
+    from gatlas.cli.pose_work import Wish, work
+
+    work(
+        Wish(
+            scene=scene,
+            photos=tuple(photos or ()),
+            output=output,
+            fov=fov,
+            intrinsics=intrinsics,
+            find=find.value,
+            matches=matches,
+            init=init,
+            candidates=candidates,
+            views=views,
+            mask=mask,
+            background=background,
+            refine=refine.value,
+            focal=focal,
+            min_inliers=min_inliers,
+            own_units=own_units,
+            ground_truth=ground_truth,
+            lpips_weights=lpips_weights,
+            threads=threads,
+            force=force,
+        )
+    )

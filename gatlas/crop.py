@@ -1,0 +1,35 @@
+"""Photos of any size and shape, cut to the one that a network takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def cover(
+    picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"], width: int, height: int
+) -> tuple[Float[np.ndarray, "height width 3"], Float[np.ndarray, "3 3"]]:
+    """The middle of a picture, resized (Lanczos) until it just covers `width` x `height`, and its intrinsics.
+
+    K has its first row divided by the width and its second by the height, here and in the result. Straight RGBA is put
+    on black, where a scene's pictures have nothing.
+    """
+    rows, columns = picture.shape[:2]
+    if picture.shape[2] == 4:
+        picture = picture[..., :3] * picture[..., 3:]
+    scale = max(width / columns, height / rows)
+    wide, high = max(width, round(columns * scale)), max(height, round(rows * scale))
+    if (wide, high) != (columns, rows):
+        pixels = Image.fromarray(np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8))
+        picture = np.asarray(pixels.resize((wide, high), Image.Resampling.LANCZOS), dtype=np.float32) / 255
+    left, top = (wide - width) // 2, (high - height) // 2
+    cut = np.ascontiguousarray(picture[top : top + height, left : left + width], dtype=np.float32)
+    moved = np.array(K, dtype=np.float64)
+    moved[0] = (moved[0] * wide - np.array([0.0, 0.0, left])) / width
+    moved[1] = (moved[1] * high - np.array([0.0, 0.0, top])) / height
+    return cut, moved

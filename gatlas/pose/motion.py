@@ -1,0 +1,87 @@
+"""Small motions of a camera, as turns and shifts of the object about a point in it.
+
+About the camera's own centre, or the world's, a turn and a shift look nearly the same; about the object they do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.rotations import multiply_quats, so3_exp
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.types import Gaussians
+
+MIN_ALPHA = 0.05  # fainter Gaussians say nothing about where the object is
+
+
+class Pivot(NamedTuple):
+    """The point about which a camera is moved, and the depth that sets the scale of shifts."""
+
+    point: Float[np.ndarray, " 3"]  # world
+    depth: float  # z of the point in the camera at the start, > 0, world units
+
+    @property
+    def units(self) -> Float[np.ndarray, " 6"]:
+        """What one step of each variable is: shifts as large in the picture as turns (x, y, z, then radians)."""
+        return np.array([self.depth / 2, self.depth / 2, self.depth, 1.0, 1.0, 1.0])
+
+
+def find_pivot(
+    gaussians: Gaussians,
+    viewmat: Float[np.ndarray, "4 4"],
+    K: Float[np.ndarray, "3 3"],
+    width: int,
+    height: int,
+) -> Pivot | None:
+    """The mean, weighed by opacity, of the Gaussians that lie in the picture; None where there are none (numpy)."""
+    means = np.asarray(gaussians.means, dtype=np.float64)
+    opacities = np.asarray(gaussians.opacities, dtype=np.float64)
+    seen = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    z = seen[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (K[:2] @ seen.T) / z
+    inside = (z > 0) & (x > 0) & (x < width) & (y > 0) & (y < height) & (opacities > MIN_ALPHA)
+    if not inside.any():
+        return None
+    point = np.average(means[inside], axis=0, weights=opacities[inside])
+    return Pivot(point, float(viewmat[2, :3] @ point + viewmat[2, 3]))
+
+
+def move(viewmat: Float[np.ndarray, "4 4"], pivot: Pivot, step: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "4 4"]:
+    """The camera to which the object looks turned about the pivot, then shifted, by `step` in the pivot's units.
+
+    Both are along the camera's axes.
+    """
+    shift, turn = np.split(step * pivot.units, 2)
+    center = viewmat[:3, :3] @ pivot.point + viewmat[:3, 3]
+    rotation = so3_exp(turn)
+    moved = np.eye(4)
+    moved[:3, :3] = rotation @ viewmat[:3, :3]
+    moved[:3, 3] = rotation @ (viewmat[:3, 3] - center) + center + shift
+    return moved
+
+
+def step_gradient(
+    gaussians: Gaussians,
+    v_means: Float[np.ndarray, "n 3"],
+    v_quats: Float[np.ndarray, "n 4"],
+    viewmat: Float[np.ndarray, "4 4"],
+    center: Float[np.ndarray, " 3"],
+) -> Float[np.ndarray, " 6"]:
+    """Gradient to a shift and a turn, in camera axes, about `center` (in the camera), from gradients to the Gaussians.
+
+    The rasteriser has none to its cameras, but to move the camera is to move all Gaussians the other way.
+    """
+    rotation = viewmat[:3, :3]
+    forces = np.asarray(v_means, dtype=np.float64) @ rotation.T  # in camera axes
+    arms = gaussians.means.astype(np.float64) @ rotation.T + viewmat[:3, 3] - center
+    # A turn w makes a quaternion q into (1, w / 2) q, so the gradient to w is half the vector part of v_q times q*.
+    conjugates = gaussians.quats.astype(np.float64) * (1.0, -1.0, -1.0, -1.0)
+    spin = 0.5 * multiply_quats(np.asarray(v_quats, dtype=np.float64), conjugates)[:, 1:]
+    turn = np.cross(arms, forces).sum(axis=0) + rotation @ spin.sum(axis=0)
+    return np.concatenate([forces.sum(axis=0), turn])

@@ -1,0 +1,143 @@
+"""The camera that sees given points at given pixels: PnP with RANSAC, and what a pixel-aligned splat says itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from gatlas.types import Gaussians
+
+LEAST_INLIERS = 12  # measured: wrong poses have 6 or fewer, right ones 24 or more
+MAX_ITERATIONS = 10_000
+SUCCESS = 0.9999
+GRID_OPACITY = 0.3  # fainter Gaussians of a pixel grid do not lie on a surface
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A camera and what speaks for it."""
+
+    viewmat: Float[np.ndarray, "4 4"]  # world -> camera, OpenCV
+    inliers: Bool[np.ndarray, " m"]  # of the correspondences that were given
+    reprojection: float  # median error of the inliers, pixels
+    count: int  # inliers
+
+
+class Correspondences(NamedTuple):
+    """Points of the scene and where the photo shows them."""
+
+    points: Float[np.ndarray, "m 3"]  # world units
+    pixels: Float[np.ndarray, "m 2"]  # x, y; the centre of the first pixel is (0.5, 0.5)
+
+
+def solve_pnp(
+    points: Float[np.ndarray, "m 3"],
+    pixels: Float[np.ndarray, "m 2"],
+    K: Float[np.ndarray, "3 3"],
+    *,
+    threshold: float,
+    least: int = LEAST_INLIERS,
+    iterations: int = MAX_ITERATIONS,
+) -> Solution | None:
+    """The camera that brings the most `points` to within `threshold` pixels of their `pixels`.
+
+    P3P in RANSAC with local optimisation under a truncated loss (poselib), then the inliers' least squares. None where
+    fewer than `least` agree. Rows that are not finite are outliers. The same input gives the same bits.
+    """
+    points = np.asarray(points, dtype=np.float64)
+    pixels = np.asarray(pixels, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 3 or pixels.shape != (len(points), 2):
+        raise ValueError(f"points must be [m 3] and pixels [m 2], got {list(points.shape)} and {list(pixels.shape)}")
+    if not 0 < threshold < np.inf:
+        raise ValueError(f"threshold must be a positive number of pixels, got {threshold}")
+    K = _checked_intrinsics(K)
+    usable = np.isfinite(points).all(axis=1) & np.isfinite(pixels).all(axis=1)
+    if usable.sum() < max(least, 4):
+        return None
+    viewmat = _ransac(points[usable], pixels[usable], K, threshold, iterations)
+    if viewmat is None:
+        return None
+    errors = reprojection_errors(viewmat, points, pixels, K)
+    inliers = errors < threshold
+    count = int(inliers.sum())
+    if count < max(least, 4):
+        return None
+    return Solution(viewmat, inliers, float(np.median(errors[inliers])), count)
+
+
+def reprojection_errors(
+    viewmat: Float[np.ndarray, "4 4"],
+    points: Float[np.ndarray, "m 3"],
+    pixels: Float[np.ndarray, "m 2"],
+    K: Float[np.ndarray, "3 3"],
+) -> Float[np.ndarray, " m"]:
+    """How far from its pixel, in pixels, each point is seen; infinite behind the camera and for what is not finite."""
+    with np.errstate(all="ignore"):
+        local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+        seen = local @ K.T
+        errors = np.linalg.norm(seen[:, :2] / seen[:, 2:] - pixels, axis=1)
+        return np.where(np.isfinite(errors) & (local[:, 2] > 0), errors, np.inf)
+
+
+def grid_correspondences(gaussians: Gaussians, view: int, width: int, height: int) -> Correspondences:
+    """Where the photo of `width` x `height` pixels that a pixel-aligned splat's `view` was made from shows its points.
+
+    The Gaussians stand view after view, each of `origin.grid` rows x columns; those under 0.3 opacity are left out.
+    """
+    if gaussians.origin.grid is None:
+        raise ValueError("the Gaussians are not pixel-aligned: their origin has no grid")
+    rows, columns = gaussians.origin.grid
+    size = rows * columns
+    if size < 1 or len(gaussians) % size:
+        raise ValueError(f"a grid of {rows} x {columns} does not divide {len(gaussians)} Gaussians")
+    views = len(gaussians) // size
+    if not 0 <= view < views:
+        raise ValueError(f"view must be in 0 ... {views - 1}, got {view}")
+    own = slice(view * size, (view + 1) * size)
+    row, column = np.divmod(np.arange(size), columns)
+    pixels = np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], axis=1)
+    dense = np.asarray(gaussians.opacities[own]) > GRID_OPACITY
+    return Correspondences(np.asarray(gaussians.means[own], dtype=np.float64)[dense], pixels[dense])
+
+
+def _ransac(
+    points: Float[np.ndarray, "m 3"],
+    pixels: Float[np.ndarray, "m 2"],
+    K: Float[np.ndarray, "3 3"],
+    threshold: float,
+    iterations: int,
+) -> Float[np.ndarray, "4 4"] | None:
+    import poselib
+
+    # A skewed K is no camera of poselib's: the pixels are straightened, which keeps their distances where it is 0.
+    rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(K).T
+    straight = np.ascontiguousarray(rays[:, :2] * (K[0, 0], K[1, 1]))
+    camera = {"model": "PINHOLE", "width": 1, "height": 1, "params": [K[0, 0], K[1, 1], 0.0, 0.0]}
+    # A scene far from its origin, or a tiny one, would cost digits.
+    center = points.mean(axis=0)
+    scale = float(np.abs(points - center).max())
+    if not 0 < scale < np.inf:
+        return None
+    pose, _ = poselib.estimate_absolute_pose(
+        straight,
+        (points - center) / scale,
+        camera,
+        {"max_iterations": iterations, "success_prob": SUCCESS, "max_reproj_error": threshold},
+        {"loss_type": "TRUNCATED", "loss_scale": threshold},
+    )
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = pose.R
+    viewmat[:3, 3] = np.asarray(pose.t) * scale - pose.R @ center
+    return viewmat if np.isfinite(viewmat).all() else None
+
+
+def _checked_intrinsics(K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:
+    K = np.asarray(K, dtype=np.float64)
+    if K.shape != (3, 3) or not np.isfinite(K).all() or not (K[0, 0] > 0 and K[1, 1] > 0):
+        raise ValueError(f"K must be a finite [3 3] matrix with positive focal lengths, got {K.tolist()}")
+    return K

@@ -1,0 +1,148 @@
+"""gatlas sample from photos: a splat, the cameras beside it, the conversion of a model, and wrong words."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scene_files import box_views
+
+from gatlas import io
+from gatlas.cli.sample_photos import require_input, task
+from gatlas.errors import GatlasError
+from gatlas.io.photos import read_photos
+from gatlas.systems.noposplat import PRESETS, create
+
+CONFIG = replace(
+    PRESETS["tiny"].config,
+    encoder_dim=32, encoder_depth=1, encoder_heads=2, decoder_dim=32, decoder_depth=3, decoder_heads=2,
+    hooks=(0, 1, 2, 3), head_dim=16, level_dims=(4, 8, 8, 8), width=32, height=32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model folder, and photos of one scene."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "model").mkdir()
+    create(CONFIG).save(str(folder / "model"))
+    views = box_views(0, 6, 40, width=60)
+    for name, i in (("a", 0), ("b", 5)):
+        io.save_image(folder / f"{name}.png", views.images[i])
+    return folder
+
+
+def test_photos_make_a_splat_and_views(gatlas, made, tmp_path):
+    words = ("sample", "--model", made / "model", made / "a.png", made / "b.png", "--fov", 50)
+    result = gatlas(*words, "-o", "scene.ply", "--views", "views")
+    assert "the middle 67% of 60 x 40 photos is used" in result.stderr
+    gaussians = io.load_gaussians(str(tmp_path / "scene.ply"))
+    assert gaussians.origin.grid == (32, 32)
+    assert len(gaussians) == 2 * 32 * 32
+    assert gaussians.origin.name == "a"
+    views = io.load_views(tmp_path / "views")
+    pose = json.loads((tmp_path / "views" / "transforms.json").read_text())["frames"][0]["transform_matrix"]
+    assert np.array_equal(pose, np.eye(4))
+    assert views.cameras.Ks[0][0, 0] == pytest.approx(0.5 * 32 / np.tan(np.radians(25)), rel=1e-5)
+    again = gatlas(*words)  # to standard output
+    assert again.stdout == (tmp_path / "scene.ply").read_bytes()
+    gatlas("render", "scene.ply", "--camera", "views", "-o", "picture.png")
+
+
+def test_a_model_is_converted_once(gatlas, made, tmp_path):
+    gatlas("sample", "--model", made / "model", "--convert", "copy")
+    weights = ["network/model.safetensors", "gatlas.json"]
+    assert all((tmp_path / "copy" / name).read_bytes() == (made / "model" / name).read_bytes() for name in weights)
+    assert "copy exists" in gatlas("sample", "--model", made / "model", "--convert", "copy", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["a.png", "b.png"], "--fov DEGREES"),
+        (["a.png", "b.png", "--fov", "50", "--intrinsics", "k.json"], "--fov DEGREES"),
+        (["a.png", "--fov", "50"], "one photo makes no scene"),
+        (["a.png", "b.png", "--fov", "500"], "--fov must be between"),
+        (["a.png", "none.png", "--fov", "50"], "none.png: No such file"),
+        (["a.png", "b.png", "--fov", "50", "-o", "x.npz"], "cannot be written as .npz"),
+        (["a.png", "b.png", "--fov", "50", "--prompt", "cube"], "--prompt is for models of text"),
+        (["a.png", "b.png", "--fov", "50", "-n", "4"], "--count is for models of text"),
+        (["--prompt", "cube"], "which makes a scene from photos: gatlas sample"),
+        (["--fov", "50"], "--fov: there is no photo"),
+        (["--convert", "x", "a.png"], "--convert only writes the model: leave out the photos"),
+    ],
+)
+def test_wrong_words_are_one_line(gatlas, made, tmp_path, words, told):
+    words = [str(made / word) if word in ("a.png", "b.png") else word for word in words]
+    result = gatlas("sample", "--model", made / "model", *words, code=1)
+    assert told in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_published_file_is_one_line(gatlas, made, tmp_path):
+    (tmp_path / "re10k.ckpt").write_bytes(b"PK\x03\x04nothing")
+    result = gatlas("sample", "--model", "re10k.ckpt", made / "a.png", made / "b.png", "--fov", 50, code=1)
+    assert "re10k.ckpt: not a torch file" in result.stderr
+    torch.save({"state_dict": {"encoder.x": torch.zeros(1)}}, tmp_path / "re10k.ckpt")
+    result = gatlas("sample", "--model", "re10k.ckpt", "--convert", "x", code=1)
+    assert "re10k.ckpt: lacks weights" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [(set(), "text"), ({"prompt", "seed"}, "text"), ({"photos", "fov", "output"}, "photos"), ({"convert"}, "convert")],
+)
+def test_the_options_say_what_is_to_be_done(given, wanted):
+    assert task(given) == wanted
+
+
+def test_photos_for_a_model_of_text_are_one_line(monkeypatch):
+    monkeypatch.setattr("gatlas.systems.system_of", lambda model: "gaussian-atlas")
+    with pytest.raises(GatlasError, match="run: a model of gaussian-atlas, which samples from text: give --prompt"):
+        require_input("run", "photos")
+    require_input("run", "text")
+
+
+def test_the_field_of_view_spans_the_shorter_side(made):
+    name, picture, K = read_photos([str(made / "a.png")], fov=50.0)[0]
+    focal = 20 / np.tan(np.radians(25))
+    assert name == "a"
+    assert picture.shape == (40, 60, 3)
+    assert np.allclose(K, [[focal, 0, 30], [0, focal, 20], [0, 0, 1]])
+
+
+def test_intrinsics_are_those_of_the_frame_of_that_name_at_the_photos_size(made, tmp_path):
+    frames = [{"file_path": "./images/b", "fl_x": 200.0, "cx": 62.0}]
+    (tmp_path / "k.json").write_text(json.dumps({"fl_x": 100, "fl_y": 110, "w": 120, "h": 80, "frames": frames}))
+    a, b = (K for _, _, K in read_photos([str(made / "a.png"), str(made / "b.png")], source=str(tmp_path / "k.json")))
+    assert np.allclose(a, [[50, 0, 30], [0, 55, 20], [0, 0, 1]])
+    assert np.allclose(b, [[100, 0, 31], [0, 55, 20], [0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "it is no JSON"),
+        ("[1]", "must be a JSON object"),
+        ("{}", "no focal length"),
+        ('{"fl_x": 100, "w": 40, "h": 40}', "another shape"),
+        ('{"fl_x": "x"}', "'fl_x' must be a number"),
+        ('{"fl_x": 1, "frames": [{"file_path": "a"}, {"file_path": "x/a.png"}]}', "2 of its frames are called 'a'"),
+        ('{"fl_x": 50, "camera_model": "OPENCV_FISHEYE"}', "is not read"),
+    ],
+)
+def test_intrinsics_that_cannot_be_used_are_one_line(made, tmp_path, text, told):
+    (tmp_path / "k.json").write_text(text)
+    with pytest.raises(GatlasError, match=r"k\.json") as caught:
+        read_photos([str(made / "a.png")], source=str(tmp_path / "k.json"))
+    assert told in str(caught.value)
+
+
+def test_distorted_photos_are_straightened(made, tmp_path):
+    (tmp_path / "k.json").write_text('{"fl_x": 60, "k1": -0.1}')
+    _, picture, K = read_photos([str(made / "a.png")], source=str(tmp_path / "k.json"))[0]
+    assert not np.array_equal(picture, io.load_image(made / "a.png"))
+    assert K[0, 0] >= 60

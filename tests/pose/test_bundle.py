@@ -1,0 +1,114 @@
+"""Many cameras together: what they share is found, and every one is."""
+
+import numpy as np
+import pytest
+from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
+
+from gatlas.pose import bundle
+from gatlas.pose.levenberg import Camera, Level
+from gatlas.pose.refine import RefineOptions, failed, refine
+from gatlas.rotations import so3_exp
+from gatlas.types import Cameras, Views
+
+QUICK = RefineOptions(levels=(Level(48, 8, blur=1.5), Level(SIDE, 4)), steps=2)
+ANGLES = (0.0, 80.0, 150.0, 220.0, 290.0)
+
+
+@pytest.fixture(scope="module")
+def gaussians():
+    return lump()
+
+
+@pytest.fixture(scope="module")
+def truths():
+    return [camera_at(angle, 25.0 - i * 9, 2.4 + 0.1 * i) for i, angle in enumerate(ANGLES)]
+
+
+def views_of(gaussians, truths, starts, matrix=K):
+    photos = np.stack([photo_of(gaussians, truth) for truth in truths])
+    return Views(photos, Cameras(np.stack(starts), np.tile(matrix, (len(starts), 1, 1)), SIDE, SIDE))
+
+
+def test_noisy_poses_are_refined(gaussians, truths):
+    rng = np.random.default_rng(0)
+    views = views_of(gaussians, truths, [perturbed(truth, 1.4, 0.9, rng) for truth in truths])
+    seen = []
+    found = bundle.refine_bundle(gaussians, views, options=QUICK, progress=lambda *counts: seen.append(counts))
+    assert [each.failure for each in found.photos] == [""] * 5
+    assert max(max(errors(each.viewmat, truth)) for each, truth in zip(found.photos, truths, strict=True)) < 0.2
+    assert seen == [(i, 5) for i in range(1, 6)]
+    assert found.similarity.scale == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_frame_of_another_size_and_turn_is_found_before_the_photos(gaussians, truths):
+    # One photo alone is too far off; what all of them share is seen by all.
+    rotation, scale, shift = so3_exp(np.array([0.1, -0.15, 0.1])), 1.3, np.array([0.1, -0.05, 0.1])
+    there = bundle.Similarity(1 / scale, rotation.T, -rotation.T @ shift / scale)
+    starts = [bundle.carry(truth, there) for truth in truths]
+    found = bundle.refine_bundle(gaussians, views_of(gaussians, truths, starts), options=QUICK)
+    assert max(max(errors(each.viewmat, truth)) for each, truth in zip(found.photos, truths, strict=True)) < 0.2
+    assert found.similarity.scale == pytest.approx(scale, rel=0.01)
+    np.testing.assert_allclose(found.similarity.rotation, rotation, atol=0.005)
+    np.testing.assert_allclose(found.similarity.shift, shift, atol=0.02)
+
+
+def test_one_photo_that_is_far_off_is_found_from_where_the_others_are(gaussians, truths):
+    starts = [*truths[:4], perturbed(truths[4], 60.0, 5.0, np.random.default_rng(1))]
+    views = views_of(gaussians, truths, starts)
+    # Its own start leads nowhere: the carried pose of a wrong start is wrong as well, and it says so.
+    found = bundle.refine_bundle(gaussians, views, options=QUICK)
+    assert [bool(each.failure) for each in found.photos[:4]] == [False] * 4
+    assert found.photos[4].failure or max(errors(found.photos[4].viewmat, truths[4])) < 0.3
+    cameras, indices = bundle.refined_cameras(found, SIDE, SIDE)
+    assert indices[:4] == [0, 1, 2, 3]
+    assert len(cameras) == len(indices)
+
+
+def test_one_focal_length_is_shared(gaussians, truths):
+    rng = np.random.default_rng(2)
+    wrong = K * [[1.06], [1.06], [1.0]]
+    wrong[:2, 2] = K[:2, 2]
+    views = views_of(gaussians, truths, [perturbed(truth, 1.0, 1.0, rng) for truth in truths], wrong)
+    levels = (*QUICK.levels, Level(SIDE, 12, blur=0.7))
+    found = bundle.refine_bundle(gaussians, views, options=RefineOptions(levels=levels, steps=0, focal=True))
+    focals = [each.K[0, 0] for each in found.photos]
+    assert np.ptp(focals) == 0
+    assert focals[0] == pytest.approx(K[0, 0], rel=0.01)
+
+
+def test_a_similarity_is_recovered_in_spite_of_outliers(truths):
+    known = bundle.Similarity(0.7, so3_exp(np.array([1.0, 2.0, -0.5])), np.array([3.0, -1.0, 2.0]))
+    given = [Camera(truth, K) for truth in truths]
+    after = [refined_at(bundle.carry(truth, known)) for truth in truths]
+    after[1] = refined_at(camera_at(10.0))
+    after[3] = failed("nothing")
+    scale, rotation, shift = bundle.fit_similarity(given, after)
+    assert scale == pytest.approx(0.7, rel=0.05)
+    np.testing.assert_allclose(rotation, known.rotation, atol=0.02)
+    np.testing.assert_allclose(shift, known.shift, atol=0.1)
+
+
+def test_one_camera_has_no_scale_and_none_is_the_identity(truths):
+    known = bundle.Similarity(1.0, so3_exp(np.array([0.1, 0.0, 0.3])), np.array([0.0, 1.0, 2.0]))
+    one = bundle.fit_similarity([Camera(truths[0], K)], [refined_at(bundle.carry(truths[0], known))])
+    assert one.scale == 1.0
+    np.testing.assert_allclose(one.rotation, known.rotation, atol=1e-9)
+    np.testing.assert_allclose(one.shift, known.shift, atol=1e-9)
+    none = bundle.fit_similarity([Camera(truths[0], K)], [failed("nothing")])
+    np.testing.assert_array_equal(none.rotation, np.eye(3))
+
+
+def test_masks_must_be_as_many_as_the_photos(gaussians, truths):
+    with pytest.raises(ValueError, match="masks must be as many as the views, 5, got 1"):
+        bundle.refine_bundle(gaussians, views_of(gaussians, truths, truths), masks=[None])
+
+
+def test_a_photo_without_anything_fails_alone(gaussians, truths):
+    starts = [truths[0], np.diag([-1.0, 1.0, -1.0, 1.0]) @ truths[1], truths[2]]
+    found = bundle.refine_bundle(gaussians, views_of(gaussians, truths[:3], starts), options=QUICK)
+    assert [bool(each.failure) for each in found.photos] == [False, True, False]
+
+
+def refined_at(viewmat):
+    found = refine(lump(50), np.zeros((8, 8, 3)), np.full((4, 4), np.nan), K)
+    return type(found)(viewmat, K, 1.0, 0.5, 1.0, found.exposure, 1)
