@@ -84,7 +84,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
             np.ascontiguousarray(stack(atlas), dtype=np.float32),
             self.captions_of(index),
             self._views.get(item.key),
-            to_world(atlas),
+            to_world(atlas, item.name),
         )
         if (len(self._kept) + 1) * example.planes.nbytes <= KEPT_BYTES:
             self._kept[index] = example
@@ -125,7 +125,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
                 )
 
 
-def to_world(atlas: Atlas) -> Float[np.ndarray, "4 4"]:
+def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
     """The similarity from the unit ball to the coordinates that `gatlas.atlas.decode` gives."""
     record = atlas.meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     matrix = np.eye(4)
@@ -133,7 +133,7 @@ def to_world(atlas: Atlas) -> Float[np.ndarray, "4 4"]:
         matrix[:3, :3] *= float(record["scale"])
         matrix[:3, 3] = record["center"]
     except (KeyError, TypeError, ValueError) as error:
-        raise GatlasError(f"the atlas's meta has a broken 'normalization': {record!r}") from error
+        raise GatlasError(f"{name}: damaged: its meta has a broken 'normalization': {record!r}") from error
     if atlas.meta.get("frame") == STORED_FRAME:  # half a turn about z
         matrix[:2] *= -1.0
     return matrix

@@ -34,7 +34,9 @@ STABLE_DIFFUSION_NOISE = {
 # diffusers' samplers by our names. All are deterministic: the starting noise decides the sample.
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
-    "ddim": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": True}),
+    # DDIM is DPM-Solver++ of order 1 (Lu et al. 2022). diffusers' own DDIM goes to another noise level than that of the
+    # next trailing step unless the steps divide T, and then ends before all noise is gone.
+    "ddim": ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 1}),
     "euler": ("EulerDiscreteScheduler", {}),
     "unipc": ("UniPCMultistepScheduler", {"solver_order": 2}),
 }

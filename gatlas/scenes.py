@@ -96,7 +96,7 @@ class SceneBatch(NamedTuple):
     target_intrinsics: Float[Tensor, "b t 3 3"]
 
 
-class SceneSet(torch.utils.data.Dataset[Sample]):
+class PhotoSet(torch.utils.data.Dataset[Sample]):
     """Scenes whose photos are read when they are asked for."""
 
     def __init__(self, places: Sequence[tuple[Path, int | None]], drawing: Drawing, notes: Sequence[str] = ()) -> None:
@@ -171,7 +171,7 @@ class SceneSet(torch.utils.data.Dataset[Sample]):
         return np.stack([picture for picture, _ in found]), np.stack([K for _, K in found])
 
 
-def scene_set(inputs: Sequence[str], drawing: Drawing) -> SceneSet:
+def scene_set(inputs: Sequence[str], drawing: Drawing) -> PhotoSet:
     """The scenes that the inputs name.
 
     An input is a folder of posed photos (transforms.json or COLMAP), a folder of such folders, or a folder of
@@ -203,8 +203,8 @@ def scene_set(inputs: Sequence[str], drawing: Drawing) -> SceneSet:
     if drawing.gap_steps:
         least = min(drawing.gap_start, drawing.gap[0])
         notes.append(f"context views are {least} photos apart or more, and farther from step to step")
-    notes.append(f"{len(places):,} scenes of {photos:,} photos")
-    return SceneSet(places, drawing, notes)
+    notes.append(f"{len(places):,} {'scene' if len(places) == 1 else 'scenes'} of {photos:,} photos")
+    return PhotoSet(places, drawing, notes)
 
 
 def relative(viewmats: Float[np.ndarray, "n 4 4"], context: int) -> Float[np.ndarray, "n 4 4"]:

@@ -96,13 +96,21 @@ def test_a_corrupt_atlas_is_named(tmp_path, stats):
         list(examples)
 
 
+def test_an_atlas_with_a_broken_normalization_is_named(tmp_path, stats):
+    atlas = io.load_atlas(tmp_path / "set" / "red.npz")
+    broken = replace(atlas, meta={**atlas.meta, "normalization": {"center": [0.0, 0.0]}})
+    io.save_atlas(tmp_path / "set" / "red.npz", broken, force=True)
+    with pytest.raises(GatlasError, match=r"red\.npz: damaged: its meta has a broken 'normalization'"):
+        list(atlas_set([str(tmp_path / "set")], stats))
+
+
 def test_the_way_to_the_world_is_that_of_decode():
     atlas = encode(ball("green", normalized=False), 8)
     atlas = replace(atlas, meta={**atlas.meta, "normalization": {"center": [1.0, 2.0, 3.0], "scale": 0.5}})
     turned = replace(atlas, meta={**atlas.meta, "frame": "y-down"})
     unit = decode(replace(atlas, meta={**atlas.meta, "normalization": {"center": [0, 0, 0], "scale": 1}}))
     for each in (atlas, turned):
-        matrix = to_world(each)
+        matrix = to_world(each, "green.npz")
         np.testing.assert_allclose(unit.means @ matrix[:3, :3].T + matrix[:3, 3], decode(each).means, atol=1e-6)
 
 

@@ -224,6 +224,20 @@ def test_sampling_starts_at_pure_noise_and_takes_the_steps_it_is_asked_for():
         assert bool(x.isfinite().all())
 
 
+@pytest.mark.parametrize("scheduler", diffusion.SAMPLERS)
+def test_a_network_that_knows_the_answer_gives_it_after_any_number_of_steps(scheduler):
+    schedule = velocity_schedule()
+    noise, answer = (torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+
+    def denoise(x, t, conditional):
+        a = schedule.alphas_cumprod[t[0]]
+        return ((a.sqrt() * x - answer) / (1 - a).sqrt()).float()
+
+    for steps in (1, 3, 7, 20, 150, 501):  # also such as do not divide the 1000 timesteps
+        x = diffusion.sample_latents(denoise, noise, schedule, steps=steps, scheduler=scheduler)
+        torch.testing.assert_close(x, answer, atol=1e-3, rtol=0)
+
+
 def test_guidance_asks_for_both_predictions_in_one_call_and_pulls_them_apart():
     schedule = velocity_schedule()
     seen = []

@@ -186,4 +186,4 @@ def test_chunks_that_cannot_be_used_are_left_out_with_a_line_each(tmp_path):
 def test_one_scene_folder_is_a_set_of_one(scenes):
     found = scene_set([str(scenes / "scene-0001")], DRAWING)
     assert [found[0].key, len(found)] == ["scene-0001", 1]
-    assert found.report()[-1] == "1 scenes of 9 photos"
+    assert found.report()[-1] == "1 scene of 9 photos"

@@ -53,7 +53,8 @@ def make_plan(
 
     A task is done where its line is of the same input and options and `holds` finds its result in its place. A result
     that this verb made of the task's input as it was, or with other options, is made anew; any other file in its place
-    is foreign. With `force` everything is to do.
+    is foreign. What failed by a fault of the machine, as for want of memory, is tried again. With `force` everything is
+    to do.
     """
     plan = Plan([], [], [], [])
     for task in tasks:
@@ -67,7 +68,11 @@ def make_plan(
             plan.done.append(task)
         elif not ours and task.output is not None and io.exists(task.output):
             plan.foreign.append(task)
-        elif line.get("status") == "failed" and not retry_failed and _fits(line, task, fingerprint):
+        elif (
+            line.get("status") == "failed"
+            and not (line.get("passing") or retry_failed)
+            and _fits(line, task, fingerprint)
+        ):
             plan.failed.append(task)
         else:
             plan.todo.append(task)

@@ -37,6 +37,7 @@ class Ended(NamedTuple):
     record: Mapping[str, Any]  # what the verb says of its result
     error: str = ""
     notes: tuple[str, ...] = ()  # what it said on the way
+    passing: bool = False  # the failure is the machine's and not the object's: it may go well another time
 
 
 class Reply(NamedTuple):
@@ -47,6 +48,7 @@ class Reply(NamedTuple):
     record: Mapping[str, Any]
     error: str = ""
     notes: tuple[str, ...] = ()
+    passing: bool = False
 
 
 Work = Callable[[Job], Reply]
@@ -70,18 +72,20 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     on_stop: signal.Signals | None = None,
     devices: int = 0,
+    ahead: int | None = None,
 ) -> Generator[Ended, None, None]:
     """Each job's end, in the order of ends. Nothing that a job does ends the batch: not even its own death.
 
     Every worker is a process of its own that lives for many jobs. After `timeout` seconds a job's worker is killed;
     one that dies, as for want of memory, is reported and replaced. Once `stop` says so no job begins any more, and the
     running ones are waited for; `on_stop` is the signal that tells them, where they can save themselves. With
-    `devices` > 0 the workers take turns on so many GPUs.
+    `devices` > 0 the workers take turns on so many GPUs. No job begins `ahead` places or more before the first that
+    has not ended: whoever wants the ends in order need not keep more than that.
     """
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     queue = iter(jobs)
     workers: list[_Worker] = []
-    started = 0
+    started = taken = 0
     exhausted = told = False
 
     def idle_worker() -> _Worker:
@@ -111,10 +115,14 @@ def run(
                 for worker in busy:
                     os.kill(worker.process.pid or 0, on_stop)
             while not stopping and not exhausted and len(busy) < processes:
+                first = min((worker.job.number for worker in busy if worker.job is not None), default=taken)
+                if ahead is not None and taken - first >= ahead:
+                    break
                 job = next(queue, None)
                 if job is None:
                     exhausted = True
                     break
+                taken = job.number + 1
                 worker = idle_worker()
                 worker.job, worker.since = job, time.monotonic()
                 with suppress(OSError):  # it has just died: its sentinel says so
@@ -177,7 +185,7 @@ def _collect(worker: _Worker, job: Job, timeout: float | None) -> Ended:
         why = f"its process was ended by {signal.Signals(-code).name}"
     else:
         why = f"its process ended with exit status {code}"
-    return Ended(job, "failed", seconds, {}, why)
+    return Ended(job, "failed", seconds, {}, why, passing=True)
 
 
 def _answer(pipe: Connection) -> Reply | None:

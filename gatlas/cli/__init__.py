@@ -78,6 +78,13 @@ def _on_terminate(number: int, _: Any) -> None:
     raise SystemExit(128 + number)  # unwinds, so that temporary files are removed
 
 
+def _on_requeue(number: int, _: Any) -> None:
+    """What a queue sends before it takes the machine away: nothing is half-written, so the same command starts anew."""
+    from gatlas.cli.interrupt import EXIT_REQUEUE
+
+    raise SystemExit(EXIT_REQUEUE)
+
+
 def main() -> None:
     """Run the command line. What a user can fix is printed without a traceback, with exit status 1."""
     from gatlas.cli.terminal import say
@@ -85,6 +92,8 @@ def main() -> None:
     if hasattr(signal, "SIGPIPE"):  # a reader that has gone ends the tool quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _on_terminate)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _on_requeue)
     warnings.showwarning = _print_warning
     try:
         app()

@@ -12,12 +12,17 @@ EXIT_REQUEUE = 75  # stopped after saving: run the same command again
 
 @contextmanager
 def stopping(time_limit: float | None) -> Iterator[Callable[[], bool]]:
-    """Inside the block SIGINT, SIGTERM and SIGUSR1 only make the yielded function say True, as the time limit does."""
+    """Inside the block SIGINT, SIGTERM and SIGUSR1 only make the yielded function say True, as the time limit does.
+
+    A second SIGINT ends the process as it always does.
+    """
     asked = False
     started = time.monotonic()
 
     def remember(number: int, frame: object) -> None:
         nonlocal asked
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt  # asked twice at the terminal: now
         asked = True
 
     def stop() -> bool:

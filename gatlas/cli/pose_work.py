@@ -273,8 +273,9 @@ def _refined(wish: Wish, gaussians: Gaussians, photo: Photo, answer: Answer) -> 
     else:
         from gatlas.pose.refine import refine
 
+        options = _options(wish, near=answer.said.get("inliers", 0) > 0)
         refined = refine(
-            gaussians, photo.image, answer.viewmat, photo.K, mask=photo.mask, options=_options(wish), lpips=_lpips(wish)
+            gaussians, photo.image, answer.viewmat, photo.K, mask=photo.mask, options=options, lpips=_lpips(wish)
         )
     if refined.failure:
         return _lost(photo, f"PnP found one by {answer.said.get('inliers', 0)} matches, but {refined.failure}")
@@ -306,12 +307,13 @@ def _refined_from(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> list
     ]
 
 
-def _options(wish: Wish) -> RefineOptions:
+def _options(wish: Wish, near: bool = False) -> RefineOptions:
+    """Of a refinement; `near` is for a start that matches found. A focal length is found on the way from farther off."""
     from gatlas.pictures import parse_background
-    from gatlas.pose.refine import RefineOptions
+    from gatlas.pose.refine import NEAR, RefineOptions
 
     behind = None if wish.background is None else parse_background(wish.background)
-    return RefineOptions(focal=wish.focal, background=behind)
+    return replace(NEAR if near and not wish.focal else RefineOptions(), focal=wish.focal, background=behind)
 
 
 def _lpips(wish: Wish) -> Any:

@@ -99,7 +99,7 @@ class Results:
             # A file and not the folder: over NFS only a file that is open for writing is locked on all machines.
             self._descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o666)
             if _locked(self._descriptor) is not False:
-                if self.lock.exists() and os.path.samestat(os.fstat(self._descriptor), self.lock.stat()):
+                if _is_still(self.lock, self._descriptor):
                     return
                 os.close(self._descriptor)  # the one before us has just removed it
             else:
@@ -218,6 +218,8 @@ class TarResults(Results):
             with self.partial.open("ab") as file:
                 for suffix, content in {self.suffix: scratch.read_bytes(), **sidecars}.items():
                     file.writelines(member_bytes(line["id"], suffix, content))
+                file.flush()
+                os.fsync(file.fileno())  # before the line that says that it is there
                 end = file.tell()
             self.record({**line, "output": str(self.tar), "end": end})
             scratch.unlink()
@@ -286,11 +288,21 @@ def _remove_leftovers(folder: Path, own: Path) -> None:
         except (FileNotFoundError, PermissionError):
             continue  # its owner has just ended, or is another user
         try:
-            if os.read(descriptor, 256) == os.uname().nodename.encode() and _locked(descriptor):
+            ours = os.read(descriptor, 256) == os.uname().nodename.encode()
+            # Its owner may have ended and another begun since it was opened: then it is a lock of nothing.
+            if ours and _locked(descriptor) and _is_still(path, descriptor):
                 shutil.rmtree(path.with_suffix(".tmp"), ignore_errors=True)
                 path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _locked(descriptor: int) -> bool | None:

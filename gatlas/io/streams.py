@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -115,6 +116,11 @@ def _read_stdin() -> Blob:
     if not data:
         raise GatlasError("standard input is empty: the command before this one in the pipe failed or wrote nothing")
     return Blob("standard input", data)
+
+
+def is_disk_error(message: str) -> bool:
+    """Whether the message of an error is that of a disk that is full or broken."""
+    return any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO))
 
 
 def describe(path: str | Path, error: OSError) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.pose.compare import AS_IT_IS, Target, blurred, make_target
-from gatlas.pose.levenberg import DAMPING, TRIES, Camera, Level, Normal, cost_of, linearize, solve
+from gatlas.pose.compare import AS_IT_IS, Camera, Target, blurred, make_target
+from gatlas.pose.levenberg import DAMPING, TRIES, Level, Normal, cost_of, linearize, solve
 from gatlas.pose.motion import Pivot, find_pivot
 from gatlas.pose.refine import Refined, RefineOptions, failed, judge, refine, settle
 from gatlas.rotations import nearest_rotation

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
 from gatlas.io.reduce import reduce_picture, reduced_size
+from gatlas.pose.motion import Pivot, move
 from gatlas.raster import composite, rasterize
 from gatlas.types import Cameras
 
@@ -22,7 +23,24 @@ MARGIN = 128  # pixels of the longer side for each pixel that is taken off the o
 FEW_PIXELS = 1 / 500  # of the picture: fewer pixels that count decide nothing
 GAINS = (0.25, 4.0)  # exposures beyond these are no exposures
 NOISE = 0.03  # colour difference that says nothing
+WIDENING = 0.3  # square pixels: the rasteriser's own
 PRIOR = 1e-3  # weight of "no change", in squared colour per pixel: an object of one colour has no contrast to fit
+
+
+class Camera(NamedTuple):
+    """What is looked for."""
+
+    viewmat: Float[np.ndarray, "4 4"]
+    K: Float[np.ndarray, "3 3"]  # of the photo as it was given
+    widening: float = WIDENING  # of the Gaussians by the pixels of the picture that is compared, square pixels
+
+    def stepped(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
+        """Moved by six numbers in the pivot's units, and zoomed by a seventh: the log of the focal length's factor."""
+        K = self.K
+        if len(step) > 6:
+            K = K.copy()
+            K[[0, 1], [0, 1]] *= np.exp(step[6])
+        return self._replace(viewmat=move(self.viewmat, pivot, step[:6]), K=K)
 
 
 class Target(NamedTuple):
@@ -95,11 +113,11 @@ def border_color(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 3"]
     return color.astype(np.float32) if (np.abs(border - color).max(axis=1) < near).mean() >= share else None
 
 
-def see(gaussians: Gaussians, viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], target: Target) -> Seen:
-    """The Gaussians from a camera, at the target's size. `K` is that of the photo as it was given."""
+def see(gaussians: Gaussians, camera: Camera, target: Target) -> Seen:
+    """The Gaussians from a camera, at the target's size."""
     height, width = target.picture.shape[:2]
-    rendering = rasterize(gaussians, Cameras(viewmat[None], (target.stretch * K)[None], width, height))
-    return Seen(*(image[0] for image in rendering))
+    cameras = Cameras(camera.viewmat[None], (target.stretch * camera.K)[None], width, height)
+    return Seen(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.widening)))
 
 
 def predict(target: Target, seen: Seen, exposure: Exposure) -> Float32[np.ndarray, "h w 3"]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gatlas.pose.compare import (
     AS_IT_IS,
+    Camera,
     Exposure,
     Seen,
     Target,
@@ -21,7 +22,7 @@ from gatlas.pose.compare import (
     predict,
     see,
 )
-from gatlas.pose.motion import Pivot, move
+from gatlas.pose.motion import Pivot
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -45,21 +46,6 @@ class Level(NamedTuple):
     iterations: int
     blur: float = 1.0  # pixels
     jacobian: Literal["gradient", "finite"] = "gradient"
-
-
-class Camera(NamedTuple):
-    """What is looked for."""
-
-    viewmat: Float[np.ndarray, "4 4"]
-    K: Float[np.ndarray, "3 3"]  # of the photo as it was given
-
-    def stepped(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
-        """Moved by six numbers in the pivot's units, and zoomed by a seventh: the log of the focal length's factor."""
-        K = self.K
-        if len(step) > 6:
-            K = K.copy()
-            K[[0, 1], [0, 1]] *= np.exp(step[6])
-        return Camera(move(self.viewmat, pivot, step[:6]), K)
 
 
 class Normal(NamedTuple):
@@ -139,7 +125,7 @@ def linearize(
 
     `smooth` is the target's picture under the level's blur.
     """
-    seen = see(gaussians, camera.viewmat, camera.K, target)
+    seen = see(gaussians, camera, target)
     weights = pixel_weights(target, seen)
     if weights is None:
         return None
@@ -169,7 +155,7 @@ def cost_of(
     """The cost at another camera with the weights and exposure of the linearisation; infinite where it is no number."""
     if not (np.isfinite(camera.viewmat).all() and np.isfinite(camera.K).all()):
         return float("inf")
-    seen = see(gaussians, camera.viewmat, camera.K, target)
+    seen = see(gaussians, camera, target)
     image = blurred(predict(target, seen, normal.exposure), level.blur)
     counted = _counted(target, seen, normal.weights)
     if counted < LEAST_LEFT * normal.weights.sum():
@@ -201,7 +187,7 @@ def finite_jacobian(
     columns = []
     for i in range(7 if focal else 6):
         moved = camera.stepped(pivot, STEP * np.eye(7 if focal else 6)[i])
-        seen = see(gaussians, moved.viewmat, moved.K, target)
+        seen = see(gaussians, moved, target)
         columns.append((blurred(predict(target, seen, exposure), level.blur) - image) / STEP)
     return np.stack(columns)
 

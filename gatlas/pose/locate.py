@@ -10,9 +10,9 @@ from scipy.ndimage import binary_closing, binary_erosion, label
 
 from gatlas.io.reduce import reduce_picture
 from gatlas.pose.bank import BACKGROUND, Bank, Sight, lift, look, working_size
-from gatlas.pose.compare import Target, make_target
+from gatlas.pose.compare import Camera, Target, make_target
 from gatlas.pose.features import Features, detect, match, match_groups
-from gatlas.pose.levenberg import Camera, Level, levenberg
+from gatlas.pose.levenberg import Level, levenberg
 from gatlas.pose.motion import find_pivot
 from gatlas.pose.silhouette import silhouette_starts
 from gatlas.pose.solve import LEAST_INLIERS, Solution, reprojection_errors, solve_pnp

@@ -1,6 +1,6 @@
 """The camera of a photo, refined from a start nearby with the Gaussians as they are.
 
-Levenberg-Marquardt from coarse to fine finds the place, Adam on MSE + 0.2 (1 - SSIM) settles it.
+Levenberg-Marquardt from coarse to fine finds the place, BFGS on MSE + 0.2 (1 - SSIM) settles it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.pose.compare import AS_IT_IS, Exposure, Target, explained, fit_exposure, make_target, pixel_weights, see
+from gatlas.pose.compare import (
+    AS_IT_IS,
+    Camera,
+    Exposure,
+    Target,
+    explained,
+    fit_exposure,
+    make_target,
+    pixel_weights,
+    see,
+)
 from gatlas.pose.descend import camera_loss, descend
-from gatlas.pose.levenberg import HUBER, Camera, Level, levenberg
+from gatlas.pose.levenberg import HUBER, Level, levenberg
 from gatlas.pose.motion import Pivot, find_pivot
 from gatlas.rotations import so3_log
 
@@ -32,14 +42,17 @@ class RefineOptions:
     """How a camera is refined."""
 
     levels: tuple[Level, ...] = LEVELS  # of Levenberg-Marquardt
-    steps: int = 20  # of Adam; 0 leaves it out
-    rate: float = 1e-3  # of Adam, in radians and like shifts
-    side: int = 256  # pixels of the longer side for Adam and for the losses
+    steps: int = 8  # of the descent that follows; 0 leaves it out
+    side: int = 256  # pixels of the longer side for the descent and for the losses
     exposure: bool = True  # fit a gain and an offset for each colour channel
     focal: bool = False  # find the focal length as well
     background: tuple[float, float, float] | None = None  # behind the object; None: what the photo's border shows
     agreement: float = 0.75  # less than this share of the photo's variance explained is a failure
     reach: float = 45.0  # degrees: a camera that turned farther about the object has lost it
+
+
+# For a start that features found: it is within a degree, and small pictures would only lead away from it.
+NEAR = RefineOptions(levels=(), steps=6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +144,12 @@ def settle(
     options: RefineOptions,
     lpips: Lpips | None,
 ) -> Refined:
-    """Adam from a camera that Levenberg-Marquardt found from `start`, and whether the result is one."""
+    """BFGS from a camera that Levenberg-Marquardt found from `start`, and whether the result is one."""
     height, width = (round(float(size)) for size in np.array(target.picture.shape[:2]) / target.stretch[1::-1, 0])
     pivot = find_pivot(gaussians, camera.viewmat, camera.K, width, height)
     exposure = (judge(gaussians, target, camera, options) or (0.0, AS_IT_IS))[1]
     if pivot is not None and options.steps:
-        rough = descend(gaussians, target, camera, pivot, options.steps, options.rate, exposure=exposure, lpips=lpips)
+        rough = descend(gaussians, target, camera, pivot, options.steps, exposure=exposure, lpips=lpips)
         if rough is None:
             return failed("the loss or its gradient became NaN, or the Gaussians left the picture")
         camera, taken = rough.camera, taken + rough.steps
@@ -158,7 +171,7 @@ def settle(
 
 def agreement_of(gaussians: Gaussians, target: Target, camera: Camera, exposure: Exposure) -> float:
     """`explained` at a camera; NaN where nothing can be compared."""
-    seen = see(gaussians, camera.viewmat, camera.K, target)
+    seen = see(gaussians, camera, target)
     weights = pixel_weights(target, seen)
     return float("nan") if weights is None else explained(target, seen, weights, exposure)
 
@@ -169,7 +182,7 @@ def judge(
     """The loss at a camera, and the exposure that was fitted there; None where nothing can be compared."""
     exposure = AS_IT_IS
     if options.exposure:
-        seen = see(gaussians, camera.viewmat, camera.K, target)
+        seen = see(gaussians, camera, target)
         weights = pixel_weights(target, seen)
         if weights is None:
             return None

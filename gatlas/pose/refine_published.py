@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.pose.compare import AS_IT_IS, Target
-from gatlas.pose.descend import AdamState, render_leaves
-from gatlas.pose.levenberg import Camera
+from gatlas.pose.compare import AS_IT_IS, Camera, Target
+from gatlas.pose.descend import render_leaves
 from gatlas.pose.motion import step_gradient
 from gatlas.pose.refine import Refined, agreement_of, failed
 from gatlas.rotations import se3_exp
@@ -29,6 +28,26 @@ LPIPS_WEIGHT = 0.05
 WINDOW, SIGMA = 11, 1.5
 C3 = 0.03**2 / 2  # half of SSIM's C2 for values in [0, 1]
 MOST = 0.98  # of a pixel's structure: what is this alike pulls no more
+
+
+class AdamState:
+    """Moments of the gradient to a step that starts from zero every time."""
+
+    def __init__(self, size: int, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+        self.betas, self.epsilon = betas, epsilon
+        self.mean = np.zeros(size)
+        self.square = np.zeros(size)
+        self.count = 0
+
+    def step(self, gradient: Float[np.ndarray, " k"], rate: float) -> Float[np.ndarray, " k"]:
+        """What to move by (Kingma & Ba 2015, algorithm 1)."""
+        self.count += 1
+        first, second = self.betas
+        self.mean = first * self.mean + (1 - first) * gradient
+        self.square = second * self.square + (1 - second) * gradient**2
+        mean = self.mean / (1 - first**self.count)
+        square = self.square / (1 - second**self.count)
+        return -rate * mean / (np.sqrt(square) + self.epsilon)
 
 
 def refine_published(
@@ -57,7 +76,7 @@ def refine_published(
     behind = np.asarray(background, dtype=np.float32)
     target = Target(np.asarray(photo, dtype=np.float32), behind, None, np.ones((3, 1)))
     wanted = torch.from_numpy(target.picture)
-    adam = AdamState(6, betas=(0.9, 0.999), epsilon=1e-8)
+    adam = AdamState(6)
     losses = []
     for i in range(steps + 1):
         rendering, leaves = render_leaves(gaussians, target, camera)
@@ -67,7 +86,7 @@ def refine_published(
         loss = ((image - wanted) ** 2).mean() + 1 - structure(image, wanted)
         if lpips is not None:
             loss = loss + LPIPS_WEIGHT * lpips(image[None], wanted[None]).mean()
-        v_means, v_quats = (each.numpy() for each in torch.autograd.grad(loss, leaves))
+        v_means, v_quats = (each.numpy() for each in torch.autograd.grad(loss, leaves[:2]))
         gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, np.zeros(3))
         losses.append(float(loss.detach()))
         if not (np.isfinite(losses[-1]) and np.isfinite(gradient).all()):

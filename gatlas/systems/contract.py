@@ -33,7 +33,7 @@ class Draw(NamedTuple):
         if not self.prompt:
             return f"no-text-{self.number}"
         words = re.sub(r"[^a-z0-9]+", "-", self.prompt.lower()).strip("-")
-        if words.replace("-", " ") != self.prompt or len(words) > 60:
+        if words.replace("-", " ") != self.prompt or len(words) > 60 or words == "no-text":
             words = f"{words[:60].rstrip('-')}-{zlib.crc32(self.prompt.encode()):08x}".lstrip("-")
         return f"{words}-{self.number}"
 

@@ -17,7 +17,7 @@ from gatlas.io import published
 from gatlas.io.pipeline import read_description
 from gatlas.models.noposplat import NoPoSplat, fresh_network, weight_shapes
 from gatlas.pictures import contact_sheet
-from gatlas.scenes import SceneSet, scene_set
+from gatlas.scenes import PhotoSet, scene_set
 from gatlas.systems.contract import Preset, SampleRequest
 from gatlas.systems.noposplat_settings import RE10K, SCRATCH, TINY_SCENES, Settings
 from gatlas.systems.photo_splat import Located, cut, locate_photos, to_gaussians
@@ -66,7 +66,7 @@ class PhotoScenes:
         if self._lpips is not None:
             self._lpips.to(self._device)
 
-    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> SceneSet:
+    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> PhotoSet:
         """The scenes of folders; see `gatlas.scenes`. Where LPIPS has a weight, its network is loaded here."""
         for option, value in (("--captions", captions), ("--views", views)):
             if value is not None:

@@ -50,7 +50,7 @@ def ray_distance(
         indexing="ij",
     )
     rays = torch.einsum("bvij,hwj->bvhwi", torch.linalg.inv(Ks), torch.stack([x, y, torch.ones_like(x)], dim=-1))
-    directions, rays = (torch.nn.functional.normalize(each, dim=-1) for each in (local, rays))
+    directions, rays = (torch.nn.functional.normalize(each, dim=-1, eps=1e-3) for each in (local, rays))
     return (directions - rays).square().sum(dim=-1).mean()
 
 

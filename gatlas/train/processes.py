@@ -52,6 +52,16 @@ def check_count(expected: int | None) -> int:
     return count
 
 
+def check_devices() -> None:
+    """A GatlasError where more processes were started on this machine than it has CUDA devices."""
+    text, there = os.environ.get("LOCAL_WORLD_SIZE", "1"), torch.cuda.device_count()
+    if text.isdigit() and int(text) > there:  # said by all of them: a process that ends alone leaves the others waiting
+        raise GatlasError(
+            f"{text} processes were started on a machine where torch sees {there} CUDA device{'s' * (there != 1)}: "
+            f"start one for each with torchrun --nproc-per-node {there}, or use --device cpu"
+        )
+
+
 class Processes:
     """This process among those that train together. Made by `joined`."""
 
@@ -104,6 +114,8 @@ def joined(device: str, precision: str, expected: int | None) -> Iterator[Proces
     from accelerate.state import AcceleratorState
 
     count = check_count(expected)
+    if device == "cuda":
+        check_devices()
     # Its state outlives it: without this a second training in one process could not use another device or precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     together = [

@@ -66,6 +66,10 @@ def test_what_failed_fails_again_unless_it_is_asked_for(task):
     assert sorted_out(task, known) == "todo"
 
 
+def test_a_failure_of_the_machine_is_tried_again(task):
+    assert sorted_out(task, {"a": line(task, status="failed", passing=True)}) == "todo"
+
+
 def test_a_file_that_the_batch_did_not_make_is_kept(task):
     task.output.write_bytes(b"somebody's work")
     assert sorted_out(task, {}) == "foreign"

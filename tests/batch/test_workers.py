@@ -17,6 +17,8 @@ def work(job):
         os.kill(os.getpid(), signal.SIGKILL)
     if job.source == "exit":
         os._exit(7)
+    if job.source == "slow":
+        time.sleep(0.5)
     if job.source == "sleep":
         time.sleep(60)
     return Reply("ok", 0.0, {"pid": os.getpid(), "number": job.number})
@@ -67,6 +69,13 @@ def test_ends_come_in_the_order_of_the_jobs():
     ends = list(run(jobs(*"abcdefgh"), work, processes=3))
     shuffled = sorted(ends, key=lambda end: -end.job.number)
     assert [end.job.number for end in in_order(shuffled)] == list(range(8))
+
+
+def test_no_job_begins_far_ahead_of_the_first_that_runs():
+    ends = list(run(jobs("slow", *"abcdefgh"), work, processes=2, ahead=3))
+    numbers = [end.job.number for end in ends]
+    assert sorted(numbers) == list(range(9))
+    assert numbers.index(0) <= 2
 
 
 def test_jobs_are_taken_as_they_are_needed():

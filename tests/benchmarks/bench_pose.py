@@ -2,8 +2,8 @@
 
 The splats are `gatlas fit MESH -n 16384 --resolution 256`. Queries are renders of the mesh at 256^2: azimuth uniform,
 elevation within 60 degrees, roll within 20, distance 2.6 within 20 %, the eye moved by up to 0.1. A query is right
-within 0.5 degrees and 1 % of the distance. `--clutter` puts noise of all sizes behind the object and gives no mask;
-`--refine` refines what was found. Seconds are of the CPU, on one thread.
+within 0.5 degrees and 1 % of the distance. `--clutter` puts noise of all sizes behind the object and gives no mask,
+`--behind PHOTO ...` crops of photos; `--refine` refines what was found, as `gatlas pose-pnp` does. Seconds are of the CPU, on one thread.
 """
 
 import argparse
@@ -48,6 +48,13 @@ def noise(rng):
     return np.clip(picture / picture.std() * 0.25 + 0.5, 0, 1).astype(np.float32)
 
 
+def crop(picture, rng):
+    """A square of the queries' size, from around the photo's middle, where its object is."""
+    spare = np.array(picture.shape[:2]) - SIDE
+    top, left = rng.integers(spare // 4, spare - spare // 4 + 1)
+    return picture[top : top + SIDE, left : left + SIDE]
+
+
 def find(bank, photo, refined):
     """The camera, NaN where there is none, and the CPU seconds of finding and of refining it."""
     start = time.process_time()
@@ -57,10 +64,10 @@ def find(bank, photo, refined):
         return np.full((4, 4), np.nan), located - start, 0.0
     viewmat = found.viewmat
     if refined:
-        from gatlas.pose.refine import refine
+        from gatlas.pose.refine import NEAR, RefineOptions, refine
 
-        better = refine(bank.gaussians, photo, viewmat, K)
-        viewmat = viewmat if better.failure else better.viewmat
+        better = refine(bank.gaussians, photo, viewmat, K, options=NEAR if found.inliers else RefineOptions())
+        viewmat = better.viewmat  # NaN where the picture does not bear it out
     return viewmat, located - start, time.process_time() - located
 
 
@@ -69,6 +76,7 @@ def main():
     parser.add_argument("pairs", nargs="+", metavar="MESH SPLAT")
     parser.add_argument("--queries", type=int, default=30)
     parser.add_argument("--clutter", action="store_true")
+    parser.add_argument("--behind", nargs="+", default=(), metavar="PHOTO")
     parser.add_argument("--refine", action="store_true")
     options = parser.parse_args()
     if len(options.pairs) % 2:
@@ -87,6 +95,9 @@ def main():
         photos = render_mesh(mesh, cameras, supersample=4).images
         if options.clutter:
             photos = [composite(photo, noise(rng)) for photo in photos]
+        elif options.behind:
+            pictures = [io.load_image(path)[..., :3] for path in options.behind]
+            photos = [composite(photo, crop(pictures[i % len(pictures)], rng)) for i, photo in enumerate(photos)]
         make_bank(gaussians, K, SIDE, SIDE, views=1)  # compiles
         start = time.process_time()
         bank = make_bank(gaussians, K, SIDE, SIDE)

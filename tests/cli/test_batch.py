@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -161,13 +162,49 @@ def test_a_result_outlives_a_bad_version_of_its_input(gatlas, splats, tmp_path):
     assert "5 of 5 done (5 earlier)" in gatlas("prune", splats, "-n", 10, "-o", "out/").stderr
 
 
-def test_an_output_that_cannot_be_stored_ends_the_batch_and_leaves_nothing(gatlas, splats, tmp_path):
+def test_an_output_that_cannot_be_stored_does_not_stop_the_batch_and_leaves_nothing(gatlas, splats, tmp_path):
     (splats / "deep").mkdir()
     (splats / "a.ply").rename(splats / "deep/a.ply")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/deep").write_bytes(b"a file")
-    assert "out/deep" in gatlas("prune", splats, "-n", 10, "--jobs", 2, "-o", "out/", code=1).stderr
+    run = gatlas("prune", splats, "-n", 10, "--jobs", 2, "-o", "out/", code=3)
+    assert "out/deep" in run.stderr
+    assert "4 of 5 done, 1 failed" in run.stderr
+    assert lines(tmp_path / "out/manifest-0-of-1.jsonl")["deep/a"]["status"] == "failed"
     assert not list((tmp_path / "out").glob(".gatlas*"))
+
+
+def test_a_full_disk_ends_the_batch_and_nothing_is_given_up(splats, tmp_path):
+    program = (
+        "import resource, signal, sys; from gatlas.cli import main; "
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); "
+        f"sys.argv = ['gatlas', 'prune', {str(splats)!r}, '-o', 'out/']; main()"
+    )
+    words = [sys.executable, "-c", program]
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode in (1, 3), run.stderr
+    assert "Traceback" not in run.stderr
+    assert not list((tmp_path / "out").glob("*.ply"))
+    again = subprocess.run(
+        [sys.executable, "-m", "gatlas", "prune", str(splats), "-o", "out/", "--retry-failed"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "5 of 5 done" in again.stderr
+
+
+def test_a_verb_that_saves_nothing_on_the_way_asks_to_be_queued_again(splats, tmp_path):
+    words = [sys.executable, "-m", "gatlas", "normalize-stats", "-o", "stats.npz"]
+    with subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and "SigCgt" in (status := Path(f"/proc/{waiting.pid}/status").read_text()):
+            caught = int(status.split("SigCgt:")[1].split()[0], 16)
+            if caught & 1 << (signal.SIGUSR1 - 1):
+                break
+            time.sleep(0.02)
+        waiting.send_signal(signal.SIGUSR1)
+        assert waiting.wait() == 75
+    assert not (tmp_path / "stats.npz").exists()
 
 
 def test_an_empty_output_is_refused(gatlas, splats):

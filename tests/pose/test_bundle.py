@@ -5,7 +5,8 @@ import pytest
 from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose import bundle
-from gatlas.pose.levenberg import Camera, Level
+from gatlas.pose.compare import Camera
+from gatlas.pose.levenberg import Level
 from gatlas.pose.refine import RefineOptions, failed, refine
 from gatlas.rotations import so3_exp
 from gatlas.types import Cameras, Views

@@ -7,8 +7,9 @@ import pytest
 from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose import compare, levenberg
+from gatlas.pose.compare import Camera
 from gatlas.pose.descend import loss_gradient, picture_difference
-from gatlas.pose.levenberg import Camera, Level
+from gatlas.pose.levenberg import Level
 from gatlas.pose.motion import Pivot, find_pivot, move
 from gatlas.pose.refine import RefineOptions, refine
 from gatlas.raster import composite
@@ -153,7 +154,7 @@ def scene(gaussians):
     camera = Camera(perturbed(truth, 2.0, 1.0, np.random.default_rng(7)), K)
     target = compare.make_target(composite(photo_of(gaussians, truth), 1.0), side=SIDE)
     pivot = find_pivot(gaussians, camera.viewmat, K, SIDE, SIDE)
-    return camera, target, pivot, compare.see(gaussians, camera.viewmat, K, target)
+    return camera, target, pivot, compare.see(gaussians, camera, target)
 
 
 def reference_pictures(gaussians, target, camera, pivot, step):

@@ -463,3 +463,9 @@ def test_150_steps_learn_what_the_captions_say(folder, stats):
 def test_an_unknown_base_is_one_line(stats):
     with pytest.raises(GatlasError, match="no such folder"):
         create(CONFIG, base="./nowhere", stats=stats)
+
+
+def test_the_prompt_no_text_has_another_name_than_no_prompt():
+    assert Draw("").name == "no-text-0"
+    assert Draw("no text").name != "no-text-0"
+    assert Draw("a red ball", 2).name == "a-red-ball-2"

@@ -8,6 +8,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.train.options import TrainOptions, learning_rate, options_from, refuse_other_training
+from gatlas.train.processes import check_devices
 from gatlas.train.settings import parse_settings
 
 
@@ -127,3 +128,12 @@ def test_a_wrong_setting_is_named(word, message):
 def test_a_setting_twice_is_refused():
     with pytest.raises(GatlasError, match="--set lr: given twice"):
         parse_settings(["lr=1", "lr=2"], TrainOptions)
+
+
+def test_more_processes_than_cuda_devices_are_refused_by_all_of_them(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    check_devices()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(GatlasError, match=r"4 processes .* 2 CUDA devices: .*--nproc-per-node 2"):
+        check_devices()

@@ -1,0 +1,214 @@
+"""The objects of a batch through their verb, one after the other in each worker, and what is written of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gatlas import __version__, io
+from gatlas.batch import Ended, Job, Reply, Task, count_devices, fingerprint_of, in_order, run
+from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
+from gatlas.cli.many import STEM, Batch, Verb
+from gatlas.cli.terminal import collected, counting_bar, say
+from gatlas.errors import GatlasError
+from gatlas.io.streams import is_disk_error
+
+if TYPE_CHECKING:
+    from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
+
+    Results = FolderResults | TarResults | StreamResults
+
+EXIT_SOME_FAILED = 3
+NO_MEMORY = "not enough memory for this input"
+AHEAD = 8  # objects a worker, where results are kept in order: those behind a slow one wait in memory or in scratch
+
+# Options that do not change what is made.
+NO_MATTER = {"output", "force", "threads", "device", "report", "preview", "resume", "time_limit", "views_out"}
+# Options that name a file or a folder to write: every object needs one of its own.
+OUTPUTS = {"report", "preview", "resume", "views_out"}
+
+
+@dataclass(frozen=True)
+class VerbWork:
+    """The verb on one object, in a worker. Whatever a bad object does, the worker goes on."""
+
+    about: Verb
+    options: dict[str, Any]
+
+    def __call__(self, job: Job) -> Reply:
+        started = time.monotonic()
+        with collected() as notes:
+            status, record, error = self._try(job)
+        passing = status == "failed" and (error == NO_MEMORY or is_disk_error(error))
+        return Reply(status, time.monotonic() - started, record, error, tuple(notes), passing)
+
+    def _try(self, job: Job) -> tuple[str, dict[str, Any], str]:
+        try:
+            return "ok", self._do(job), ""
+        except GatlasError as error:
+            return "failed", {}, str(error)
+        except typer.Exit as end:
+            stopped = end.exit_code == EXIT_REQUEUE
+            return "stopped" if stopped else "failed", {}, f"ended with exit status {end.exit_code}"
+        except MemoryError:
+            return "failed", {}, NO_MEMORY
+        except Exception as error:
+            return "failed", {}, f"a fault of gatlas, please report it: {type(error).__name__}: {error}"
+
+    def _do(self, job: Job) -> dict[str, Any]:
+        import importlib
+
+        source = job.source
+        if isinstance(source, Path) and source.is_fifo():
+            source = io.as_blob(source)  # a pipe, as the shell's <(command), is read once only
+        digest = io.sha256_of(source)
+        if isinstance(source, Path):
+            source = str(source)
+        elif not isinstance(source, io.Blob):
+            source = io.read_member(source)
+        options = {**self.options, "output": job.output, "force": True}
+        for name in OUTPUTS & options.keys():
+            if options[name]:
+                options[name] = options[name].replace(STEM, job.key)
+                io.make_folder(os.path.dirname(options[name]) or ".", parents=True)
+        verb = getattr(importlib.import_module(self.about.module), self.about.name).single
+        record = verb(**{self.about.source: source}, **options) or {}
+        made = Path(job.output)
+        hashed = {} if made.is_dir() else {"output_sha256": io.sha256_of(made)}
+        return {"input_sha256": digest, **record, **hashed}
+
+
+@dataclass
+class Tally:
+    """How a batch went."""
+
+    total: int = 0
+    earlier: int = 0
+    ok: int = 0
+    failed: int = 0
+    stopped: bool = False
+
+    def finish(self, manifest: Path | None) -> None:
+        """Say it, and end with its exit status."""
+        done = f"{self.ok + self.earlier:,} of {self.total:,} done" + f" ({self.earlier:,} earlier)" * bool(
+            self.earlier
+        )
+        failed = f", {self.failed:,} failed" * bool(self.failed)
+        if self.stopped:
+            say(f"stopped: {done}{failed}; the same command goes on")
+            raise typer.Exit(EXIT_REQUEUE)
+        if self.failed and manifest is not None:
+            failed += f": see {manifest}; --retry-failed tries them again"
+        say(done + failed)
+        if self.failed:
+            raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def do_tasks(
+    about: Verb,
+    results: Results,
+    tasks: Iterable[Task],
+    batch: Batch,
+    options: dict[str, Any],
+    tally: Tally,
+    *,
+    total: int | None,
+    known: Mapping[str, Line] = MappingProxyType({}),
+) -> None:
+    """Run the tasks and store what comes out; `tally` counts, and `known` are the lines of earlier runs."""
+    begun: dict[int, Task] = {}
+    as_folder = about.suffix == "/" or (STEM in options["output"] and options["output"].endswith("/"))
+
+    def jobs() -> Iterator[Job]:
+        for number, task in enumerate(tasks):
+            begun[number] = task
+            if total is None:
+                tally.total += 1
+            made = results.scratch_path(about.suffix * (not as_folder))
+            yield Job(number, task.key, task.source, f"{made}{'/' * as_folder}")
+
+    devices = 0 if getattr(options.get("device"), "value", "cpu") == "cpu" else count_devices(os.environ)
+    single = {**options, "threads": options.get("threads") or _threads_each(batch.jobs)}
+    work = VerbWork(about, {name: value for name, value in single.items() if name in options})
+    with stopping(None) as stop, counting_bar(about.name.replace("_", "-"), total) as count:
+        running = run(
+            jobs(),
+            work,
+            processes=batch.jobs,
+            timeout=batch.timeout,
+            stop=stop,
+            on_stop=signal.SIGUSR1 if options.get("resume") else None,
+            devices=devices if batch.jobs > 1 else 0,
+            ahead=AHEAD * batch.jobs if results.ordered else None,
+        )
+        with closing(running) as ends:  # whatever happens here, no worker is left
+            for ended in in_order(ends) if results.ordered else ends:
+                task = begun.pop(ended.job.number)
+                line = line_of(about, task, options, ended.status, ended.error, ended)
+                if ended.status == "ok":
+                    try:
+                        results.store(line, Path(ended.job.output), task.output, io.sidecars(task.source))
+                        tally.ok += 1
+                    except GatlasError as error:  # its place cannot be written to; those of others may be
+                        passing = is_disk_error(str(error))
+                        ended = ended._replace(status="failed", record={}, error=str(error), passing=passing)
+                        line = line_of(about, task, options, ended.status, ended.error, ended)
+                if ended.status == "failed":
+                    tally.failed += 1
+                    earlier = known.get(task.key, {})
+                    kept = earlier if earlier.get("status") == "ok" else earlier.get("kept")
+                    results.record({**line, "kept": kept} if kept else line)
+                    say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
+                    if is_disk_error(ended.error):
+                        raise GatlasError("stopped, since no other object would fare better: the same command goes on")
+                if count is not None:
+                    count()
+        tally.stopped = stop()
+
+
+def line_of(
+    about: Verb, task: Task, options: dict[str, Any], status: str, error: str, ended: Ended | None = None
+) -> dict[str, Any]:
+    """What the manifest says of an object."""
+    line: dict[str, Any] = {
+        "id": task.key,
+        "status": status,
+        "verb": about.name,
+        "input": task.name,
+        "input_stamp": io.stamp(task.source),
+        "options": fingerprint(about, options),
+        "version": __version__,
+        "ended": round(time.time(), 3),
+    }
+    if "seed" in options:
+        line["seed"] = options["seed"]
+    if error:
+        line["error"] = error
+    if ended is not None:
+        line |= {"seconds": round(ended.seconds, 3), **ended.record}
+        if ended.passing:
+            line["passing"] = True
+        if ended.notes:
+            line["notes"] = list(ended.notes)
+    return line
+
+
+def fingerprint(about: Verb, options: dict[str, Any]) -> str:
+    plain = {name: value.value if isinstance(value, Enum) else value for name, value in options.items()}
+    return fingerprint_of(about.name, {name: value for name, value in plain.items() if name not in NO_MATTER})
+
+
+def _threads_each(jobs: int) -> int:
+    """Each worker's share of the processors."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // jobs)
