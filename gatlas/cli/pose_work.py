@@ -258,6 +258,8 @@ def _refined(wish: Wish, gaussians: Gaussians, photo: Photo, answer: Answer) -> 
     """The camera after its refinement; one that the picture does not bear out is no camera."""
     if answer.viewmat is None or wish.refine == "none":
         return answer
+    from gatlas.pose.locate import CONFIDENT
+
     if wish.refine == "noposplat":
         from gatlas.pictures import parse_background
         from gatlas.pose.refine_published import refine_published
@@ -277,6 +279,10 @@ def _refined(wish: Wish, gaussians: Gaussians, photo: Photo, answer: Answer) -> 
         refined = refine(
             gaussians, photo.image, answer.viewmat, photo.K, mask=photo.mask, options=options, lpips=_lpips(wish)
         )
+    if refined.failure and answer.said.get("cost") is not None and answer.said["inliers"] >= CONFIDENT:
+        # On a poor splat the pictures differ too much to be compared, and matches are what there is.
+        say(f"{photo.path}: not refined: {refined.failure}")
+        return answer._replace(said={**answer.said, "not_refined": refined.failure})
     if refined.failure:
         return _lost(photo, f"PnP found one by {answer.said.get('inliers', 0)} matches, but {refined.failure}")
     return Answer(refined.viewmat, refined.K, {**answer.said, **_said(refined)})
@@ -308,7 +314,7 @@ def _refined_from(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> list
 
 
 def _options(wish: Wish, near: bool = False) -> RefineOptions:
-    """Of a refinement; `near` is for a start that matches found. A focal length is found on the way from farther off."""
+    """Of a refinement; `near` is for a start that matches found, where the focal length is known."""
     from gatlas.pictures import parse_background
     from gatlas.pose.refine import NEAR, RefineOptions
 

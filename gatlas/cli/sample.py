@@ -24,6 +24,7 @@ class Scheduler(str, Enum):
     dpm = "dpm++"
     ddim = "ddim"
     euler = "euler"
+    unipc = "unipc"
 
 
 def sample(
@@ -55,7 +56,7 @@ def sample(
         typer.Option(min=0, metavar="X", help="Weight of the text; default the model's own.", show_default=False),
     ] = None,
     scheduler: Annotated[
-        Scheduler, typer.Option(metavar="dpm++|ddim|euler", help="How the noise is taken away.")
+        Scheduler, typer.Option(metavar="dpm++|ddim|euler|unipc", help="How the noise is taken away.")
     ] = Scheduler.dpm,
     batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples at once; no sample depends on it.")] = 8,
     device: Annotated[Device, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = Device.auto,

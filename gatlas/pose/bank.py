@@ -54,6 +54,11 @@ class Bank:
     radius: float  # world units
 
     @cached_property
+    def enlarged(self) -> Bank:
+        """The same views with features of pictures at twice the size, made when a photo first needs them."""
+        return _bank_of(self.gaussians, self.cameras, 2)
+
+    @cached_property
     def silhouettes(self) -> Silhouettes:
         """Small pictures from all sides, made when a photo first needs them."""
         lens = self.cameras
@@ -79,11 +84,15 @@ def make_bank(
     if cameras is None:
         cameras = candidate_cameras(gaussians, K, width, height, views)
     cameras = resized(cameras, *working_size(cameras.width, cameras.height, side))
+    return _bank_of(gaussians, cameras, 1)
+
+
+def _bank_of(gaussians: Gaussians, cameras: Cameras, upsample: int) -> Bank:
     center, radius = bounding_ball(gaussians)
     descriptors, points = [], []
     for camera in cameras:
         sight = look(gaussians, camera)
-        features = detect(sight.over(BACKGROUND), region=sight.solid)
+        features = detect(sight.over(BACKGROUND), region=sight.solid, upsample=upsample)
         lifted = lift(features.pixels, sight, camera)
         descriptors.append(features.descriptors)
         points.append(lifted)

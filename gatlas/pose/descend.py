@@ -155,9 +155,9 @@ def fixed_loss(
     """`picture_difference` at a camera over the pixels that are given."""
     import torch
 
-    image, wanted = predict(target, see(gaussians, camera, target), exposure), target.picture
+    image = torch.from_numpy(predict(target, see(gaussians, camera, target), exposure))
     with torch.no_grad():
-        return float(picture_difference(*map(torch.from_numpy, (image, wanted, weights)), lpips))
+        return float(picture_difference(image, torch.from_numpy(target.picture), torch.from_numpy(weights), lpips))
 
 
 def loss_gradient(

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_erosion, label
+from scipy.ndimage import binary_erosion
 
-from gatlas.io.reduce import reduce_picture
-from gatlas.pose.bank import BACKGROUND, Bank, Sight, lift, look, working_size
+from gatlas.pose.bank import BACKGROUND, Bank, Sight, lift, look
 from gatlas.pose.compare import Camera, Target, make_target
 from gatlas.pose.features import Features, detect, match, match_groups
 from gatlas.pose.levenberg import Level, levenberg
 from gatlas.pose.motion import find_pivot
+from gatlas.pose.prepare import Prepared, prepare
 from gatlas.pose.silhouette import silhouette_starts
 from gatlas.pose.solve import LEAST_INLIERS, Solution, reprojection_errors, solve_pnp
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
+    from jaxtyping import Float
 
 THRESHOLD = 3 / 256  # of the picture's longer side: an inlier's error in the first match
 FINE_THRESHOLD = 2 / 256  # and at the estimate
@@ -30,23 +30,12 @@ FEW = 6  # agreeing matches that make a start: the re-render decides
 RADII = (0.12, 0.05, 0.03)  # of the longer side: where a match is looked for in each round
 STARTS = 3
 CONFIDENT = 40  # inliers after which no other start and no larger picture is tried
-PLAIN = 0.06  # of [0, 1]: a colour farther from the border's than this is the object's
-UNEVEN = 0.15  # a border less even than this is no plain background
 ALIKE = 0.06  # cost up to which few inliers, or a silhouette, are believed; wrong cameras had 0.077
 UNLIKE = 0.5  # cost from which no number of inliers is believed; right ones of real photos have up to 0.25
 OVERLAP = 0.93  # of the render's and the photo's silhouettes, intersection over union
 LEVELS = (Level(64, 10, 1.5), Level(128, 6), Level(256, 4))
 KEPT = (2, 2, 2)  # starts after each level
 APART = 10.0  # degrees: nearer answers are the same one
-
-
-class Prepared(NamedTuple):
-    """A photo at the size that is worked with."""
-
-    picture: Float32[np.ndarray, "h w 3"]  # over the bank's background where the mask is known
-    mask: Float32[np.ndarray, "h w"] | None  # of the object; None where it is not known
-    K: Float[np.ndarray, "3 3"]
-    stretch: Float[np.ndarray, " 2"]  # pixels here per pixel of the photo, x and y
 
 
 class Answer(NamedTuple):
@@ -88,7 +77,7 @@ def locate(
     answers: list[Answer] = []
     for upsample in (1, 2):
         features = photo_features(prepared, upsample)
-        starts = feature_starts(bank, prepared, features)
+        starts = feature_starts(bank if upsample == 1 else bank.enlarged, prepared, features)
         if answers:
             starts.insert(0, answers[0].viewmat)
         _follow(bank, prepared, features, starts, upsample, least, answers)
@@ -101,59 +90,6 @@ def locate(
             answers = [answer for start in starts if (answer := fitting_answer(bank, prepared, start)) is not None]
             answers.sort(key=lambda answer: answer.cost)
     return _best(answers)
-
-
-def prepare(
-    photo: Float[np.ndarray, "h w d"],
-    K: Float[np.ndarray, "3 3"],
-    mask: Float[np.ndarray, "h w"] | None,
-    side: int,
-) -> Prepared:
-    """The photo with its longer side at most `side` pixels, its mask and its K."""
-    if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < 16:
-        raise ValueError(f"photo must have shape [h w 3] or [h w 4] and 16 pixels a side, got {list(photo.shape)}")
-    if mask is not None and mask.shape != photo.shape[:2]:
-        raise ValueError(f"mask must have the photo's shape {list(photo.shape[:2])}, got {list(mask.shape)}")
-    height, width = photo.shape[:2]
-    picture = np.asarray(photo, dtype=np.float32)
-    if mask is not None:
-        alpha = np.asarray(mask, dtype=np.float32)[..., None]
-        picture = np.concatenate(
-            [picture[..., :3], alpha * picture[..., 3:] if photo.shape[2] == 4 else alpha], axis=-1
-        )
-    size = working_size(width, height, side) if side < max(width, height) else (width, height)
-    picture = reduce_picture(picture, *size)
-    stretch = np.array([size[0] / width, size[1] / height])
-    scaled = np.asarray(K, dtype=np.float64) * np.array([[stretch[0]], [stretch[1]], [1.0]])
-    if picture.shape[2] == 3:
-        found = plain_mask(picture)
-        if found is None:
-            return Prepared(picture, None, scaled, stretch)
-        picture = np.concatenate([picture, found[..., None]], axis=-1)
-    alpha = picture[..., 3:]
-    return Prepared(picture[..., :3] * alpha + BACKGROUND * (1 - alpha), alpha[..., 0], scaled, stretch)
-
-
-def plain_mask(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"] | None:
-    """Where the photo differs from its border, 1 or 0, if the border is nearly one colour, as in a studio; else None.
-
-    Nine tenths of the border say how even it is. Narrow gaps are closed and pieces under a hundredth of the largest are
-    left out. None too where nothing or nearly all of the photo is the object.
-    """
-    border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
-    color = np.median(border, axis=0)
-    uneven = float(np.quantile(np.abs(border - color).max(axis=1), 0.9))
-    if uneven > UNEVEN:
-        return None
-    differs = np.abs(photo - color).max(axis=-1) > max(PLAIN, 1.5 * uneven)
-    closed = binary_closing(np.pad(differs, 4), iterations=3)[4:-4, 4:-4] | differs
-    pieces, count = label(closed)
-    if count == 0:
-        return None
-    sizes = np.bincount(pieces.ravel())
-    sizes[0] = 0
-    mask = (sizes >= 0.01 * sizes.max())[pieces]
-    return mask.astype(np.float32) if mask.sum() < 0.95 * mask.size else None
 
 
 def feature_starts(bank: Bank, photo: Prepared, features: Features) -> list[Float[np.ndarray, "4 4"]]:

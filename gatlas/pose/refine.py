@@ -42,7 +42,7 @@ class RefineOptions:
     """How a camera is refined."""
 
     levels: tuple[Level, ...] = LEVELS  # of Levenberg-Marquardt
-    steps: int = 8  # of the descent that follows; 0 leaves it out
+    steps: int = 12  # of the descent that follows; 0 leaves it out
     side: int = 256  # pixels of the longer side for the descent and for the losses
     exposure: bool = True  # fit a gain and an offset for each colour channel
     focal: bool = False  # find the focal length as well
@@ -52,7 +52,7 @@ class RefineOptions:
 
 
 # For a start that features found: it is within a degree, and small pictures would only lead away from it.
-NEAR = RefineOptions(levels=(), steps=6)
+NEAR = RefineOptions(levels=(), steps=8)
 
 
 @dataclass(frozen=True, eq=False)

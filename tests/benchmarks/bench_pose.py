@@ -1,9 +1,9 @@
 """Find the cameras of renders of meshes in splats of them: python tests/benchmarks/bench_pose.py MESH SPLAT ...
 
-The splats are `gatlas fit MESH -n 16384 --resolution 256`. Queries are renders of the mesh at 256^2: azimuth uniform,
-elevation within 60 degrees, roll within 20, distance 2.6 within 20 %, the eye moved by up to 0.1. A query is right
-within 0.5 degrees and 1 % of the distance. `--clutter` puts noise of all sizes behind the object and gives no mask,
-`--behind PHOTO ...` crops of photos; `--refine` refines what was found, as `gatlas pose-pnp` does. Seconds are of the CPU, on one thread.
+The splats are `gatlas fit MESH -o SPLAT`. Queries are renders of the mesh at 256^2: azimuth uniform, elevation within
+60 degrees, roll within 20, distance 2.6 within 20 %, the eye moved by up to 0.1. A query is right within 0.5 degrees
+and 1 % of the distance. `--clutter` puts noise of all sizes behind the object and gives no mask, `--behind PHOTO ...`
+pieces of photos; `--refine` refines what was found, as `gatlas pose-pnp` does. Seconds are of the CPU, on one thread.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from gatlas import io
 from gatlas.cameras import intrinsics, look_at
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import locate
+from gatlas.pose.locate import CONFIDENT, locate
 from gatlas.raster import composite
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.raster.threads import set_num_threads
@@ -67,7 +67,8 @@ def find(bank, photo, refined):
         from gatlas.pose.refine import NEAR, RefineOptions, refine
 
         better = refine(bank.gaussians, photo, viewmat, K, options=NEAR if found.inliers else RefineOptions())
-        viewmat = better.viewmat  # NaN where the picture does not bear it out
+        if not better.failure or found.inliers < CONFIDENT:
+            viewmat = better.viewmat  # NaN where the picture does not bear it out
     return viewmat, located - start, time.process_time() - located
 
 

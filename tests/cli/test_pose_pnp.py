@@ -112,6 +112,20 @@ def test_noisy_cameras_are_refined_in_the_objects_own_units(gatlas, scene, tmp_p
         assert frame["loss_after"] < frame["loss_before"]
 
 
+def test_what_many_matches_agree_on_is_kept_where_the_pictures_differ_too_much(gatlas, scene, tmp_path):
+    image = photo(ellipsoid(), TRUTHS[0])
+    stained = np.indices((SIDE, SIDE)).sum(axis=0) % 40 < 9
+    image[stained, :3] = 1 - image[stained, :3]
+    io.save_image(tmp_path / "stained.png", image)
+    words = ("pose-pnp", "stained.png", "--scene", scene / "egg.ply", "--fov", 47, "-o", "p.json")
+    run = gatlas(*words)
+    assert "stained.png: not refined: the Gaussians explain" in run.stderr
+    frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
+    assert frame["inliers"] >= 40
+    assert "of the photo" in frame["not_refined"]
+    assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 0.5
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

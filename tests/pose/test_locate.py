@@ -5,7 +5,8 @@ from textured import SIDE, K, camera, ellipsoid, photo
 
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import angle_between, locate, plain_mask
+from gatlas.pose.locate import angle_between, locate
+from gatlas.pose.prepare import plain_mask
 from gatlas.raster import composite
 
 

@@ -8,12 +8,13 @@ from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose import compare, levenberg
 from gatlas.pose.compare import Camera
-from gatlas.pose.descend import loss_gradient, picture_difference
+from gatlas.pose.descend import fixed_loss, loss_gradient, picture_difference
 from gatlas.pose.levenberg import Level
 from gatlas.pose.motion import Pivot, find_pivot, move
-from gatlas.pose.refine import RefineOptions, refine
-from gatlas.raster import composite
+from gatlas.pose.refine import NEAR, RefineOptions, refine
+from gatlas.raster import composite, rasterize, straight_rgba
 from gatlas.rotations import se3_exp
+from gatlas.types import Cameras
 
 QUICK = RefineOptions(levels=(Level(48, 10, blur=1.5), Level(SIDE, 5)), steps=4)
 
@@ -205,7 +206,28 @@ def test_the_gradient_to_the_camera_agrees_with_the_references_own(gaussians, sc
         ahead, behind = (move(camera.viewmat, pivot, sign * 1e-5 * np.eye(6)[i]) for sign in (1, -1))
         wanted.append(float((v_viewmat.numpy() * (ahead - behind)).sum()) / 2e-5)
     assert loss == pytest.approx(float(slow.detach()), rel=1e-4)
-    np.testing.assert_allclose(gradient, wanted, atol=0.01 * np.abs(wanted).max())
+    np.testing.assert_allclose(gradient[:6], wanted, atol=0.01 * np.abs(wanted).max())
+
+
+def test_the_gradient_to_the_widening_is_that_of_the_loss(gaussians, scene):
+    camera, target, pivot, _ = scene
+    weights = np.ones((SIDE, SIDE), dtype=np.float32)
+    _, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.AS_IT_IS)
+    ahead, behind = (
+        fixed_loss(gaussians, target, camera._replace(widening=0.3 * np.exp(sign * 0.05)), weights, compare.AS_IT_IS)
+        for sign in (1, -1)
+    )
+    assert gradient[6] == pytest.approx((ahead - behind) / 0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_photo_that_is_sharper_or_softer_than_the_rasteriser_is_found_at_its_distance(gaussians, factor):
+    truth = camera_at(30.0)
+    cameras = Cameras(truth[None], K[None], SIDE, SIDE)
+    photo = straight_rgba(rasterize(gaussians, cameras, eps2d=0.3 * factor**2))[0]
+    options = replace(NEAR, steps=12)
+    found = refine(gaussians, photo, perturbed(truth, 0.3, 0.5, np.random.default_rng(9)), K, options=options)
+    assert errors(found.viewmat, truth)[1] < 0.06  # 0.2 and 0.8 where the widening stays
 
 
 def test_a_motion_about_the_pivot_is_the_exponential_of_its_twist_there():

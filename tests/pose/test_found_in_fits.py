@@ -1,0 +1,71 @@
+"""Photos of real objects found in splats that were fitted to other photos of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from textured import camera
+
+from gatlas import io
+from gatlas.cameras import intrinsics
+from gatlas.fit.mesh import fit_mesh
+from gatlas.fit.options import PROFILES, FitOptions
+from gatlas.fit.photos import fit_photos
+from gatlas.frames import denormalized
+from gatlas.metrics.pose_errors import center_errors, rotation_errors
+from gatlas.pose.bank import make_bank
+from gatlas.pose.locate import locate
+from gatlas.pose.refine import NEAR, refine
+from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.types import Cameras, Views
+
+SIDE = 256
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_pictures_of_a_mesh_are_found_in_a_quick_fit_of_it(shared_data):
+    mesh = io.load_mesh(shared_data / "models/Knight.glb")
+    gaussians = fit_mesh(mesh, PROFILES["quick"]).gaussians
+    rng = np.random.default_rng(0)
+    lens = intrinsics(SIDE, SIDE)
+    truths = np.stack(
+        [camera(rng.uniform(0, 360), rng.uniform(-50, 50), 2.6 * rng.uniform(0.85, 1.2), 10) for _ in range(6)]
+    )
+    cameras = Cameras(truths, np.tile(lens, (len(truths), 1, 1)), SIDE, SIDE)
+    photos = render_mesh(normalize_mesh(mesh), cameras, supersample=4).images
+    bank = make_bank(gaussians, lens, SIDE, SIDE)
+    found = [refine(gaussians, photo, locate(bank, photo, lens).viewmat, lens, options=NEAR) for photo in photos]
+    viewmats = np.stack([each.viewmat for each in found])
+    degrees, percent = rotation_errors(viewmats, truths), center_errors(viewmats, truths)
+    assert degrees.max() < 0.5
+    assert percent.max() < 1.0
+    assert np.median(degrees) < 0.2
+    assert np.median(percent) < 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_real_photos_are_found_in_a_fit_of_the_others_without_a_prior(shared_data, monkeypatch):
+    """Five of templeRing's nineteen photos, 640 x 480, against the published calibration."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+    from convert_middlebury import cut_out, read_ring
+
+    views, _ = read_ring(shared_data / "photos/templeRing")
+    held = np.arange(1, len(views), 4)
+    kept = np.setdiff1d(np.arange(len(views)), held)
+    images = np.stack([cut_out(image, 0.25) for image in views.images[kept]])
+    fit = fit_photos(Views(images, views.cameras[kept]), FitOptions(count=16_384, iterations=600, resolution=320))
+    gaussians = denormalized(fit.gaussians)
+    lens = np.asarray(views.cameras.Ks[0], dtype=np.float64)
+    bank = make_bank(gaussians, lens, 640, 480)
+    viewmats = []
+    for image in views.images[held]:
+        found = refine(gaussians, image, locate(bank, image, lens).viewmat, lens, options=NEAR)
+        viewmats.append(found.viewmat)
+    truths = np.asarray(views.cameras.viewmats[held], dtype=np.float64)
+    degrees = rotation_errors(np.stack(viewmats), truths)
+    percent = center_errors(np.stack(viewmats), truths, bank.center)
+    assert np.median(degrees) < 0.3
+    assert np.median(percent) < 0.5
+    assert degrees.max() < 0.6
