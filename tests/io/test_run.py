@@ -155,6 +155,7 @@ def in_child(work):
     child = os.fork()
     if child == 0:
         try:
+            torch.set_num_threads(1)  # the threads of the parent are not in the child: it would wait for them
             work()
         except GatlasError as error:
             Path("said.txt").write_text(str(error))

@@ -130,7 +130,7 @@ def test_cameras_of_the_world_see_the_unit_ball_as_it_is_there(frame):
     viewmats = cameras.viewmats.copy()
     viewmats[:, :3, 3] -= viewmats[:, :3, :3] @ np.float32(middle)
     cameras = replace(cameras, viewmats=viewmats)
-    moved = replace(cameras, viewmats=into_unit_ball(viewmats, to_world(atlas)))
+    moved = replace(cameras, viewmats=into_unit_ball(viewmats, to_world(atlas, "a.npz")))
     unit = gaussians_of(planes(atlas), sphere(atlas))
     seen, wanted = rasterize(unit, moved), rasterize(world, cameras)
     assert wanted.alphas.mean() > 0.05
