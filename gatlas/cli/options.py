@@ -38,6 +38,21 @@ Threads = Annotated[
     ),
 ]
 
+Fov = Annotated[
+    float | None,
+    typer.Option(
+        "--fov", metavar="DEGREES", help="Field of view of the photos, across the shorter side.", show_default=False
+    ),
+]
+Intrinsics = Annotated[
+    str | None,
+    typer.Option(
+        "--intrinsics",
+        metavar="FILE.json",
+        help="Intrinsics of the photos, as in transforms.json.",
+        show_default=False,
+    ),
+]
 Check = Annotated[
     bool, typer.Option("--check", help="Measure the atlas and print it; an atlas that is wrong is an error.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gatlas.cli.options import Force, Threads
+from gatlas.cli.options import Force, Fov, Intrinsics, Threads
 
 
 class Find(str, Enum):
@@ -31,16 +31,8 @@ def pose_pnp(
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output.")
     ] = "-",
-    fov: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DEGREES", help="Field of view of the photos, across the shorter side.", show_default=False
-        ),
-    ] = None,
-    intrinsics: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.", show_default=False),
-    ] = None,
+    fov: Fov = None,
+    intrinsics: Intrinsics = None,
     find: Annotated[
         Find,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatlas.cli.options import Device, Force, Seed
+from gatlas.cli.options import Device, Force, Fov, Intrinsics, Seed
 
 if TYPE_CHECKING:
     from gatlas.systems.contract import Draw
@@ -64,16 +64,8 @@ def sample(
         Dtype, typer.Option(metavar="auto|fp32|bf16", help="Numbers of the network; auto: bf16 on CUDA.")
     ] = Dtype.auto,
     seed: Seed = 0,
-    fov: Annotated[
-        float | None,
-        typer.Option(
-            metavar="DEGREES", help="Field of view of the photos, across the shorter side.", show_default=False
-        ),
-    ] = None,
-    intrinsics: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.", show_default=False),
-    ] = None,
+    fov: Fov = None,
+    intrinsics: Intrinsics = None,
     views: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Write the photos as the model saw them, with the cameras that it found."),
