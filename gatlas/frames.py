@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from gatlas.types import Gaussians
 
 
@@ -52,3 +54,21 @@ def denormalized(gaussians: Gaussians) -> Gaussians:
     origin = gaussians.origin
     back = scaled(gaussians, origin.center, origin.scale)
     return replace(back, origin=replace(origin, center=(0.0, 0.0, 0.0), scale=1.0, normalized=False))
+
+
+def scaled_views(
+    viewmats: Float[np.ndarray, "*c 4 4"], center: Float[np.ndarray, " 3"] | tuple[float, float, float], scale: float
+) -> Float[np.ndarray, "*c 4 4"]:
+    """World-to-camera matrices (numpy, float64) that see `scaled` Gaussians as these see the Gaussians."""
+    moved = np.array(viewmats, dtype=np.float64)
+    moved[..., :3, 3] = moved[..., :3, 3] * scale - moved[..., :3, :3] @ np.asarray(center)
+    return moved
+
+
+def unscaled_views(
+    viewmats: Float[np.ndarray, "*c 4 4"], center: Float[np.ndarray, " 3"] | tuple[float, float, float], scale: float
+) -> Float[np.ndarray, "*c 4 4"]:
+    """The inverse of `scaled_views`."""
+    moved = np.array(viewmats, dtype=np.float64)
+    moved[..., :3, 3] = (moved[..., :3, :3] @ np.asarray(center) + moved[..., :3, 3]) / scale
+    return moved

@@ -171,8 +171,7 @@ def do_tasks(
                     say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
                     if is_disk_error(ended.error):
                         raise GatlasError("stopped, since no other object would fare better: the same command goes on")
-                if count is not None:
-                    count()
+                count()
         tally.stopped = stop()
 
 

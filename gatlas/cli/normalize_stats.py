@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -90,7 +89,9 @@ def normalize_stats(
 def _collect(words: list[str], total: Accumulator, survey: Survey) -> list[Item] | None:
     """Measure every atlas, read ahead by threads and added up in order."""
     jobs, items = _jobs(words, _measure)
-    with _progress(None if items is None else len(items)) as step:
+    from gatlas.cli.terminal import counting_bar
+
+    with counting_bar("atlases", None if items is None else len(items)) as step:
         for name, key, measured in _read_ahead(jobs):
             total.add_rows(measured.rows, measured.meta, name)
             survey.add(measured, name, key)
@@ -244,20 +245,3 @@ def _warnings(found: dict[str, Any]) -> Iterator[str]:
         yield f"outlier: {outlier['name']}: {outlier['reason']}"
     if len(outliers) > 5:
         yield f"and {len(outliers) - 5} more outliers: see --report"
-
-
-@contextmanager
-def _progress(count: int | None) -> Iterator[Callable[[], None]]:
-    """A bar on standard error, where that is a terminal; its function is called once an atlas."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("atlases", total=count)
-        yield lambda: bar.advance(task)

@@ -13,6 +13,7 @@ import typer
 from gatlas import io
 from gatlas.cli.terminal import counting_bar, finite, say
 from gatlas.errors import GatlasError
+from gatlas.frames import scaled_views, unscaled_views
 from gatlas.io.poses import PoseRecord, read_matches, read_named_viewmats, write_poses
 
 if TYPE_CHECKING:
@@ -90,15 +91,14 @@ def work(wish: Wish) -> None:
         with counting_bar("pose-pnp", len(photos)) as count:
             for number, photo in enumerate(photos):
                 answers.append(_refined(wish, gaussians, photo, finder(number, photo)))
-                if count is not None:
-                    count()
+                count()
     records = []
     for photo, answer in zip(photos, answers, strict=True):
         viewmat = answer.viewmat
         if viewmat is None:
             say(f"{photo.path}: no camera found: {answer.said['reason']}")
         elif wish.own_units:
-            viewmat = _to_own(viewmat, gaussians)
+            viewmat = scaled_views(viewmat, gaussians.origin.center, gaussians.origin.scale)
         records.append(PoseRecord(photo.path, photo.size, answer.K, viewmat, answer.said))
     found = sum(record.viewmat is not None for record in records)
     summary: dict[str, Any] = {"method": method, "refine": wish.refine}
@@ -225,7 +225,7 @@ def _render_finder(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> Cal
     if wish.candidates is not None:
         cameras = io.load_cameras(wish.candidates)
         if wish.own_units:
-            viewmats = np.stack([_to_scene(viewmat, gaussians) for viewmat in cameras.viewmats])
+            viewmats = unscaled_views(cameras.viewmats, gaussians.origin.center, gaussians.origin.scale)
             cameras = replace(cameras, viewmats=viewmats.astype(np.float32))
     first = photos[0]
     bank = make_bank(gaussians, first.K, *first.size, cameras=cameras, views=wish.views)
@@ -239,7 +239,9 @@ def _render_finder(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> Cal
             said["residual"] = float(np.median(located.residuals))
         if located.runner_up is not None:
             other = located.runner_up
-            viewmat = _to_own(other.viewmat, gaussians) if wish.own_units else other.viewmat
+            viewmat = other.viewmat
+            if wish.own_units:
+                viewmat = scaled_views(viewmat, gaussians.origin.center, gaussians.origin.scale)
             said["runner_up"] = {
                 "inliers": other.inliers,
                 "cost": finite(other.cost),
@@ -302,7 +304,7 @@ def _refined_from(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> list
         raise GatlasError("--init needs photos of one size and kind: some differ")
     viewmats = [given[photo.stem] for photo in photos]
     if wish.own_units:
-        viewmats = [_to_scene(viewmat, gaussians) for viewmat in viewmats]
+        viewmats = list(unscaled_views(np.stack(viewmats), gaussians.origin.center, gaussians.origin.scale))
     cameras = Cameras(np.stack(viewmats), np.stack([photo.K for photo in photos]), *photos[0].size)
     views = Views(np.stack([photo.image for photo in photos]), cameras)
     masks = [photo.mask for photo in photos]
@@ -337,22 +339,6 @@ def _said(refined: Refined) -> dict[str, Any]:
         "loss_after": finite(refined.loss_after),
         "agreement": finite(refined.agreement),
     }
-
-
-def _to_own(viewmat: Float[np.ndarray, "4 4"], gaussians: Gaussians) -> Float[np.ndarray, "4 4"]:
-    """From the splat's units to the object's own: own = position * scale + center."""
-    origin = gaussians.origin
-    moved = np.asarray(viewmat, dtype=np.float64).copy()
-    moved[:3, 3] = moved[:3, 3] * origin.scale - moved[:3, :3] @ np.asarray(origin.center)
-    return moved
-
-
-def _to_scene(viewmat: Float[np.ndarray, "4 4"], gaussians: Gaussians) -> Float[np.ndarray, "4 4"]:
-    """The inverse of `_to_own`."""
-    origin = gaussians.origin
-    moved = np.asarray(viewmat, dtype=np.float64).copy()
-    moved[:3, 3] = (moved[:3, 3] + moved[:3, :3] @ np.asarray(origin.center)) / origin.scale
-    return moved
 
 
 def _errors(

@@ -68,11 +68,32 @@ def about(source: str | Blob) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None] | None]:
-    """A bar on standard error that is told (steps done, PSNR in dB); None where standard error is no terminal."""
+def progress_bar(
+    title: str, total: int, shown: str = "{task.fields[value]:.1f} dB"
+) -> Iterator[Callable[[int, float], None] | None]:
+    """A bar on standard error that is told (steps done, value); None where standard error is no terminal.
+
+    `shown` is how the value is written; as it stands it is a PSNR.
+    """
+    with _bar(title, total, shown) as bar:
+        yield None if bar is None else lambda done, value: bar(completed=done, value=value)
+
+
+@contextmanager
+def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on standard error, where that is a terminal; its function is called once a thing that is done."""
+    with _bar(title, total) as bar:
+        yield (lambda: None) if bar is None else (lambda: bar(advance=1))
+
+
+@contextmanager
+def _bar(title: str, total: int | None, *texts: str) -> Iterator[Callable[..., None] | None]:
+    """What updates a bar with these texts between count and time left; None where nobody would see it."""
     if _collecting or not sys.stderr.isatty():
         yield None
         return
+    from functools import partial
+
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,24 +101,8 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[int, float], None
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[psnr]:.1f} dB"),
+        *map(TextColumn, texts),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total, psnr=float("nan"))
-        yield lambda done, psnr: bar.update(task, completed=done, psnr=psnr)
-
-
-@contextmanager
-def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None] | None]:
-    """A bar on standard error that counts what is done; None where standard error is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.update(task, advance=1)
+        yield partial(bar.update, bar.add_task(title, total=total, value=float("nan")))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -167,7 +165,7 @@ def _train(
     time_limit: float | None,
 ) -> bool:
     """Train; whether it was stopped before its end."""
-    from gatlas.cli.terminal import say
+    from gatlas.cli.terminal import progress_bar, say
     from gatlas.cli.train_plan import plan
     from gatlas.train import train as run_training
     from gatlas.train.processes import check_count
@@ -181,7 +179,10 @@ def _train(
             say(line)
         count = sum(weight.numel() for weight in system.network.parameters())
         say(f"{len(scenes):,} samples, {count / 1e6:.1f} M parameters, {options.steps:,} steps")
-    with stopping(time_limit) as stop, _progress_bar(options.steps) as progress:
+    with (
+        stopping(time_limit) as stop,
+        progress_bar("train", options.steps, "loss {task.fields[value]:.4g}") as progress,
+    ):
         outcome = run_training(
             system,
             scenes,
@@ -202,26 +203,3 @@ def _train(
     elif first:
         say(f"{outcome.step:,} steps done, loss {outcome.loss:.4g}: {wish.run}")
     return outcome.stopped
-
-
-@contextmanager
-def _progress_bar(total: int) -> Iterator[Callable[[int, float], None] | None]:
-    """A bar on standard error that is told (steps done, loss); None where standard error is no terminal."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("train"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.4g}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("train", total=total, loss=float("nan"))
-        yield lambda done, loss: bar.update(task, completed=done, loss=loss)

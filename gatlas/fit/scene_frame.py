@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.cameras import positions
+from gatlas.frames import unscaled_views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -61,8 +62,7 @@ def frame_of_points(cameras: Cameras, xyz: Float[np.ndarray, "n 3"]) -> SceneFra
 
 def into_frame(cameras: Cameras, frame: SceneFrame) -> Cameras:
     """The same cameras in the units of the frame: own units = position * radius + center."""
-    viewmats = cameras.viewmats.astype(np.float64)
-    viewmats[:, :3, 3] = (viewmats[:, :3, :3] @ frame.center + viewmats[:, :3, 3]) / frame.radius
+    viewmats = unscaled_views(cameras.viewmats, frame.center, frame.radius)
     return replace(cameras, viewmats=viewmats.astype(np.float32), Ks=cameras.Ks.astype(np.float32))
 
 

@@ -84,15 +84,8 @@ def make_target(
     """
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or 0 in photo.shape:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4], got {list(photo.shape)}")
-    if mask is not None and mask.shape != photo.shape[:2]:
-        raise ValueError(f"mask must have the photo's shape {list(photo.shape[:2])}, got {list(mask.shape)}")
     height, width = photo.shape[:2]
-    picture = np.asarray(photo, dtype=np.float32)
-    if mask is not None:
-        alpha = np.asarray(mask, dtype=np.float32)[..., None]
-        picture = np.concatenate(
-            [picture[..., :3], alpha * picture[..., 3:] if photo.shape[2] == 4 else alpha], axis=-1
-        )
+    picture = masked(photo, mask)
     small = (width, height) if side is None else reduced_size(width, height, side)
     picture = reduce_picture(picture, *small)
     stretch = np.array([[small[0] / width], [small[1] / height], [1.0]])
@@ -103,6 +96,17 @@ def make_target(
     brightness = float((picture[..., :3] * alpha).sum() / max(3 * float(alpha.sum()), 1e-6))
     behind = np.full(3, 0.0 if brightness > 0.5 else 1.0, dtype=np.float32)
     return Target(composite(picture, behind), behind, alpha[..., 0], stretch)
+
+
+def masked(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
+    """The photo, RGB or straight RGBA, with its alpha times the mask; as it is without one."""
+    picture = np.asarray(photo, dtype=np.float32)
+    if mask is None:
+        return picture
+    if mask.shape != photo.shape[:2]:
+        raise ValueError(f"mask must have the photo's shape {list(photo.shape[:2])}, got {list(mask.shape)}")
+    alpha = np.asarray(mask, dtype=np.float32)[..., None]
+    return np.concatenate([picture[..., :3], alpha * picture[..., 3:] if photo.shape[2] == 4 else alpha], axis=-1)
 
 
 def border_color(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 3"] | None:

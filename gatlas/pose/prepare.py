@@ -9,6 +9,7 @@ from scipy.ndimage import binary_closing, label
 
 from gatlas.io.reduce import reduce_picture
 from gatlas.pose.bank import BACKGROUND, working_size
+from gatlas.pose.compare import masked
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
@@ -35,15 +36,8 @@ def prepare(
     """The photo with its longer side at most `side` pixels, its mask and its K."""
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < 16:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4] and 16 pixels a side, got {list(photo.shape)}")
-    if mask is not None and mask.shape != photo.shape[:2]:
-        raise ValueError(f"mask must have the photo's shape {list(photo.shape[:2])}, got {list(mask.shape)}")
     height, width = photo.shape[:2]
-    picture = np.asarray(photo, dtype=np.float32)
-    if mask is not None:
-        alpha = np.asarray(mask, dtype=np.float32)[..., None]
-        picture = np.concatenate(
-            [picture[..., :3], alpha * picture[..., 3:] if photo.shape[2] == 4 else alpha], axis=-1
-        )
+    picture = masked(photo, mask)
     size = working_size(width, height, side) if side < max(width, height) else (width, height)
     picture = reduce_picture(picture, *size)
     stretch = np.array([size[0] / width, size[1] / height])
