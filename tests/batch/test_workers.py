@@ -92,11 +92,11 @@ def test_jobs_are_taken_as_they_are_needed():
     ends.close()
 
 
-PARENT = """
+PARENT = r"""
 import os, time
 from gatlas.batch import Job, Reply, run
 def work(job):
-    print(os.getpid(), flush=True)
+    os.write(1, f"{os.getpid()}\n".encode())  # one write: lines of two workers never mix
     time.sleep(0.5)
     return Reply("ok", 0.5, {})
 def jobs():
