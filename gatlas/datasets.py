@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,16 +16,30 @@ from gatlas.io.captions import captions_in_shards, load_captions, match
 from gatlas.io.gather import gather, read_item
 from gatlas.io.npz import decode_atlas
 from gatlas.io.streams import is_folder
-from gatlas.io.transforms import has_index
+from gatlas.io.transforms import has_index, read_views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from gatlas.io.gather import Item
-    from gatlas.types import Atlas, AtlasStats
+    from gatlas.types import Atlas, AtlasStats, Cameras
 
 KEPT_BYTES = 1 << 28  # of planes, in each process: a small set is read once
+
+
+class Shots(NamedTuple):
+    """Which pictures of an object come with it: another random choice in each of its turns."""
+
+    number: int
+    side: int  # pixels that their longer side is reduced to
+
+
+class Pictures(NamedTuple):
+    """Views of an object."""
+
+    images: Float[np.ndarray, "c h w 4"]  # straight RGBA, [0, 1]
+    cameras: Cameras  # around the unit ball
 
 
 class Example(NamedTuple):
@@ -35,6 +50,7 @@ class Example(NamedTuple):
     captions: tuple[str, ...]  # none: it is learnt without text
     views: str | None  # folder with a transforms.json
     to_world: Float[np.ndarray, "4 4"]  # from the unit ball to the frame of the views
+    pictures: Pictures | None = None  # of this turn, out of `views`
 
 
 class Batch(NamedTuple):
@@ -43,8 +59,7 @@ class Batch(NamedTuple):
     keys: list[str]
     planes: Float[Tensor, "b h h 14"]
     captions: list[tuple[str, ...]]
-    views: list[str | None]
-    to_world: Float[Tensor, "b 4 4"]
+    pictures: list[Pictures | None]
 
 
 class AtlasSet(torch.utils.data.Dataset[Example]):
@@ -57,8 +72,12 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         captions: Mapping[str, tuple[str, ...]] | None = None,
         views: Mapping[str, str] | None = None,
         notes: Sequence[str] = (),
+        shots: Shots | None = None,
     ) -> None:
-        """`layout` is what every atlas must agree with. With `captions`, items that have none must be left out."""
+        """`layout` is what every atlas must agree with. With `captions`, items that have none must be left out.
+
+        `views` are folders of pictures by key, of which `draw` reads what `shots` says.
+        """
         if not items:
             raise ValueError("there must be at least one item")
         self._items = list(items)
@@ -66,6 +85,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         self._layout = {**layout.meta, "size": self._size}
         self._captions = captions
         self._views = views or {}
+        self._shots = shots
         self._notes = list(notes)
         self._kept: dict[int, Example] = {}
 
@@ -90,6 +110,14 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
             self._kept[index] = example
         return example
 
+    def draw(self, index: int, *, seed: int, step: int | None = None) -> Example:
+        """The atlas of an item with the pictures of the turn that `seed` names, where it has a folder of them."""
+        example = self[index]
+        if example.views is None or self._shots is None:
+            return example
+        rng = np.random.default_rng(seed)
+        return example._replace(pictures=read_pictures(example.views, example.to_world, self._shots, rng))
+
     def captions_of(self, index: int) -> tuple[str, ...]:
         """The captions of an item; none where the set has none."""
         return self._captions[self._items[index].key] if self._captions is not None else ()
@@ -100,8 +128,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
             [item.key for item in items],
             torch.from_numpy(np.stack([item.planes for item in items])),
             [item.captions for item in items],
-            [item.views for item in items],
-            torch.from_numpy(np.stack([item.to_world for item in items])),
+            [item.pictures for item in items],
         )
 
     def report(self) -> list[str]:
@@ -139,14 +166,47 @@ def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
     return matrix
 
 
+def read_pictures(folder: str, to_world: Float[np.ndarray, "4 4"], shots: Shots, rng: np.random.Generator) -> Pictures:
+    """Random pictures of a folder with a transforms.json; all where there are fewer.
+
+    `to_world` leads from the unit ball to the frame of the cameras. Pictures without transparency have no silhouette:
+    they are a GatlasError.
+    """
+    views = read_views(
+        folder, side=shots.side, pick=lambda count: np.sort(rng.permutation(count)[: shots.number]).tolist()
+    )
+    images = np.asarray(views.images)
+    if images.shape[-1] != 4:
+        raise GatlasError(
+            f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "
+            "render, or add masks"
+        )
+    return Pictures(images, replace(views.cameras, viewmats=unit_ball_views(views.cameras.viewmats, to_world)))
+
+
+def unit_ball_views(
+    viewmats: Float[np.ndarray, "c 4 4"], to_world: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, "c 4 4"]:
+    """Cameras of a world as cameras of the unit ball that a similarity places in it: the pictures stay the same."""
+    moved = viewmats.astype(np.float64) @ to_world
+    moved[:, :3] /= np.cbrt(np.linalg.det(to_world[:3, :3]))  # a picture does not change with the unit of length
+    return moved.astype(np.float32)
+
+
 def atlas_set(
-    inputs: Sequence[str], layout: AtlasStats, *, captions: str | None = None, views: str | None = None
+    inputs: Sequence[str],
+    layout: AtlasStats,
+    *,
+    captions: str | None = None,
+    views: str | None = None,
+    shots: Shots | None = None,
 ) -> AtlasSet:
     """The atlases that the inputs name, of the layout of the statistics.
 
     `captions` is a file (see `gatlas.io.captions`); without it, captions beside the atlases in their shards count. An
     atlas that has none is left out, unless none has any: then all are learnt without text. `views` is a folder with a
-    folder DIR/<key> for each atlas. What is left out is in the set's `report`. That nothing is left is a GatlasError.
+    folder DIR/<key> for each atlas, out of which each turn brings what `shots` says. What is left out is in the set's
+    `report`. That nothing is left is a GatlasError.
     """
     items = gather(inputs)
     notes: list[str] = []
@@ -161,7 +221,7 @@ def atlas_set(
     else:
         notes.append("there are no captions: the model learns without text")
     folders = _view_folders(views, [item.key for item in items], notes) if views is not None else None
-    return AtlasSet(items, layout, texts or None, folders, notes)
+    return AtlasSet(items, layout, texts or None, folders, notes, shots)
 
 
 def listed(names: Sequence[str], most: int = 5) -> str:

@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from atlas_sets import ball, write_captions, write_set
+from atlas_sets import BALLS, ball, write_captions, write_set
 
 from gatlas import io
 from gatlas.atlas import decode, encode
 from gatlas.atlas.statistics import stack
-from gatlas.datasets import all_captions, atlas_set, to_world
+from gatlas.cameras import orbit
+from gatlas.datasets import Shots, all_captions, atlas_set, to_world
 from gatlas.errors import GatlasError
 from gatlas.io.shards import ShardWriter
+from gatlas.pictures import take_views
+from gatlas.types import Views
 
 
 @pytest.fixture
@@ -127,3 +130,29 @@ def test_views_are_found_by_key_and_the_missing_are_named(tmp_path, stats):
         atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path))
     with pytest.raises(GatlasError, match="no such folder"):
         atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "nowhere"))
+
+
+def test_each_turn_brings_other_pictures_and_the_same_turn_the_same(tmp_path, stats):
+    (tmp_path / "views").mkdir()
+    for name in BALLS:
+        io.save_views(tmp_path / "views" / name, take_views(ball(name), orbit(5, 48, 48)))
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(2, 24))
+    one, same, other = (examples.draw(0, seed=seed).pictures for seed in (1, 1, 3))
+    assert one.images.shape == (2, 24, 24, 4)
+    assert one.images.min() == 0.0
+    assert one.images.max() > 0.9
+    np.testing.assert_array_equal(one.images, same.images)
+    assert np.abs(one.cameras.viewmats - other.cameras.viewmats).max() > 0.1
+    everything = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(9, 24))
+    assert len(everything.draw(0, seed=0).pictures.images) == 5
+    batch = examples.collate([examples.draw(0, seed=0), examples[1]])
+    assert [pictures is None for pictures in batch.pictures] == [False, True]
+
+
+def test_pictures_without_a_silhouette_are_refused(tmp_path, stats):
+    (tmp_path / "views").mkdir()
+    for name in BALLS:
+        io.save_views(tmp_path / "views" / name, Views(np.ones((2, 16, 16, 3), np.float32), orbit(2, 16, 16)))
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(1, 16))
+    with pytest.raises(GatlasError, match=r"views/blue/?: the pictures have no transparency"):
+        examples.draw(0, seed=0)

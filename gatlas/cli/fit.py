@@ -219,7 +219,6 @@ def fit(
                 "lpips": lpips_name,
                 "arguments": {
                     "input": mesh if isinstance(mesh, str) else mesh.name,
-                    "output": output,
                     "model": model.value,
                     "profile": profile.value,
                     "init": init,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,15 +69,16 @@ def about(source: str | Blob) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(
-    title: str, total: int, shown: str = "{task.fields[value]:.1f} dB"
-) -> Iterator[Callable[[int, float], None] | None]:
+def progress_bar(title: str, total: int, shown: str = "{:.1f} dB") -> Iterator[Callable[[int, float], None] | None]:
     """A bar on standard error that is told (steps done, value); None where standard error is no terminal.
 
-    `shown` is how the value is written; as it stands it is a PSNR.
+    `shown` is how the value is written; as it stands it is a PSNR. A value that is not known yet (NaN) is not shown.
     """
-    with _bar(title, total, shown) as bar:
-        yield None if bar is None else lambda done, value: bar(completed=done, value=value)
+    with _bar(title, total) as bar:
+        if bar is None:
+            yield None
+        else:
+            yield lambda done, value: bar(completed=done, text="" if math.isnan(value) else shown.format(value))
 
 
 @contextmanager
@@ -87,8 +89,8 @@ def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _bar(title: str, total: int | None, *texts: str) -> Iterator[Callable[..., None] | None]:
-    """What updates a bar with these texts between count and time left; None where nobody would see it."""
+def _bar(title: str, total: int | None) -> Iterator[Callable[..., None] | None]:
+    """What updates a bar with a `text` between count and time left; None where nobody would see it."""
     if _collecting or not sys.stderr.isatty():
         yield None
         return
@@ -101,8 +103,8 @@ def _bar(title: str, total: int | None, *texts: str) -> Iterator[Callable[..., N
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *map(TextColumn, texts),
+        TextColumn("{task.fields[text]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield partial(bar.update, bar.add_task(title, total=total, value=float("nan")))
+        yield partial(bar.update, bar.add_task(title, total=total, text=""))

@@ -171,17 +171,18 @@ def _train(
     from gatlas.train.processes import check_count
 
     first = os.environ.get("RANK", "0") == "0"
-    check_count(processes)
+    together = check_count(processes)
     system, options, origin = plan(wish)
     scenes = system.dataset(inputs, captions=captions, views=views)
     if first:
         for line in scenes.report():
             say(line)
         count = sum(weight.numel() for weight in system.network.parameters())
-        say(f"{len(scenes):,} samples, {count / 1e6:.1f} M parameters, {options.steps:,} steps")
+        crew = f" on {together} processes" if together > 1 else ""
+        say(f"{len(scenes):,} samples, {count / 1e6:.1f} M parameters, {options.steps:,} steps{crew}")
     with (
         stopping(time_limit) as stop,
-        progress_bar("train", options.steps, "loss {task.fields[value]:.4g}") as progress,
+        progress_bar("train", options.steps, "loss {:.4g}") as progress,
     ):
         outcome = run_training(
             system,

@@ -17,7 +17,7 @@ from gatlas import __version__
 from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
 from gatlas.cameras import orbit
-from gatlas.datasets import AtlasSet, all_captions, atlas_set
+from gatlas.datasets import AtlasSet, Shots, all_captions, atlas_set
 from gatlas.diffusion import (
     add_noise,
     denoised,
@@ -38,7 +38,7 @@ from gatlas.systems.atlas_pipeline import PREDICTIONS, check_network, from_base,
 from gatlas.systems.contract import Draw, Preset, SampleRequest
 from gatlas.systems.generated import generated_atlas
 from gatlas.systems.prompts import Prompts
-from gatlas.systems.rendered_loss import Reference, from_folder, from_gaussians, rendered_terms
+from gatlas.systems.rendered_loss import Reference, from_gaussians, from_pictures, rendered_terms
 from gatlas.systems.text_effect import text_effect
 from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
@@ -90,8 +90,11 @@ class GaussianAtlas:
 
     def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> AtlasSet:
         """The atlases of files, folders and shards. Where LPIPS has a weight, its network is loaded here."""
-        examples = atlas_set(inputs, self.stats, captions=captions, views=views)
-        examples[0]  # a set of another kind is refused before any work is done
+        shots = Shots(self.config.render_views, self.config.render_size)
+        if views is not None and not self.config.renders:
+            raise GatlasError("--views: no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
+        examples = atlas_set(inputs, self.stats, captions=captions, views=views, shots=shots)
+        examples.draw(0, seed=0)  # a set of another kind is refused before any work is done
         self._captions = all_captions(examples)
         if self.config.lpips > 0:
             self._lpips = _lpips(self.lpips_weights, self.config.render_size).to(self._sphere.device)
@@ -142,10 +145,10 @@ class GaussianAtlas:
         weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
 
         def reference(i: int) -> Reference:
-            folder = batch.views[i]
-            if folder is None:
+            pictures = batch.pictures[i]
+            if pictures is None:
                 return from_gaussians(gaussians_of(planes[i], self._sphere), count, side, generator)
-            return from_folder(folder, batch.to_world[i].cpu().numpy(), count, side, generator)
+            return from_pictures(pictures)
 
         return rendered_terms(
             lambda i: gaussians_of(guessed[i], self._sphere), reference, weights.to(clean.device), self._lpips

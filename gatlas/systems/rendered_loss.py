@@ -7,21 +7,19 @@ cameras.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from gatlas.cameras import random_views
-from gatlas.errors import GatlasError
-from gatlas.io.transforms import read_views
 from gatlas.raster import composite, rasterize
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from gatlas.datasets import Pictures
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import Cameras, Gaussians
 
@@ -44,33 +42,10 @@ def from_gaussians(gaussians: Gaussians, count: int, side: int, generator: torch
     return Reference(rendering.colors, rendering.alphas, cameras)
 
 
-def from_folder(
-    folder: str, to_world: Float[np.ndarray, "4 4"], count: int, side: int, generator: torch.Generator
-) -> Reference:
-    """`count` random pictures of a folder with a transforms.json, reduced to `side` pixels; all where there are fewer.
-
-    `to_world` leads from the unit ball to the frame of the cameras. Pictures without transparency have no silhouette:
-    they are a GatlasError.
-    """
-    rng = _numpy_generator(generator)
-    views = read_views(folder, side=side, pick=lambda n: np.sort(rng.permutation(n)[:count]).tolist())
-    images = torch.from_numpy(np.asarray(views.images))
-    if images.shape[-1] != 4:
-        raise GatlasError(
-            f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "
-            "render, or add masks"
-        )
-    cameras = replace(views.cameras, viewmats=into_unit_ball(views.cameras.viewmats, to_world))
-    return Reference(composite(images, BACKGROUND), images[..., 3:], cameras)
-
-
-def into_unit_ball(
-    viewmats: Float[np.ndarray, "c 4 4"], to_world: Float[np.ndarray, "4 4"]
-) -> Float[np.ndarray, "c 4 4"]:
-    """Cameras of a world as cameras of the unit ball that a similarity places in it: the pictures stay the same."""
-    moved = viewmats.astype(np.float64) @ to_world
-    moved[:, :3] /= np.cbrt(np.linalg.det(to_world[:3, :3]))  # a picture does not change with the unit of length
-    return moved.astype(np.float32)
+def from_pictures(pictures: Pictures) -> Reference:
+    """Pictures that came with the object."""
+    images = torch.from_numpy(pictures.images)
+    return Reference(composite(images, BACKGROUND), images[..., 3:], pictures.cameras)
 
 
 def compare(gaussians: Gaussians, reference: Reference, lpips: Lpips | None) -> dict[str, Tensor]:

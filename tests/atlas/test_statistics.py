@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from atlas_sets import random_atlas
 
 from gatlas.atlas.spaces import SPACES
 from gatlas.atlas.statistics import (
@@ -22,31 +23,8 @@ from gatlas.atlas.statistics import (
 )
 from gatlas.atlas.survey import LISTED, Survey, measure
 from gatlas.errors import GatlasError
-from gatlas.transport import SPHERE_NAME, fibonacci_sphere
-from gatlas.types import Atlas, AtlasStats
-
-
-def make_atlas(seed=0, size=8, **meta):
-    """Random values inside the spaces."""
-    rng = np.random.default_rng(seed)
-    plane = (size, size)
-    quats = rng.normal(size=(*plane, 4))
-    quats /= np.linalg.norm(quats, axis=-1, keepdims=True)
-    return Atlas(
-        offset=rng.normal(0, 0.2, (*plane, 3)).astype(np.float32),
-        color=rng.random((*plane, 3), dtype=np.float32),
-        opacity=rng.uniform(0.1, 0.9, (*plane, 1)).astype(np.float32),
-        scale=rng.uniform(-8, -2, (*plane, 3)).astype(np.float32),
-        rotation=np.where(quats[..., :1] < 0, -quats, quats).astype(np.float32),
-        meta={
-            "gatlas_atlas": 1,
-            "size": size,
-            "sphere": SPHERE_NAME,
-            "projection": "equirect",
-            "spaces": dict(SPACES),
-            **meta,
-        },
-    )
+from gatlas.transport import fibonacci_sphere
+from gatlas.types import AtlasStats
 
 
 def accumulate(atlases):
@@ -75,7 +53,7 @@ def survey(atlases, keys=None):
 
 
 def test_the_channels_are_in_the_order_of_the_planes():
-    atlas = make_atlas()
+    atlas = random_atlas()
     planes = stack(atlas)
     assert planes.shape == (8, 8, 14)
     for name, part in CHANNELS.items():
@@ -84,7 +62,7 @@ def test_the_channels_are_in_the_order_of_the_planes():
 
 
 def test_unstack_is_the_inverse_of_stack():
-    atlas = make_atlas()
+    atlas = random_atlas()
     back = unstack(stack(atlas), atlas.meta)
     assert all((getattr(back, name) == getattr(atlas, name)).all() for name in CHANNELS)
     assert back.meta == atlas.meta
@@ -96,7 +74,7 @@ def test_unstack_is_the_inverse_of_stack():
 
 
 def test_mean_and_variance_are_those_of_numpy_over_the_whole_set():
-    atlases = [make_atlas(seed) for seed in range(30)]
+    atlases = [random_atlas(seed) for seed in range(30)]
     union = np.stack([stack(atlas) for atlas in atlases]).astype(np.float64)
     stats = accumulate(atlases)
     assert stats.count == 30
@@ -105,13 +83,13 @@ def test_mean_and_variance_are_those_of_numpy_over_the_whole_set():
 
 
 def test_a_large_mean_does_not_swallow_a_small_variance():
-    shifted = [replace(atlas, offset=atlas.offset + 1000) for atlas in map(make_atlas, range(20))]
+    shifted = [replace(atlas, offset=atlas.offset + 1000) for atlas in map(random_atlas, range(20))]
     union = np.stack([stack(atlas) for atlas in shifted]).astype(np.float64)
     np.testing.assert_allclose(accumulate(shifted).m2 / 20, union.var(axis=0), rtol=1e-9)
 
 
 def test_the_order_changes_nothing_but_rounding_and_the_same_order_changes_nothing():
-    atlases = [make_atlas(seed) for seed in range(20)]
+    atlases = [random_atlas(seed) for seed in range(20)]
     one, same, other = accumulate(atlases), accumulate(atlases), accumulate(atlases[::-1])
     assert (one.mean == same.mean).all()
     assert (one.m2 == same.m2).all()
@@ -121,7 +99,7 @@ def test_the_order_changes_nothing_but_rounding_and_the_same_order_changes_nothi
 
 @pytest.mark.parametrize("cuts", [[10], [1], [3, 3, 17]])
 def test_merged_parts_equal_one_pass(cuts):
-    atlases = [make_atlas(seed) for seed in range(20)]
+    atlases = [random_atlas(seed) for seed in range(20)]
     bounds = [0, *cuts, 20]
     parts = [accumulate(atlases[a:b]) for a, b in pairwise(bounds) if b > a]
     whole, merged = accumulate(atlases), merge(*parts)
@@ -132,7 +110,7 @@ def test_merged_parts_equal_one_pass(cuts):
 
 
 def test_atlases_and_statistics_mix():
-    atlases = [make_atlas(seed) for seed in range(6)]
+    atlases = [random_atlas(seed) for seed in range(6)]
     total = Accumulator()
     total.add(atlases[0], "0.npz")
     total.add_stats(accumulate(atlases[1:]), "rest.npz")
@@ -140,7 +118,7 @@ def test_atlases_and_statistics_mix():
 
 
 def test_padding_cells_count_like_the_others():
-    opaque, padded = make_atlas(0), make_atlas(1)
+    opaque, padded = random_atlas(0), random_atlas(1)
     padded = replace(padded, opacity=np.zeros_like(padded.opacity))
     np.testing.assert_allclose(accumulate([opaque, padded]).mean[..., 6:7], opaque.opacity / 2, atol=1e-15)
 
@@ -154,7 +132,7 @@ def test_statistics_of_nothing_are_refused():
 def test_memory_does_not_grow_with_the_set():
     def peak(count):
         tracemalloc.start()
-        survey(make_atlas(seed, size=16) for seed in range(count))
+        survey(random_atlas(seed, size=16) for seed in range(count))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
@@ -169,35 +147,35 @@ def test_memory_does_not_grow_with_the_set():
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        (make_atlas(size=16), r"^odd\.npz: size 16, but 0\.npz and 12 others have 8: measure each kind on its own$"),
+        (random_atlas(size=16), r"^odd\.npz: size 16, but 0\.npz and 12 others have 8: measure each kind on its own$"),
         (
-            make_atlas(projection="octahedral"),
+            random_atlas(projection="octahedral"),
             r"^odd\.npz: projection 'octahedral', but 0\.npz and 12 others have 'equirect'",
         ),
-        (make_atlas(sphere="icosphere"), r"^odd\.npz: sphere layout 'icosphere', but .* have 'fibonacci"),
-        (make_atlas(frame="y-down"), r"^odd\.npz: frame of the axes 'y-down', but .* have none"),
+        (random_atlas(sphere="icosphere"), r"^odd\.npz: sphere layout 'icosphere', but .* have 'fibonacci"),
+        (random_atlas(frame="y-down"), r"^odd\.npz: frame of the axes 'y-down', but .* have none"),
         (
-            make_atlas(spaces={**SPACES, "opacity": "logit"}),
+            random_atlas(spaces={**SPACES, "opacity": "logit"}),
             r"^odd\.npz: value space of 'opacity' 'logit', but .* have 'alpha",
         ),
-        (make_atlas(spaces=None), r"^odd\.npz: value space of .* none, but .* have"),
+        (random_atlas(spaces=None), r"^odd\.npz: value space of .* none, but .* have"),
     ],
 )
 def test_a_mixture_is_refused_by_name(odd, message):
     total = Accumulator()
     for i in range(13):
-        total.add(make_atlas(i), f"{i}.npz")
+        total.add(random_atlas(i), f"{i}.npz")
     before = total.stats()
     with pytest.raises(GatlasError, match=message):
         total.add(odd, "odd.npz")
     assert (total.stats().m2 == before.m2).all()
     with pytest.raises(GatlasError, match=r"^b: .* but a has"):
-        merge(accumulate([make_atlas()]), accumulate([odd]), names=("a", "b"))
+        merge(accumulate([random_atlas()]), accumulate([odd]), names=("a", "b"))
 
 
 def test_a_meta_that_contradicts_the_planes_is_damage():
     with pytest.raises(GatlasError, match=r"x\.npz: damaged: its meta says size 9, its planes have 8"):
-        shared_meta(replace(make_atlas(), meta={"size": 9}), "x.npz")
+        shared_meta(replace(random_atlas(), meta={"size": 9}), "x.npz")
 
 
 # Whitening
@@ -263,14 +241,14 @@ def test_torch_and_numpy_whiten_alike():
 
 
 def test_a_sound_set_has_no_problems_and_no_outliers():
-    stats, seen = survey(make_atlas(seed) for seed in range(60))
+    stats, seen = survey(random_atlas(seed) for seed in range(60))
     assert seen.problems(stats) == []
     assert seen.outliers() == []
     assert seen.repeated() == ([], [])
 
 
 def test_an_object_unlike_the_others_is_named_with_its_reason():
-    atlases = [make_atlas(seed) for seed in range(60)]
+    atlases = [random_atlas(seed) for seed in range(60)]
     atlases[33] = replace(atlases[33], scale=atlases[33].scale * 0 - 8.5)
     _, seen = survey(atlases)
     assert seen.outliers()[0]["name"] == "33.npz"
@@ -279,7 +257,7 @@ def test_an_object_unlike_the_others_is_named_with_its_reason():
 
 
 def test_the_list_of_outliers_is_bounded():
-    atlases = [make_atlas(seed) for seed in range(90)]
+    atlases = [random_atlas(seed) for seed in range(90)]
     atlases[::3] = [replace(atlas, color=atlas.color * 0 + i / 60) for i, atlas in enumerate(atlases[::3])]
     assert len(survey(atlases)[1].outliers()) <= LISTED
 
@@ -301,17 +279,17 @@ def test_the_list_of_outliers_is_bounded():
         ("rotation", lambda x: x * 3, "quaternions that are not of unit length"),
         ("rotation", lambda x: -x, "quaternions with w < 0"),
         ("color", lambda x: np.full_like(x, 0.5), "color[1] is 0.5 in every cell of every atlas"),
-        ("color", lambda x: make_atlas(7).color, "color[1] is the same in all atlases"),
+        ("color", lambda x: random_atlas(7).color, "color[1] is the same in all atlases"),
     ],
 )
 def test_a_channel_that_looks_wrong_is_said(plane, change, words):
-    atlases = [make_atlas(seed) for seed in range(10)]
+    atlases = [random_atlas(seed) for seed in range(10)]
     stats, seen = survey([replace(atlas, **{plane: change(getattr(atlas, plane))}) for atlas in atlases])
     assert any(words in problem for problem in seen.problems(stats)), seen.problems(stats)
 
 
 def test_value_spaces_that_the_atlas_does_not_name_are_not_judged():
-    other = make_atlas(spaces={**SPACES, "color": "linear RGB"})
+    other = random_atlas(spaces={**SPACES, "color": "linear RGB"})
     assert measure(replace(other, color=other.color * 9), "x").faults == {}
 
 
@@ -320,7 +298,7 @@ def test_scrambled_cells_are_told_from_a_local_layout():
 
     size = 64
     sphere = fibonacci_sphere(size * size)[plane_permutation(size)]
-    local = replace(make_atlas(size=size), offset=(-0.3 * sphere).astype(np.float32).reshape(size, size, 3))
+    local = replace(random_atlas(size=size), offset=(-0.3 * sphere).astype(np.float32).reshape(size, size, 3))
     order = np.random.default_rng(0).permutation(size * size)
     moved = (0.7 * sphere)[order] - sphere
     scrambled = replace(local, offset=moved.astype(np.float32).reshape(size, size, 3))
@@ -333,6 +311,6 @@ def test_scrambled_cells_are_told_from_a_local_layout():
 
 
 def test_the_same_atlas_and_the_same_name_are_found():
-    atlases = [make_atlas(0), make_atlas(1), make_atlas(0), make_atlas(2)]
+    atlases = [random_atlas(0), random_atlas(1), random_atlas(0), random_atlas(2)]
     _, seen = survey(atlases, keys=["a", "b", "c", "b"])
     assert seen.repeated() == ([(0, 2)], [(1, 3)])

@@ -9,35 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from atlas_sets import random_atlas
 
 from gatlas import io
 from gatlas.atlas.spaces import SPACES
-from gatlas.transport import SPHERE_NAME
-from gatlas.types import Atlas
 
 COUNT = 6
-
-
-def make_atlas(seed=0, size=8, **meta):
-    rng = np.random.default_rng(seed)
-    plane = (size, size)
-    quats = rng.normal(size=(*plane, 4))
-    quats /= np.linalg.norm(quats, axis=-1, keepdims=True)
-    return Atlas(
-        offset=rng.normal(0, 0.2, (*plane, 3)).astype(np.float32),
-        color=rng.random((*plane, 3), dtype=np.float32),
-        opacity=rng.uniform(0.1, 0.9, (*plane, 1)).astype(np.float32),
-        scale=rng.uniform(-8, -2, (*plane, 3)).astype(np.float32),
-        rotation=np.where(quats[..., :1] < 0, -quats, quats).astype(np.float32),
-        meta={
-            "gatlas_atlas": 1,
-            "size": size,
-            "sphere": SPHERE_NAME,
-            "projection": "equirect",
-            "spaces": dict(SPACES),
-            **meta,
-        },
-    )
 
 
 @pytest.fixture
@@ -45,7 +22,7 @@ def atlases(tmp_path):
     folder = tmp_path / "atlases"
     folder.mkdir()
     for seed in range(COUNT):
-        io.save_atlas(folder / f"object{seed}.npz", make_atlas(seed))
+        io.save_atlas(folder / f"object{seed}.npz", random_atlas(seed))
     return folder
 
 
@@ -138,10 +115,10 @@ def test_merged_parts_equal_one_pass(gatlas, tmp_path, atlases, expected):
 
 def test_the_report_tells_what_is_odd(gatlas, tmp_path, atlases):
     for seed in range(COUNT, 30):
-        io.save_atlas(atlases / f"object{seed}.npz", make_atlas(seed))
-    odd = make_atlas(99)
+        io.save_atlas(atlases / f"object{seed}.npz", random_atlas(seed))
+    odd = random_atlas(99)
     io.save_atlas(atlases / "odd.npz", replace(odd, color=odd.color * 9))
-    io.save_atlas(atlases / "twin.npz", make_atlas(0))
+    io.save_atlas(atlases / "twin.npz", random_atlas(0))
     run = gatlas("normalize-stats", "atlases", "-o", "s.npz", "--report", "r.json")
     assert "warning: colours outside 0..1: " in run.stderr
     assert "outlier: atlases/odd.npz: " in run.stderr
@@ -165,10 +142,10 @@ def test_a_sound_set_gives_one_line(gatlas, atlases):
     ("odd", "message"),
     [
         (
-            make_atlas(projection="octahedral"),
+            random_atlas(projection="octahedral"),
             "atlases/z.npz: projection 'octahedral', but atlases/object0.npz and 5 others have 'equirect'",
         ),
-        (make_atlas(size=4), "atlases/z.npz: size 4, but atlases/object0.npz and 5 others have 8"),
+        (random_atlas(size=4), "atlases/z.npz: size 4, but atlases/object0.npz and 5 others have 8"),
     ],
 )
 def test_a_mixture_is_refused_by_name(gatlas, tmp_path, atlases, odd, message):

@@ -8,8 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pytest
+from box_meshes import write_box_captions, write_boxes
 from cluster import Cluster, missing
 
 ROOT = Path(__file__).parents[2]
@@ -48,16 +48,7 @@ def folder(cluster, tmp_path, monkeypatch):
 @pytest.fixture
 def meshes(folder):
     """Eleven boxes and a bad one."""
-    made = folder / "meshes"
-    made.mkdir()
-    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
-    faces = ["1 2 4 3", "5 7 8 6", "1 5 6 2", "3 4 8 7", "1 3 7 5", "2 6 8 4"]
-    for number in range(11):
-        points = corners * [1, 1 + number / 5, 2 - number / 8]
-        text = [f"v {x} {y} {z}" for x, y, z in points] + [f"f {face}" for face in faces]
-        (made / f"box{number:02d}.obj").write_text("\n".join(text) + "\n")
-    (made / "bad.obj").write_text("v 0 0 0\n")
-    return made
+    return write_boxes(folder / "meshes", 11)
 
 
 def submit(cluster, folder, *words):
@@ -134,3 +125,38 @@ def test_a_killed_task_is_requeued_and_every_result_is_there_once(cluster, folde
     assert sorted(line["id"] for line in lines) == ["bad", *(f"box{number:02d}" for number in range(11))]
     assert len(list((folder / "splats").glob("*.ply"))) == 11
     assert not [path for path in (folder / "splats").iterdir() if path.name.startswith(".")]
+
+
+def test_a_chain_of_jobs_leads_from_meshes_to_samples_though_training_is_preempted(cluster, folder):
+    meshes = write_boxes(folder / "meshes", 3)
+    captions = write_box_captions(folder / "captions.csv", 3)
+    options = {
+        "FIT": " ".join(map(str, FIT)),
+        "ENCODE": "--size 8",
+        "TRAIN": "--preset small --steps 40 --set schedule_steps=40 --set sample_every=0 --batch 1 --log-every 1",
+        "SAMPLE": "--prompt box --steps 2",
+        "PROCESSES_PER_NODE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
+    said = subprocess.run(
+        [ROOT / "examples/slurm/dataset.sh", meshes, captions, "made", "2"],
+        cwd=folder, env={**cluster.environment, **options}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    jobs = dict(part.split() for part in said.stdout.strip().split(", "))
+    assert list(jobs) == ["fit", "encode", "stats", "train", "sample"]
+
+    # Preempt the training as soon as it has made a few steps.
+    made = folder / "made"
+    log = made / "run/log.jsonl"
+    cluster.wait_until(lambda: log.exists() and log.read_text().count("\n") >= 3, 300, "the first steps")
+    cluster.signal(jobs["train"])
+    cluster.wait_until(lambda: int(cluster.job(jobs["train"])["Restarts"]) == 1, 120, "the training to be requeued")
+    cluster.wait_until(lambda: finished(cluster, jobs["sample"]), 400, "the samples")
+
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == list(range(1, 41))
+    text = (folder / f"gatlas-train-{jobs['train']}.log").read_text()
+    assert "on 2 processes" in text, text
+    assert "going on after" in text, text
+    assert len(list((made / "samples").glob("*.npz"))) == 1

@@ -11,20 +11,18 @@ from gatlas import io
 from gatlas.atlas import decode, encode
 from gatlas.atlas.statistics import stack
 from gatlas.cameras import orbit
-from gatlas.datasets import to_world
-from gatlas.errors import GatlasError
+from gatlas.datasets import Shots, read_pictures, to_world, unit_ball_views
 from gatlas.pictures import take_views
 from gatlas.raster import rasterize
 from gatlas.systems.atlas_gaussians import bounded, gaussians_of, sphere_points
 from gatlas.systems.rendered_loss import (
     Reference,
     compare,
-    from_folder,
     from_gaussians,
-    into_unit_ball,
+    from_pictures,
     rendered_terms,
 )
-from gatlas.types import Gaussians, Views
+from gatlas.types import Gaussians
 
 
 def sphere(atlas):
@@ -130,7 +128,7 @@ def test_cameras_of_the_world_see_the_unit_ball_as_it_is_there(frame):
     viewmats = cameras.viewmats.copy()
     viewmats[:, :3, 3] -= viewmats[:, :3, :3] @ np.float32(middle)
     cameras = replace(cameras, viewmats=viewmats)
-    moved = replace(cameras, viewmats=into_unit_ball(viewmats, to_world(atlas, "a.npz")))
+    moved = replace(cameras, viewmats=unit_ball_views(viewmats, to_world(atlas, "a.npz")))
     unit = gaussians_of(planes(atlas), sphere(atlas))
     seen, wanted = rasterize(unit, moved), rasterize(world, cameras)
     assert wanted.alphas.mean() > 0.05
@@ -141,22 +139,13 @@ def test_a_folder_of_views_is_a_reference(tmp_path):
     atlas = encode(ball("blue"), 8)
     views = take_views(decode(atlas), orbit(5, 48, 48))
     io.save_views(tmp_path / "views", views)
-    reference = from_folder(str(tmp_path / "views"), np.eye(4), 2, 24, seeded())
+    reference = from_pictures(read_pictures(str(tmp_path / "views"), np.eye(4), Shots(2, 24), np.random.default_rng(0)))
     assert reference.colors.shape == (2, 24, 24, 3)
     # Each camera is one of the five, and the picture is what is seen from it.
     for viewmat in reference.cameras.viewmats:
         assert np.abs(views.cameras.viewmats - viewmat).max(axis=(1, 2)).min() < 1e-5
     terms = compare(gaussians_of(planes(atlas), sphere(atlas)), reference, None)
     assert max(float(term) for term in terms.values()) < 0.02
-    everything = from_folder(str(tmp_path / "views"), np.eye(4), 9, 24, seeded())
-    assert len(everything.colors) == 5
-
-
-def test_views_without_a_silhouette_are_refused(tmp_path):
-    cameras = orbit(2, 16, 16)
-    io.save_views(tmp_path / "views", Views(np.ones((2, 16, 16, 3), np.float32), cameras))
-    with pytest.raises(GatlasError, match="the pictures have no transparency"):
-        from_folder(str(tmp_path / "views"), np.eye(4), 1, 16, seeded())
 
 
 def test_an_object_of_weight_0_costs_nothing():
