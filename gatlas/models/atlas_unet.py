@@ -7,6 +7,7 @@ each group has the four channels that the pretrained network knows (Xiang et al.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CHANNELS = 16  # of a packed atlas
-POSITION_CHANNELS = 3
 
 # Where each packed channel comes from in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
 _PACKED = (0, 1, 2, 6, 3, 4, 5, 6, 7, 8, 9, 6, 10, 11, 12, 13)
@@ -36,6 +36,21 @@ def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
     x = x.movedim(-3, -1)
     opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
     return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
+
+
+def position_channels(octaves: int) -> int:
+    """How many planes `position_planes` gives."""
+    return 3 + 6 * octaves
+
+
+def position_planes(points: Float[Tensor, "h w 3"], octaves: int) -> Float[Tensor, "p h w"]:
+    """What tells the network where on the unit sphere a cell lies: its point, and sines and cosines of it.
+
+    The k-th octave, from 0, has 2^k half turns a unit: neighbouring cells, whose points are alike, are told apart.
+    """
+    planes = points.movedim(-1, 0)
+    waves = [wave(math.pi * 2**k * planes) for k in range(octaves) for wave in (torch.sin, torch.cos)]
+    return torch.cat([planes, *waves])
 
 
 def widen(unet: UNet2DConditionModel, *, repeats: int = 4, input_scale: float = 0.5) -> UNet2DConditionModel:
@@ -74,13 +89,14 @@ def small_unet(
     attention_levels: int = 1,
     head_dim: int = 32,
     pooled: bool = True,
-    positions: bool = True,
+    positions: int = 3,
     seed: int = 0,
 ) -> UNet2DConditionModel:
     """A UNet of random weights for packed atlases of side `size`, with text attention in its deepest levels.
 
-    `pooled` adds the pooled text to the time embedding, `positions` takes three more channels in. The widths must be
-    multiples of 8 and, where there is attention, of `head_dim`; `size` of 2^(levels - 1).
+    `pooled` adds the pooled text to the time embedding, which scales and shifts the channels of every block;
+    `positions` are more channels that go in. The widths must be multiples of 8 and, where there is attention, of
+    `head_dim`; `size` of 2^(levels - 1).
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
@@ -96,13 +112,15 @@ def small_unet(
         torch.manual_seed(seed)
         return UNet2DConditionModel(
             sample_size=size,
-            in_channels=CHANNELS + (POSITION_CHANNELS if positions else 0),
+            in_channels=CHANNELS + positions,
             out_channels=CHANNELS,
             block_out_channels=tuple(widths),
             layers_per_block=layers_per_block,
             down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * attention_levels,
             up_block_types=("CrossAttnUpBlock2D",) * attention_levels + ("UpBlock2D",) * plain,
             norm_num_groups=8,
+            # Text that only shifts is learnt more slowly: after 200 steps of the demo the clean atlas is .56 off, not .45.
+            resnet_time_scale_shift="scale_shift",
             # diffusers reads this as the number of heads, one entry a level.
             attention_head_dim=tuple(max(1, width // head_dim) for width in widths),
             cross_attention_dim=text_dim,
@@ -114,10 +132,10 @@ def small_unet(
 class AtlasUNet(nn.Module):
     """A UNet and what it needs beside the noisy atlas. Its weights are all under `unet.`.
 
-    `positions [3 h w]` are given where, and only where, the UNet takes three channels more than it predicts.
+    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, positions: Float[Tensor, "3 h w"] | None = None) -> None:
+    def __init__(self, unet: UNet2DConditionModel, positions: Float[Tensor, "p h w"] | None = None) -> None:
         super().__init__()
         extra = unet.config["in_channels"] - unet.config["out_channels"]
         wanted = 0 if positions is None else int(positions.shape[0])

@@ -24,6 +24,7 @@ class AtlasConfig:
     clip: float = 5.0  # deviations that whitened atlases are clipped to
 
     positions: bool = False  # the cell's sphere point as three more input channels; a network from scratch only
+    octaves: int = 0  # of sines and cosines of that point, six channels each
     pooled: bool = False  # the pooled text in the time embedding; a network from scratch only
     widths: tuple[int, ...] = (32, 64, 128, 128)  # of a network from scratch, level by level
     input_scale: float = 0.5  # of the base's first layer when it is repeated
@@ -45,6 +46,8 @@ class AtlasConfig:
             _require(0 < getattr(self, name) < math.inf, name, "must be greater than 0", getattr(self, name))
         for name in ("text_dropout", "render_start"):
             _require(0 <= getattr(self, name) <= 1, name, "must be in [0, 1]", getattr(self, name))
+        _require(0 <= self.octaves <= 10, "octaves", "must be in 0 .. 10", self.octaves)
+        _require(self.positions or not self.octaves, "octaves", "must be 0 without positions", self.octaves)
         for name in ("render_size", "render_views"):
             _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
         _require(self.prediction in ("v", "epsilon"), "prediction", "must be v or epsilon", self.prediction)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatlas.diffusion import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
 from gatlas.io.pipeline import Pipeline, load_pipeline
-from gatlas.models.atlas_unet import CHANNELS, POSITION_CHANNELS, small_unet, widen
+from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
 from gatlas.models.text import byte_tokenizer, small_text_encoder
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
             text_dim=int(text_encoder.config.hidden_size),
             widths=config.widths,
             pooled=config.pooled,
-            positions=config.positions,
+            positions=position_channels(config.octaves) if config.positions else 0,
             seed=seed,
         )
     except ValueError as error:
@@ -57,10 +57,14 @@ def from_base(config: AtlasConfig, base: str) -> Pipeline:
 def check_network(config: AtlasConfig, pipeline: Pipeline, where: str) -> None:
     """The UNet takes what the config gives it."""
     unet: Any = pipeline.unet.config
-    if unet.out_channels != CHANNELS or unet.in_channels not in (CHANNELS, CHANNELS + POSITION_CHANNELS):
+    extra = unet.in_channels - CHANNELS
+    octaves, rest = divmod(extra - position_channels(0), position_channels(1) - position_channels(0))
+    if unet.out_channels != CHANNELS or (extra != 0 and (octaves < 0 or rest)):
         raise GatlasError(f"{where}: its UNet takes {unet.in_channels} channels: it is a model of another system")
-    for name, has in (("positions", unet.in_channels != CHANNELS), ("pooled", unet.class_embed_type == "projection")):
+    for name, has in (("positions", extra != 0), ("pooled", unet.class_embed_type == "projection")):
         if has != getattr(config, name):
             raise GatlasError(
                 f"{where}: its UNet was made with{'' if has else 'out'} {name}: add --set {name}={str(has).lower()}"
             )
+    if extra and octaves != config.octaves:
+        raise GatlasError(f"{where}: its UNet was made with octaves={octaves}: add --set octaves={octaves}")

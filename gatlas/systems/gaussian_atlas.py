@@ -29,7 +29,7 @@ from gatlas.diffusion import (
 )
 from gatlas.errors import GatlasError
 from gatlas.io.pipeline import Pipeline, load_model, save_parts, save_unet
-from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, unpack
+from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.pictures import contact_sheet
 from gatlas.raster import rasterize
 from gatlas.systems.atlas_config import AtlasConfig, config_from
@@ -66,7 +66,7 @@ class GaussianAtlas:
         self.stats = stats
         self.lpips_weights: str | None = None  # file or folder; None: where torch keeps its weights
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
-        positions = self._sphere.movedim(-1, 0) if config.positions else None
+        positions = position_planes(self._sphere, config.octaves) if config.positions else None
         self.network: nn.Module = AtlasUNet(pipeline.unet, positions)
         self.schedule = noise_schedule(
             pipeline.scheduler,
@@ -342,6 +342,7 @@ PRESETS = {
         AtlasConfig(
             deviation="channel",
             positions=True,
+            octaves=3,  # down to waves of a quarter of the sphere's diameter
             pooled=True,
             # The first level must pass on the noise of 16 channels beside what it has learnt: 32 are too few.
             widths=(64, 64, 96, 128),

@@ -1,11 +1,13 @@
 """The widened UNet against its base, packing against a table by hand, and the small network."""
 
+import math
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from pipeline_files import WIDTH, small_base
 
-from gatlas.models.atlas_unet import AtlasUNet, pack, small_unet, unpack, widen
+from gatlas.models.atlas_unet import AtlasUNet, pack, position_channels, position_planes, small_unet, unpack, widen
 
 TIMES = torch.tensor([10, 900])
 
@@ -79,10 +81,29 @@ def test_a_widened_network_trains_in_every_weight():
     assert all(weight.grad is not None and bool(weight.grad.isfinite().all()) for weight in network.parameters())
 
 
-def test_the_small_network_has_the_size_of_the_measured_one():
+def test_the_small_network_has_the_size_of_the_measured_one_and_a_scale_beside_each_shift():
     network = small_unet(32, text_dim=128)
-    assert sum(weight.numel() for weight in network.parameters()) == pytest.approx(5.5e6, rel=0.02)
+    blocks = [each for each in network.modules() if type(each).__name__ == "ResnetBlock2D"]
+    assert [block.time_emb_proj.in_features for block in blocks] == [128] * len(blocks)
+    scales = sum((128 + 1) * block.out_channels for block in blocks)
+    assert sum(weight.numel() for weight in network.parameters()) - scales == pytest.approx(5.5e6, rel=0.02)
     assert (network.config.in_channels, network.config.out_channels) == (19, 16)
+
+
+def test_position_planes_are_the_points_and_their_waves():
+    points = draw(2, 4, 3)
+    planes = position_planes(points, 2)
+    assert planes.shape == (position_channels(2), 2, 4)
+    x, y, z = points[1, 2].tolist()
+    wanted = [
+        *(x, y, z),
+        *(math.sin(math.pi * v) for v in (x, y, z)),
+        *(math.cos(math.pi * v) for v in (x, y, z)),
+        *(math.sin(2 * math.pi * v) for v in (x, y, z)),
+        *(math.cos(2 * math.pi * v) for v in (x, y, z)),
+    ]
+    torch.testing.assert_close(planes[:, 1, 2], torch.tensor(wanted), atol=1e-6, rtol=0)
+    assert torch.equal(position_planes(points, 0), points.movedim(-1, 0))
 
 
 def small(seed=0, **options):
@@ -100,7 +121,7 @@ def test_the_seed_decides_the_weights_and_nothing_else_is_drawn():
 @pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("positions", [False, True])
 def test_every_input_that_the_network_has_changes_its_prediction(pooled, positions):
-    unet = small(pooled=pooled, positions=positions).eval()
+    unet = small(pooled=pooled, positions=3 * positions).eval()
     places = draw(3, 8, 8, seed=5)
     x, text, gist = draw(2, 16, 8, 8), draw(2, 5, 16, seed=1), draw(2, 16, seed=2)
 
@@ -152,9 +173,9 @@ def test_wrong_inputs_are_refused():
     with pytest.raises(ValueError, match="positions"):
         AtlasUNet(small())
     with pytest.raises(ValueError, match="positions"):
-        AtlasUNet(small(positions=False), draw(3, 8, 8))
+        AtlasUNet(small(positions=0), draw(3, 8, 8))
     with pytest.raises(ValueError, match="pooled"):
-        AtlasUNet(small(positions=False))(draw(2, 16, 8, 8), TIMES, draw(2, 5, 16))
+        AtlasUNet(small(positions=0))(draw(2, 16, 8, 8), TIMES, draw(2, 5, 16))
     with pytest.raises(ValueError, match="multiple of 8"):
         small_unet(20, text_dim=16)
     with pytest.raises(ValueError, match="widths"):

@@ -319,6 +319,15 @@ def test_what_a_base_cannot_take_is_one_line(base, stats):
     assert one_line(error)
 
 
+def test_a_model_with_other_waves_of_positions_is_one_line_that_says_what_to_set(stats, tmp_path):
+    config = AtlasConfig(positions=True, octaves=2, pooled=True, widths=(32, 32))
+    made = saved(create(config, stats=stats), tmp_path / "made")
+    assert load(made).network.positions.shape == (15, 8, 8)
+    with pytest.raises(GatlasError, match="made with octaves=2: add --set octaves=2") as error:
+        create(replace(config, octaves=1), base=str(made), stats=stats)
+    assert one_line(error)
+
+
 def one_line(error):
     return "\n" not in str(error.value)
 
@@ -391,6 +400,8 @@ def test_lpips_of_named_weights_is_a_term_of_the_loss(folder, stats, tmp_path):
         ({"rgb": -1.0}, "rgb must be at least 0"),
         ({"prediction": "epsilon"}, "add --set zero_terminal_snr=false"),
         ({"render_size": 0}, "render_size must be at least 1"),
+        ({"octaves": 2}, "octaves must be 0 without positions"),
+        ({"positions": True, "octaves": -1}, "octaves must be in 0 .. 10"),
     ],
 )
 def test_a_config_that_cannot_be_is_one_line(changes, message):
