@@ -119,7 +119,7 @@ def small_unet(
             down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * attention_levels,
             up_block_types=("CrossAttnUpBlock2D",) * attention_levels + ("UpBlock2D",) * plain,
             norm_num_groups=8,
-            # Text that only shifts is learnt more slowly: after 200 steps of the demo the clean atlas is .56 off, not .45.
+            # Text that only shifts is learnt more slowly: 200 steps of the demo leave .56 of the variance, not .45.
             resnet_time_scale_shift="scale_shift",
             # diffusers reads this as the number of heads, one entry a level.
             attention_head_dim=tuple(max(1, width // head_dim) for width in widths),
