@@ -1,4 +1,7 @@
-"""A Slurm cluster of one machine, from Debian's packages, for as long as a test needs it."""
+"""A Slurm cluster of one machine, from Debian's packages, for as long as a test needs it.
+
+A requeued job starts again when the credentials of its first start have expired: 10 s here, not two minutes.
+"""
 
 import os
 import pwd
@@ -17,7 +20,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmUser={user}
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={work}/munge.socket
+AuthInfo=socket={work}/munge.socket,cred_expire=10
 CredType=cred/munge
 SlurmctldPort={port}
 SlurmdPort={other_port}
