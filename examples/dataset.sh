@@ -3,7 +3,8 @@
 #
 #     examples/dataset.sh meshes/ captions.csv dataset/
 #
-# Each step goes on where it was stopped, so run it again after anything. FIT, ENCODE, TRAIN and SAMPLE add options of
+# Each step goes on where it was stopped, so run it again after anything; a set that has grown since its training began
+# needs a DATASET of its own, as a run keeps to the set that it began with. FIT, ENCODE, TRAIN and SAMPLE add options of
 # those verbs, as in FIT="-n 1024 --profile quick" ENCODE="--size 32" TRAIN="--preset small".
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 MESHES CAPTIONS DATASET" >&2; exit 2; }
@@ -11,7 +12,11 @@ meshes=$1 captions=$2 dataset=$3
 mkdir -p "$dataset"
 
 # A batch says 3 where some objects failed: they are in its manifest, and the others go on.
-batch() { gatlas "$@" || [ $? = 3 ]; }
+batch() {
+    local status=0
+    gatlas "$@" || status=$?
+    [ "$status" = 3 ] || return "$status"
+}
 
 # shellcheck disable=SC2086
 {
