@@ -4,8 +4,11 @@
 #     examples/dataset.sh meshes/ captions.csv dataset/
 #
 # Each step goes on where it was stopped, so run it again after anything; a set that has grown since its training began
-# needs a DATASET of its own, as a run keeps to the set that it began with. FIT, ENCODE, TRAIN and SAMPLE add options of
-# those verbs, as in FIT="-n 1024 --profile quick" ENCODE="--size 32" TRAIN="--preset small".
+# needs a DATASET of its own, as a run keeps to the set that it began with, and new samples of a model that was trained
+# further need --force in SAMPLE.
+#
+# FIT, ENCODE, TRAIN and SAMPLE add options of those verbs, as in FIT="-n 1024 --profile quick" ENCODE="--size 32"
+# TRAIN="--preset small".
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 MESHES CAPTIONS DATASET" >&2; exit 2; }
 meshes=$1 captions=$2 dataset=$3

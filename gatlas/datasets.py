@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,14 +69,14 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         self,
         items: Sequence[Item],
         layout: AtlasStats,
-        captions: Mapping[str, tuple[str, ...]] | None = None,
-        views: Mapping[str, str] | None = None,
+        captions: Mapping[Item, tuple[str, ...]] | None = None,
+        views: Mapping[Item, str] | None = None,
         notes: Sequence[str] = (),
         shots: Shots | None = None,
     ) -> None:
         """`layout` is what every atlas must agree with. With `captions`, items that have none must be left out.
 
-        `views` are folders of pictures by key, of which `draw` reads what `shots` says.
+        `views` are folders of pictures, of which `draw` reads what `shots` says.
         """
         if not items:
             raise ValueError("there must be at least one item")
@@ -103,7 +103,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
             item.key,
             np.ascontiguousarray(stack(atlas), dtype=np.float32),
             self.captions_of(index),
-            self._views.get(item.key),
+            self._views.get(item),
             to_world(atlas, item.name),
         )
         if (len(self._kept) + 1) * example.planes.nbytes <= KEPT_BYTES:
@@ -120,7 +120,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
 
     def captions_of(self, index: int) -> tuple[str, ...]:
         """The captions of an item; none where the set has none."""
-        return self._captions[self._items[index].key] if self._captions is not None else ()
+        return self._captions[self._items[index]] if self._captions is not None else ()
 
     def collate(self, items: list[Example]) -> Batch:
         """One batch."""
@@ -134,6 +134,14 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
     def report(self) -> list[str]:
         """What was left out of the set and why, a line each."""
         return list(self._notes)
+
+    def identity(self) -> Mapping[str, Iterable[Any]]:
+        """The keys, the captions and which atlases have pictures. No atlas is read."""
+        return {
+            "atlases": (item.key for item in self._items),
+            "captions": (self.captions_of(i) for i in range(len(self))),
+            "views": (item in self._views for item in self._items),
+        }
 
     def _check(self, name: str, atlas: Atlas) -> None:
         if atlas.size != self._size:
@@ -208,19 +216,21 @@ def atlas_set(
     folder DIR/<key> for each atlas, out of which each turn brings what `shots` says. What is left out is in the set's
     `report`. That nothing is left is a GatlasError.
     """
-    items = gather(inputs)
+    items = gathered = gather(inputs)
     notes: list[str] = []
-    texts = captions_in_shards(items)
+    texts = captions_in_shards(gathered)
     if captions is not None:
-        texts = {**texts, **_captions_of_file(captions, items, notes)}
+        texts = {**texts, **_captions_of_file(captions, gathered, notes)}
     if texts:
-        without = [item.key for item in items if item.key not in texts]
+        items = [item for item in gathered if item in texts]
+        without = [item.key for item in gathered if item not in texts]
         if without:
-            notes.append(f"{len(without)} of {len(items)} atlases have no caption and are left out: {listed(without)}")
-        items = [item for item in items if item.key in texts]
+            notes.append(
+                f"{len(without)} of {len(gathered)} atlases have no caption and are left out: {listed(without)}"
+            )
     else:
         notes.append("there are no captions: the model learns without text")
-    folders = _view_folders(views, [item.key for item in items], notes) if views is not None else None
+    folders = _view_folders(views, gathered, items, notes) if views is not None else None
     return AtlasSet(items, layout, texts or None, folders, notes, shots)
 
 
@@ -230,9 +240,12 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) -> dict[str, tuple[str, ...]]:
-    """The captions of a file by the keys of the items; at least one must match."""
-    matched = match(load_captions(captions), [item.key for item in items])
+def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) -> dict[Item, tuple[str, ...]]:
+    """The captions of a file; at least one must match, and none may be that of two items of one key."""
+    by_key: dict[str, list[Item]] = {}
+    for item in items:
+        by_key.setdefault(item.key, []).append(item)
+    matched = match(load_captions(captions), list(by_key))
     if matched.unmatched:
         count = len(matched.unmatched)
         ids = "1 id belongs" if count == 1 else f"{count} ids belong"
@@ -246,28 +259,46 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
         unused = [*matched.unmatched, *matched.ambiguous]
         raise GatlasError(
             f"{captions}: no id belongs to an atlas: the ids are {listed(unused, 2)}, "
-            f"the atlases are {listed([item.key for item in items], 2)}"
+            f"the atlases are {listed(list(by_key), 2)}"
         )
-    return matched.captions
+    found: dict[Item, tuple[str, ...]] = {}
+    for key, texts in matched.captions.items():
+        _require_one(f"{captions}: the caption of {key!r} could be that", by_key[key])
+        found[by_key[key][0]] = texts
+    return found
 
 
-def _view_folders(views: str, keys: Sequence[str], notes: list[str]) -> dict[str, str]:
-    """The folder of pictures of each atlas: DIR/<key>, else DIR/<last part of the key>."""
+def _require_one(what: str, items: Sequence[Item]) -> None:
+    if len(items) > 1:
+        raise GatlasError(f"{what} of {items[0].name} or of {items[1].name}, which share a name: give each its own")
+
+
+def _view_folders(views: str, gathered: Sequence[Item], items: Sequence[Item], notes: list[str]) -> dict[Item, str]:
+    """The folder of pictures of each item: DIR/<key>, else DIR/<last part of the key> where that is no other's key.
+
+    None may be that of two of all that were `gathered`.
+    """
     if not is_folder(views):
         raise GatlasError(f"{views}: there is no such folder; it should hold a folder of pictures for each atlas")
     root = views.rstrip("/")
-    found: dict[str, str] = {}
-    for key in keys:
-        names = dict.fromkeys((f"{root}/{key}", f"{root}/{key.rpartition('/')[2]}"))
-        folder = next((name for name in names if has_index(name)), None)
-        if folder is not None:
-            found[key] = folder
-    missing = [key for key in keys if key not in found]
-    if not found:
-        raise GatlasError(f"{views}: there is no {keys[0]}/transforms.json in it, nor one for any other atlas")
+    keys = {item.key for item in gathered}
+    owners: dict[str, list[Item]] = {}
+    for item in gathered:
+        last = item.key.rpartition("/")[2]
+        names = [item.key] if last in keys else [item.key, last]
+        name = next((name for name in names if has_index(f"{root}/{name}")), None)
+        if name is not None:
+            owners.setdefault(f"{root}/{name}", []).append(item)
+    found: dict[Item, str] = {}
+    for folder, each in owners.items():
+        _require_one(f"{folder}: these pictures could be those", each)
+        found[each[0]] = folder
+    missing = [item.key for item in items if item not in found]
+    if len(missing) == len(items):
+        raise GatlasError(f"{views}: there is no {items[0].key}/transforms.json in it, nor one for any other atlas")
     if missing:
         notes.append(
-            f"{views}: {len(missing)} of {len(keys)} atlases have no pictures, so theirs are rendered from the atlas: "
+            f"{views}: {len(missing)} of {len(items)} atlases have no pictures, so theirs are rendered from the atlas: "
             f"{listed(missing)}"
         )
     return found

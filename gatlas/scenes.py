@@ -8,9 +8,10 @@ of a run that was never stopped.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +22,6 @@ from gatlas.io.posed import PhotoFolder, scene_folders
 from gatlas.io.re10k import Clip, chunk_files, listed_keys, read_chunk
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import Float, UInt8
     from torch import Tensor
 
@@ -96,11 +95,19 @@ class SceneBatch(NamedTuple):
     target_intrinsics: Float[Tensor, "b t 3 3"]
 
 
+class Place(NamedTuple):
+    """Where the photos of a scene are, and what is known of it before they are read."""
+
+    path: Path  # the scene's folder, or a chunk
+    number: int | None  # of the clip in the chunk
+    key: str
+    photos: int
+
+
 class PhotoSet(torch.utils.data.Dataset[Sample]):
     """Scenes whose photos are read when they are asked for."""
 
-    def __init__(self, places: Sequence[tuple[Path, int | None]], drawing: Drawing, notes: Sequence[str] = ()) -> None:
-        """A place is the folder of a scene, or a chunk and the number of a clip in it."""
+    def __init__(self, places: Sequence[Place], drawing: Drawing, notes: Sequence[str] = ()) -> None:
         if not places:
             raise ValueError("there must be at least one scene")
         self._places = list(places)
@@ -142,8 +149,12 @@ class PhotoSet(torch.utils.data.Dataset[Sample]):
         """What was left out of the set and why, a line each."""
         return list(self._notes)
 
+    def identity(self) -> Mapping[str, Iterable[Any]]:
+        """The keys of the scenes and how many photos each has."""
+        return {"scenes": ((place.key, place.photos) for place in self._places)}
+
     def _scene(self, index: int) -> Scene:
-        path, number = self._places[index]
+        path, number = self._places[index][:2]
         if number is None:
             if path not in self._folders:
                 self._folders[path] = PhotoFolder(path)
@@ -178,16 +189,13 @@ def scene_set(inputs: Sequence[str], drawing: Drawing) -> PhotoSet:
     RealEstate10K chunks (or the one above it, whose `train` is taken). All scenes are opened once: those that cannot be
     used are left out with a line in `report`. That nothing is left is a GatlasError.
     """
-    places: list[tuple[Path, int | None]] = []
+    places: list[Place] = []
     notes: list[str] = []
-    photos = 0
     for name in inputs:
         before, told, chunks = len(places), len(notes), chunk_files(name)
         keys: set[str] = set()
         for path in chunks or scene_folders(name):
-            found = _clips(path, drawing, notes, keys) if chunks else _folder(path, drawing, notes)
-            places += [(path, number) for number, _ in found]
-            photos += sum(count for _, count in found)
+            places += _clips(path, drawing, notes, keys) if chunks else _folder(path, drawing, notes)
         if chunks:
             lacking = sorted((listed_keys(chunks[0].parent) or keys) - keys)
             if lacking:
@@ -203,6 +211,7 @@ def scene_set(inputs: Sequence[str], drawing: Drawing) -> PhotoSet:
     if drawing.gap_steps:
         least = min(drawing.gap_start, drawing.gap[0])
         notes.append(f"context views are {least} photos apart or more, and farther from step to step")
+    photos = sum(place.photos for place in places)
     notes.append(f"{len(places):,} {'scene' if len(places) == 1 else 'scenes'} of {photos:,} photos")
     return PhotoSet(places, drawing, notes)
 
@@ -265,8 +274,8 @@ def _fault(scene: Scene, drawing: Drawing) -> str | None:
     return None
 
 
-def _folder(path: Path, drawing: Drawing, notes: list[str]) -> list[tuple[int | None, int]]:
-    """The folder's scene, as (None, photos), where it can be used."""
+def _folder(path: Path, drawing: Drawing, notes: list[str]) -> list[Place]:
+    """The folder's scene, where it can be used."""
     try:
         scene = PhotoFolder(path)
     except GatlasError as error:
@@ -275,17 +284,17 @@ def _folder(path: Path, drawing: Drawing, notes: list[str]) -> list[tuple[int | 
     if (fault := _fault(scene, drawing)) is not None:
         notes.append(f"left out: {path}: {fault}")
         return []
-    return [(None, len(scene))]
+    return [Place(path, None, scene.key, len(scene))]
 
 
-def _clips(path: Path, drawing: Drawing, notes: list[str], keys: set[str]) -> list[tuple[int | None, int]]:
-    """(number, photos) of the clips of a chunk that can be used; the keys of all that are there go to `keys`."""
+def _clips(path: Path, drawing: Drawing, notes: list[str], keys: set[str]) -> list[Place]:
+    """The clips of a chunk that can be used; the keys of all that are there go to `keys`."""
     try:
         records = read_chunk(path)
     except GatlasError as error:
         notes.append(f"left out: {error}")
         return []
-    found: list[tuple[int | None, int]] = []
+    found: list[Place] = []
     unusable = []
     for number, record in enumerate(records):
         try:
@@ -296,7 +305,7 @@ def _clips(path: Path, drawing: Drawing, notes: list[str], keys: set[str]) -> li
         keys.add(clip.key)
         fault = _fault(clip, drawing)
         if fault is None:
-            found.append((number, len(clip)))
+            found.append(Place(path, number, clip.key, len(clip)))
         else:
             unusable.append(f"{clip.key} ({fault})")
     if unusable:

@@ -132,6 +132,73 @@ def test_views_are_found_by_key_and_the_missing_are_named(tmp_path, stats):
         atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "nowhere"))
 
 
+def write_pair(tmp_path):
+    """Two folders and two shards with an atlas 000 each, and pictures of an object 000."""
+    for i, name in enumerate(("red", "blue")):
+        content = (tmp_path / "set" / f"{name}.npz").read_bytes()
+        (tmp_path / f"d{i}").mkdir()
+        (tmp_path / f"d{i}" / "000.npz").write_bytes(content)
+        with ShardWriter(tmp_path / f"d{i}.tar") as shard:
+            shard.add("000", ".npz", content)
+            shard.add("000", ".txt", f"a {name} ball".encode())
+    (tmp_path / "views" / "000").mkdir(parents=True)
+    (tmp_path / "views" / "000" / "transforms.json").write_text("{}")
+
+
+def test_shards_with_the_same_keys_keep_their_own_captions(tmp_path, stats):
+    write_pair(tmp_path)
+    examples = atlas_set([str(tmp_path / f"d{i}.tar") for i in (0, 1)], stats)
+    for example, name in zip(examples, ("red", "blue"), strict=True):
+        np.testing.assert_array_equal(example.planes, stack(io.load_atlas(tmp_path / "set" / f"{name}.npz")))
+        assert example.captions == (f"a {name} ball",)
+
+
+@pytest.mark.parametrize("suffix", ["", ".tar"])
+def test_a_caption_or_pictures_that_two_atlases_could_have_are_refused(tmp_path, stats, suffix):
+    write_pair(tmp_path)
+    (tmp_path / "captions.csv").write_text("000,a ring\n")
+    pair = [str(tmp_path / f"d{i}{suffix}") for i in (0, 1)]
+    places = rf"d0{suffix}[/:]000\.npz or of \S*d1{suffix}[/:]000\.npz, which share a name: give each its own$"
+    with pytest.raises(GatlasError, match=rf"captions\.csv: the caption of '000' could be that of \S*{places}"):
+        atlas_set(pair, stats, captions=str(tmp_path / "captions.csv"))
+    with pytest.raises(GatlasError, match=rf"views/000: these pictures could be those of \S*{places}"):
+        atlas_set(pair, stats, views=str(tmp_path / "views"))
+
+
+def test_pictures_of_a_last_part_are_those_of_one_atlas_only(tmp_path, stats):
+    write_pair(tmp_path)
+    (tmp_path / "d0").rename(tmp_path / "both")
+    (tmp_path / "d1").rename(tmp_path / "both" / "b")
+    examples = atlas_set([str(tmp_path / "both")], stats, views=str(tmp_path / "views"))
+    assert [(example.key, example.views) for example in examples] == [
+        ("000", f"{tmp_path}/views/000"),
+        ("b/000", None),
+    ]
+    (tmp_path / "both" / "000.npz").rename(tmp_path / "both" / "b" / "other.npz")
+    (tmp_path / "both" / "a").mkdir()
+    (tmp_path / "both" / "b" / "other.npz").rename(tmp_path / "both" / "a" / "000.npz")
+    with pytest.raises(GatlasError, match=r"both/a/000\.npz or of \S*both/b/000\.npz"):
+        atlas_set([str(tmp_path / "both")], stats, views=str(tmp_path / "views"))
+
+
+def test_the_identity_is_keys_captions_and_who_has_pictures(tmp_path, stats):
+    (tmp_path / "views" / "red").mkdir(parents=True)
+    (tmp_path / "views" / "red" / "transforms.json").write_text("{}")
+    plain = atlas_set([str(tmp_path / "set")], stats).identity()
+    assert {name: list(values) for name, values in plain.items()} == {
+        "atlases": ["blue", "green", "red"],
+        "captions": [(), (), ()],
+        "views": [False, False, False],
+    }
+    captions = write_captions(tmp_path / "captions.csv", ("blue", "red"))
+    full = atlas_set([str(tmp_path / "set")], stats, captions=captions, views=str(tmp_path / "views")).identity()
+    assert {name: list(values) for name, values in full.items()} == {
+        "atlases": ["blue", "red"],
+        "captions": [("a blue ball",), ("a red ball",)],
+        "views": [False, True],
+    }
+
+
 def test_each_turn_brings_other_pictures_and_the_same_turn_the_same(tmp_path, stats):
     (tmp_path / "views").mkdir()
     for name in BALLS:

@@ -37,6 +37,11 @@ def test_the_first_context_camera_is_the_world_and_the_last_is_one_unit_away(sce
         assert sample.targets.shape == (2, 32, 32, 3)
 
 
+def test_the_identity_of_scenes_is_their_keys_and_numbers_of_photos(scenes):
+    found = scene_set([str(scenes)], DRAWING)
+    assert [list(values) for values in found.identity().values()] == [[(found[i].key, 9) for i in range(3)]]
+
+
 def test_relative_cameras_see_the_same_picture():
     cameras, points = walk(0, 5, 64), np.random.default_rng(0).uniform(-1, 1, (20, 3))
     moved = relative(cameras.viewmats[[1, 4, 2]], 2).astype(np.float64)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from gatlas.cli.options import Device, Force, Fov, Intrinsics, Seed
 
 if TYPE_CHECKING:
-    from gatlas.systems.contract import Draw
+    from gatlas.systems.contract import Draw, SampleRequest, TextSystem
 
 
 class Dtype(str, Enum):
@@ -58,7 +58,9 @@ def sample(
     scheduler: Annotated[
         Scheduler, typer.Option(metavar="dpm++|ddim|euler|unipc", help="How the noise is taken away.")
     ] = Scheduler.dpm,
-    batch: Annotated[int, typer.Option(min=1, metavar="N", help="Samples at once; no sample depends on it.")] = 8,
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Samples at once; it changes no more than rounding.")
+    ] = 8,
     device: Annotated[Device, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs.")] = Device.auto,
     dtype: Annotated[
         Dtype, typer.Option(metavar="auto|fp32|bf16", help="Numbers of the network; auto: bf16 on CUDA.")
@@ -80,9 +82,10 @@ def sample(
 
     One sample gives an atlas NPZ, or with -o x.ply a splat that any viewer opens. Many samples go into -o DIR/, one
     file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
-    seed and its number only: not on the other prompts, nor on how many are made at once.
+    seed and its number: but for rounding, neither on the other prompts nor on how many are made at once.
 
-    In a folder, samples that are there already are kept, so the same command goes on after a stop.
+    In a folder, samples that are there already are kept, so the same command goes on after a stop. Where one was made
+    with other options, or before the model was trained further, nothing is sampled without --force.
 
     From photos comes one splat, a Gaussian for each pixel of each photo as the model saw it: its middle, at the model's
     size. The world is the first photo's camera, x right, y up, z towards the viewer, in units that the model chose.
@@ -91,9 +94,9 @@ def sample(
 
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """
-    from gatlas import io
+    from dataclasses import replace
+
     from gatlas.cli import sample_photos
-    from gatlas.cli.terminal import say
     from gatlas.systems.contract import Draw, SampleRequest
 
     given = {name for name in context.params if _is_given(context, name)}
@@ -109,22 +112,18 @@ def sample(
     wanted = _prompts(prompt, prompts)
     draws = [Draw(text, number) for text in wanted for number in range(count)]
     kind = _check_output(output, len(draws), force)
-    if kind == "folder" and not force:
-        there = {draw for draw in draws if io.exists(f"{output.rstrip('/')}/{draw.name}.npz")}
-        draws = [draw for draw in draws if draw not in there]
-        if there:
-            say(f"{len(there)} samples are in {output} already and are kept (--force makes them anew)")
-        if not draws:
-            return
 
     from gatlas.systems import choose_device, load_system
 
     chosen = choose_device(device.value)
-    system = load_system(model, device=chosen, dtype=_dtype(dtype, chosen))
+    system = cast("TextSystem", load_system(model, device=chosen, dtype=_dtype(dtype, chosen)))
     request = SampleRequest(
         draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch
     )
-    _save(system.sample(request), draws, output, kind, force)
+    if kind == "folder" and not force:
+        request = replace(request, draws=_lacking(system, request, output))
+    if request.draws:
+        _save(system.sample(request), list(request.draws), output, kind, force)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
@@ -169,6 +168,39 @@ def _check_output(output: str, samples: int, force: bool) -> str:
     return "atlas"
 
 
+def _lacking(system: TextSystem, request: SampleRequest, folder: str) -> tuple[Draw, ...]:
+    """The draws whose samples are not in the folder yet. One that was made in another way is a GatlasError."""
+    from gatlas import io
+    from gatlas.cli.terminal import say
+    from gatlas.errors import GatlasError
+
+    lacking = []
+    for draw in request.draws:
+        path = _place(folder, draw)
+        if not io.exists(path):
+            lacking.append(draw)
+            continue
+        made = io.load_atlas(path).meta.get("sample")
+        if not isinstance(made, dict):
+            raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
+        wanted = system.record(request, draw)
+        others = [name for name, value in wanted.items() if name != "model" and made.get(name) != value]
+        if others:
+            how = ", ".join(
+                "other weights" if name == "weights" else f"{name} {made.get(name)} (now {wanted[name]})"
+                for name in others
+            )
+            raise GatlasError(f"{path}: was made with {how}: --force makes all samples anew, or name another folder")
+    if len(lacking) < len(request.draws):
+        kept = len(request.draws) - len(lacking)
+        say(f"{kept} samples are in {folder} already and are kept (--force makes them anew)")
+    return tuple(lacking)
+
+
+def _place(folder: str, draw: Draw) -> str:
+    return f"{folder.rstrip('/')}/{draw.name}.npz"
+
+
 def _save(atlases: Iterator[Any], draws: list[Draw], output: str, kind: str, force: bool) -> None:
     """Write each sample as soon as it is there."""
     from gatlas import io
@@ -184,7 +216,7 @@ def _save(atlases: Iterator[Any], draws: list[Draw], output: str, kind: str, for
     if kind == "folder":
         io.make_folder(output)
         for draw, atlas in zip(draws, atlases, strict=True):
-            io.save_atlas(f"{output.rstrip('/')}/{draw.name}.npz", atlas, force=force)
+            io.save_atlas(_place(output, draw), atlas, force=force)
         say(f"{len(draws)} samples in {output}")
         return
     for atlas in atlases:

@@ -51,7 +51,9 @@ def refuse_shared_names(*outputs: str | None) -> None:
 
     from gatlas.errors import GatlasError
 
-    paths = [os.path.realpath(output) for output in outputs if output not in (None, "-") and output is not None]
+    if outputs.count("-") > 1:
+        raise GatlasError("two outputs cannot both go to standard output: name a file for one of them")
+    paths = [os.path.realpath(output) for output in outputs if output is not None and output != "-"]
     if len(set(paths)) < len(paths):
         raise GatlasError("two outputs have one name: give each its own")
 

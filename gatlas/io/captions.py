@@ -15,7 +15,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
-from gatlas.io.shards import Member, list_members, read_member
+from gatlas.io.gather import CAPTIONS, captions_of_shard
+from gatlas.io.shards import Member, read_member
 from gatlas.io.streams import as_blob
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 ID_FIELDS = ("uid", "id", "obj_id", "object_id", "key", "name", "model_id")
 TEXT_FIELDS = ("caption", "captions", "text", "prompt", "description", "3dtopia")
-BESIDE = (".txt", ".json")  # suffixes of a caption beside its atlas in a shard
 
 
 class Matched(NamedTuple):
@@ -64,23 +64,26 @@ def load_captions(source: str | Path | Blob) -> Captions:
     return {identity: tuple(dict.fromkeys(captions)) for identity, captions in found.items()}
 
 
-def captions_in_shards(items: Iterable[Item]) -> Captions:
-    """The captions that lie beside the atlases in their shards: `key.txt`, or `key.json` with a "caption"."""
-    keys: dict[Path, set[str]] = {}
+def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
+    """The captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
+
+    They belong to the atlas of their own shard only. Two atlases of one key beside one are a GatlasError.
+    """
+    shards: dict[Path, dict[str, list[Item]]] = {}
     for item in items:
         if isinstance(item.source, Member):
-            keys.setdefault(item.source.shard, set()).add(item.key)
-    found: Captions = {}
-    for shard, wanted in keys.items():
-        for member in list_members(shard):
-            ending = next((suffix for suffix in BESIDE if member.suffix.endswith(suffix)), None)
-            if ending is None:
-                continue
-            key = member.key + member.suffix.removesuffix(ending)  # as gather calls it: "chair.v2" keeps its dot
-            if key in wanted and key not in found:
-                captions = _beside(read_member(member), ending)
-                if captions:
-                    found[key] = captions
+            shards.setdefault(item.source.shard, {}).setdefault(item.key, []).append(item)
+    found: dict[Item, tuple[str, ...]] = {}
+    for shard, wanted in shards.items():
+        for key, members in captions_of_shard(shard).items():
+            read = (_beside(read_member(members[suffix]), suffix) for suffix in CAPTIONS if suffix in members)
+            captions = next(filter(None, read), ()) if key in wanted else ()
+            if captions and len(wanted[key]) > 1:
+                raise GatlasError(
+                    f"{wanted[key][0].name}: the shard has two of this name and a caption for one: leave one out"
+                )
+            if captions:
+                found[wanted[key][0]] = captions
     return found
 
 

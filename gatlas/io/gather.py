@@ -16,6 +16,7 @@ from gatlas.io.shards import SUFFIX as SHARD
 from gatlas.io.shards import Member, is_tar, list_members, read_member
 from gatlas.io.streams import Blob, describe, read
 
+CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
 
 
@@ -163,23 +164,30 @@ def _without(name: str, suffix: tuple[str, ...]) -> str:
     return next(name.removesuffix(each) for each in suffix if name.endswith(each))
 
 
+def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
+    """The captions in a shard by the key of their object, as `gather` calls it, and by their suffix.
+
+    Of two of one name the later counts, as where the tar is unpacked.
+    """
+    found: dict[str, dict[str, Member]] = {}
+    for member in list_members(shard):
+        ending = next((suffix for suffix in CAPTIONS if member.suffix.endswith(suffix)), None)
+        if ending is not None:
+            key = member.key + member.suffix.removesuffix(ending)  # "chair.v2" keeps its dot
+            found.setdefault(key, {})[ending] = member
+    return found
+
+
 def sidecars(source: Path | Member | Blob) -> dict[str, bytes]:
     """Captions beside an object in a tar on disk, suffix -> content: they go where the object goes."""
     if isinstance(source, (Path, Blob)):
         return {}
-    return {
-        member.suffix: read_member(member).data
-        for member in _members_of(str(source.shard)).get(source.key, [])
-        if member.suffix in (".txt", ".json")
-    }
+    key = source.key + source.suffix.rpartition(".")[0]
+    beside = _captions_of(str(source.shard)).get(key, {})
+    return {suffix: read_member(member).data for suffix, member in beside.items()}
 
 
-@cache
-def _members_of(shard: str) -> dict[str, list[Member]]:
-    found: dict[str, list[Member]] = {}
-    for member in list_members(shard):
-        found.setdefault(member.key, []).append(member)
-    return found
+_captions_of = cache(captions_of_shard)
 
 
 def _holds_tar(path: Path) -> bool:

@@ -57,7 +57,7 @@ class AtlasConfig:
         )
         if self.prediction == "epsilon" and self.zero_terminal_snr:
             raise GatlasError(
-                "prediction epsilon has no value where nothing is left of the signal: add --set zero_terminal_snr=false"
+                "prediction=epsilon needs zero_terminal_snr=false: it has no value where nothing is left of the signal"
             )
 
     @property
@@ -78,13 +78,13 @@ class AtlasConfig:
 
 
 def config_from(stored: Mapping[str, Any], where: str) -> AtlasConfig:
-    """The config that a model folder keeps. Names that this version does not know are a GatlasError."""
+    """The config that a model folder keeps. Unknown names and values that cannot be are a GatlasError."""
     known = {field.name for field in fields(AtlasConfig)}
     if odd := sorted(set(stored) - known):
         raise GatlasError(f"{where}: its config has {', '.join(odd)}, which this gatlas does not know: upgrade gatlas")
     try:
         return AtlasConfig(**{**stored, "widths": tuple(stored.get("widths", AtlasConfig.widths))})
-    except TypeError as error:
+    except (TypeError, GatlasError) as error:
         raise GatlasError(f"{where}: its config in gatlas.json is damaged: {error}") from None
 
 

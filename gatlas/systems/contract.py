@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -55,7 +55,7 @@ class SampleRequest:
     steps: int = 20
     guidance: float | None = None  # None: the model's own default
     scheduler: str = "dpm++"
-    batch: int = 8  # samples at once; no sample depends on it
+    batch: int = 8  # samples at once; to rounding, no sample depends on it
     photos: tuple[Photo, ...] = ()  # in order: the first one's camera is the world
 
 
@@ -82,6 +82,12 @@ class SceneSet(Protocol):
 
     def report(self) -> list[str]:
         """What the user should know about the set, a line each: what was left out and why."""
+
+    def identity(self) -> Mapping[str, Iterable[Any]]:
+        """What makes the set this one, under names for messages: JSON-able values in the order of the samples.
+
+        A run goes on with a set of the same values only. No sample is read for them.
+        """
 
 
 class System(Protocol):
@@ -120,3 +126,10 @@ class System(Protocol):
 
     def to(self, device: Any, dtype: Any = None) -> None:
         """Move what is not the network."""
+
+
+class TextSystem(System, Protocol):
+    """A system that samples from prompts."""
+
+    def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
+        """How the sample of a draw is made, as JSON-able values; its atlas's meta keeps it as "sample"."""

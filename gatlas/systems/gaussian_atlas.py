@@ -79,6 +79,7 @@ class GaussianAtlas:
         self._whitening = self._raw_whitening.to_torch()
         self._lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
+        self.weights: str | None = None  # digest of those that were loaded
 
     def to(self, device: Any, dtype: Any = None) -> None:
         """Move what is not the network. `dtype` is the network's alone: text and statistics stay float32."""
@@ -184,21 +185,27 @@ class GaussianAtlas:
         if request.steps > len(self.schedule):
             raise GatlasError(f"steps must be at most {len(self.schedule)}, got {request.steps}")
         network = self.network if network is None else network
-        guidance = self.config.guidance if request.guidance is None else request.guidance
         for start in range(0, len(request.draws), request.batch):
             draws = request.draws[start : start + request.batch]
-            planes = self._draw_planes(network, draws, request, guidance)
+            planes = self._draw_planes(network, draws, request, self._guidance(request))
             for draw, each in zip(draws, planes, strict=True):
-                record = {
-                    "prompt": draw.prompt,
-                    "number": draw.number,
-                    "seed": request.seed,
-                    "steps": request.steps,
-                    "guidance": guidance,
-                    "scheduler": request.scheduler,
-                    "model": self._pipeline.name,
-                }
-                yield generated_atlas(each, self.stats.meta, draw.name, record)
+                yield generated_atlas(each, self.stats.meta, draw.name, self.record(request, draw))
+
+    def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
+        """How the sample of a draw is made."""
+        return {
+            "prompt": draw.prompt,
+            "number": draw.number,
+            "seed": request.seed,
+            "steps": request.steps,
+            "guidance": self._guidance(request),
+            "scheduler": request.scheduler,
+            "model": self._pipeline.name,
+            "weights": self.weights,
+        }
+
+    def _guidance(self, request: SampleRequest) -> float:
+        return self.config.guidance if request.guidance is None else request.guidance
 
     @torch.no_grad()
     def _draw_planes(
@@ -292,6 +299,7 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
         raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
     check_network(config, pipeline, folder)
     system = GaussianAtlas(_sized(config, stats), pipeline, stats)
+    system.weights = _digest(pipeline.unet)  # before `dtype` rounds them
     system.to(device)
     system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
     return system
@@ -328,6 +336,16 @@ def _lpips(weights: str | None, side: int) -> Lpips:
             f"LPIPS needs pictures of {network.smallest} pixels or more: --set render_size=64, or lpips=0"
         )
     return network
+
+
+def _digest(network: nn.Module) -> str:
+    """A digest of up to 4,096 weights of each tensor: a step of training changes nearly all of them."""
+    digest = hashlib.sha256()
+    for name, weight in network.state_dict().items():
+        flat = weight.detach().flatten()
+        some = flat[:: -(-flat.numel() // 4096)].contiguous().cpu().numpy()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + some.tobytes())
+    return digest.hexdigest()
 
 
 def _generator(seed: int, draw: Draw) -> torch.Generator:

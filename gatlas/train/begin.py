@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -58,7 +60,16 @@ def train(
             raise GatlasError("there are no samples to train on")
         checkpoint = folder.find_checkpoint(run, resume) if resume is not None else None
         tell = say if crew.first else (lambda message: None)
-        now = Belongings(options, crew.count, system.name, asdict(system.config), origin or {}, len(scenes), precision)
+        now = Belongings(
+            options,
+            crew.count,
+            system.name,
+            asdict(system.config),
+            origin or {},
+            len(scenes),
+            precision,
+            digests_of(scenes),
+        )
         if checkpoint is not None:
             for remark in refuse_another_run(checkpoint, now):
                 tell(remark)
@@ -81,6 +92,18 @@ class Belongings(NamedTuple):
     origin: Mapping[str, str | None]  # what the first weights came from
     samples: int
     precision: str
+    scenes: Mapping[str, str]  # what the set was, a digest of each part of its identity
+
+
+def digests_of(scenes: SceneSet) -> dict[str, str]:
+    """A digest (SHA-256, hex) of each part of a set's identity."""
+    found = {}
+    for name, values in scenes.identity().items():
+        digest = hashlib.sha256()
+        for value in values:
+            digest.update(json.dumps(value).encode() + b"\n")
+        found[name] = digest.hexdigest()
+    return found
 
 
 def read_belongings(checkpoint: Checkpoint) -> Belongings:
@@ -102,6 +125,11 @@ def refuse_another_run(checkpoint: Checkpoint, now: Belongings) -> list[str]:
     refuse_changes(now.origin, stored.origin, where)
     here, there = ({name: getattr(each, name) for name in ("system", "samples", "precision")} for each in (now, stored))
     refuse_changes(here, there, where)
+    if others := [name for name, digest in now.scenes.items() if stored.scenes.get(name) != digest]:
+        raise GatlasError(
+            f"{where}: cannot go on with another set: its {' and '.join(others)} are not those that the run was begun "
+            "with; name the same ones again, or begin another run with a new -o"
+        )
     if now.options.steps < checkpoint.step:
         raise GatlasError(f"{where}: {checkpoint.step} steps are done, so that steps cannot be {now.options.steps}")
     return refuse_other_training(now.options, now.processes, stored.options, stored.processes, where)

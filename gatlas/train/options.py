@@ -67,12 +67,13 @@ class TrainOptions:
                 "schedule_steps",
                 f"must be at least the {self.steps} steps",
                 self.schedule_steps,
+                f": for a new run, add --set schedule_steps={self.steps}",
             )
 
 
-def _require(kept: bool, name: str, rule: str, value: Any) -> None:
+def _require(kept: bool, name: str, rule: str, value: Any, advice: str = "") -> None:
     if not kept:
-        raise GatlasError(f"{name} {rule}, got {value}")
+        raise GatlasError(f"{name} {rule}, got {value}{advice}")
 
 
 def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:

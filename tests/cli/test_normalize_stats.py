@@ -197,6 +197,7 @@ def test_a_truncated_tar_gives_no_statistics(gatlas, tmp_path, atlases):
         (["none/"], "none/: there are no .npz files in it"),
         (["-o", "s.ply", "none"], "s.ply: statistics cannot be written as .ply: name the output s.npz"),
         (["-o", "s.npz", "--report", "./s.npz", "none"], "cannot be written"),
+        (["--report", "-", "none"], "two outputs cannot both go to standard output"),
         ([], "standard input is empty"),
     ],
 )

@@ -102,6 +102,14 @@ def test_an_id_without_an_atlas_is_unmatched():
     assert match({"a": ("x",), "b": ("y",)}, ["a"]) == ({"a": ("x",)}, (), ("b",), ())
 
 
+def write_shard(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, BytesIO(data))
+
+
 def test_a_caption_beside_its_atlas_in_a_shard_is_found(tmp_path):
     members = {
         "set/a.npz": b"x",
@@ -112,10 +120,20 @@ def test_a_caption_beside_its_atlas_in_a_shard_is_found(tmp_path):
         "c.json": b'{"license": "by"}',
         "d.txt": b"nobody's",
     }
-    with tarfile.open(tmp_path / "s.tar", "w") as tar:
-        for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, BytesIO(data))
+    write_shard(tmp_path / "s.tar", *members.items())
     found = captions_in_shards(gather([str(tmp_path / "s.tar")]))
-    assert found == {"set/a": ("a red cube",), "b": ("one", "two")}
+    assert {item.key: texts for item, texts in found.items()} == {"set/a": ("a red cube",), "b": ("one", "two")}
+
+
+def test_a_caption_in_a_shard_is_its_own_atlases_alone(tmp_path):
+    write_shard(tmp_path / "0.tar", ("000.npz", b"x"), ("000.txt", b"a red cube"), ("001.npz", b"x"))
+    write_shard(tmp_path / "1.tar", ("000.npz", b"y"), ("000.txt", b"a golden ring"), ("001.txt", b"nobody's"))
+    items = gather([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
+    found = captions_in_shards(items)
+    assert [found.get(item) for item in items] == [("a red cube",), None, ("a golden ring",)]
+
+
+def test_one_caption_for_two_atlases_of_a_shard_is_refused(tmp_path):
+    write_shard(tmp_path / "0.tar", ("a.npz", b"x"), ("a.npz", b"y"), ("a.txt", b"a red cube"))
+    with pytest.raises(GatlasError, match=r"0\.tar:a\.npz: the shard has two of this name and a caption for one"):
+        captions_in_shards(gather([str(tmp_path / "0.tar")]))

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.gather import gather, read_item
+from gatlas.io.gather import gather, read_item, sidecars
 from gatlas.io.shards import ShardWriter
 
 
@@ -129,3 +129,14 @@ def test_a_word_that_gives_nothing_is_an_error(word, message):
     os.system("gzip -c captions.tar > set.tar.gz")
     with pytest.raises(GatlasError, match=message):
         gather([word])
+
+
+def test_the_captions_of_an_object_are_those_of_its_whole_name():
+    touch("set/chair.ply", "set/chair.txt", "set/chair.v2.ply", "set/chair.v2.txt", "set/chair.v2.json", "set/lamp.ply")
+    os.system("tar cf set.tar -C set .")
+    found = {item.key: sidecars(item.source) for item in gather(["set.tar"], ".ply")}
+    assert found == {
+        "chair": {".txt": b"set/chair.txt"},
+        "chair.v2": {".txt": b"set/chair.v2.txt", ".json": b"set/chair.v2.json"},
+        "lamp": {},
+    }

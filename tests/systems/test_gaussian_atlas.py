@@ -241,6 +241,22 @@ def test_a_saved_model_samples_what_the_trained_one_did(system, tmp_path):
     assert all(torch.equal(weight, weights[name]) for name, weight in stock.state_dict().items())
 
 
+def test_a_record_says_how_a_sample_was_made_and_with_which_weights(system, tmp_path):
+    request = SampleRequest((Draw("a red ball", 2),), steps=2, seed=4)
+    model = saved(system, tmp_path / "model")
+    loaded = load(model)
+    record = loaded.record(request, request.draws[0])
+    assert next(loaded.sample(request)).meta["sample"] == record
+    assert [record[name] for name in ("prompt", "number", "seed", "steps", "scheduler")] == [
+        "a red ball", 2, 4, 2, "dpm++"
+    ]  # fmt: skip
+    assert record["guidance"] == CONFIG.guidance
+    assert load(model, dtype="bfloat16").weights == loaded.weights
+    trained = {name: weight + 1e-3 for name, weight in system.network.state_dict().items()}
+    system.save_network(f"{model}/unet", trained)
+    assert load(model).weights != loaded.weights
+
+
 def test_sampling_in_bfloat16_is_near_float32(system, tmp_path):
     request = SampleRequest((Draw("a red ball"),), steps=3)
     model = saved(system, tmp_path / "model")
@@ -350,6 +366,16 @@ def test_statistics_of_an_unknown_layout_are_one_line(stats):
     assert one_line(error)
 
 
+def test_a_stored_config_that_cannot_be_names_its_folder_and_gives_no_advice_on_options(system, tmp_path):
+    model = saved(system, tmp_path / "model")
+    path = tmp_path / "model" / "gatlas.json"
+    path.write_text(path.read_text().replace('"prediction": "v"', '"prediction": "epsilon"'))
+    with pytest.raises(GatlasError, match=r"model: its config in gatlas\.json is damaged: prediction=eps") as error:
+        load(model)
+    assert one_line(error)
+    assert "--set" not in str(error.value)
+
+
 def test_a_scheduler_that_contradicts_the_model_is_one_line(system, tmp_path):
     model = saved(system, tmp_path / "model")
     path = tmp_path / "model" / "scheduler" / "scheduler_config.json"
@@ -398,7 +424,7 @@ def test_lpips_of_named_weights_is_a_term_of_the_loss(folder, stats, tmp_path):
         ({"text_dropout": 1.5}, "text_dropout must be in"),
         ({"clip": 0.0}, "clip must be greater than 0"),
         ({"rgb": -1.0}, "rgb must be at least 0"),
-        ({"prediction": "epsilon"}, "add --set zero_terminal_snr=false"),
+        ({"prediction": "epsilon"}, "prediction=epsilon needs zero_terminal_snr=false"),
         ({"render_size": 0}, "render_size must be at least 1"),
         ({"octaves": 2}, "octaves must be 0 without positions"),
         ({"positions": True, "octaves": -1}, "octaves must be in 0 .. 10"),

@@ -213,6 +213,39 @@ def test_another_system_samples_or_origin_is_refused_by_name(tmp_path):
         train(ToySystem(), ToyScenes(), replace(OPTIONS, lr=0.1), run, **again)
 
 
+def test_another_set_of_the_same_size_is_refused_by_what_differs(tmp_path):
+    class Described(ToyScenes):
+        def __init__(self, names, captions=("",) * 10):
+            super().__init__()
+            self.names, self.captions = names, captions
+
+        def identity(self):
+            return {"atlases": iter(self.names), "captions": iter(self.captions)}
+
+    run = str(tmp_path / "run")
+    train(ToySystem(), Described("abcdefghij", "0123456789"), replace(OPTIONS, steps=10), run)
+    for scenes, others in (
+        (Described("abcdefghij"), "its captions are not"),
+        (Described("bacdefghij", "0123456789"), "its atlases are not"),
+        (Described("aaaaaaaaaa"), "its atlases and captions are not"),
+    ):
+        with pytest.raises(GatlasError, match=f"checkpoint-000010: cannot go on with another set: {others}") as caught:
+            train(ToySystem(), scenes, OPTIONS, run, resume="latest")
+        assert "\n" not in str(caught.value)
+    train(ToySystem(), Described("abcdefghij", "0123456789"), OPTIONS, run, resume="latest")
+    assert folder.list_steps(run) == [10, 20]
+
+
+def test_a_checkpoint_that_does_not_say_its_set_is_damaged(tmp_path):
+    train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=10), str(tmp_path / "run"))
+    path = tmp_path / "run" / "checkpoint-000010" / "training.json"
+    meta = json.loads(path.read_text())
+    del meta["scenes"]
+    path.write_text(json.dumps(meta))
+    with pytest.raises(GatlasError, match=r"training\.json: damaged .*scenes.*: resume another step$"):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"), resume="latest")
+
+
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     run = str(tmp_path / "run")
     train(ToySystem(), ToyScenes(), OPTIONS, run)

@@ -39,7 +39,10 @@ class Config:
         ({"betas": (0.9, 1.0)}, "betas must be in"),
         ({"schedule": "linear"}, "schedule must be constant or cosine"),
         ({"schedule_steps": 2_000}, "schedule_steps is for schedule=cosine"),
-        ({"schedule": "cosine", "schedule_steps": 10}, "schedule_steps must be at least the 1000 steps"),
+        (
+            {"schedule": "cosine", "schedule_steps": 10},
+            "schedule_steps must be at least the 1000 steps, got 10: for a new run, add --set schedule_steps=1000",
+        ),
         ({"precision": "fp16"}, "precision must be auto, fp32 or bf16"),
     ],
 )

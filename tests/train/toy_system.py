@@ -45,6 +45,9 @@ class ToyScenes:
     def report(self):
         return []
 
+    def identity(self):
+        return {"points": self.values.tolist()}
+
 
 class ToySystem:
     name, part = "toy", "net"

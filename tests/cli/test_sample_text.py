@@ -1,0 +1,102 @@
+"""gatlas sample from text into a folder: what is kept, what is added and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from atlas_sets import random_atlas, write_set
+from typer.testing import CliRunner
+
+from gatlas import io
+from gatlas.cli import app
+from gatlas.errors import GatlasError
+from gatlas.systems.gaussian_atlas import PRESETS, create
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model folder whose network is not trained."""
+    folder = tmp_path_factory.mktemp("made")
+    stats = write_set(folder / "set")
+    save(create(replace(PRESETS["small"].config, widths=(32, 64)), stats=stats), folder / "model")
+    return folder / "model"
+
+
+def save(system, folder):
+    folder.mkdir()
+    system.save_frozen(str(folder))
+    (folder / "unet").mkdir()
+    system.save_network(str(folder / "unet"), system.network.state_dict())
+
+
+@pytest.fixture
+def sample(model, tmp_path, monkeypatch):
+    """Run `gatlas sample` in an empty folder; what it says."""
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(*words, prompt="a red ball"):
+        told = ["sample", "--model", str(model), "--device", "cpu", "--prompt", prompt, "-o", "made/", *words]
+        result = CliRunner().invoke(app, told)
+        if isinstance(result.exception, GatlasError):
+            raise result.exception
+        assert result.exit_code == 0, result.exception
+        return result.stderr
+
+    yield run
+    torch.set_num_threads(before)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_command_keeps_what_is_there_and_adds_what_lacks(sample, tmp_path):
+    sample("--steps", "2")
+    first = contents(tmp_path / "made")
+    assert "1 samples are in made/ already and are kept" in sample("--steps", "2", "-n", "2")
+    both = contents(tmp_path / "made")
+    assert list(first.items()) == [("a-red-ball-0.npz", both.pop("a-red-ball-0.npz"))]
+    assert list(both) == ["a-red-ball-1.npz"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--steps", "3", "--seed", "5"], r"seed 0 \(now 5\), steps 2 \(now 3\): --force"),
+        (["--steps", "2", "--guidance", "2"], r"guidance 1\.5 \(now 2\.0\): --force"),
+        (["--steps", "2", "--scheduler", "ddim"], r"scheduler dpm\+\+ \(now ddim\): --force"),
+    ],
+)
+def test_samples_of_other_options_are_refused_before_any_is_made(sample, tmp_path, words, told):
+    sample("--steps", "2")
+    before = contents(tmp_path / "made")
+    with pytest.raises(GatlasError, match=rf"^made/a-red-ball-0\.npz: was made with {told}") as error:
+        sample(*words, "-n", "2")
+    assert "\n" not in str(error.value)
+    assert contents(tmp_path / "made") == before
+    sample(*words, "-n", "2", "--force")
+    assert len(contents(tmp_path / "made")) == 2
+
+
+def test_samples_of_a_model_that_has_learnt_more_since_are_refused(sample, tmp_path, model):
+    sample("--steps", "2")
+    path = tmp_path / "made" / "a-red-ball-0.npz"
+    atlas = io.load_atlas(path)
+    earlier = {**atlas.meta["sample"], "weights": "0" * 64, "model": "elsewhere"}
+    io.save_atlas(path, replace(atlas, meta={**atlas.meta, "sample": earlier}), force=True)
+    with pytest.raises(GatlasError, match="was made with other weights: --force makes all samples anew"):
+        sample("--steps", "2")
+    again = {**atlas.meta["sample"], "model": "elsewhere"}  # the folder may have been moved
+    io.save_atlas(path, replace(atlas, meta={**atlas.meta, "sample": again}), force=True)
+    sample("--steps", "2")
+
+
+def test_an_atlas_that_is_no_sample_is_kept(sample, tmp_path):
+    (tmp_path / "made").mkdir()
+    io.save_atlas(tmp_path / "made" / "a-red-ball-0.npz", random_atlas())
+    with pytest.raises(GatlasError, match=r"a-red-ball-0\.npz: is there already and no sample: use --force"):
+        sample("--steps", "2")
+    np.testing.assert_array_equal(io.load_atlas(tmp_path / "made" / "a-red-ball-0.npz").color, random_atlas().color)
