@@ -4,22 +4,25 @@ There is no scheduler here: the shell, GNU parallel and Slurm start batches. Wha
 (`gatlas.io.results`), so the same command goes on where it was stopped.
 """
 
-from gatlas.batch.places import refuse_overwriting, without_members, without_products
-from gatlas.batch.plan import Plan, Task, fingerprint_of, make_plan
+from gatlas.batch.places import refuse_captions, refuse_overwriting, without_members, without_products
+from gatlas.batch.plan import Plan, Task, fingerprint_of, foreign_file, make_plan
 from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
-from gatlas.batch.workers import Ended, Job, Reply, count_devices, in_order, run
+from gatlas.batch.workers import Ended, Job, ReadAhead, Reply, count_devices, in_order, run
 
 __all__ = [
     "Ended",
     "Job",
     "Plan",
+    "ReadAhead",
     "Reply",
     "Task",
     "count_devices",
     "fingerprint_of",
+    "foreign_file",
     "in_order",
     "make_plan",
     "parse_shard",
+    "refuse_captions",
     "refuse_overwriting",
     "run",
     "slurm_shard",

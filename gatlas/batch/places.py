@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatlas import io
 from gatlas.errors import GatlasError
+from gatlas.io.gather import CAPTIONS
+from gatlas.io.results import caption_place
 
 if TYPE_CHECKING:
     from gatlas.batch.plan import Task
@@ -70,6 +73,25 @@ def refuse_overwriting(tasks: Sequence[Task]) -> None:
                     "name another -o"
                 )
             above = os.path.dirname(above)
+
+
+def caption_places(task: Task) -> dict[str, Path]:
+    """Where the captions of an object in a shard would go, by their suffixes: beside its result."""
+    if task.output is None or isinstance(task.source, (Path, io.Blob)):
+        return {}
+    return {suffix: caption_place(task.output, suffix) for suffix in CAPTIONS}
+
+
+def refuse_captions(tasks: Sequence[Task], others: Callable[[Task], Iterable[str]]) -> None:
+    """A caption whose place is that of a result, or of one of the `others` that a task writes, is a GatlasError."""
+    place = _places()
+    results = [task.output for task in tasks if task.output is not None]
+    written = {place(path): path for path in (*results, *(path for task in tasks for path in others(task)))}
+    for task in tasks:
+        for suffix, path in caption_places(task).items():
+            other = written.get(place(path))
+            if other is not None and suffix in io.sidecars(task.source):
+                raise GatlasError(f"{other}: the {suffix} beside {task.name} goes there: name another place")
 
 
 def _source(task: Task) -> Path | None:

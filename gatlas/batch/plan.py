@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas import io
+from gatlas.batch.places import caption_places
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Task(NamedTuple):
     source: Any  # Path, Member or Blob
     name: str  # of the source, for messages
     output: Path | None  # None: it goes into a tar
+    captions: Mapping[str, bytes] | None = None  # that came with it through a pipe, suffix -> content
 
 
 class Plan(NamedTuple):
@@ -31,7 +33,7 @@ class Plan(NamedTuple):
     todo: list[Task]
     done: list[Task]  # earlier, of the same input with the same options
     failed: list[Task]  # earlier, likewise: they would fail again
-    foreign: list[Task]  # their output exists and was not made by this batch
+    foreign: list[Task]  # a file stands in a place of theirs and was not made by this batch
 
 
 def fingerprint_of(verb: str, options: Mapping[str, Any]) -> str:
@@ -59,14 +61,12 @@ def make_plan(
     plan = Plan([], [], [], [])
     for task in tasks:
         line = known.get(task.key, {})
-        made = line if line.get("status") == "ok" else line.get("kept", {})  # what is in its place, after failures too
-        # What this verb made of this input, as it was or with other options, may be made anew.
-        ours = made.get("verb") == verb and made.get("input") == task.name
+        made = _made(line)
         if force:
             plan.todo.append(task)
         elif made and _fits(made, task, fingerprint) and holds(made, task):
             plan.done.append(task)
-        elif not ours and task.output is not None and io.exists(task.output):
+        elif foreign_file(task, line, verb) is not None:
             plan.foreign.append(task)
         elif (
             line.get("status") == "failed"
@@ -77,6 +77,32 @@ def make_plan(
         else:
             plan.todo.append(task)
     return plan
+
+
+def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
+    """What stands in the place of a task's result, or of a caption that goes along, and was not made by this batch.
+
+    What this verb made of this input, as it was or with other options, may be made anew.
+    """
+    if task.output is None:
+        return None
+    made = _made(line)
+    ours = made.get("verb") == verb and made.get("input") == task.name
+    if not ours and io.exists(task.output):
+        return task.output
+    written = made.get("captions", ()) if ours else ()
+    for suffix, place in caption_places(task).items():
+        if suffix not in written and io.exists(place):
+            caption = io.sidecars(task.source).get(suffix)
+            if caption is not None and io.sha256_of(place) != io.sha256_of(io.Blob(str(place), caption)):
+                return place
+    return None
+
+
+def _made(line: Line) -> Line:
+    """What the manifest says of the result that is in its place, after failures too."""
+    made: Line = line if line.get("status") == "ok" else line.get("kept", {})
+    return made
 
 
 def _fits(line: Line, task: Task, fingerprint: str) -> bool:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -52,6 +54,47 @@ class Reply(NamedTuple):
 
 
 Work = Callable[[Job], Reply]
+Item = TypeVar("Item")
+
+
+class ReadAhead(Generic[Item]):
+    """The items of a source that may let one wait, as a pipe does: a thread reads them, one ahead.
+
+    They come in their order; what the source raises comes behind the last of them. The thread ends with the process.
+    """
+
+    def __init__(self, source: Iterable[Item]) -> None:
+        self._found: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=1)
+        self._end: BaseException | None = None
+        # A queue cannot be waited for beside the pipes of workers. There is a byte in this pipe for each item in it.
+        self.bell, self._rope = multiprocessing.Pipe(duplex=False)
+        threading.Thread(target=self._read, args=(iter(source),), daemon=True).start()
+
+    def _read(self, source: Iterator[Item]) -> None:
+        end: BaseException | None = None
+        while end is None:
+            item = None
+            try:
+                item = next(source)
+            except BaseException as error:  # StopIteration too: it is raised where the items are asked for
+                end = error
+            self._found.put((item, end))
+            self._rope.send_bytes(b"!")
+
+    def is_ready(self) -> bool:
+        """Whether the next item, or the end, is there without waiting."""
+        return self._end is not None or self.bell.poll()
+
+    def __iter__(self) -> ReadAhead[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        if self._end is None:
+            self.bell.recv_bytes()
+            item, self._end = self._found.get()
+        if self._end is not None:
+            raise self._end
+        return item  # type: ignore[return-value]  # None is of an end only
 
 
 @dataclass
@@ -73,6 +116,7 @@ def run(
     on_stop: signal.Signals | None = None,
     devices: int = 0,
     ahead: int | None = None,
+    upstream: ReadAhead[Any] | None = None,
 ) -> Generator[Ended, None, None]:
     """Each job's end, in the order of ends. Nothing that a job does ends the batch: not even its own death.
 
@@ -80,10 +124,11 @@ def run(
     one that dies, as for want of memory, is reported and replaced. Once `stop` says so no job begins any more, and the
     running ones are waited for; `on_stop` is the signal that tells them, where they can save themselves. With
     `devices` > 0 the workers take turns on so many GPUs. No job begins `ahead` places or more before the first that
-    has not ended: whoever wants the ends in order need not keep more than that.
+    has not ended: whoever wants the ends in order need not keep more than that. Where each job is made of an item of
+    `upstream`, ends, signals and time limits are seen to while the next item is waited for.
     """
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    queue = iter(jobs)
+    coming = iter(jobs)
     workers: list[_Worker] = []
     started = taken = 0
     exhausted = told = False
@@ -114,11 +159,15 @@ def run(
                 told = True
                 for worker in busy:
                     os.kill(worker.process.pid or 0, on_stop)
+            hungry = False
             while not stopping and not exhausted and len(busy) < processes:
                 first = min((worker.job.number for worker in busy if worker.job is not None), default=taken)
                 if ahead is not None and taken - first >= ahead:
                     break
-                job = next(queue, None)
+                if upstream is not None and not upstream.is_ready():
+                    hungry = True
+                    break
+                job = next(coming, None)
                 if job is None:
                     exhausted = True
                     break
@@ -128,9 +177,12 @@ def run(
                 with suppress(OSError):  # it has just died: its sentinel says so
                     worker.pipe.send(job)
                 busy.append(worker)
-            if not busy:
+            if not busy and not hungry:
                 return
-            ready = set(wait([end for worker in busy for end in (worker.pipe, worker.process.sentinel)], POLL_SECONDS))
+            ends: list[Any] = [end for worker in busy for end in (worker.pipe, worker.process.sentinel)]
+            if hungry and upstream is not None:
+                ends.append(upstream.bell)
+            ready = set(wait(ends, POLL_SECONDS))
             for worker in busy:
                 answered = bool(ready & {worker.pipe, worker.process.sentinel})
                 if not answered and timeout is not None and time.monotonic() - worker.since > timeout:

@@ -149,8 +149,8 @@ def _dispatch(
     one_result = not _holds_many(output) and (one_folder or not io.is_folder(output))
     if batch.files_from is None and sources in ([], ["-"]):
         members = io.stream_members("-")
-        head = next(members)
-        if head.key is None and one_result and not batch.asked:
+        head = next(members, None)  # None: a tar without objects
+        if head is not None and head.key is None and one_result and not batch.asked:
             _refuse_timeout(batch)
             verb(head, **options)
             return
@@ -158,7 +158,7 @@ def _dispatch(
 
         from gatlas.cli.many_run import run_stream
 
-        run_stream(about, chain([head], members), batch, options)
+        run_stream(about, chain([head] if head is not None else [], members), batch, options)
         return
     if not batch.asked and len(sources) == 1 and one_result and not io.names_many(sources[0], photos=about.photos):
         _refuse_timeout(batch)

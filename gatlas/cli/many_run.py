@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,12 @@ import typer
 from gatlas import io
 from gatlas.batch import (
     Plan,
+    ReadAhead,
     Task,
+    foreign_file,
     make_plan,
     parse_shard,
+    refuse_captions,
     refuse_overwriting,
     slurm_shard,
     take_shard,
@@ -30,10 +35,13 @@ from gatlas.cli.many import SHARD, STEM, Batch, Verb
 from gatlas.cli.many_work import OUTPUTS, Tally, do_tasks, fingerprint, line_of
 from gatlas.cli.terminal import say
 from gatlas.errors import GatlasError
+from gatlas.io.shards import is_empty_tar
+from gatlas.io.streamed import stream_objects
 from gatlas.io.streams import check_suffix
 
 if TYPE_CHECKING:
     from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
+    from gatlas.io.streamed import Streamed
 
     Results = FolderResults | TarResults | StreamResults
 
@@ -42,19 +50,24 @@ EXIT_CLOSED_PIPE = 141  # as the shell says of a process that SIGPIPE ended
 
 def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, Any]) -> None:
     """The objects of this shard that are not done yet; ends with 3 where some failed, 75 where it was stopped."""
+    vanished: list[str] = []  # of a list; what the command line itself names must be there
     if batch.files_from is not None:
-        sources = [*sources, *io.load_names(batch.files_from, null=batch.null)]
-    if not sources:
+        listed = io.load_names(batch.files_from, null=batch.null)
+        vanished = [name for name in dict.fromkeys(listed) if _is_gone(name)]
+        gone = set(vanished)
+        sources = [*sources, *(name for name in listed if name not in gone)]
+    if not sources and not vanished:
         raise GatlasError("no input: name files or folders, or a list of them with --files-from")
     if "-" in sources:
         raise GatlasError("standard input is an input of its own: it does not go with others")
     _refuse_shared(options)
-    # In an array of jobs that name an input each, that input is the share of each.
-    own = batch.files_from is None and len(sources) == 1 and not io.names_many(sources[0], photos=about.photos)
+    own = batch.files_from is None and len(sources) == 1 and _is_own(about, sources[0])
     index, shards = _shard(batch.shard, quiet=own)
+    if own and shards > 1 and batch.shard is None and io.names_many(sources[0], photos=about.photos):
+        say(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share of it")
     if about.suffix == "/" and (options["output"] == "-" or options["output"].endswith(".tar")):
         raise GatlasError("each result is a folder: name them with -o DIR/")
-    items = sorted(io.list_items(sources, about.accepts, photos=about.photos), key=lambda item: item.key)
+    items = _items(about, sources, vanished)
     output = options["output"].replace(SHARD, f"{index:05d}")
     if batch.tar and output != "-":
         raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
@@ -71,6 +84,7 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
         tasks = [Task(item.key, item.source, item.name, Path(template.replace(STEM, item.key))) for item in items]
         # The list was made first: the line of a result that is in it stands in a manifest by now.
         tasks = without_products(tasks, results.known(), about.name)
+        refuse_captions(tasks, partial(_others, options))
     _refuse_equal(tasks)
     refuse_overwriting(tasks)
     if not own or batch.shard is not None:
@@ -84,16 +98,36 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
 def run_stream(about: Verb, blobs: Iterator[io.Blob], batch: Batch, options: dict[str, Any]) -> None:
     """The objects of a tar that comes through a pipe, in its order, as a tar into the next pipe."""
     _refuse_shared(options)
+    objects = stream_objects(blobs, about.accepts)
     if options["output"] != "-":
-        raise GatlasError(
-            "a tar from a pipe cannot be read again, so there is no going on with it: leave -o out and write "
-            "standard output to a file, or save the tar first and name it"
-        )
-    index, shards = _shard(batch.shard)
-    wanted = (blob for blob in blobs if blob.key is None or blob.name.lower().endswith(about.accepts))
-    mine = (blob for number, blob in enumerate(wanted) if number % shards == index)
-    tasks = (Task(io.shard_key(blob.stem or "object"), blob, blob.name, None) for blob in mine)
-    _into_stream(about, io.StreamResults(about.suffix), tasks, batch, options)
+        _refuse_place(about, next(objects, None), options["output"])
+    # What comes through a pipe is a Slurm task's own: the command before it took the task's share already.
+    index, shards = parse_shard(batch.shard) if batch.shard is not None else (0, 1)
+
+    def tasks() -> Iterator[Task]:
+        names: dict[str, str] = {}
+        for each in islice(objects, index, None, shards):
+            task = Task(io.shard_key(each.key or "object"), each.blob, each.blob.name, None, each.captions)
+            other = names.setdefault(task.key, task.name)
+            if other is not task.name:
+                raise GatlasError(
+                    f"two objects have the name {task.key!r}, {other} and {task.name}: rename one of them"
+                )
+            yield task
+
+    coming = tasks() if batch.dry_run else ReadAhead(tasks())
+    _into_stream(about, io.StreamResults(about.suffix), coming, batch, options)
+
+
+def _refuse_place(about: Verb, first: Streamed | None, output: str) -> None:
+    """Only standard output takes what comes through a pipe and has to be kept in order or has no name."""
+    if first is not None and first.blob.key is None:
+        place = f"{output.rstrip('/')}/NAME{about.suffix}" if io.is_folder(output) else f"NAME{about.suffix}"
+        raise GatlasError(f"{first.blob.name} is one object and has no name for {output}: name its result, -o {place}")
+    raise GatlasError(
+        "a tar from a pipe cannot be read again, so there is no going on with it: leave -o out and write "
+        "standard output to a file, or save the tar first and name it"
+    )
 
 
 def _into_stream(
@@ -105,6 +139,8 @@ def _into_stream(
     tally = Tally()
     with _quiet_pipes(), results:
         do_tasks(about, results, tasks, batch, options, tally, total=None)
+        if tally.stopped:
+            tally.finish(None)  # inside the block: a stream that was cut off gets no end mark
     tally.finish(None)
 
 
@@ -119,7 +155,8 @@ def _into_files(
         plan, known = _planned(about, results, tasks, batch, options)  # none but this process writes from here on
         tally = Tally(len(tasks), earlier=len(plan.done), failed=len(plan.failed) + len(plan.foreign))
         for task in plan.foreign:
-            error = f"{task.output} exists and is of another input or other options: remove it, or use --force"
+            place = foreign_file(task, known.get(task.key, {}), about.name)
+            error = f"{place} exists and is of another input or other options: remove it, or use --force"
             if task.key not in known:  # else its line says who made what is there
                 results.record(line_of(about, task, options, "failed", error))
             say(error)
@@ -127,7 +164,12 @@ def _into_files(
         if isinstance(results, io.TarResults) and growing:
             results.go_on(max((line.get("end", 0) for line in known.values()), default=0))
         do_tasks(about, results, plan.todo, batch, options, tally, total=len(plan.todo), known=known)
-        if isinstance(results, io.TarResults) and growing and not tally.stopped and tally.ok + tally.earlier:
+        if (
+            isinstance(results, io.TarResults)
+            and growing
+            and not tally.stopped
+            and (tally.ok + tally.earlier or not tasks)
+        ):
             results.finish()
     tally.finish(results.manifest)
 
@@ -148,7 +190,7 @@ def _planned(
     )
     if not isinstance(results, io.TarResults):
         return plan, known
-    if results.tar.exists() and not known and not options["force"]:
+    if results.tar.exists() and not known and not options["force"] and not is_empty_tar(results.tar):
         raise GatlasError(f"{results.tar} exists: use --force to overwrite it")
     if options["force"]:
         return plan, {}
@@ -156,6 +198,32 @@ def _planned(
     if held - {task.key for task in plan.done}:  # a member cannot be taken out of a tar
         raise GatlasError(f"{results.tar}: holds objects of other inputs or options: use --force to make it anew")
     return plan, known
+
+
+def _is_gone(name: str) -> bool:
+    """Whether a name of one file leads to none."""
+    return name != "-" and not io.exists(name) and not io.names_many(name)
+
+
+def _is_own(about: Verb, source: str) -> bool:
+    """Whether an input is one task's own in an array of jobs that name an input each: a file, also if it is a tar."""
+    return not io.names_many(source, photos=about.photos) or (io.exists(source) and not io.is_folder(source))
+
+
+def _items(about: Verb, sources: list[str], vanished: list[str]) -> list[io.Item]:
+    """What the sources name, by key. The `vanished` are items too: each fails on its own."""
+    if len(sources) == 1 and not vanished and is_empty_tar(sources[0]):
+        return []
+    items = io.list_items(sources, about.accepts, photos=about.photos)
+    for name in vanished:
+        suffix = next(filter(name.endswith, about.accepts), Path(name).suffix)
+        items.append(io.Item(Path(name).name.removesuffix(suffix), Path(name)))
+    return sorted(items, key=lambda item: item.key)
+
+
+def _others(options: dict[str, Any], task: Task) -> list[str]:
+    """What an object writes beside its result."""
+    return [options[name].replace(STEM, task.key) for name in OUTPUTS & options.keys() if options[name]]
 
 
 def _shard(given: str | None, *, quiet: bool = False) -> tuple[int, int]:

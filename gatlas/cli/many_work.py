@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatlas import __version__, io
-from gatlas.batch import Ended, Job, Reply, Task, count_devices, fingerprint_of, in_order, run
+from gatlas.batch import Ended, Job, ReadAhead, Reply, Task, count_devices, fingerprint_of, in_order, run
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.many import STEM, Batch, Verb
 from gatlas.cli.terminal import collected, counting_bar, say
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 EXIT_SOME_FAILED = 3
 NO_MEMORY = "not enough memory for this input"
+AGAIN = "and the same command begins again from the start"
 AHEAD = 8  # objects a worker, where results are kept in order: those behind a slow one wait in memory or in scratch
 
 # Options that do not change what is made.
@@ -104,6 +105,9 @@ class Tally:
             self.earlier
         )
         failed = f", {self.failed:,} failed" * bool(self.failed)
+        if self.stopped and manifest is None:
+            say(f"stopped after {self.ok:,} objects{failed}: the tar on standard output is not whole, {AGAIN}")
+            raise typer.Exit(EXIT_REQUEUE)
         if self.stopped:
             say(f"stopped: {done}{failed}; the same command goes on")
             raise typer.Exit(EXIT_REQUEUE)
@@ -127,15 +131,20 @@ def do_tasks(
 ) -> None:
     """Run the tasks and store what comes out; `tally` counts, and `known` are the lines of earlier runs."""
     begun: dict[int, Task] = {}
+    taken, whole, cut = 0, False, False  # tasks that began; whether there are no more; whether one was broken off
+    goes_on = "and the same command goes on" if results.manifest is not None else AGAIN
     as_folder = about.suffix == "/" or (STEM in options["output"] and options["output"].endswith("/"))
 
     def jobs() -> Iterator[Job]:
+        nonlocal taken, whole
         for number, task in enumerate(tasks):
             begun[number] = task
+            taken = number + 1
             if total is None:
                 tally.total += 1
             made = results.scratch_path(about.suffix * (not as_folder))
             yield Job(number, task.key, task.source, f"{made}{'/' * as_folder}")
+        whole = True
 
     devices = 0 if getattr(options.get("device"), "value", "cpu") == "cpu" else count_devices(os.environ)
     single = {**options, "threads": options.get("threads") or _threads_each(batch.jobs)}
@@ -150,6 +159,7 @@ def do_tasks(
             on_stop=signal.SIGUSR1 if options.get("resume") else None,
             devices=devices if batch.jobs > 1 else 0,
             ahead=AHEAD * batch.jobs if results.ordered else None,
+            upstream=tasks if isinstance(tasks, ReadAhead) else None,
         )
         with closing(running) as ends:  # whatever happens here, no worker is left
             for ended in in_order(ends) if results.ordered else ends:
@@ -157,12 +167,17 @@ def do_tasks(
                 line = line_of(about, task, options, ended.status, ended.error, ended)
                 if ended.status == "ok":
                     try:
-                        results.store(line, Path(ended.job.output), task.output, io.sidecars(task.source))
+                        captions = io.sidecars(task.source) if task.captions is None else task.captions
+                        results.store(line, Path(ended.job.output), task.output, captions)
                         tally.ok += 1
-                    except GatlasError as error:  # its place cannot be written to; those of others may be
+                    except GatlasError as error:
+                        if results.ordered:  # all go to one place, and half of this one may stand there
+                            raise GatlasError(f"{error}: stopped, {goes_on}") from None
+                        # Its place cannot be written to; those of others may be.
                         passing = is_disk_error(str(error))
                         ended = ended._replace(status="failed", record={}, error=str(error), passing=passing)
                         line = line_of(about, task, options, ended.status, ended.error, ended)
+                cut |= ended.status == "stopped"
                 if ended.status == "failed":
                     tally.failed += 1
                     earlier = known.get(task.key, {})
@@ -170,9 +185,10 @@ def do_tasks(
                     results.record({**line, "kept": kept} if kept else line)
                     say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
                     if is_disk_error(ended.error):
-                        raise GatlasError("stopped, since no other object would fare better: the same command goes on")
+                        raise GatlasError(f"stopped, since no other object would fare better, {goes_on}")
                 count()
-        tally.stopped = stop()
+        # A signal that comes when all is done stops nothing.
+        tally.stopped = stop() and (cut or not (whole or taken == total))
 
 
 def line_of(

@@ -131,6 +131,11 @@ class Results:
         os.close(self._descriptor)
 
 
+def caption_place(output: Path, suffix: str) -> Path:
+    """Where a caption of that suffix stands beside a result."""
+    return output.with_name(output.stem + suffix)
+
+
 class FolderResults(Results):
     """One file, or one folder, an object. Its manifest is `manifest-I-of-N.jsonl`, written by shard I of N alone."""
 
@@ -157,20 +162,30 @@ class FolderResults(Results):
         return line.get("bytes") == output.stat().st_size and line.get("output_sha256") == sha256_of(output)
 
     def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
-        """Record a result and move it to its place, over an older one."""
+        """Record a result and move it to its place, over an older one. Its sidecars are there before it."""
         if output is None:
             raise ValueError("a folder's results have a place each")
         with _described(output):
             output.parent.mkdir(parents=True, exist_ok=True)
-            size = {} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
-            self.record({**line, **size, "output": str(output), "output_stamp": stamp(scratch)})
-            if output.is_dir():
-                shutil.rmtree(output)
-            os.replace(scratch, output)
+            more: Line = {} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
+            if sidecars:
+                more["captions"] = sorted(sidecars)
+            older = self._set_aside(output)
+            self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
             for suffix, content in sidecars.items():
-                streams.write(
-                    output.with_name(output.stem + suffix), [content], force=True, suffix=suffix, what="a sidecar"
-                )
+                place = caption_place(output, suffix)
+                streams.write(place, [content], force=True, suffix=suffix, what="a sidecar")
+            os.replace(scratch, output)
+            if older is not None:
+                _remove(older)
+
+    def _set_aside(self, output: Path) -> Path | None:
+        """Where an older folder in the place of a result is now: a new line, which has no stamp, would fit it too."""
+        if not output.is_dir():
+            return None
+        older = self.scratch_path("")
+        os.replace(output, older)
+        return older
 
 
 class TarResults(Results):

@@ -3,12 +3,13 @@
 The members of an object are `key.npz`, `key.json`, `key.txt`…: the key is the name up to the first dot of its last
 part, with its folders. Shards on disk are indexed by their headers and read out of order; pipes and compressed tars
 are read from front to back. Hidden members (`._x` of macOS) are left out. What cannot be read whole is an error,
-never a shorter set: tar itself ends quietly at a damaged header.
+never a shorter set: tar itself ends quietly at a damaged header. A tar of an end mark alone holds no objects.
 """
 
 from __future__ import annotations
 
 import lzma
+import os
 import sys
 import tarfile
 import zlib
@@ -65,6 +66,15 @@ def is_tar(head: bytes) -> bool:
     return True
 
 
+def is_empty_tar(path: str | Path) -> bool:
+    """Whether a file is a whole tar without files, as that of a shard that had no objects."""
+    if not os.path.isfile(path):  # a pipe is read once only
+        return False
+    with _opened(path) as file:
+        content = file.read(tarfile.RECORDSIZE + 1)
+    return len(content) == tarfile.RECORDSIZE and not any(content)
+
+
 def list_members(path: str | Path) -> list[Member]:
     """The members of an uncompressed tar on disk, in its order. Only the headers are read."""
     with _opened(path) as file:
@@ -97,7 +107,8 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
     name = "standard input" if is_stream(source) else str(source)
     with ExitStack() as stack:
         if is_stream(source):
-            file = stdin_bytes()
+            # Unbuffered: a thread that waits in a buffered stream holds its lock, and the process cannot end.
+            file = getattr(stdin_bytes(), "raw", stdin_bytes())
         else:
             file = stack.enter_context(_opened(source))
         head = _read_exactly(file, 512)
@@ -263,7 +274,8 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
         yield header
     if tar.offset <= end:
         raise GatlasError(f"{name}: truncated: the tar breaks off before its end mark")
-    if not found:
+    # One record of zeros is what tar makes of nothing; more of them are a file that a crash emptied.
+    if not found and (end or tar.offset > tarfile.RECORDSIZE):
         raise GatlasError(f"{name}: the tar holds no files")
 
 

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from gatlas.batch import Task, refuse_overwriting, without_members, without_products
+from gatlas.batch import Task, refuse_captions, refuse_overwriting, without_members, without_products
 from gatlas.errors import GatlasError
-from gatlas.io import Member
+from gatlas.io import Member, ShardWriter, list_items
 
 
 def task(key, source, output):
@@ -54,3 +54,17 @@ def test_a_tar_that_is_written_is_not_read(tmp_path):
     assert without_members(tasks, pattern, [str(tmp_path)]) == tasks[1:]
     with pytest.raises(GatlasError, match=r"out-00000\.tar: is an input"):
         without_members(tasks, pattern, [str(tmp_path / "out-00000.tar")])
+
+
+def test_a_caption_that_would_go_where_another_output_goes_is_refused(tmp_path):
+    with ShardWriter(tmp_path / "set.tar") as shard:
+        for name in ("a.ply", "a.json", "b.ply"):
+            shard.add(name[0], name[1:], b"content")
+    items = list_items([str(tmp_path / "set.tar")], ".ply")
+    tasks = [Task(item.key, item.source, item.name, tmp_path / f"out/{item.key}.npz") for item in items]
+    refuse_captions(tasks, lambda task: [f"{tmp_path}/checks/{task.key}.json"])
+    refuse_captions(tasks, lambda task: [f"{tmp_path}/out/b.json"])  # b has no caption
+    with pytest.raises(GatlasError, match=r"out/a\.json: the \.json beside .*set\.tar:a\.ply goes there"):
+        refuse_captions(tasks, lambda task: [f"{tmp_path}/checks/../out/{task.key}.json"])
+    with pytest.raises(GatlasError, match="goes there"):
+        refuse_captions([tasks[0]._replace(output=tmp_path / "out/a.json")], lambda task: [])

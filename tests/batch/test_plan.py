@@ -3,7 +3,7 @@
 import pytest
 
 from gatlas import io
-from gatlas.batch import Task, fingerprint_of, make_plan
+from gatlas.batch import Task, fingerprint_of, foreign_file, make_plan
 
 
 @pytest.fixture
@@ -89,6 +89,33 @@ def test_a_result_that_stands_since_before_a_failure_is_still_ours(task):
     assert sorted_out(task, {"a": failed}) == "done"
     task.source.write_bytes(b"other splat")
     assert sorted_out(task, {"a": failed}) == "todo"
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    """A task of an object that has a caption in its shard."""
+    with io.ShardWriter(tmp_path / "set.tar") as shard:
+        shard.add("a", ".ply", b"splat")
+        shard.add("a", ".txt", b"a ball")
+    (item,) = io.list_items([str(tmp_path / "set.tar")], ".ply")
+    return Task("a", item.source, item.name, tmp_path / "a.npz")
+
+
+def test_a_strangers_file_in_the_place_of_a_caption_is_kept(captioned, tmp_path):
+    assert sorted_out(captioned, {}) == "todo"
+    (tmp_path / "a.txt").write_bytes(b"precious")
+    assert sorted_out(captioned, {}) == "foreign"
+    assert foreign_file(captioned, {}, "encode") == tmp_path / "a.txt"
+    assert sorted_out(captioned, {"a": line(captioned, options="other")}) == "foreign"
+    assert sorted_out(captioned, {"a": line(captioned, options="other", captions=[".txt"])}) == "todo"
+    assert sorted_out(captioned, {}, force=True) == "todo"
+    (tmp_path / "a.txt").write_bytes(b"a ball")  # nothing would be lost
+    assert sorted_out(captioned, {}) == "todo"
+
+
+def test_a_file_of_a_captions_name_beside_an_object_without_one_is_nothing_to_it(task, tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"precious")
+    assert sorted_out(task, {}) == "todo"
 
 
 def test_force_does_everything(task):

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from gatlas.batch import Job, Reply, count_devices, in_order, run
+from gatlas.batch import Job, ReadAhead, Reply, count_devices, in_order, run
+from gatlas.errors import GatlasError
 
 
 def work(job):
@@ -141,3 +143,91 @@ def test_no_worker_is_left_where_the_reader_of_the_ends_fails():
     ends.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+# What a pipe brings
+
+
+def test_what_is_read_ahead_comes_in_order_and_nothing_is_lost():
+    ahead = ReadAhead(range(500))
+    assert list(ahead) == list(range(500))
+    assert list(ahead) == []  # the end stays the end
+
+
+def test_what_the_source_raises_comes_behind_its_items():
+    def source():
+        yield "a"
+        yield "b"
+        raise GatlasError("the tar breaks off")
+
+    ahead = ReadAhead(source())
+    assert [next(ahead), next(ahead)] == ["a", "b"]
+    for _ in range(2):
+        with pytest.raises(GatlasError, match="breaks off"):
+            next(ahead)
+
+
+class Idling:
+    """A source of jobs that lets one wait behind the first of them until it is told to go on."""
+
+    def __init__(self, *sources):
+        self.jobs = jobs(*sources)
+        self.go_on = threading.Event()
+
+    def __iter__(self):
+        yield self.jobs[0]
+        assert self.go_on.wait(60)
+        yield from self.jobs[1:]
+
+
+def test_ends_come_while_the_next_job_is_waited_for():
+    source = Idling(*"abc")
+    ahead = ReadAhead(source)
+    ends = run(ahead, work, processes=2, upstream=ahead)
+    assert next(ends).job.key == "object0"
+    source.go_on.set()
+    assert sorted(end.job.number for end in ends) == [1, 2]
+
+
+def test_a_stop_ends_the_wait_for_the_next_job():
+    source = Idling(*"abc")
+    ahead = ReadAhead(source)
+    asked = threading.Event()
+    ends = run(ahead, work, stop=asked.is_set, upstream=ahead)
+    next(ends)
+    asked.set()
+    assert list(ends) == []
+    source.go_on.set()
+
+
+def test_an_object_is_given_up_while_the_next_job_is_waited_for():
+    source = Idling("sleep", "a")
+    ahead = ReadAhead(source)
+    ends = run(ahead, work, processes=2, timeout=0.2, upstream=ahead)
+    assert "--timeout" in next(ends).error
+    source.go_on.set()
+    assert [end.status for end in ends] == ["ok"]
+
+
+def test_no_job_of_an_upstream_begins_far_ahead():
+    ahead = ReadAhead(jobs("slow", *"abcdefgh"))
+    numbers = [end.job.number for end in run(ahead, work, processes=2, ahead=3, upstream=ahead)]
+    assert sorted(numbers) == list(range(9))
+    assert numbers.index(0) <= 2
+
+
+WAITING = r"""
+from gatlas.batch import ReadAhead
+from gatlas.io import stream_members
+ahead = ReadAhead(stream_members("-"))
+print("waits", flush=True)
+"""
+
+
+def test_a_thread_that_waits_for_a_pipe_ends_with_its_process():
+    words = [sys.executable, "-c", WAITING]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdin.write(bytes(100))  # less than a header
+        process.stdin.flush()
+        assert process.wait(60) == 0
+        assert (process.stdout.read(), process.stderr.read()) == (b"waits\n", b"")

@@ -118,6 +118,58 @@ def test_many_processes_that_begin_at_once_do_not_hinder_each_other(tmp_path):
     assert not list(tmp_path.glob(".gatlas*"))
 
 
+class Killed(BaseException):
+    """What ends a process at once."""
+
+
+def store_and_be_killed_behind_the_line(monkeypatch, results, output, new):
+    record = results.record
+
+    def record_and_die(line):
+        record(line)
+        raise Killed
+
+    monkeypatch.setattr(results, "record", record_and_die)
+    with pytest.raises(Killed):
+        results.store({"id": "a", "status": "ok"}, new, output, {})
+
+
+def test_an_older_folder_never_counts_as_the_new_result(tmp_path, monkeypatch):
+    place = tmp_path / "out/a"
+    place.mkdir(parents=True)
+    (place / "old.png").write_bytes(b"old")
+    with FolderResults(tmp_path / "out", 0, 1) as results:
+        new = results.scratch_path("")
+        new.mkdir()
+        store_and_be_killed_behind_the_line(monkeypatch, results, place, new)
+    assert not results.holds(results.known()["a"], place)
+
+
+def test_a_folder_replaces_an_older_one(tmp_path):
+    for name in ("old.png", "new.png"):
+        with FolderResults(tmp_path, 0, 1) as results:
+            folder = results.scratch_path("")
+            folder.mkdir()
+            (folder / name).write_bytes(b"picture")
+            results.store({"id": "a", "status": "ok"}, folder, tmp_path / "a", {})
+    assert results.holds(results.known()["a"], tmp_path / "a")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["new.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "manifest-0-of-1.jsonl"]
+
+
+def test_a_result_is_not_in_its_place_before_its_captions(tmp_path):
+    with FolderResults(tmp_path, 0, 1) as results:
+        new = made(results, "a.npz", b"atlas")
+        (tmp_path / "a.txt").mkdir()  # which cannot be written to
+        with pytest.raises(GatlasError, match=r"a\.txt"):
+            results.store({"id": "a", "status": "ok"}, new, tmp_path / "a.npz", {".txt": b"words"})
+        assert not (tmp_path / "a.npz").exists()
+        (tmp_path / "a.txt").rmdir()
+        results.store({"id": "a", "status": "ok"}, new, tmp_path / "a.npz", {".txt": b"words"})
+    assert (tmp_path / "a.txt").read_bytes() == b"words"
+    assert results.known()["a"]["captions"] == [".txt"]
+
+
 def test_a_tar_grows_and_is_gone_on_with_behind_its_last_whole_object(tmp_path):
     tar = tmp_path / "x.tar"
     with TarResults(tar, ".npz") as results:

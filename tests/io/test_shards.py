@@ -9,7 +9,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.io import shards, streams
-from gatlas.io.shards import Member, ShardWriter, list_members, read_member, stream_members
+from gatlas.io.shards import Member, ShardWriter, is_empty_tar, list_members, read_member, stream_members
 
 FILES = {"a.npz": b"first", "a.txt": b"a caption", "folder/b.npz": b"x" * 1500, "empty.json": b""}
 
@@ -170,11 +170,27 @@ def test_links_in_a_tar_are_not_left_out_quietly(tmp_path):
         list_members(tmp_path / "x.tar")
 
 
-def test_an_empty_tar_is_an_error(tmp_path):
+def test_a_tar_of_an_end_mark_holds_no_objects(tmp_path):
     python_tar(tmp_path / "x.tar", {})
-    for read in (list_members, lambda path: list(stream_members(path))):
-        with pytest.raises(GatlasError, match=r"x\.tar: the tar holds no files"):
-            read(tmp_path / "x.tar")
+    subprocess.run(["tar", "cf", "y.tar", "-T", "/dev/null"], cwd=tmp_path, check=True)
+    with ShardWriter(tmp_path / "z.tar"):
+        pass
+    for name in ("x.tar", "y.tar", "z.tar"):
+        assert is_empty_tar(tmp_path / name)
+        assert list_members(tmp_path / name) == list(stream_members(tmp_path / name)) == []
+
+
+def test_a_tar_of_folders_and_a_file_that_a_crash_emptied_are_no_empty_sets(tmp_path, shard):
+    (tmp_path / "folder").mkdir()
+    subprocess.run(["tar", "cf", "x.tar", "folder"], cwd=tmp_path, check=True)
+    (tmp_path / "y.tar").write_bytes(bytes(4 * 10240))
+    for name in ("x.tar", "y.tar"):
+        assert not is_empty_tar(tmp_path / name)
+        for read in (list_members, lambda path: list(stream_members(path))):
+            with pytest.raises(GatlasError, match=rf"{name}: the tar holds no files"):
+                read(tmp_path / name)
+    assert not is_empty_tar(shard)
+    assert not is_empty_tar(tmp_path / "nowhere.tar")
 
 
 def test_a_shard_that_shrank_is_an_error(shard):
