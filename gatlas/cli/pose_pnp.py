@@ -42,7 +42,9 @@ def pose_pnp(
     matches: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE.npz", help="Correspondences: points [m 3] and pixels [m 2] of one photo.", show_default=False
+            metavar="FILE.npz",
+            help="Correspondences: points [m 3], in the units of cameras, and pixels [m 2] of one photo.",
+            show_default=False,
         ),
     ] = None,
     init: Annotated[
@@ -53,7 +55,9 @@ def pose_pnp(
         str | None,
         typer.Option(metavar="FILE.json", help="Cameras to begin with, as those of training.", show_default=False),
     ] = None,
-    views: Annotated[int, typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides.")] = 40,
+    views: Annotated[
+        int | None, typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides.", show_default="40")
+    ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
@@ -76,11 +80,18 @@ def pose_pnp(
     ] = Refine.photometric,
     focal: Annotated[bool, typer.Option("--focal", help="Refine the focal length too.")] = False,
     min_inliers: Annotated[
-        int, typer.Option(min=4, metavar="N", help="Correspondences that must agree; fewer are no camera.")
+        int,
+        typer.Option(
+            min=4,
+            metavar="N",
+            help="Correspondences that must agree; with fewer, only the silhouette under a known mask finds a camera.",
+        ),
     ] = 12,
     own_units: Annotated[
         bool,
-        typer.Option("--own-units", help="Cameras in files are in the object's units, not the normalised splat's."),
+        typer.Option(
+            "--own-units", help="Cameras and points in files have the object's units, not the normalised splat's."
+        ),
     ] = False,
     ground_truth: Annotated[
         str | None,
@@ -100,15 +111,21 @@ def pose_pnp(
     The splat is rendered from all sides and matched to each photo (SIFT); the camera comes from PnP with RANSAC, is
     rendered from and matched again, and is then refined on the pictures. Where few features match and the object's
     mask is known, its silhouette is tried. A splat that was sampled from the photos themselves, in their order, knows
-    which Gaussian shows which pixel: --find grid, which auto takes where the numbers fit.
+    which Gaussian shows which pixel: --find grid, which auto takes where the numbers fit and the pictures agree.
 
-    OUTPUT is a transforms.json that render --camera and fit read, with inliers, residuals, losses before and after and
-    the runner-up of each photo. A photo whose camera is not found is said and stands in not_found: the exit status is
-    1 where none was found and 3 where some were not.
+    Where only the refinement fails, PnP's camera is kept, marked not_refined: with --matches and the grid where at
+    least --min-inliers and more than half of the correspondences agree, else where 40 matches do. With --matches and
+    the grid, a refinement that raises the median residual of those that agree counts as failed.
+
+    OUTPUT is a transforms.json that render --camera and fit read where the photos have one size, with inliers,
+    residuals, losses before and after, the runner-up where a second camera could be scored, and ambiguous where it
+    fits nearly as well. A photo whose camera is not found is said and stands in not_found: the exit status is 1 where
+    none was found and 3 where some were not.
 
     Example: gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json
     """
-    from gatlas.cli.pose_work import Wish, work
+    from gatlas.cli.pose_photos import Wish
+    from gatlas.cli.pose_work import work
 
     work(
         Wish(

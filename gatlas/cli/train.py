@@ -106,8 +106,8 @@ def train(
     75. --resume latest goes on from there, or from the start where there is no checkpoint yet, so that one command
     serves a queue that stops and restarts it. On the CPU the result is that of a run without a break, bit for bit.
     Options that are not given are then the run's own; others that would change the result are refused, and so are other
-    samples or captions. --steps may grow unless the learning rate follows from it. --resume STEP goes back to a checkpoint; the next one that is
-    written replaces the later ones.
+    samples or captions. --steps may grow unless the learning rate follows from it. --resume STEP goes back to a
+    checkpoint; the next one that is written replaces the later ones.
 
     --system noposplat learns scenes from photos: the inputs are folders of posed photos (transforms.json or COLMAP), a
     folder of such folders, or RealEstate10K's chunks. Its presets are tiny, re10k and base; those of gaussian-atlas are

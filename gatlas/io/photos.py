@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.images import decode_image
-from gatlas.io.lens import pinhole, undistort
-from gatlas.io.transforms import lens_of, picture_size, projection
+from gatlas.io.lens import Lens, pinhole, undistort
+from gatlas.io.transforms import lens_of, picture_of, picture_size, projection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,21 +29,44 @@ LEAST_SIDE = 16  # pixels of a photo
 ASPECT = 0.01  # by how much a photo's shape may differ from what the file says
 
 
+class StraightPhoto(NamedTuple):
+    """A photo, upright and undistorted, and the lens that was undone."""
+
+    stem: str
+    image: Float[np.ndarray, "h w d"]
+    K: Float[np.ndarray, "3 3"]  # pixels of the image
+    lens: Lens
+    original: Float[np.ndarray, "3 3"]  # K of the photo as it lies there; K where the lens does not bend
+
+
 def read_photos(names: Sequence[str], *, fov: float | None = None, source: str | None = None) -> list[Shown]:
-    """(name, picture, K) of each photo; K in pixels of the picture, which is upright and undistorted.
+    """(name, picture, K) of each photo; see `read_straight`."""
+    return [(photo.stem, photo.image, photo.K) for photo in read_straight(names, fov=fov, source=source)]
+
+
+def read_straight(
+    names: Sequence[str], *, fov: float | None = None, source: str | Blob | None = None
+) -> list[StraightPhoto]:
+    """The photos, each with K in pixels of the picture, which is upright and undistorted.
 
     `fov` is the field of view in degrees of the photo's shorter side, its principal point in the middle. `source` is a
     JSON file of the kind of transforms.json instead: fl_x, fl_y, cx, cy, w, h or camera_angle_x at the top, and where
-    it has frames, those of the frame whose file_path has the photo's name. What is said of another size than the
-    photo's is scaled to it.
+    it has frames, those of the photo's own frame; see `pair_frames`. What is said of another size than the photo's is
+    scaled to it.
     """
     if (fov is None) == (source is None):
         raise GatlasError("the photos' field of view is needed: give --fov DEGREES, or a file with --intrinsics")
     if fov is not None and not 0 < fov < 180:
         raise GatlasError(f"--fov must be between 0 and 180 degrees, got {fov:g}")
-    document = None if source is None else _document(streams.read(source))
+    document: tuple[Blob, dict[str, Any]] | None = None
+    numbers: list[int | None] = [None] * len(names)
+    if source is not None:
+        blob, _ = document = _document(streams.as_blob(source))
+        frames = document[1].get("frames", [])
+        called = [str(frame.get("file_path")) for frame in frames]
+        numbers = pair_frames(blob.name, called, [picture_of(blob, frame) for frame in frames], names)
     shown = []
-    for name in names:
+    for name, number in zip(names, numbers, strict=True):
         blob = streams.read(name)
         picture = decode_image(blob)
         height, width = picture.shape[:2]
@@ -51,10 +75,40 @@ def read_photos(names: Sequence[str], *, fov: float | None = None, source: str |
         if document is None:
             focal = 0.5 * min(width, height) / math.tan(0.5 * math.radians(fov or 0.0))
             K = np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
+            shown.append(StraightPhoto(blob.stem, picture, K, Lens(), K))
         else:
-            picture, K = _as_pinhole(*document, Path(name).stem, blob.name, picture)
-        shown.append((blob.stem, picture, K))
+            frame = {} if number is None else document[1]["frames"][number]
+            shown.append(_as_pinhole(*document, frame, blob, picture))
     return shown
+
+
+def pair_frames(
+    index: str, names: Sequence[str], pictures: Sequence[Path | None], photos: Sequence[str]
+) -> list[int | None]:
+    """The number of each photo's frame in the file `index`: the frame of that very file, else of its stem, else None.
+
+    `names` is what the frames call their pictures and `pictures` where these lie. Photos or frames of one stem that
+    are not told apart by where they lie are a GatlasError.
+    """
+    by_path, by_stem = defaultdict(list), defaultdict(list)
+    for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
+        by_stem[Path(name).stem].append(i)
+        if picture is not None:
+            by_path[picture.resolve()].append(i)
+    shared = Counter(path.stem for path in {Path(photo).resolve() for photo in photos})
+    found: list[int | None] = []
+    for photo in photos:
+        stem = Path(photo).stem
+        own = by_path.get(Path(photo).resolve()) or by_stem.get(stem, [])
+        if len(own) > 1:
+            raise GatlasError(f"{index}: {len(own)} of its frames are called {stem!r}: name one with that photo only")
+        if own and shared[stem] > 1 and Path(photo).resolve() not in by_path:
+            raise GatlasError(
+                f"{index}: {photo}: none of its frames is that file, and {shared[stem]} photos are called {stem!r}: "
+                "give them names of their own"
+            )
+        found.append(own[0] if own else None)
+    return found
 
 
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
@@ -69,27 +123,20 @@ def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
 
 
 def _as_pinhole(
-    blob: Blob, document: dict[str, Any], stem: str, photo: str, picture: Float[np.ndarray, "h w d"]
-) -> tuple[Float[np.ndarray, "h w d"], Float[np.ndarray, "3 3"]]:
-    frames = [frame for frame in document.get("frames", []) if Path(str(frame.get("file_path"))).stem == stem]
-    if len(frames) > 1:
-        raise GatlasError(
-            f"{blob.name}: {len(frames)} of its frames are called {stem!r}: name one with that photo only"
-        )
-    frame = frames[0] if frames else {}
+    index: Blob, document: dict[str, Any], frame: dict[str, Any], photo: Blob, picture: Float[np.ndarray, "h w d"]
+) -> StraightPhoto:
     height, width = picture.shape[:2]
-    stated = picture_size(blob, document, frame) or (width, height)
+    stated = picture_size(index, document, frame) or (width, height)
     if abs(math.log((stated[0] / stated[1]) / (width / height))) > ASPECT:
         raise GatlasError(
-            f"{photo}: has {width} x {height} pixels, and {blob.name} is of {stated[0]} x {stated[1]}: "
+            f"{photo.name}: has {width} x {height} pixels, and {index.name} is of {stated[0]} x {stated[1]}: "
             "another shape, cut from another photo"
         )
     try:
-        K, lens = projection(blob, document, frame, *stated), lens_of(blob, document, frame)
+        K, lens = projection(index, document, frame, *stated), lens_of(index, document, frame)
     except GatlasError as error:
-        raise GatlasError(f"{error} (for {photo})") from None
+        raise GatlasError(f"{error} (for {photo.name})") from None
     K = K * np.array([[width / stated[0]], [height / stated[1]], [1.0]])
-    if not lens.bends:
-        return picture, K
-    straight = pinhole(blob.name, K, lens, width, height)
-    return undistort(picture, K, lens, straight), straight
+    straight = pinhole(index.name, K, lens, width, height)
+    image = undistort(picture, K, lens, straight) if lens.bends else picture
+    return StraightPhoto(photo.stem, image, straight, lens, K)

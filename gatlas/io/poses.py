@@ -14,6 +14,8 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import streams
+from gatlas.io.lens import Lens
+from gatlas.io.photos import pair_frames
 from gatlas.io.transforms import camera_entry, read_shots
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ class PoseRecord(NamedTuple):
 
     photo: str  # path, or "-"
     size: tuple[int, int]  # width, height
-    K: Float[np.ndarray, "3 3"]
+    K: Float[np.ndarray, "3 3"]  # of the photo as it lies there
+    lens: Lens  # of the photo as it lies there
     viewmat: Float[np.ndarray, "4 4"] | None  # world -> camera, OpenCV; None: not found
     said: Mapping[str, Any]  # inliers, residuals, losses, runner-up, or the reason
 
@@ -45,10 +48,20 @@ def write_poses(out: str | Path, records: Sequence[PoseRecord], *, force: bool, 
         if record.viewmat is None:
             lost.append({"file_path": path, **record.said})
         else:
-            frames.append({"file_path": path, **camera_entry(record.viewmat, record.K, *record.size), **record.said})
+            entry = camera_entry(record.viewmat, record.K, *record.size, record.lens)
+            frames.append({"file_path": path, **entry, **record.said})
     document = {**summary, "frames": frames, **({"not_found": lost} if lost else {})}
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
     streams.write(out, [text.encode()], force=force, suffix=".json", what="cameras", name="poses", text=True)
+
+
+def zoomed_lens(lens: Lens, factor: float) -> Lens:
+    """The lens that bends the same pixels in the same way where the focal length is `factor` times as long.
+
+    The coefficients act on rays, which are shorter by that factor.
+    """
+    powers = Lens(k1=2, k2=4, k3=6, k4=8, p1=1, p2=1)
+    return Lens(*(value * factor**power for value, power in zip(lens, powers, strict=True)))
 
 
 def _relative(photo: str, out: str | Path) -> str:
@@ -57,17 +70,16 @@ def _relative(photo: str, out: str | Path) -> str:
     return Path(os.path.relpath(photo, Path(out).resolve().parent)).as_posix()
 
 
-def read_named_viewmats(source: str | Path | Blob) -> dict[str, Float[np.ndarray, "4 4"]]:
-    """The cameras (world -> camera) of a transforms.json by the stem of their pictures' names."""
-    blob = streams.as_blob(source) if not streams.is_folder(str(source)) else source
-    name, shots, _, _ = read_shots(blob)  # type: ignore[arg-type]
-    found: dict[str, Float[np.ndarray, "4 4"]] = {}
-    for shot in shots:
-        stem = Path(shot.name).stem
-        if stem in found:
-            raise GatlasError(f"{name}: two of its frames are called {stem!r}: they cannot be told apart")
-        found[stem] = shot.viewmat
-    return found
+def read_viewmats(source: str | Path | Blob, photos: Sequence[str]) -> Float[np.ndarray, "n 4 4"]:
+    """The camera (world -> camera) that a transforms.json, or its folder, has of each photo; see `pair_frames`."""
+    name, shots, _, _ = read_shots(source)
+    numbers = pair_frames(name, [shot.name for shot in shots], [shot.picture for shot in shots], photos)
+    chosen = []
+    for photo, number in zip(photos, numbers, strict=True):
+        if number is None:
+            raise GatlasError(f"{name}: has no camera of {photo}")
+        chosen.append(shots[number].viewmat)
+    return np.stack(chosen)
 
 
 def read_matches(blob: Blob) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 2"]]:

@@ -65,7 +65,7 @@ def read_views(
     return views_of(blob.name, shots, *size, side)
 
 
-def read_shots(folder: str | Path) -> tuple[str, list[Shot], int, int]:
+def read_shots(folder: str | Path | Blob) -> tuple[str, list[Shot], int, int]:
     """What to call the index, its frames, and the width and height that all pictures have."""
     blob, document = _read_index(folder)
     size = _common_size(blob, document)
@@ -86,6 +86,14 @@ def read_points(source: str | Path | Blob) -> Points | None:
 def has_index(folder: str | Path) -> bool:
     """Whether a folder holds a transforms.json (or one of its kin)."""
     return any((Path(folder) / name).is_file() for name in _INDEXES)
+
+
+def index_of(folder: str | Path) -> Path:
+    """The transforms.json (or one of its kin) of a folder; a GatlasError where there is none."""
+    found = next((Path(folder) / name for name in _INDEXES if (Path(folder) / name).is_file()), None)
+    if found is None:
+        raise GatlasError(f"{Path(folder)}: there is no {INDEX} in this folder")
+    return found
 
 
 def write_views(folder: str | Path, views: Views, *, force: bool) -> None:
@@ -126,11 +134,12 @@ def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
 
 
 def camera_entry(
-    viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int
+    viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int, lens: Lens | None = None
 ) -> dict[str, Any]:
-    """What a frame says of its camera."""
+    """What a frame says of its camera; K is of the picture as it lies there, before `lens` is undone."""
     pose = np.linalg.inv(np.asarray(viewmat, dtype=np.float64)) @ _FLIP
-    return {**_intrinsics(K, width), "w": width, "h": height, "transform_matrix": pose.tolist()}
+    bent = {} if lens is None else {name: value for name, value in lens._asdict().items() if value}
+    return {**_intrinsics(K, width), **bent, "w": width, "h": height, "transform_matrix": pose.tolist()}
 
 
 def _intrinsics(K: Float[np.ndarray, "3 3"], width: int) -> dict[str, float]:
@@ -147,19 +156,17 @@ def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
     """The bytes and the checked content of a transforms.json."""
     if not isinstance(source, Blob):
         if streams.is_folder(source):
-            folder = Path(source)
-            found = [folder / name for name in _INDEXES if (folder / name).is_file()]
-            if not found:
-                raise GatlasError(f"{folder}: there is no {INDEX} in this folder")
-            source = found[0]
+            source = index_of(source)
         source = streams.read(source)
     try:
         document = json.loads(source.data)
     except ValueError as error:
         raise GatlasError(f"{source.name}: not a {INDEX}: it is no JSON: {error}") from None
     frames = document.get("frames") if isinstance(document, dict) else None
-    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GatlasError(f"{source.name}: not a {INDEX}: it has no list of 'frames'")
+    if not frames:
+        raise GatlasError(f"{source.name}: has no camera: its list of 'frames' is empty")
     return source, document
 
 
@@ -167,7 +174,7 @@ def _beside(blob: Blob, name: str) -> Path:
     return (blob.path.parent if blob.path is not None else Path()) / name
 
 
-def _picture(blob: Blob, frame: dict[str, Any]) -> Path | None:
+def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
     """Where a frame's picture lies; None where it does not."""
     name = frame.get("file_path")
     if not isinstance(name, str) or not name:
@@ -215,7 +222,7 @@ def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
         raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
     if stated:
         return stated.pop()
-    first = next((path for frame in frames if (path := _picture(blob, frame)) is not None), None)
+    first = next((path for frame in frames if (path := picture_of(blob, frame)) is not None), None)
     if first is None:
         raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
     height, width = decode_image(streams.read(first)).shape[:2]
@@ -229,7 +236,7 @@ def _shots(blob: Blob, document: dict[str, Any], width: int, height: int) -> lis
     return [
         Shot(
             name=str(frame.get("file_path")),
-            picture=_picture(blob, frame),
+            picture=picture_of(blob, frame),
             mask=_mask(blob, frame, i),
             viewmat=viewmats[i],
             K=projection(blob, document, frame, width, height),

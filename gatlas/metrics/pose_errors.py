@@ -30,11 +30,18 @@ def center_errors(
 ) -> Float[np.ndarray, " c"]:
     """Distance between each camera's place and the true one, in per cent of the true one's distance to `target`."""
     viewmats, truths = _pair(viewmats, truths)
-    place, true_place = _centers(viewmats), _centers(truths)
-    distance = np.linalg.norm(true_place - np.asarray(target, dtype=np.float64), axis=1)
+    distance = target_distances(truths, target)
     if not (distance > 0).all():
         raise ValueError("a true camera stands on the target: its distance is no unit to measure in")
-    return 100 * np.linalg.norm(place - true_place, axis=1) / distance
+    return 100 * np.linalg.norm(_centers(viewmats) - _centers(truths), axis=1) / distance
+
+
+def target_distances(
+    truths: Float[np.ndarray, "c 4 4"], target: Float[np.ndarray, " 3"] | Sequence[float] = (0.0, 0.0, 0.0)
+) -> Float[np.ndarray, " c"]:
+    """How far each camera stands from `target`; 0 is no unit for `center_errors`."""
+    places = _centers(np.asarray(truths, dtype=np.float64))
+    return np.linalg.norm(places - np.asarray(target, dtype=np.float64), axis=1)
 
 
 def direction_errors(

@@ -11,6 +11,7 @@ import numpy as np
 from gatlas.cameras import resized
 from gatlas.pose.candidates import VIEWS, bounding_ball, candidate_cameras
 from gatlas.pose.features import detect
+from gatlas.pose.grey import in_grey
 from gatlas.pose.silhouette import Silhouettes, make_silhouettes
 from gatlas.raster import rasterize
 from gatlas.sh import rgb_to_dc
@@ -57,6 +58,11 @@ class Bank:
     def enlarged(self) -> Bank:
         """The same views with features of pictures at twice the size, made when a photo first needs them."""
         return _bank_of(self.gaussians, self.cameras, 2)
+
+    @cached_property
+    def grey(self) -> Bank:
+        """The same views of the scene without its colours, made when a photo without colours comes."""
+        return replace(self, gaussians=in_grey(self.gaussians))
 
     @cached_property
     def silhouettes(self) -> Silhouettes:

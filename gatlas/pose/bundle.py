@@ -17,12 +17,12 @@ from gatlas.pose.levenberg import DAMPING, TRIES, Level, Normal, cost_of, linear
 from gatlas.pose.motion import Pivot, find_pivot
 from gatlas.pose.refine import Refined, RefineOptions, failed, judge, refine, settle
 from gatlas.rotations import nearest_rotation
-from gatlas.types import Cameras, Gaussians, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.metrics.lpips import Lpips
+    from gatlas.types import Gaussians, Views
 
 SHARED_LEVEL = Level(64, 10, blur=2.0)
 AMISS = 2.0  # times the median loss: such a photo is tried again from where the others say it is
@@ -118,12 +118,14 @@ def share_frame(
     point = np.mean([pivot.point for pivot in seen], axis=0)
     unit = np.median([pivot.depth for pivot in seen])
     common: list[Pivot | None] = []
+    heard = []
     bases = []
     for camera, pivot in zip(cameras, pivots, strict=True):
         rotation = camera.viewmat[:3, :3]
         center = rotation @ point + camera.viewmat[:3, 3]
-        usable = pivot is not None and center[2] > 0
-        own = Pivot(point, float(center[2])) if usable else None
+        heard.append(pivot is not None and bool(center[2] > 0))
+        # Its units are undone below: any depth will do for a camera that has the point behind it.
+        own = Pivot(point, float(center[2] if center[2] > 0 else unit)) if np.isfinite(camera.viewmat).all() else None
         basis = np.zeros((7 + options.focal, 7 + options.focal))
         basis[:3, :3], basis[3:6, 3:6] = rotation * unit, rotation
         basis[:3, 6] = -center  # Gaussians twice as large look as from half as far
@@ -135,7 +137,7 @@ def share_frame(
             basis[:6] /= own.units[:, None]
         common.append(own)
         bases.append(basis)
-    return _levenberg(gaussians, targets, cameras, common, bases, SHARED_LEVEL, options)
+    return _levenberg(gaussians, targets, cameras, common, heard, bases, SHARED_LEVEL, options)
 
 
 def share_focal(
@@ -149,7 +151,9 @@ def share_focal(
         basis[:6, 6 * i : 6 * i + 6] = np.eye(6)
         basis[6, -1] = 1.0
         bases.append(basis)
-    return _levenberg(gaussians, targets, cameras, _pivots(gaussians, targets, cameras), bases, level, options)
+    pivots = _pivots(gaussians, targets, cameras)
+    heard = [pivot is not None for pivot in pivots]
+    return _levenberg(gaussians, targets, cameras, pivots, heard, bases, level, options)
 
 
 def _levenberg(
@@ -157,13 +161,14 @@ def _levenberg(
     targets: list[Target],
     cameras: list[Camera],
     pivots: list[Pivot | None],
+    heard: list[bool],
     bases: list[Float[np.ndarray, "k shared"]],
     level: Level,
     options: RefineOptions,
 ) -> list[Camera]:
     """Levenberg-Marquardt on the sum of all photos' costs, where each camera's step is its basis times one vector.
 
-    Photos that see nothing have no say and move along.
+    Photos that are not heard have no say and move along, but for those without a pivot.
     """
     smooth = [blurred(target.picture, level.blur) for target in targets]
     exposures = [AS_IT_IS] * len(cameras)
@@ -173,7 +178,7 @@ def _levenberg(
         size = bases[0].shape[1]
         H, g = np.zeros((size, size)), np.zeros(size)
         for i, pivot in enumerate(pivots):
-            if pivot is None:
+            if pivot is None or not heard[i]:
                 continue
             normal = linearize(
                 gaussians,
@@ -258,12 +263,3 @@ def carry(viewmat: Float[np.ndarray, "4 4"], similarity: Similarity) -> Float[np
     eye = -viewmat[:3, :3].T @ viewmat[:3, 3]
     carried[:3, 3] = -carried[:3, :3] @ (similarity.scale * similarity.rotation @ eye + similarity.shift)
     return carried
-
-
-def refined_cameras(bundle: Bundle, width: int, height: int) -> tuple[Cameras, list[int]]:
-    """The cameras that were found, and which photos they are of."""
-    indices = [i for i, each in enumerate(bundle.photos) if not each.failure]
-    if not indices:
-        return Cameras(np.zeros((0, 4, 4)), np.zeros((0, 3, 3)), width, height), []
-    viewmats = np.stack([bundle.photos[i].viewmat for i in indices])
-    return Cameras(viewmats, np.stack([bundle.photos[i].K for i in indices]), width, height), indices

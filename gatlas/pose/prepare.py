@@ -25,6 +25,7 @@ class Prepared(NamedTuple):
     mask: Float32[np.ndarray, "h w"] | None  # of the object; None where it is not known
     K: Float[np.ndarray, "3 3"]
     stretch: Float[np.ndarray, " 2"]  # pixels here per pixel of the photo, x and y
+    uncut: Float32[np.ndarray, "h w 3"] | None  # as it was given, where the mask is only guessed and may have holes
 
 
 def prepare(
@@ -45,10 +46,12 @@ def prepare(
     if picture.shape[2] == 3:
         found = plain_mask(picture)
         if found is None:
-            return Prepared(picture, None, scaled, stretch)
-        picture = np.concatenate([picture, found[..., None]], axis=-1)
+            return Prepared(picture, None, scaled, stretch, None)
+        cut = picture * found[..., None] + BACKGROUND * (1 - found[..., None])
+        return Prepared(cut, found, scaled, stretch, picture)
     alpha = picture[..., 3:]
-    return Prepared(picture[..., :3] * alpha + BACKGROUND * (1 - alpha), alpha[..., 0], scaled, stretch)
+    picture = picture[..., :3] * alpha + BACKGROUND * (1 - alpha)
+    return Prepared(picture, alpha[..., 0], scaled, stretch, None)
 
 
 def plain_mask(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"] | None:

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.pose.compare import AS_IT_IS, Camera, Target
+from gatlas.pose.compare import AS_IT_IS, Camera, make_target
 from gatlas.pose.descend import render_leaves
+from gatlas.pose.grey import in_grey, is_grey
 from gatlas.pose.motion import step_gradient
-from gatlas.pose.refine import Refined, agreement_of, failed
+from gatlas.pose.refine import (
+    Refined,
+    RefineOptions,
+    agreement_of,
+    failed,
+    out_of_reach,
+    turn_between,
+    unexplained,
+)
 from gatlas.rotations import se3_exp
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from gatlas.types import Gaussians
 
 STEPS = 200
+BLACK = np.zeros(3, dtype=np.float32)
 RATE = 0.005  # of both parts
 LPIPS_WEIGHT = 0.05
 WINDOW, SIGMA = 11, 1.5
@@ -56,13 +66,17 @@ def refine_published(
     viewmat: Float[np.ndarray, "4 4"],
     K: Float[np.ndarray, "3 3"],
     *,
-    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    background: tuple[float, float, float] | None = None,
+    side: int | None = None,
     steps: int = STEPS,
     lpips: Lpips | None = None,
 ) -> Refined:
     """The camera after the published recipe (numpy); `lpips` is VGG's, and its term is left out where it is None.
 
-    The losses are the recipe's own: MSE + 0.05 LPIPS + (1 - structure).
+    The losses are the recipe's own: MSE + 0.05 LPIPS + (1 - structure). Without a `background` it is the one colour of
+    the photo's border, and where there is none the recipe's black. With `side` the photo is reduced to that many pixels
+    on the longer side; the recipe has them all. A camera that the picture does not bear out is a failure, as of
+    `refine`.
     """
     import torch
 
@@ -70,11 +84,14 @@ def refine_published(
         raise ValueError(f"photo must have shape [h w 3], got {list(photo.shape)}")
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
-    camera = Camera(viewmat.astype(np.float64), K.astype(np.float64))
+    start = camera = Camera(viewmat.astype(np.float64), K.astype(np.float64))
     if not (np.isfinite(camera.viewmat).all() and np.isfinite(camera.K).all() and np.isfinite(photo).all()):
         return failed("the photo or the camera to start from has values that are NaN or infinite")
-    behind = np.asarray(background, dtype=np.float32)
-    target = Target(np.asarray(photo, dtype=np.float32), behind, None, np.ones((3, 1)))
+    found = make_target(photo, None, background, side)
+    behind = BLACK if found.background is None else found.background
+    target = found._replace(background=behind)
+    if is_grey(target.picture):
+        gaussians = in_grey(gaussians)
     wanted = torch.from_numpy(target.picture)
     adam = AdamState(6)
     losses = []
@@ -93,9 +110,15 @@ def refine_published(
             return failed("the loss or its gradient became NaN")
         if i < steps:
             camera = Camera(se3_exp(adam.step(gradient, RATE)) @ camera.viewmat, camera.K)
+    options = RefineOptions()
     if losses[-1] > losses[0]:
         return failed(f"it diverged: the loss rose from {losses[0]:.4g} to {losses[-1]:.4g}")
+    turn = turn_between(start, camera)
+    if turn > np.radians(options.reach):
+        return failed(out_of_reach(turn, options.reach))
     agreement = agreement_of(gaussians, target, camera, AS_IT_IS)
+    if not agreement >= options.agreement:
+        return failed(unexplained(agreement, options.agreement))
     return Refined(camera.viewmat, camera.K, losses[0], losses[-1], agreement, AS_IT_IS, steps)
 
 

@@ -16,7 +16,7 @@ from gatlas import io
 from gatlas.cameras import intrinsics, look_at
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import CONFIDENT, locate
+from gatlas.pose.locate import CONFIDENT, Missed, locate
 from gatlas.raster import composite
 from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.raster.threads import set_num_threads
@@ -60,7 +60,7 @@ def find(bank, photo, refined):
     start = time.process_time()
     found = locate(bank, photo, K)
     located = time.process_time()
-    if found is None:
+    if isinstance(found, Missed):
         return np.full((4, 4), np.nan), located - start, 0.0
     viewmat = found.viewmat
     if refined:

@@ -4,12 +4,20 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gatlas import io
+from gatlas.cli.pose_photos import Photo, Wish
+from gatlas.cli.pose_work import Answer, _located, _refined
+from gatlas.io.lens import Lens
+from gatlas.io.photos import read_straight
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
+from gatlas.pose.locate import Located, Missed
+from gatlas.pose.refine import failed
+from gatlas.pose.solve import reprojection_errors
 from gatlas.types import Cameras, Origin, Views
 
 sys.path.append(str(Path(__file__).parents[1] / "pose"))
@@ -126,6 +134,177 @@ def test_what_many_matches_agree_on_is_kept_where_the_pictures_differ_too_much(g
     assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 0.5
 
 
+def correspondences(viewmat, wrong, seed=0):
+    """Sixty points near the object's middle and where a camera sees them; the first `wrong` are seen anywhere."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-0.5, 0.5, (60, 3))
+    seen = (points @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
+    pixels = seen[:, :2] / seen[:, 2:]
+    pixels[:wrong] = rng.uniform(0, SIDE, (wrong, 2))
+    return points, pixels
+
+
+def test_a_majority_of_given_correspondences_outweighs_a_picture_that_shows_nothing(gatlas, scene, tmp_path):
+    io.save_image(tmp_path / "flat.png", np.full((SIDE, SIDE, 3), 0.5, dtype=np.float32))
+    words = ("pose-pnp", "flat.png", "--scene", scene / "egg.ply", "--fov", 47)
+    for name, wrong in (("most", 20), ("few", 40)):
+        points, pixels = correspondences(TRUTHS[0], wrong)
+        np.savez(tmp_path / f"{name}.npz", points=points, pixels=pixels)
+    run = gatlas(*words, "--matches", "most.npz", "-o", "p.json")
+    assert "flat.png: not refined: the Gaussians" in run.stderr
+    frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
+    assert frame["not_refined"].startswith("the Gaussians")
+    assert frame["inliers"] >= 40
+    assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 1e-3
+    run = gatlas(*words, "--matches", "few.npz", "-o", "q.json", code=1)
+    assert "flat.png: no camera found: PnP found one by 2" in run.stderr
+
+
+def test_points_have_the_units_of_cameras_in_files(gatlas, scene, tmp_path):
+    points, pixels = correspondences(TRUTHS[0], 0)
+    np.savez(tmp_path / "m.npz", points=points * 5.0 + [3.0, -2.0, 1.0], pixels=pixels)
+    words = ("pose-pnp", scene / "photos/images/000.png", "--scene", scene / "egg.ply", "--fov", 47)
+    gatlas(*words, "--matches", "m.npz", "--own-units", "--refine", "none", "-o", "p.json")
+    found = found_in(tmp_path / "p.json")
+    assert rotation_errors(found, TRUTHS[0][None])[0] < 1e-3
+    eye = -found[0, :3, :3].T @ found[0, :3, 3]
+    assert np.allclose(eye, -TRUTHS[0][:3, :3].T @ TRUTHS[0][:3, 3] * 5.0 + [3.0, -2.0, 1.0], atol=1e-3)
+
+
+def test_exact_correspondences_are_not_refined_away_and_the_residual_is_of_the_camera(gatlas, scene, tmp_path):
+    points, pixels = correspondences(TRUTHS[0], 0)
+    np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
+    words = ("pose-pnp", scene / "photos/images/000.png", "--scene", scene / "egg.ply", "--fov", 47)
+    run = gatlas(*words, "--matches", "m.npz", "-o", "p.json")
+    assert "not refined: the residual of the correspondences would rise" in run.stderr
+    frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
+    seen = reprojection_errors(found_in(tmp_path / "p.json")[0], points, pixels, K)
+    assert np.median(seen) < 1e-3
+    assert abs(np.median(seen) - frame["residual"]) < 1e-3
+
+
+def test_a_bent_photo_is_fitted_and_rendered_as_it_was_found(gatlas, scene, tmp_path):
+    picture = io.load_image(scene / "photos/images/000.png")
+    io.save_image(tmp_path / "a.png", picture)
+    focal = float(K[0, 0])
+    (tmp_path / "k.json").write_text(json.dumps({"fl_x": focal, "k1": 0.08, "w": SIDE, "h": SIDE}))
+    points = correspondences(TRUTHS[0], 0)[0]
+    straight = read_straight([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
+    seen = (points @ TRUTHS[0][:3, :3].T + TRUTHS[0][:3, 3]) @ straight.K.T
+    np.savez(tmp_path / "m.npz", points=points, pixels=seen[:, :2] / seen[:, 2:])
+    words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
+    gatlas(*words, "--refine", "none", "-o", "p.json")
+    views = io.load_views(tmp_path / "p.json")
+    assert np.allclose(views.images[0], straight.image, atol=1e-5)
+    assert np.allclose(views.cameras.Ks[0], straight.K, rtol=1e-6)
+    assert straight.K[0, 0] > 1.01 * focal
+    gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "same.png")
+
+
+def test_a_named_folder_is_where_the_pictures_of_init_lie_and_init_may_be_a_folder(gatlas, scene, tmp_path):
+    (tmp_path / "noisy").mkdir()
+    index = (scene / "photos/transforms.json").read_text()
+    (tmp_path / "noisy/n.json").write_text(index)
+    words = ("--scene", scene / "egg.ply", "--threads", 1)
+    run = gatlas("pose-pnp", scene / "photos", *words, "--init", "noisy/n.json", "-o", "p.json")
+    assert "2 of 2 cameras found" in run.stderr
+    run = gatlas("pose-pnp", *words, "--init", "noisy/n.json", "-o", "q.json", code=1)
+    assert "noisy/n.json: 2 of its pictures are missing in noisy" in run.stderr
+    run = gatlas("pose-pnp", *words, "--init", scene / "photos", "-o", "q.json")
+    assert found_in(tmp_path / "q.json") == pytest.approx(found_in(tmp_path / "p.json"))
+
+
+def test_photos_of_one_stem_are_refused_and_never_judged_by_each_other(gatlas, scene, tmp_path):
+    for i, name in enumerate("ab"):
+        (tmp_path / name).mkdir()
+        io.save_image(tmp_path / name / "x.png", io.load_image(scene / f"photos/images/00{i}.png"))
+    document = json.loads((scene / "photos/transforms.json").read_text())
+    document["frames"] = [{**document["frames"][0], "file_path": "a/x.png"}]
+    (tmp_path / "one.json").write_text(json.dumps(document))
+    words = ("pose-pnp", "a/x.png", "b/x.png", "--scene", scene / "egg.ply", "--fov", 47, "-o", "p.json")
+    for option in ("--ground-truth", "--init"):
+        assert "one.json: b/x.png: none of its frames is that file" in gatlas(*words, option, "one.json", code=1).stderr
+    assert "photos would share a mask" in gatlas(*words, "--mask", "{stem}.png", code=1).stderr
+
+
+def test_photos_of_several_sizes_are_found_and_the_file_is_said_to_be_of_no_use_to_others(gatlas, scene, tmp_path):
+    image = photo(ellipsoid(), TRUTHS[0])
+    io.save_image(tmp_path / "large.png", image.repeat(2, axis=0).repeat(2, axis=1))
+    words = ("pose-pnp", "large.png", scene / "photos/images/001.png", "--scene", scene / "egg.ply", "--fov", 47)
+    run = gatlas(*words, "--refine", "none", "-o", "p.json")
+    assert "the photos have several sizes: render --camera and fit take a file of one" in run.stderr
+    assert "several sizes" in gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "x.png", code=1).stderr
+
+
+def test_what_truth_cannot_judge_is_said_before_any_work(gatlas, scene, tmp_path):
+    document = json.loads((scene / "photos/transforms.json").read_text())
+    words = ("pose-pnp", scene / "photos", "--scene", scene / "egg.ply", "-o", "p.json", "--ground-truth", "gt.json")
+    frames = document["frames"]
+    (tmp_path / "gt.json").write_text(json.dumps({**document, "frames": frames[:1]}))
+    run = gatlas(*words, code=1)
+    assert "gt.json: has no camera of" in run.stderr
+    assert "cameras found" not in run.stderr
+    middle = np.median(io.load_gaussians(scene / "egg.ply").means, axis=0)
+    there = np.eye(4)
+    there[:3, 3] = middle
+    (tmp_path / "gt.json").write_text(
+        json.dumps({**document, "frames": [frames[0], {**frames[1], "transform_matrix": there.tolist()}]})
+    )
+    run = gatlas(*words, code=1)
+    assert "images/001.png stands in the middle of the scene" in run.stderr
+    assert "cameras found" not in run.stderr
+
+
+def wish_of(**changes):
+    """What the command line says when it says nothing."""
+    nothing = dict.fromkeys(Wish._fields)
+    plain = {"scene": "s.ply", "photos": (), "output": "-", "find": "auto", "refine": "photometric", "min_inliers": 12}
+    return Wish(**{**nothing, **plain, "focal": False, "own_units": False, "force": False, **changes})
+
+
+def plain_photo():
+    return Photo("a.png", np.zeros((SIDE, SIDE, 3), dtype=np.float32), K, Lens(), K, None)
+
+
+def test_an_ambiguous_camera_is_said_and_stands_in_the_file(monkeypatch, capsys):
+    other = SimpleNamespace(viewmat=TRUTHS[1], inliers=30, cost=0.02)
+    none = np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0)
+    located = Located(TRUTHS[0], 31, *none, 0.02, other, True)
+    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: located)
+    said = _located(wish_of(), ellipsoid(), None, plain_photo()).said
+    assert said["ambiguous"] is True
+    assert said["runner_up"]["viewmat"] == TRUTHS[1].tolist()
+    turn = rotation_errors(np.stack(TRUTHS[:1]), np.stack(TRUTHS[1:]))[0]
+    assert f"a.png: ambiguous: a camera {turn:.0f} degrees away fits nearly as well" in capsys.readouterr().err
+    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: replace(located, ambiguous=False))
+    assert "ambiguous" not in _located(wish_of(), ellipsoid(), None, plain_photo()).said
+    assert capsys.readouterr().err == ""
+
+
+def test_a_photo_that_is_missed_is_lost_for_the_reason_that_is_true(monkeypatch):
+    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: Missed("it is a grey cat"))
+    answer = _located(wish_of(), ellipsoid(), None, plain_photo())
+    assert answer.viewmat is None
+    assert answer.said == {"reason": "it is a grey cat"}
+
+
+@pytest.mark.parametrize(("sure", "kept"), [(True, True), (False, False)])
+def test_a_published_refinement_that_fails_leaves_pnps_camera_where_enough_agree(monkeypatch, sure, kept):
+    given = {}
+
+    def fails(*args, **words):
+        given.update(words)
+        return failed("it explains nothing")
+
+    monkeypatch.setattr("gatlas.pose.refine_published.refine_published", fails)
+    start = Answer(TRUTHS[0], K, {"inliers": 60}, sure=sure)
+    answer = _refined(wish_of(refine="noposplat"), ellipsoid(), plain_photo(), start)
+    assert given["background"] is None  # the photo's border, where nobody named a colour
+    assert given["side"] == 256
+    assert (answer.viewmat is not None) == kept
+    assert ("not_refined" in answer.said) == kept
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -136,6 +315,10 @@ def test_what_many_matches_agree_on_is_kept_where_the_pictures_differ_too_much(g
         (("--fov", 47, "--refine", "none", "--focal"), "--focal needs --refine photometric"),
         (("--fov", 47, "--mask", "no.png"), "no.png: No such file"),
         (("--intrinsics", "no.json"), "no.json: No such file"),
+        (("--fov", 47, "--candidates", "c.json", "--views", 20), "--views is of cameras from all sides"),
+        (("--fov", 47, "--refine", "noposplat", "--background", "transparent"), "must be a colour"),
+        (("--fov", 47, "--background", "pinkish"), "is not a colour"),
+        (("--matches", "-", "--intrinsics", "-"), "--matches and --intrinsics cannot both come from standard input"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(gatlas, scene, tmp_path, words, message):
@@ -144,3 +327,24 @@ def test_what_cannot_be_done_is_said_in_one_line(gatlas, scene, tmp_path, words,
     )
     assert message in run.stderr
     assert not (tmp_path / "p.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("{folder}", "--mask", "m.png"), "photos would share a mask"),
+        (("--init", "{folder}/transforms.json", "--mask", "m.png"), "photos would share a mask"),
+        (("--fov", 47, "--matches", "-"), "the photo and --matches cannot both come from standard input"),
+    ],
+)
+def test_what_cannot_be_done_with_what_is_not_named_is_said_in_one_line(gatlas, scene, words, message):
+    words = [str(word).format(folder=scene / "photos") for word in words]
+    run = gatlas("pose-pnp", *words, "--scene", scene / "egg.ply", "-o", "p.json", code=1)
+    assert message in run.stderr
+    assert run.stderr.strip().count("\n") == 0
+
+
+def test_a_file_in_which_nothing_was_found_is_not_called_a_strange_one(gatlas, scene, tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({"frames": [], "not_found": [{"file_path": "a.png"}]}))
+    run = gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "x.png", code=1)
+    assert "p.json: has no camera: its list of 'frames' is empty" in run.stderr

@@ -1,6 +1,8 @@
 """gatlas sample from photos: a splat, the cameras beside it, the conversion of a model, and wrong words."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +50,32 @@ def test_photos_make_a_splat_and_views(gatlas, made, tmp_path):
     again = gatlas(*words)  # to standard output
     assert again.stdout == (tmp_path / "scene.ply").read_bytes()
     gatlas("render", "scene.ply", "--camera", "views", "-o", "picture.png")
+
+
+def test_photos_a_scene_and_its_cameras_in_one_pipeline(made, tmp_path):
+    photos = [str(made / "a.png"), str(made / "b.png"), "--fov", "50"]
+    tool = [sys.executable, "-m", "gatlas"]
+    sample = subprocess.Popen([*tool, "sample", "--model", str(made / "model"), *photos], stdout=subprocess.PIPE)
+    run = subprocess.run(
+        [*tool, "pose-pnp", *photos, "--scene", "-", "--find", "grid", "-o", str(tmp_path / "p.json")],
+        stdin=sample.stdout,
+        stderr=subprocess.PIPE,
+        check=False,
+        text=True,
+    )
+    assert sample.stdout is not None
+    sample.stdout.close()
+    assert sample.wait(60) == 0
+    assert "Traceback" not in run.stderr
+    document = json.loads((tmp_path / "p.json").read_text())
+    frames, lost = document["frames"], document.get("not_found", [])
+    assert document["method"] == "grid"
+    # A model that learned nothing: whether its cameras are found is chance, but it must be told.
+    assert len(frames) + len(lost) == 2
+    assert run.returncode == (0 if not lost else 3 if frames else 1)
+    assert f"{len(frames)} of 2 cameras found" in run.stderr
+    assert run.stderr.count("no camera found: ") == len(lost)
+    assert all(entry["reason"] for entry in lost)
 
 
 def test_a_model_is_converted_once(gatlas, made, tmp_path):

@@ -226,7 +226,7 @@ def test_pictures_that_are_not_of_the_stated_size_are_refused(tmp_path):
     ("document", "words"),
     [
         ({}, "it has no list of 'frames'"),
-        ({"frames": []}, "it has no list of 'frames'"),
+        ({"frames": []}, "has no camera: its list of 'frames' is empty"),
         ({"frames": [1]}, "it has no list of 'frames'"),
         ({"frames": [frame()]}, "no focal length"),
         ({"frames": [frame()], "fl_x": 0}, "no focal length"),

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from textured import AXES, SIDE, K, camera, ellipsoid
 
+from gatlas.errors import GatlasError
 from gatlas.pose.bank import lift, look, make_bank, working_size
-from gatlas.types import Cameras
+from gatlas.types import Cameras, Origin
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +60,10 @@ def test_two_surfaces_in_one_pixel_are_not_solid(gaussians):
 def test_the_working_size_keeps_the_shape():
     assert working_size(640, 480, 256) == (256, 192)
     assert working_size(100, 4000, 256) == (16, 256)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_scene_in_which_nothing_is_visible_is_the_users_fault(gaussians, normalized):
+    faint = replace(gaussians, opacities=np.full_like(gaussians.opacities, 0.01), origin=Origin(normalized=normalized))
+    with pytest.raises(GatlasError, match=r"^no Gaussian is visible: all opacities are 0\.05 or less$"):
+        make_bank(faint, K, SIDE, SIDE, views=2, side=SIDE)

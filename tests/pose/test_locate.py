@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -5,9 +7,11 @@ from textured import SIDE, K, camera, ellipsoid, photo
 
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import angle_between, locate
+from gatlas.pose.locate import Located, Missed, angle_between, locate
 from gatlas.pose.prepare import plain_mask
+from gatlas.pose.solve import reprojection_errors
 from gatlas.raster import composite
+from gatlas.sh import rgb_to_dc
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +30,7 @@ def clutter(seed):
 
 
 def assert_near(found, truth, degrees=0.5, percent=1.0):
-    assert found is not None
+    assert isinstance(found, Located)
     assert rotation_errors(found.viewmat[None], truth[None])[0] < degrees
     assert center_errors(found.viewmat[None], truth[None])[0] < percent
 
@@ -56,6 +60,71 @@ def test_a_larger_photo_of_another_lens_is_found_by_the_same_bank(gaussians, ban
     assert_near(locate(bank, small[10:, 20:], cropped), truth)
 
 
+def test_what_looks_the_same_after_half_a_turn_is_ambiguous_and_its_twin_the_runner_up():
+    body = ellipsoid(repeated=True)
+    bank = make_bank(body, K, SIDE, SIDE, side=SIDE)
+    truths = [camera(30, 20), camera(140, -10, 2.8, 10), camera(250, 40, 2.4, -15), camera(330, 0)]
+    for truth in truths:
+        found = locate(bank, photo(body, truth), K)
+        assert found.ambiguous
+        twin = found.viewmat @ np.diag([-1.0, 1.0, -1.0, 1.0])
+        assert angle_between(found.runner_up.viewmat, twin) < 2
+        assert min(angle_between(each, truth) for each in (found.viewmat, twin)) < 1
+
+
+def test_the_runner_up_of_a_body_with_one_place_is_elsewhere_and_far_behind(gaussians, bank):
+    for azimuth in (30, 120, 210, 300):
+        truth = camera(azimuth, 15)
+        found = locate(bank, photo(gaussians, truth), K)
+        assert_near(found, truth)
+        assert not found.ambiguous
+        assert angle_between(found.runner_up.viewmat, found.viewmat) > 10
+        assert found.runner_up.cost > found.cost + 0.2
+
+
+def test_the_inliers_are_told_in_pixels_of_the_photo_as_it_was_given(gaussians, bank):
+    truth = camera(75, -15)
+    larger = np.kron(composite(photo(gaussians, truth), 1.0), np.ones((2, 2, 1), dtype=np.float32))
+    lens = K * [[2.0], [2.0], [1.0]]
+    found = locate(bank, larger, lens)
+    assert found.points.shape == (found.inliers, 3)
+    assert found.pixels.shape == (found.inliers, 2)
+    np.testing.assert_allclose(reprojection_errors(found.viewmat, found.points, found.pixels, lens), found.residuals)
+    assert found.residuals.max() < 2 * 2 * SIDE / 256  # the threshold of a match, at twice the bank's size
+
+
+def test_a_photo_without_colours_is_found(gaussians, bank):
+    truth = camera(120, 35)
+    image = photo(gaussians, truth)
+    image[..., :3] = image[..., :3] @ np.float32([[0.299] * 3, [0.587] * 3, [0.114] * 3])
+    found = locate(bank, image, K)
+    assert_near(found, truth)
+    assert found.cost < 0.05
+
+
+def test_a_guessed_mask_that_misses_a_part_does_not_speak_against_a_camera(gaussians):
+    colors = gaussians.sh.copy()
+    colors[gaussians.means[:, 1] > 0.3] = rgb_to_dc(np.ones(3, np.float32))
+    capped = replace(gaussians, sh=colors)  # its white top is not seen before white
+    truth = camera(30, 20)
+    image = photo(capped, truth)
+    picture = composite(image, 1.0)
+    assert plain_mask(picture)[image[..., 3] > 0.9].mean() < 0.9
+    found = locate(make_bank(capped, K, SIDE, SIDE, side=SIDE), picture, K)
+    assert_near(found, truth)
+    assert found.cost < 0.005
+
+
+def test_matches_on_something_of_other_colours_are_told_of(gaussians, bank):
+    image = photo(gaussians, camera(30, 20))
+    image[..., :3] = np.roll(image[..., :3], 1, axis=-1)
+    gray = np.float32([0.299, 0.587, 0.114])
+    # Red, green and blue of another patchwork, as bright as this one: its features are here, its colours are not.
+    image[..., :3] *= (photo(gaussians, camera(30, 20))[..., :3] @ gray / (image[..., :3] @ gray + 1e-3))[..., None]
+    missed = locate(bank, np.clip(image, 0, 1), K)
+    assert "matches agree, but the scene looks unlike the photo there: 1 - correlation is" in missed.reason
+
+
 def test_the_same_photo_gives_the_same_bits(gaussians, bank):
     image = photo(gaussians, camera(75, -15))
     first, second = (locate(bank, image, K) for _ in range(2))
@@ -64,15 +133,20 @@ def test_the_same_photo_gives_the_same_bits(gaussians, bank):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_photo_of_something_else_is_not_found(bank, seed):
-    assert locate(bank, clutter(seed), K) is None
+    assert isinstance(locate(bank, clutter(seed), K), Missed)
     other = photo(ellipsoid(seed + 10), camera(40 * seed, 10))
-    assert locate(bank, composite(other, clutter(seed)), K) is None
+    assert isinstance(locate(bank, composite(other, clutter(seed)), K), Missed)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_an_empty_photo_is_not_found(bank, value):
-    assert locate(bank, np.full((SIDE, SIDE, 3), value, dtype=np.float32), K) is None
-    assert locate(bank, np.zeros((SIDE, SIDE, 4), dtype=np.float32), K) is None
+    missed = locate(bank, np.full((SIDE, SIDE, 3), value, dtype=np.float32), K)
+    assert missed == Missed(
+        "the photo has values that are NaN or infinite"
+        if np.isnan(value)
+        else "no view of the scene has 12 matches that agree"
+    )
+    assert isinstance(locate(bank, np.zeros((SIDE, SIDE, 4), dtype=np.float32), K), Missed)
 
 
 def test_without_features_the_silhouette_finds_the_camera():

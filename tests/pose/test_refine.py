@@ -56,6 +56,27 @@ def test_finite_differences_lead_to_the_same_camera(gaussians):
     assert max(errors(found.viewmat, truth)) < 0.05
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
+def test_a_wrong_focal_length_shows_in_the_zoom_that_one_step_would_take(gaussians, factor):
+    truth, wrong = camera_at(40.0), K.copy()
+    wrong[[0, 1], [0, 1]] *= factor
+    found = refine(gaussians, photo_of(gaussians, truth), truth, wrong, options=QUICK)
+    assert found.failure == ""
+    assert found.zoom == pytest.approx(1 / factor, abs=0.04)
+    asked = refine(gaussians, photo_of(gaussians, truth), truth, wrong, options=replace(QUICK, focal=True))
+    assert np.isnan(asked.zoom)
+
+
+def test_a_photo_without_colours_is_refined(gaussians):
+    truth = camera_at(70.0)
+    photo = photo_of(gaussians, truth)
+    photo[..., :3] = photo[..., :3] @ np.float32([[0.299] * 3, [0.587] * 3, [0.114] * 3])
+    found = refine(gaussians, photo, perturbed(truth, 2.0, 2.0, np.random.default_rng(3)), K, options=QUICK)
+    assert found.failure == ""
+    assert found.agreement > 0.99
+    assert max(errors(found.viewmat, truth)) < 0.15
+
+
 def test_another_exposure_is_found_with_the_camera(gaussians):
     truth = camera_at(200.0)
     rgba = photo_of(gaussians, truth)

@@ -53,6 +53,30 @@ def test_the_recipe_leads_towards_the_camera():
     assert after[1] < before[1]
 
 
+def test_the_background_is_the_border_s_and_the_picture_may_be_worked_on_smaller():
+    gaussians, truth, lens = lump(), camera_at(40.0, distance=4.0), K * [[2.0], [2.0], [1.0]]
+    photo = composite(photo_of(gaussians, truth, lens, 2 * SIDE), 1.0).astype(np.float32)
+    start = perturbed(truth, 1.5, 1.0, np.random.default_rng(0))
+    told = refine_published(gaussians, photo, start, lens, background=(1.0, 1.0, 1.0), side=SIDE, steps=60)
+    found = refine_published(gaussians, photo, start, lens, side=SIDE, steps=60)
+    assert found.failure == told.failure == ""
+    np.testing.assert_allclose(found.viewmat, told.viewmat, atol=1e-6)
+    np.testing.assert_array_equal(found.K, lens)
+    assert errors(found.viewmat, truth)[0] < 0.9 * errors(start, truth)[0]
+    full = refine_published(gaussians, photo, start, lens, steps=1)
+    half = refine_published(gaussians, photo, start, lens, side=SIDE, steps=1)
+    assert full.loss_before != half.loss_before
+
+
+def test_a_camera_that_the_picture_does_not_bear_out_is_a_failure():
+    gaussians, truth = lump(), camera_at(40.0)
+    photo = composite(photo_of(gaussians, truth), 1.0).astype(np.float32)
+    start = perturbed(truth, 6.0, 4.0, np.random.default_rng(0))
+    wrong = refine_published(gaussians, photo, start, K, background=(0.0, 0.0, 0.0), steps=3)
+    assert "of the photo there, less than 75%" in wrong.failure
+    assert np.isnan(wrong.viewmat).all()
+
+
 def test_what_it_cannot_refine_is_a_failure_without_a_camera():
     gaussians, truth = lump(), camera_at(40.0)
     photo = composite(photo_of(gaussians, truth), 0.0)

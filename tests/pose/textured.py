@@ -13,16 +13,24 @@ AXES = np.array([0.9, 0.6, 0.45])
 K = intrinsics(SIDE, SIDE)
 
 
-def ellipsoid(seed=0, count=5000, plain=False):
-    """Discs that cover an ellipsoid with patches of random colours; `plain` has none that SIFT finds."""
+def ellipsoid(seed=0, count=5000, plain=False, repeated=False):
+    """Discs that cover an ellipsoid with patches of random colours; `plain` has none that SIFT finds.
+
+    `repeated` looks the same after half a turn about y.
+    """
     rng = np.random.default_rng(seed)
     index = np.arange(count) + 0.5
     y = 1 - 2 * index / count
     angle = index * np.pi * (3 - np.sqrt(5))
     ball = np.stack([np.sqrt(1 - y * y) * np.sin(angle), y, np.sqrt(1 - y * y) * np.cos(angle)], axis=1)
     seeds = rng.normal(size=(700, 3))
+    if repeated:
+        ball = ball[ball[:, 0] > 0]
+        count = 2 * len(ball)
     patch = np.argmax(ball @ (seeds / np.linalg.norm(seeds, axis=1, keepdims=True)).T, axis=1)
     colors = 0.35 + 0.3 * ball if plain else rng.random((700, 3))[patch]
+    if repeated:
+        ball, colors = np.concatenate([ball, ball * (-1, 1, -1)]), np.tile(colors, (2, 1))
     normals = ball / AXES
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
     return Gaussians(

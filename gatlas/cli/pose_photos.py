@@ -1,0 +1,190 @@
+"""What `gatlas pose-pnp` is asked for: its words, checked, and the photos with their lenses and masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas import io
+from gatlas.errors import GatlasError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.io import Blob
+    from gatlas.io.lens import Lens
+
+STEM = "{stem}"
+
+
+class Wish(NamedTuple):
+    """What the command line says."""
+
+    scene: str
+    photos: tuple[str, ...]
+    output: str
+    fov: float | None
+    intrinsics: str | None
+    find: str
+    matches: str | None
+    init: str | None
+    candidates: str | None
+    views: int | None
+    mask: str | None
+    background: str | None
+    refine: str
+    focal: bool
+    min_inliers: int
+    own_units: bool
+    ground_truth: str | None
+    lpips_weights: str | None
+    threads: int | None
+    force: bool
+
+
+class Photo(NamedTuple):
+    """One photo, undistorted."""
+
+    path: str
+    image: Float[np.ndarray, "h w d"]
+    K: Float[np.ndarray, "3 3"]  # pixels
+    lens: Lens  # of the photo as it lies there
+    original: Float[np.ndarray, "3 3"]  # K of the photo as it lies there, pixels
+    mask: Float[np.ndarray, "h w"] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[0]
+
+    def as_taken(self, K: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "3 3"], Lens]:
+        """K and the lens of the photo as it lies there, where K is that of the undistorted one.
+
+        Readers undo the lens again: they must come to the same picture, also where the focal length was refined.
+        """
+        from gatlas.io.poses import zoomed_lens
+
+        factor = float(K[0, 0] / self.K[0, 0])
+        return self.original * np.array([[factor, 1, 1], [1, factor, 1], [1, 1, 1]]), zoomed_lens(self.lens, factor)
+
+
+class Album(NamedTuple):
+    """The photos, and the file of --init, whose frames' pictures lie where the photos do."""
+
+    photos: list[Photo]
+    init: Blob | None
+
+
+def checked(wish: Wish) -> Wish:
+    """The wish with folders replaced by the index in them; words that exclude each other are a GatlasError."""
+    from gatlas.io.transforms import index_of
+    from gatlas.pictures import parse_background
+
+    _refuse_mixtures(wish)
+    _refuse_shared_input(wish)
+    behind = None if wish.background is None else parse_background(wish.background)
+    if wish.refine == "noposplat" and wish.background is not None and behind is None:
+        raise GatlasError("--background transparent: the photos' background must be a colour")
+
+    def file(name: str | None) -> str | None:
+        return str(index_of(name)) if name is not None and io.is_folder(name) else name
+
+    return wish._replace(init=file(wish.init), intrinsics=file(wish.intrinsics), ground_truth=file(wish.ground_truth))
+
+
+def read_album(wish: Wish) -> Album:
+    """The photos that a checked wish names, with their intrinsics and masks."""
+    from gatlas.io.photos import read_straight
+    from gatlas.io.transforms import index_of
+
+    paths, index = list(wish.photos), None
+    init = None if wish.init is None else io.read(wish.init)
+    if len(paths) == 1 and io.is_folder(paths[0]):
+        folder = Path(paths[0])
+        if init is None:
+            index = io.read(index_of(folder))
+        else:
+            init = index = replace(init, path=folder / Path(init.name).name)
+        paths = _pictures_of(index, folder)
+    elif not paths and init is not None:
+        index = init
+        paths = _pictures_of(init, Path(init.name).parent)
+    source: str | Blob | None = wish.intrinsics
+    if source is None and wish.fov is None:
+        source = index or init
+    paths = paths or ["-"]
+    masks = _mask_names(wish, paths)
+    photos = []
+    for path, mask, each in zip(paths, masks, read_straight(paths, fov=wish.fov, source=source), strict=True):
+        grey = None if mask is None else _mask(mask, each.image)
+        photos.append(Photo(path, each.image, each.K, each.lens, each.original, grey))
+    return Album(photos, init)
+
+
+def _refuse_mixtures(wish: Wish) -> None:
+    ways = {"--matches": wish.matches, "--init": wish.init, "--candidates": wish.candidates}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise GatlasError(f"{given[0]} and {given[1]} exclude each other")
+    if given and wish.views is not None:
+        raise GatlasError(f"--views is of cameras from all sides: it does not go with {given[0]}")
+    if given and wish.find == "grid":
+        raise GatlasError(f"--find grid does not go with {given[0]}")
+    if wish.init is not None and wish.refine == "none":
+        raise GatlasError("--init is to refine: leave out --refine none")
+    if wish.init is not None and wish.refine == "noposplat":
+        raise GatlasError("--refine noposplat refines one photo at a time from PnP: it does not go with --init")
+    if wish.focal and wish.refine != "photometric":
+        raise GatlasError("--focal needs --refine photometric")
+
+
+def _refuse_shared_input(wish: Wish) -> None:
+    """Two inputs cannot share one stream; the photo is the one that is read from there unasked."""
+    photo = "-" if "-" in wish.photos or (not wish.photos and wish.init is None) else None
+    inputs = {
+        "the scene": wish.scene,
+        "the photo": photo,
+        "--matches": wish.matches,
+        "--init": wish.init,
+        "--candidates": wish.candidates,
+        "--intrinsics": wish.intrinsics,
+        "--ground-truth": wish.ground_truth,
+    }
+    piped = [name for name, value in inputs.items() if value == "-"]
+    if len(piped) > 1:
+        raise GatlasError(f"{piped[0]} and {piped[1]} cannot both come from standard input: name one of them")
+
+
+def _pictures_of(index: Blob, folder: Path) -> list[str]:
+    """The pictures that an index names, which must all be there."""
+    from gatlas.io.transforms import read_shots
+
+    _, shots, _, _ = read_shots(index)
+    missing = [shot.name for shot in shots if shot.picture is None]
+    if missing:
+        raise GatlasError(
+            f"{index.name}: {len(missing)} of its pictures are missing in {folder}, the first is {missing[0]}"
+        )
+    return [str(shot.picture) for shot in shots]
+
+
+def _mask_names(wish: Wish, paths: list[str]) -> list[str] | list[None]:
+    if wish.mask is None:
+        return [None] * len(paths)
+    names = [wish.mask.replace(STEM, Path(path).stem) for path in paths]
+    if len(set(names)) < len(set(paths)):
+        raise GatlasError(
+            f"--mask {wish.mask}: photos would share a mask: put {STEM} into its name, which no two photos may share"
+        )
+    return names
+
+
+def _mask(name: str, image: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
+    grey = io.load_image(name)[..., :3].mean(axis=-1)
+    if grey.shape != image.shape[:2]:
+        raise GatlasError(
+            f"{name}: has {grey.shape[1]} x {grey.shape[0]} pixels, its photo {image.shape[1]} x {image.shape[0]}"
+        )
+    return grey

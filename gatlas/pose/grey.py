@@ -1,0 +1,28 @@
+"""Photos without colours: what they are compared with has none either."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.types import Gaussians
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of sRGB values, as cameras and image editors make grey pictures
+EVEN = 0.02  # of [0, 1]: channels as near as this have no colour but that of JPEG's rounding
+SHARE = 0.999  # of the pixels
+
+
+def is_grey(picture: Float[np.ndarray, "h w d"]) -> bool:
+    """Whether the picture, RGB or RGBA, has no colours."""
+    return bool((np.ptp(picture[..., :3], axis=-1) < EVEN).mean() >= SHARE)
+
+
+def in_grey(gaussians: Gaussians) -> Gaussians:
+    """The Gaussians (numpy) with each colour's luma instead of it."""
+    luma = np.asarray(gaussians.sh) @ np.array(LUMA, dtype=np.float32)
+    return replace(gaussians, sh=np.repeat(luma[..., None], 3, axis=-1))
