@@ -72,6 +72,12 @@ def test_what_is_not_in_the_scene_is_said_and_never_a_pose(gatlas, scene, tmp_pa
     assert "1 of 2 cameras found" in run.stderr
 
 
+def test_a_focal_length_that_looks_wrong_is_said(gatlas, scene, tmp_path):
+    words = ("pose-pnp", scene / "photos/images/000.png", "--scene", scene / "egg.ply", "-o", "p.json", "--force")
+    assert "the focal length looks too short" in gatlas(*words, "--fov", 70).stderr
+    assert "focal" not in gatlas(*words, "--fov", 47).stderr
+
+
 def test_correspondences_give_a_camera(gatlas, scene, tmp_path):
     rng = np.random.default_rng(0)
     points = rng.uniform(-0.5, 0.5, (60, 3))
