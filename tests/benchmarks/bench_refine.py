@@ -103,6 +103,7 @@ def main():
         "10 deg, mask": (far, "mask", {}),
         "10 deg, clutter, no mask": (far, "clutter", {}),
         "1.4 deg, bundle": (near, "bundle", {}),
+        "10 deg, bundle": (far, "bundle", {}),
         "1.4 deg, published recipe": (near, "published", {}),
     }
     print(f"{'mesh':14} {'start':30} {'ok %':>5} {'deg':>7} {'%':>6} {'worst':>7} {'%':>6} fail {'s CPU':>6}")
