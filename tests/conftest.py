@@ -5,6 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, however slow the machine is.
+settings.register_profile("gatlas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gatlas")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: threads of each would wait for a processor
     os.environ.setdefault("OMP_NUM_THREADS", "1")

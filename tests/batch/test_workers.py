@@ -54,7 +54,7 @@ def test_a_worker_that_exits_is_reported():
 
 def test_an_object_that_takes_too_long_is_given_up():
     started = time.monotonic()
-    ends = list(run(jobs("sleep", "a"), work, timeout=0.2))
+    ends = list(run(jobs("sleep", "a"), work, timeout=2.0))
     assert [end.status for end in ends] == ["failed", "ok"]
     assert "--timeout" in ends[0].error
     assert time.monotonic() - started < 30  # it did not sleep for its minute
@@ -203,7 +203,7 @@ def test_a_stop_ends_the_wait_for_the_next_job():
 def test_an_object_is_given_up_while_the_next_job_is_waited_for():
     source = Idling("sleep", "a")
     ahead = ReadAhead(source)
-    ends = run(ahead, work, processes=2, timeout=0.2, upstream=ahead)
+    ends = run(ahead, work, processes=2, timeout=2.0, upstream=ahead)
     assert "--timeout" in next(ends).error
     source.go_on.set()
     assert [end.status for end in ends] == ["ok"]

@@ -38,19 +38,28 @@ def example():
 @pytest.fixture(scope="session")
 def splat_bytes(tmp_path_factory):
     """A splat PLY of 100 Gaussians on a ball."""
+    return write_ball(tmp_path_factory.mktemp("splat") / "ball.ply", 100)
+
+
+@pytest.fixture(scope="session")
+def heavy_splat_bytes(tmp_path_factory):
+    """A splat PLY of 1,024 Gaussians on a ball: an object that takes some time to encode."""
+    return write_ball(tmp_path_factory.mktemp("splat") / "ball.ply", 1024)
+
+
+def write_ball(path, count):
     from gatlas import io
     from gatlas.sh import rgb_to_dc
     from gatlas.types import Gaussians, Origin
 
     rng = np.random.default_rng(0)
-    means = rng.normal(size=(100, 3))
+    means = rng.normal(size=(count, 3))
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    path = tmp_path_factory.mktemp("splat") / "ball.ply"
     gaussians = Gaussians(
         means=means.astype(np.float32),
-        quats=np.tile(np.float32([1, 0, 0, 0]), (100, 1)),
-        scales=np.full((100, 3), 0.1, dtype=np.float32),
-        opacities=np.linspace(0.2, 0.9, 100, dtype=np.float32),
+        quats=np.tile(np.float32([1, 0, 0, 0]), (count, 1)),
+        scales=np.full((count, 3), 0.1, dtype=np.float32),
+        opacities=np.linspace(0.2, 0.9, count, dtype=np.float32),
         sh=rgb_to_dc(means[:, None] * 0.5 + 0.5).astype(np.float32),
         origin=Origin(name="ball", normalized=True),
     )

@@ -28,6 +28,13 @@ def splats(tmp_path, splat_bytes):
     return folder
 
 
+def write_many(folder, count, splat_bytes):
+    """Splats of differing bytes, s00.ply, s01.ply and so on."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"s{number:02d}.ply").write_bytes(splat_bytes.replace(b"ball", f"{number:04d}".encode()))
+
+
 def lines(path):
     return {line["id"]: line for line in map(json.loads, path.read_text().splitlines())}
 
@@ -448,10 +455,9 @@ def test_many_objects_need_a_place_for_many(gatlas, splats):
     assert "holds one object: for many, name a folder, DIR/, or x.tar" in run.stderr
 
 
-def test_a_signal_ends_the_batch_between_objects_and_the_same_command_goes_on(splats, tmp_path, splat_bytes):
-    for number in range(60):
-        (splats / f"x{number:02d}.ply").write_bytes(splat_bytes)
-    words = [sys.executable, "-m", "gatlas", "atlas-encode", str(splats), "--size", "10", "-o", "out/"]
+def test_a_signal_ends_the_batch_between_objects_and_the_same_command_goes_on(tmp_path, heavy_splat_bytes):
+    write_many(tmp_path / "splats", 65, heavy_splat_bytes)
+    words = [sys.executable, "-m", "gatlas", "atlas-encode", "splats", "--size", "32", "-o", "out/"]
     batch = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not list((tmp_path / "out").glob("*.npz")) if (tmp_path / "out").exists() else True:
         assert batch.poll() is None
@@ -491,7 +497,8 @@ def test_a_stream_that_is_stopped_while_it_waits_is_no_whole_tar(gatlas, splats,
 def test_a_stream_of_files_that_is_stopped_is_no_whole_tar(gatlas, splats, tmp_path, splat_bytes):
     for number in range(60):
         (splats / f"x{number:02d}.ply").write_bytes(splat_bytes)
-    words = [sys.executable, "-m", "gatlas", "prune", str(splats), "-n", "10", "--tar"]
+    # More than a pipe holds: the stream cannot come to its end while its first part is read.
+    words = [sys.executable, "-m", "gatlas", "prune", str(splats), "-n", "90", "--tar"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as running:
         first = read_more(running)
         running.send_signal(signal.SIGTERM)
@@ -513,45 +520,66 @@ def manifest_of(folder):
     return b"".join(path.read_bytes() for path in found)
 
 
+def wait_for_a_line(batch, folder, before=b""):
+    """Until the batch that runs in `folder` has said of another object that it ended, or has ended itself."""
+    deadline = time.monotonic() + 60
+    while manifest_of(folder) == before and batch.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["out/", "out.tar"])
-def test_killed_at_random_moments_the_batch_comes_to_the_same_bytes(tmp_path, splat_bytes, place):
-    folder = tmp_path / "splats"
-    folder.mkdir()
-    for number in range(30):
-        (folder / f"s{number:02d}.ply").write_bytes(splat_bytes.replace(b"ball", f"{number:04d}".encode()))
-    words = [sys.executable, "-m", "gatlas", "atlas-encode", str(folder), "--size", "10", "--jobs", "2", "-o"]
-    (tmp_path / "calm").mkdir()
-    subprocess.run([*words, place], cwd=tmp_path / "calm", check=True, capture_output=True)
-    stormy = tmp_path / "stormy"
-    stormy.mkdir()
+def test_killed_at_random_moments_the_batch_comes_to_the_same_bytes(tmp_path, heavy_splat_bytes, place):
+    write_many(tmp_path / "splats", 30, heavy_splat_bytes)
+    words = [sys.executable, "-m", "gatlas", "atlas-encode", "../splats", "--size", "32", "--jobs", "2", "-o", place]
+
+    def start(folder):
+        return subprocess.Popen(words, cwd=folder, stderr=subprocess.DEVNULL, start_new_session=True)
+
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    calm.mkdir()
+    batch = start(calm)
+    wait_for_a_line(batch, calm)
+    began = time.monotonic()
+    assert batch.wait() == 0
+    span = time.monotonic() - began  # from the first result to the end: however fast the machine is, kills fall in it
+
+    def check_the_end():
+        assert content(stormy) == content(calm)
+        (manifest,) = stormy.rglob("*manifest*")
+        # A kill between a line and its result's rename leaves the line, and the object has another when it is made
+        # again.
+        newest = {line["id"]: line["status"] for line in map(json.loads, manifest.read_text().splitlines())}
+        assert newest == {f"s{number:02d}": "ok" for number in range(30)}
+        assert not [path for path in stormy.rglob("*") if path.name.startswith(".")]
+
     rng = random.Random(0)
-    done = []
-    for _ in range(20):
+    done = []  # results after each kill
+    for _ in range(100):
+        stormy.mkdir(exist_ok=True)
         before = manifest_of(stormy)
-        batch = subprocess.Popen([*words, place], cwd=stormy, stderr=subprocess.DEVNULL, start_new_session=True)
-        deadline = time.monotonic() + 60
-        while manifest_of(stormy) == before and batch.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.001)
-        time.sleep(rng.random() * 0.02)  # from here on there is a result in work or on its way to its place
-        # The workers too, as when a node goes down.
+        batch = start(stormy)
+        wait_for_a_line(batch, stormy, before)
+        time.sleep(rng.random() * span / 3)
         with suppress(ProcessLookupError):
-            os.killpg(batch.pid, signal.SIGKILL)
-        batch.wait()
-        done.append(manifest_of(stormy).count(b'"ok"'))
+            os.killpg(batch.pid, signal.SIGKILL)  # the workers too, as when a node goes down
+        if batch.wait() == -signal.SIGKILL:
+            done.append(manifest_of(stormy).count(b'"ok"'))
+            if len(done) == 20:
+                break
+        else:  # it came to its end before the kill
+            check_the_end()
+            shutil.rmtree(stormy)
+    assert len(done) == 20
     assert len({count for count in done if 0 < count < 30}) > 2, done  # else hardly any was killed at work
-    subprocess.run([*words, place], cwd=stormy, check=True, capture_output=True)
+    subprocess.run(words, cwd=stormy, check=True, capture_output=True)
+    check_the_end()
 
-    def content(folder):
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and "manifest" not in path.name
-        }
 
-    assert content(stormy) == content(tmp_path / "calm")
-    manifest = next(path for path in stormy.rglob("*manifest*"))
-    # A kill between a line and its result's rename leaves the line, and the object has another when it is made again.
-    newest = {line["id"]: line["status"] for line in map(json.loads, manifest.read_text().splitlines())}
-    assert newest == {f"s{number:02d}": "ok" for number in range(30)}
-    assert not [path for path in stormy.rglob("*") if path.name.startswith(".")]
+def content(folder):
+    """Bytes of every result under a folder, by its path."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "manifest" not in path.name
+    }

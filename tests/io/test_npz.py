@@ -62,7 +62,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data())
 def test_what_is_written_is_read_back(tmp_path_factory, data):
     size = data.draw(st.integers(1, 5))

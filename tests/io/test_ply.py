@@ -184,7 +184,7 @@ def any_gaussians(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_gaussians())
 def test_what_is_written_is_read_back(gaussians):
     back = load(dump(gaussians))
@@ -198,7 +198,7 @@ def test_what_is_written_is_read_back(gaussians):
     assert back.origin == gaussians.origin
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(any_gaussians())
 def test_reading_and_writing_again_gives_the_same_bytes(gaussians):
     once = dump(gaussians)
