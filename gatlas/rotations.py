@@ -144,6 +144,16 @@ def nearest_rotation(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n 3 3"]
     return left @ right
 
 
+def angles_between(first: Float[Array, "*n 3 3"], second: Float[Array, "*n 3 3"]) -> Float[Array, "*n"]:
+    """Degrees in [0, 180] by which rotation matrices differ (numpy); NaN where one is NaN."""
+    import numpy as np
+
+    between = first @ second.swapaxes(-1, -2)
+    # The chord is exact for small angles, where the arc cosine of the trace has lost its digits.
+    chord = np.linalg.norm(between - np.eye(3), axis=(-2, -1)) / np.sqrt(8)
+    return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+
+
 def _sin_cos(angles: Array) -> tuple[Array, Array]:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(angles, torch.Tensor):

@@ -21,6 +21,14 @@ def test_matrices_equal_scipys(random_rotations):
     assert np.allclose(rotations.quats_to_matrices(quats), random_rotations.as_matrix(), atol=1e-12)
 
 
+@pytest.mark.parametrize("angle", [0, 1e-7, 0.3, 90, 179.9, 180])
+def test_angles_between_equal_scipys(random_rotations, angle):
+    turned = Rotation.from_rotvec([0, np.radians(angle), 0]) * random_rotations
+    found = rotations.angles_between(turned.as_matrix(), random_rotations.as_matrix())
+    # Near 180 degrees a rounding of the chord is the root of it in the angle.
+    np.testing.assert_allclose(found, angle, atol=1e-12 if angle < 1 else 1e-5)
+
+
 def test_matrices_to_quats_is_the_inverse(random_rotations):
     quats = rotations.matrices_to_quats(random_rotations.as_matrix())
     assert np.allclose(rotations.quats_to_matrices(quats), random_rotations.as_matrix(), atol=1e-12)

@@ -82,7 +82,7 @@ def caption_places(task: Task) -> dict[str, Path]:
     return {suffix: caption_place(task.output, suffix) for suffix in CAPTIONS}
 
 
-def refuse_captions(tasks: Sequence[Task], others: Callable[[Task], Iterable[str]]) -> None:
+def refuse_captions(tasks: Sequence[Task], others: Callable[[Task], Iterable[Path]]) -> None:
     """A caption whose place is that of a result, or of one of the `others` that a task writes, is a GatlasError."""
     place = _places()
     results = [task.output for task in tasks if task.output is not None]

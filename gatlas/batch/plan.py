@@ -25,6 +25,7 @@ class Task(NamedTuple):
     name: str  # of the source, for messages
     output: Path | None  # None: it goes into a tar
     captions: Mapping[str, bytes] | None = None  # that came with it through a pipe, suffix -> content
+    files: tuple[Path, ...] = ()  # places of what it writes beside its result: a report, its views
 
 
 class Plan(NamedTuple):
@@ -80,16 +81,18 @@ def make_plan(
 
 
 def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
-    """What stands in the place of a task's result, or of a caption that goes along, and was not made by this batch.
+    """What stands in the place of a task's result, or of what goes with it, and was not made by this batch.
 
     What this verb made of this input, as it was or with other options, may be made anew.
     """
-    if task.output is None:
-        return None
     made = _made(line)
     ours = made.get("verb") == verb and made.get("input") == task.name
-    if not ours and io.exists(task.output):
+    if not ours and task.output is not None and io.exists(task.output):
         return task.output
+    beside = made.get("files", ()) if ours else ()
+    for path in task.files:
+        if str(path) not in beside and io.exists(path):
+            return path
     written = made.get("captions", ()) if ours else ()
     for suffix, place in caption_places(task).items():
         if suffix not in written and io.exists(place):

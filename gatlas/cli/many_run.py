@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
@@ -32,7 +31,7 @@ from gatlas.batch import (
     without_products,
 )
 from gatlas.cli.many import SHARD, STEM, Batch, Verb
-from gatlas.cli.many_work import OUTPUTS, Tally, do_tasks, fingerprint, line_of
+from gatlas.cli.many_work import OUTPUTS, Tally, beside_of, do_tasks, fingerprint, line_of, places_of
 from gatlas.cli.terminal import say
 from gatlas.errors import GatlasError
 from gatlas.io.shards import is_empty_tar
@@ -76,15 +75,25 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
         results = io.StreamResults(about.suffix) if output == "-" else io.TarResults(Path(output), about.suffix)
         tasks = [Task(io.shard_key(item.key), item.source, item.name, None) for item in items]
         if output != "-":
+            tasks = [task._replace(files=tuple(beside_of(options, task.key, ""))) for task in tasks]
             shard = re.escape(os.path.realpath(options["output"])).replace(re.escape(SHARD), r"\d{5}")
             tasks = without_members(tasks, re.compile(shard), sources)
     else:
         template = _template(about, output)
         results = io.FolderResults(Path(template[: template.index(STEM)] + "x").parent, index, shards)
-        tasks = [Task(item.key, item.source, item.name, Path(template.replace(STEM, item.key))) for item in items]
+        tasks = [
+            Task(
+                item.key,
+                item.source,
+                item.name,
+                Path(template.replace(STEM, item.key)),
+                files=tuple(beside_of(options, item.key, "")),
+            )
+            for item in items
+        ]
         # The list was made first: the line of a result that is in it stands in a manifest by now.
         tasks = without_products(tasks, results.known(), about.name)
-        refuse_captions(tasks, partial(_others, options))
+        refuse_captions(tasks, lambda task: places_of(options, task.key).values())
     _refuse_equal(tasks)
     refuse_overwriting(tasks)
     if not own or batch.shard is not None:
@@ -158,7 +167,8 @@ def _into_files(
             place = foreign_file(task, known.get(task.key, {}), about.name)
             error = f"{place} exists and is of another input or other options: remove it, or use --force"
             if task.key not in known:  # else its line says who made what is there
-                results.record(line_of(about, task, options, "failed", error))
+                # Passing: when the file is gone, the object is tried again.
+                results.record({**line_of(about, task, options, "failed", error), "passing": True})
             say(error)
         growing = isinstance(results, io.TarResults) and (plan.todo or not results.is_complete())
         if isinstance(results, io.TarResults) and growing:
@@ -219,11 +229,6 @@ def _items(about: Verb, sources: list[str], vanished: list[str]) -> list[io.Item
         suffix = next(filter(name.endswith, about.accepts), Path(name).suffix)
         items.append(io.Item(Path(name).name.removesuffix(suffix), Path(name)))
     return sorted(items, key=lambda item: item.key)
-
-
-def _others(options: dict[str, Any], task: Task) -> list[str]:
-    """What an object writes beside its result."""
-    return [options[name].replace(STEM, task.key) for name in OUTPUTS & options.keys() if options[name]]
 
 
 def _shard(given: str | None, *, quiet: bool = False) -> tuple[int, int]:

@@ -37,6 +37,7 @@ AHEAD = 8  # objects a worker, where results are kept in order: those behind a s
 NO_MATTER = {"output", "force", "threads", "device", "report", "preview", "resume", "time_limit", "views_out"}
 # Options that name a file or a folder to write: every object needs one of its own.
 OUTPUTS = {"report", "preview", "resume", "views_out"}
+BESIDE = {"report", "views_out"}  # of those, what is made once, with the result
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class VerbWork:
 
     about: Verb
     options: dict[str, Any]
+    holds_back: bool  # what is written beside the result is left in scratch too
 
     def __call__(self, job: Job) -> Reply:
         started = time.monotonic()
@@ -77,16 +79,27 @@ class VerbWork:
             source = str(source)
         elif not isinstance(source, io.Blob):
             source = io.read_member(source)
-        options = {**self.options, "output": job.output, "force": True}
-        for name in OUTPUTS & options.keys():
-            if options[name]:
-                options[name] = options[name].replace(STEM, job.key)
-                io.make_folder(os.path.dirname(options[name]) or ".", parents=True)
+        options = {**self.options, "output": job.output, "force": self.options["force"] or self.holds_back}
+        beside = beside_of(options, job.key, job.output) if self.holds_back else {}
+        for name, place in places_of(options, job.key).items():
+            options[name] = str(beside[place]) if place in beside else str(place)
+            io.make_folder(os.path.dirname(options[name]) or ".", parents=True)
         verb = getattr(importlib.import_module(self.about.module), self.about.name).single
         record = verb(**{self.about.source: source}, **options) or {}
         made = Path(job.output)
         hashed = {} if made.is_dir() else {"output_sha256": io.sha256_of(made)}
         return {"input_sha256": digest, **record, **hashed}
+
+
+def places_of(options: Mapping[str, Any], key: str) -> dict[str, Path]:
+    """Where an object writes what the options ask for beside its result, by the option's name."""
+    return {name: Path(options[name].replace(STEM, key)) for name in sorted(OUTPUTS & options.keys()) if options[name]}
+
+
+def beside_of(options: Mapping[str, Any], key: str, scratch: str) -> dict[Path, Path]:
+    """Place -> scratch of what is moved with the result of an object, whose own scratch is given."""
+    places = {name: place for name, place in places_of(options, key).items() if name in BESIDE}
+    return {place: Path(f"{scratch.rstrip('/')}.{name}{place.suffix}") for name, place in places.items()}
 
 
 @dataclass
@@ -148,7 +161,8 @@ def do_tasks(
 
     devices = 0 if getattr(options.get("device"), "value", "cpu") == "cpu" else count_devices(os.environ)
     single = {**options, "threads": options.get("threads") or _threads_each(batch.jobs)}
-    work = VerbWork(about, {name: value for name, value in single.items() if name in options})
+    holds_back = results.manifest is not None
+    work = VerbWork(about, {name: value for name, value in single.items() if name in options}, holds_back)
     with stopping(None) as stop, counting_bar(about.name.replace("_", "-"), total) as count:
         running = run(
             jobs(),
@@ -168,7 +182,8 @@ def do_tasks(
                 if ended.status == "ok":
                     try:
                         captions = io.sidecars(task.source) if task.captions is None else task.captions
-                        results.store(line, Path(ended.job.output), task.output, captions)
+                        beside = beside_of(options, task.key, ended.job.output) if holds_back else {}
+                        results.store(line, Path(ended.job.output), task.output, captions, beside)
                         tally.ok += 1
                     except GatlasError as error:
                         if results.ordered:  # all go to one place, and half of this one may stand there

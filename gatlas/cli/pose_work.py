@@ -223,7 +223,8 @@ def _candidates(wish: Wish, gaussians: Gaussians) -> Cameras:
 
 
 def _located(wish: Wish, gaussians: Gaussians, bank: Bank, photo: Photo) -> Answer:
-    from gatlas.pose.locate import CONFIDENT, Missed, angle_between, locate
+    from gatlas.pose.locate import CONFIDENT, Missed, locate
+    from gatlas.pose.motion import turn_between
 
     located = locate(bank, photo.image, photo.K, mask=photo.mask, least=wish.min_inliers)
     if isinstance(located, Missed):
@@ -240,7 +241,7 @@ def _located(wish: Wish, gaussians: Gaussians, bank: Bank, photo: Photo) -> Answ
         }
     if other is not None and located.ambiguous:
         said["ambiguous"] = True
-        apart = angle_between(other.viewmat, located.viewmat)
+        apart = turn_between(other.viewmat, located.viewmat)
         say(f"{photo.path}: ambiguous: a camera {apart:.0f} degrees away fits nearly as well: see its runner_up")
     pairs = located.points, located.pixels
     return Answer(located.viewmat, photo.K, said, pairs, sure=located.inliers >= CONFIDENT)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Line = dict[str, Any]
+NOTHING: Mapping[Path, Path] = MappingProxyType({})
 MANIFEST = re.compile(r"manifest-\d+-of-\d+\.jsonl")
 SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of what is being made
 LOCK = ".gatlas-batch-{label}.lock"  # file that its owner holds locked; it names the owner's machine
@@ -125,6 +127,22 @@ class Results:
             file.flush()
             os.fsync(file.fileno())
 
+    def place(self, scratch: Path, output: Path) -> None:
+        """Move what was made to its place, over what is there."""
+        output.parent.mkdir(parents=True, exist_ok=True)
+        older = self.set_aside(output)
+        os.replace(scratch, output)
+        if older is not None:
+            _remove(older)
+
+    def set_aside(self, output: Path) -> Path | None:
+        """Where the folder that stood in a place is now; None where there was none. No rename replaces a folder."""
+        if not output.is_dir() or output.is_symlink():
+            return None
+        older = self.scratch_path("")
+        os.replace(output, older)
+        return older
+
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.lock.unlink(missing_ok=True)
@@ -161,8 +179,18 @@ class FolderResults(Results):
         # Its time of change may be that of a copy: the content decides.
         return line.get("bytes") == output.stat().st_size and line.get("output_sha256") == sha256_of(output)
 
-    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
-        """Record a result and move it to its place, over an older one. Its sidecars are there before it."""
+    def store(
+        self,
+        line: Line,
+        scratch: Path,
+        output: Path | None,
+        sidecars: Mapping[str, bytes],
+        beside: Mapping[Path, Path] = NOTHING,
+    ) -> None:
+        """Record a result and move it to its place, over an older one.
+
+        Its sidecars, and what was made `beside` it (place -> scratch), are there before it.
+        """
         if output is None:
             raise ValueError("a folder's results have a place each")
         with _described(output):
@@ -170,22 +198,17 @@ class FolderResults(Results):
             more: Line = {} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
             if sidecars:
                 more["captions"] = sorted(sidecars)
-            older = self._set_aside(output)
+            more |= _files(beside)
+            older = self.set_aside(output)  # a new line, which has no stamp, would fit the older folder too
             self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
             for suffix, content in sidecars.items():
                 place = caption_place(output, suffix)
                 streams.write(place, [content], force=True, suffix=suffix, what="a sidecar")
+            for place, made in beside.items():
+                self.place(made, place)
             os.replace(scratch, output)
             if older is not None:
                 _remove(older)
-
-    def _set_aside(self, output: Path) -> Path | None:
-        """Where an older folder in the place of a result is now: a new line, which has no stamp, would fit it too."""
-        if not output.is_dir():
-            return None
-        older = self.scratch_path("")
-        os.replace(output, older)
-        return older
 
 
 class TarResults(Results):
@@ -207,7 +230,11 @@ class TarResults(Results):
         lines = read_lines([self.manifest])
         there = self.partial if self.partial.exists() else self.tar
         size = there.stat().st_size if there.exists() else 0
-        return {key: line for key, line in lines.items() if line.get("end", 0) <= size}
+        known = {key: line for key, line in lines.items() if line.get("end", 0) <= size}
+        last = max(known, key=lambda key: known[key].get("end", 0), default=None)
+        if last is not None and not all(map(os.path.lexists, known[last].get("files", ()))):
+            del known[last]  # killed before what belongs to it was in its place
+        return known
 
     def holds(self, line: Line, output: Path | None) -> bool:
         """Whether the result of that line is in the tar: those that are not are not `known`."""
@@ -227,8 +254,15 @@ class TarResults(Results):
             if not end:
                 self.manifest.unlink(missing_ok=True)
 
-    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
-        """Append the files of an object and record it."""
+    def store(
+        self,
+        line: Line,
+        scratch: Path,
+        output: Path | None,
+        sidecars: Mapping[str, bytes],
+        beside: Mapping[Path, Path] = NOTHING,
+    ) -> None:
+        """Append the files of an object, record it, and move what was made `beside` it (scratch by place)."""
         with _described(self.tar):
             with self.partial.open("ab") as file:
                 for suffix, content in {self.suffix: scratch.read_bytes(), **sidecars}.items():
@@ -236,7 +270,9 @@ class TarResults(Results):
                 file.flush()
                 os.fsync(file.fileno())  # before the line that says that it is there
                 end = file.tell()
-            self.record({**line, "output": str(self.tar), "end": end})
+            self.record({**line, **_files(beside), "output": str(self.tar), "end": end})
+            for place, made in beside.items():
+                self.place(made, place)
             scratch.unlink()
 
     def finish(self) -> None:
@@ -275,8 +311,15 @@ class StreamResults:
     def record(self, line: Mapping[str, Any]) -> None:
         """There is no manifest; the command says what failed."""
 
-    def store(self, line: Line, scratch: Path, output: Path | None, sidecars: Mapping[str, bytes]) -> None:
-        """Write the files of an object to the stream."""
+    def store(
+        self,
+        line: Line,
+        scratch: Path,
+        output: Path | None,
+        sidecars: Mapping[str, bytes],
+        beside: Mapping[Path, Path] = NOTHING,
+    ) -> None:
+        """Write the files of an object to the stream; what stands `beside` its result is in its place already."""
         with _described(scratch):
             content = scratch.read_bytes()
             scratch.unlink()
@@ -331,6 +374,11 @@ def _locked(descriptor: int) -> bool | None:
             return None
         raise
     return True
+
+
+def _files(beside: Mapping[Path, Path]) -> Line:
+    """What the manifest says of the files and folders beside a result."""
+    return {"files": sorted(map(str, beside))} if beside else {}
 
 
 def _remove(path: Path) -> None:

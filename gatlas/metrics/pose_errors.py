@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.rotations import angles_between
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,10 +19,7 @@ def rotation_errors(
 ) -> Float[np.ndarray, " c"]:
     """Angle between each camera's axes and the true ones, degrees in [0, 180]; NaN where a camera is NaN."""
     viewmats, truths = _pair(viewmats, truths)
-    between = viewmats[:, :3, :3] @ truths[:, :3, :3].swapaxes(1, 2)
-    # The chord is exact for small angles, where the arc cosine of the trace has lost its digits.
-    chord = np.linalg.norm(between - np.eye(3), axis=(1, 2)) / np.sqrt(8)
-    return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
+    return angles_between(viewmats[:, :3, :3], truths[:, :3, :3])
 
 
 def center_errors(

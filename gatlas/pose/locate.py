@@ -13,7 +13,7 @@ from gatlas.pose.compare import Camera, Target, make_target
 from gatlas.pose.features import Features, detect, match, match_groups
 from gatlas.pose.grey import is_grey
 from gatlas.pose.levenberg import Level, levenberg
-from gatlas.pose.motion import find_pivot
+from gatlas.pose.motion import find_pivot, turn_between
 from gatlas.pose.prepare import Prepared, prepare
 from gatlas.pose.silhouette import silhouette_starts
 from gatlas.pose.solve import LEAST_INLIERS, Solution, reprojection_errors, solve_pnp
@@ -157,7 +157,7 @@ def other_starts(search: Search, best: Answer) -> list[Float[np.ndarray, "4 4"]]
     starts = [start for start in _pnp_starts(search, groups) if _elsewhere(start, best)]
     order = np.argsort([-len(group) for group in groups], kind="stable")
     cameras = [np.asarray(views.cameras.viewmats[i], dtype=np.float64) for i in order]
-    away = [camera for camera in cameras if angle_between(camera, best.viewmat) > AWAY]
+    away = [camera for camera in cameras if turn_between(camera, best.viewmat) > AWAY]
     return starts[:1] + away[:VIEWS]
 
 
@@ -215,12 +215,6 @@ def _decorrelation(first: Float[np.ndarray, "p 3"], second: Float[np.ndarray, "p
     first, second = first - first.mean(axis=0), second - second.mean(axis=0)
     norm = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return 1.0 - float((first * second).sum()) / norm if norm > 0 else float("inf")
-
-
-def angle_between(first: Float[np.ndarray, "4 4"], second: Float[np.ndarray, "4 4"]) -> float:
-    """Degrees between the axes of two cameras."""
-    cosine = (np.trace(first[:3, :3] @ second[:3, :3].T) - 1) / 2
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def make_search(bank: Bank, photo: Prepared, upsample: int, least: int) -> Search:
@@ -321,7 +315,7 @@ def _apart(viewmats: list[Float[np.ndarray, "4 4"]]) -> list[Float[np.ndarray, "
     """Those that are at least 10 degrees from every one kept before."""
     chosen: list[Float[np.ndarray, "4 4"]] = []
     for viewmat in viewmats:
-        if all(angle_between(viewmat, other) > APART for other in chosen):
+        if all(turn_between(viewmat, other) > APART for other in chosen):
             chosen.append(viewmat)
     return chosen
 
@@ -352,7 +346,7 @@ def _located(search: Search, best: Answer, trials: list[Trial]) -> Located:
 
 
 def _elsewhere(viewmat: Float[np.ndarray, "4 4"], best: Answer) -> bool:
-    return angle_between(viewmat, best.viewmat) > APART
+    return turn_between(viewmat, best.viewmat) > APART
 
 
 def _missed(trials: list[Trial], least: int, beside: str) -> Missed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.rotations import multiply_quats, so3_exp
+from gatlas.rotations import angles_between, multiply_quats, so3_exp
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -85,3 +85,8 @@ def step_gradient(
     spin = 0.5 * multiply_quats(np.asarray(v_quats, dtype=np.float64), conjugates)[:, 1:]
     turn = np.cross(arms, forces).sum(axis=0) + rotation @ spin.sum(axis=0)
     return np.concatenate([forces.sum(axis=0), turn])
+
+
+def turn_between(first: Float[np.ndarray, "4 4"], second: Float[np.ndarray, "4 4"]) -> float:
+    """Degrees between the axes of two cameras."""
+    return float(angles_between(first[:3, :3], second[:3, :3]))

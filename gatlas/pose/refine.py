@@ -25,8 +25,7 @@ from gatlas.pose.compare import (
 from gatlas.pose.descend import camera_loss, descend
 from gatlas.pose.grey import in_grey, is_grey
 from gatlas.pose.levenberg import DAMPING, HUBER, Level, levenberg, linearize, solve
-from gatlas.pose.motion import Pivot, find_pivot
-from gatlas.rotations import so3_log
+from gatlas.pose.motion import Pivot, find_pivot, turn_between
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 # The first size carries starts ten degrees off; the last one carries the precision.
 LEVELS = (Level(64, 12, blur=2.0), Level(128, 6), Level(256, 4))
-SLIGHT = np.radians(1.0)  # a turn below which a result that is no better than the start means: it was there already
+SLIGHT = 1.0  # degrees: a turn below which a result that is no better than the start means: it was there already
 
 
 @dataclass(frozen=True)
@@ -161,8 +160,8 @@ def settle(
     after = judge(gaussians, target, camera, options)
     if pivot is None or after is None or not np.isfinite(after[0]):
         return failed("the Gaussians left the picture")
-    turn = turn_between(start, camera)
-    if turn > np.radians(options.reach):
+    turn = turn_between(start.viewmat, camera.viewmat)
+    if turn > options.reach:
         return failed(out_of_reach(turn, options.reach))
     if after[0] > before[0]:
         if turn > SLIGHT:
@@ -213,14 +212,9 @@ def judge(
     return None if loss is None else (loss, exposure)
 
 
-def turn_between(start: Camera, camera: Camera) -> float:
-    """By how much a camera turned, radians."""
-    return float(np.linalg.norm(so3_log(camera.viewmat[:3, :3] @ start.viewmat[:3, :3].T)))
-
-
 def out_of_reach(turn: float, reach: float) -> str:
-    """Why a camera that turned by so many radians is none."""
-    return f"it turned by {np.degrees(turn):.0f} degrees, farther than {reach:g}"
+    """Why a camera that turned by so many degrees is none."""
+    return f"it turned by {turn:.0f} degrees, farther than {reach:g}"
 
 
 def unexplained(agreement: float, least: float) -> str:

@@ -12,14 +12,13 @@ import numpy as np
 from gatlas.pose.compare import AS_IT_IS, Camera, make_target
 from gatlas.pose.descend import render_leaves
 from gatlas.pose.grey import in_grey, is_grey
-from gatlas.pose.motion import step_gradient
+from gatlas.pose.motion import step_gradient, turn_between
 from gatlas.pose.refine import (
     Refined,
     RefineOptions,
     agreement_of,
     failed,
     out_of_reach,
-    turn_between,
     unexplained,
 )
 from gatlas.rotations import se3_exp
@@ -113,8 +112,8 @@ def refine_published(
     options = RefineOptions()
     if losses[-1] > losses[0]:
         return failed(f"it diverged: the loss rose from {losses[0]:.4g} to {losses[-1]:.4g}")
-    turn = turn_between(start, camera)
-    if turn > np.radians(options.reach):
+    turn = turn_between(start.viewmat, camera.viewmat)
+    if turn > options.reach:
         return failed(out_of_reach(turn, options.reach))
     agreement = agreement_of(gaussians, target, camera, AS_IT_IS)
     if not agreement >= options.agreement:

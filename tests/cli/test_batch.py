@@ -154,6 +154,33 @@ def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
     assert (tmp_path / "out/a.npz").read_bytes().startswith(b"PK")
 
 
+@pytest.mark.parametrize("place", ["out/", "out.tar"])
+def test_a_strangers_report_is_kept(gatlas, splats, tmp_path, place):
+    (tmp_path / "said").mkdir()
+    (tmp_path / "said/b.json").write_text("somebody's")
+    words = ("prune", splats, "--report", "said/{stem}.json", "-o", place)
+    run = gatlas(*words, "-n", 10, code=3)
+    assert "said/b.json exists and is of another input" in run.stderr
+    assert (tmp_path / "said/b.json").read_text() == "somebody's"
+    assert json.loads((tmp_path / "said/c.json").read_text())["count"] == 10
+    (tmp_path / "said/b.json").unlink()
+    assert "5 of 5 done (4 earlier)" in gatlas(*words, "-n", 10).stderr
+    if place == "out/":  # its own reports are no strangers
+        gatlas(*words, "-n", 20)
+    else:
+        gatlas(*words, "-n", 20, "--force")
+    assert {json.loads(path.read_text())["count"] for path in (tmp_path / "said").iterdir()} == {20}
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_an_object_of_a_stream_keeps_a_strangers_report(gatlas, splats, tmp_path):
+    (tmp_path / "b.json").write_text("somebody's")
+    run = gatlas("prune", splats, "-n", 10, "--report", "{stem}.json", "--tar", code=3)
+    assert "b.json exists" in run.stderr
+    assert (tmp_path / "b.json").read_text() == "somebody's"
+    assert json.loads((tmp_path / "c.json").read_text())["count"] == 10
+
+
 def test_no_batch_writes_over_its_inputs(gatlas, splats, tmp_path):
     before = {path.name: path.read_bytes() for path in splats.iterdir()}
     for words in ((), ("--force",)):

@@ -7,7 +7,8 @@ from textured import SIDE, K, camera, ellipsoid, photo
 
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import Located, Missed, angle_between, locate
+from gatlas.pose.locate import Located, Missed, locate
+from gatlas.pose.motion import turn_between
 from gatlas.pose.prepare import plain_mask
 from gatlas.pose.solve import reprojection_errors
 from gatlas.raster import composite
@@ -68,8 +69,8 @@ def test_what_looks_the_same_after_half_a_turn_is_ambiguous_and_its_twin_the_run
         found = locate(bank, photo(body, truth), K)
         assert found.ambiguous
         twin = found.viewmat @ np.diag([-1.0, 1.0, -1.0, 1.0])
-        assert angle_between(found.runner_up.viewmat, twin) < 2
-        assert min(angle_between(each, truth) for each in (found.viewmat, twin)) < 1
+        assert turn_between(found.runner_up.viewmat, twin) < 2
+        assert min(turn_between(each, truth) for each in (found.viewmat, twin)) < 1
 
 
 def test_the_runner_up_of_a_body_with_one_place_is_elsewhere_and_far_behind(gaussians, bank):
@@ -78,7 +79,7 @@ def test_the_runner_up_of_a_body_with_one_place_is_elsewhere_and_far_behind(gaus
         found = locate(bank, photo(gaussians, truth), K)
         assert_near(found, truth)
         assert not found.ambiguous
-        assert angle_between(found.runner_up.viewmat, found.viewmat) > 10
+        assert turn_between(found.runner_up.viewmat, found.viewmat) > 10
         assert found.runner_up.cost > found.cost + 0.2
 
 
@@ -168,7 +169,7 @@ def test_a_plain_border_tells_the_object_and_clutter_does_not():
 
 
 def test_the_angle_between_cameras_is_in_degrees():
-    assert angle_between(camera(0, 0), camera(30, 0)) == pytest.approx(30)
+    assert turn_between(camera(0, 0), camera(30, 0)) == pytest.approx(30)
 
 
 def test_wrong_shapes_are_the_callers_mistake(bank):
