@@ -12,7 +12,7 @@ import torch
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.atlas.statistics import shared_meta, stack
 from gatlas.errors import GatlasError
-from gatlas.io.captions import captions_in_shards, load_captions, match
+from gatlas.io.captions import captions_beside, load_captions, match
 from gatlas.io.gather import gather, read_item
 from gatlas.io.npz import decode_atlas
 from gatlas.io.streams import is_folder
@@ -131,8 +131,12 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
             [item.pictures for item in items],
         )
 
+    def note(self, lines: Iterable[str]) -> None:
+        """Add to the report."""
+        self._notes += lines
+
     def report(self) -> list[str]:
-        """What was left out of the set and why, a line each."""
+        """What was left out of the set and why, and what else the user should know of it, a line each."""
         return list(self._notes)
 
     def identity(self) -> Mapping[str, Iterable[Any]]:
@@ -211,14 +215,14 @@ def atlas_set(
 ) -> AtlasSet:
     """The atlases that the inputs name, of the layout of the statistics.
 
-    `captions` is a file (see `gatlas.io.captions`); without it, captions beside the atlases in their shards count. An
+    `captions` is a file (see `gatlas.io.captions`); without it, captions beside the atlases count. An
     atlas that has none is left out, unless none has any: then all are learnt without text. `views` is a folder with a
     folder DIR/<key> for each atlas, out of which each turn brings what `shots` says. What is left out is in the set's
     `report`. That nothing is left is a GatlasError.
     """
     items = gathered = gather(inputs)
     notes: list[str] = []
-    texts = captions_in_shards(gathered)
+    texts = captions_beside(gathered)
     if captions is not None:
         texts = {**texts, **_captions_of_file(captions, gathered, notes)}
     if texts:

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 # The fit stays inside them and the atlas stores nothing else.
 LOG_SCALE_RANGE = (-9.0, -1.5)
 
+# The value spaces of an atlas's planes. Every atlas file names them, so that no reader has to guess.
+SPACES = {
+    "offset": "position in the unit ball minus the cell's sphere point",
+    "color": "sRGB, 0..1",
+    "opacity": "alpha, 0..1; exactly 0 marks padding",
+    # Raw scales have a kurtosis of 14.9 over real objects, clamped logs 1.6: a diffusion model can learn the latter.
+    "scale": "natural log of the standard deviation relative to the unit ball, -9..-1.5",
+    "rotation": "unit quaternion, wxyz, w >= 0",
+}
+
 
 def _check_shapes(noun: Any, **expected: tuple[int | str, ...]) -> None:
     """Every named field has its shape; equal letters must be equal sizes across the fields."""

@@ -14,8 +14,25 @@ settings.load_profile("gatlas")
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: threads of each would wait for a processor
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The tools that tests start hear nothing of the queue or the launcher that runs the tests, nor of the user's language.
+for name in list(os.environ):
+    if name.startswith(("SLURM_", "SBATCH_", "MASTER_")) or name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        del os.environ[name]
+os.environ["LC_ALL"] = "C.UTF-8"
+
 # A shell starts what runs in its background with SIGINT ignored, and the tools that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch on one thread until the module's end: its sums then have one order, and small work does not wait."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -9,21 +9,14 @@ import numpy as np
 
 from gatlas.rotations import normalize_quats
 from gatlas.sh import dc_to_rgb, rgb_to_dc
-from gatlas.types import LOG_SCALE_RANGE
+from gatlas.types import LOG_SCALE_RANGE, SPACES
 
 if TYPE_CHECKING:
     from gatlas.types import Gaussians
 
-FORMAT = 1  # version of the atlas file format, `meta["gatlas_atlas"]`
+__all__ = ["FORMAT", "MIN_OPACITY", "SPACES", "STORED_FRAME", "Clamped", "clamp_to_spaces"]
 
-SPACES = {
-    "offset": "position in the unit ball minus the cell's sphere point",
-    "color": "sRGB, 0..1",
-    "opacity": "alpha, 0..1; exactly 0 marks padding",
-    # Raw scales have a kurtosis of 14.9 over real objects, clamped logs 1.6: a diffusion model can learn the latter.
-    "scale": "natural log of the standard deviation relative to the unit ball, -9..-1.5",
-    "rotation": "unit quaternion, wxyz, w >= 0",
-}
+FORMAT = 1  # version of the atlas file format, `meta["gatlas_atlas"]`
 
 # What the PLY's logit keeps of a transparent Gaussian; below it only padding remains.
 MIN_OPACITY = 1e-6

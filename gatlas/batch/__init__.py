@@ -5,7 +5,7 @@ There is no scheduler here: the shell, GNU parallel and Slurm start batches. Wha
 """
 
 from gatlas.batch.places import refuse_captions, refuse_overwriting, without_members, without_products
-from gatlas.batch.plan import Plan, Task, fingerprint_of, foreign_file, make_plan
+from gatlas.batch.plan import Plan, Task, fingerprint_of, foreign_file, made_line, make_plan
 from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
 from gatlas.batch.workers import Ended, Job, ReadAhead, Reply, count_devices, in_order, run
 
@@ -20,6 +20,7 @@ __all__ = [
     "fingerprint_of",
     "foreign_file",
     "in_order",
+    "made_line",
     "make_plan",
     "parse_shard",
     "refuse_captions",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatlas import io
 from gatlas.batch.places import caption_places
 from gatlas.errors import GatlasError
+from gatlas.io.results import contents_beside, folder_contents
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +36,7 @@ class Plan(NamedTuple):
     done: list[Task]  # earlier, of the same input with the same options
     failed: list[Task]  # earlier, likewise: they would fail again
     foreign: list[Task]  # a file stands in a place of theirs and was not made by this batch
+    other: list[Task]  # earlier, of the same input with other options
 
 
 def fingerprint_of(verb: str, options: Mapping[str, Any]) -> str:
@@ -54,30 +56,43 @@ def make_plan(
 ) -> Plan:
     """Sort the tasks out by the newest manifest line of each, `known`.
 
-    A task is done where its line is of the same input and options and `holds` finds its result in its place. A result
-    that this verb made of the task's input as it was, or with other options, is made anew; any other file in its place
-    is foreign. What failed by a fault of the machine, as for want of memory, is tried again. With `force` everything is
-    to do.
+    A task is done where its line is of the same input and options, `holds` finds its result in its place, and what is
+    asked for beside it is there. A result that this verb made of the task's input as it was is made anew; one that
+    stands and was made with `other` options is not, and any other file in its place is foreign. What failed by a fault
+    of the machine, as for want of memory, is tried again. With `force` everything is to do.
     """
-    plan = Plan([], [], [], [])
+    plan = Plan([], [], [], [], [])
     for task in tasks:
         line = known.get(task.key, {})
-        made = _made(line)
-        if force:
-            plan.todo.append(task)
-        elif made and _fits(made, task, fingerprint) and holds(made, task):
-            plan.done.append(task)
-        elif foreign_file(task, line, verb) is not None:
-            plan.foreign.append(task)
-        elif (
-            line.get("status") == "failed"
-            and not (line.get("passing") or retry_failed)
-            and _fits(line, task, fingerprint)
-        ):
-            plan.failed.append(task)
-        else:
-            plan.todo.append(task)
+        try:
+            place = plan.todo if force else _sort(plan, task, line, fingerprint, verb, holds, retry_failed)
+        except GatlasError:
+            place = plan.todo  # whoever makes it says what is wrong with its place
+        place.append(task)
     return plan
+
+
+def _sort(
+    plan: Plan,
+    task: Task,
+    line: Line,
+    fingerprint: str,
+    verb: str,
+    holds: Callable[[Line, Task], bool],
+    retry_failed: bool,
+) -> list[Task]:
+    made = made_line(line)
+    stands = bool(made) and holds(made, task)
+    if stands and _fits(made, task, fingerprint) and _has_files(made, task):
+        return plan.done
+    if foreign_file(task, line, verb) is not None:
+        return plan.foreign
+    if stands and made.get("options") != fingerprint:
+        return plan.other
+    again = line.get("passing") or retry_failed
+    if line.get("status") == "failed" and not again and _fits(line, task, fingerprint):
+        return plan.failed
+    return plan.todo
 
 
 def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
@@ -85,14 +100,18 @@ def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
 
     What this verb made of this input, as it was or with other options, may be made anew.
     """
-    made = _made(line)
+    made = made_line(line)
     ours = made.get("verb") == verb and made.get("input") == task.name
-    if not ours and task.output is not None and io.exists(task.output):
-        return task.output
-    beside = made.get("files", ()) if ours else ()
+    if task.output is not None and io.exists(task.output):
+        found = _strangers(task.output, made.get("contents") if ours else None, ours)
+        if found is not None:
+            return found
     for path in task.files:
-        if str(path) not in beside and io.exists(path):
-            return path
+        if io.exists(path):
+            named = ours and str(path) in made.get("files", {})
+            found = _strangers(path, contents_beside(made, path) if named else None, named)
+            if found is not None:
+                return found
     written = made.get("captions", ()) if ours else ()
     for suffix, place in caption_places(task).items():
         if suffix not in written and io.exists(place):
@@ -102,7 +121,21 @@ def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
     return None
 
 
-def _made(line: Line) -> Line:
+def _strangers(place: Path, contents: Mapping[str, int] | None, ours: bool) -> Path | None:
+    """What stands in a place and is not `ours`: of our folder, a file that its contents do not name."""
+    if not ours:
+        return place
+    if not io.is_folder(place):
+        return None
+    return next((place / name for name in sorted(folder_contents(place).keys() - (contents or {}).keys())), None)
+
+
+def _has_files(made: Line, task: Task) -> bool:
+    """Whether what a task asks for beside its result was made with it and is there."""
+    return all(str(path) in made.get("files", ()) and io.exists(path) for path in task.files)
+
+
+def made_line(line: Line) -> Line:
     """What the manifest says of the result that is in its place, after failures too."""
     made: Line = line if line.get("status") == "ok" else line.get("kept", {})
     return made

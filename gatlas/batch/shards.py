@@ -18,7 +18,7 @@ def take_shard(items: list[Any], index: int, shards: int) -> list[Any]:
 def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
     """Index and number of this task among those of a Slurm array `a-b:step`; None outside an array.
 
-    An array of other numbers, such as 3,7,9, has no such place and is a GatlasError.
+    An array of other numbers, such as 3,7,9, has no such place and is a GatlasError, as is a task outside its array.
     """
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return None
@@ -29,6 +29,8 @@ def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
         step = int(environment.get("SLURM_ARRAY_TASK_STEP", "1"))
     except (KeyError, ValueError) as error:
         raise GatlasError(f"Slurm's array variables are incomplete ({error}): give --shard I/N") from None
+    if not first <= task <= last:
+        raise GatlasError(f"Slurm's array variables say task {task} of {first}-{last}: give --shard I/N")
     # Slurm gives the step of a range; a list of numbers may pass for one, so its count must fit.
     regular = step >= 1 and (last - first) // step + 1 == count and (task - first) % step == 0
     if not regular:

@@ -40,6 +40,7 @@ class Ended(NamedTuple):
     error: str = ""
     notes: tuple[str, ...] = ()  # what it said on the way
     passing: bool = False  # the failure is the machine's and not the object's: it may go well another time
+    full_disk: bool = False  # and no other object would fare better
 
 
 class Reply(NamedTuple):
@@ -51,6 +52,7 @@ class Reply(NamedTuple):
     error: str = ""
     notes: tuple[str, ...] = ()
     passing: bool = False
+    full_disk: bool = False
 
 
 Work = Callable[[Job], Reply]

@@ -12,6 +12,7 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from gatlas import __version__
 from gatlas.cli.atlas_decode import atlas_decode
@@ -26,7 +27,35 @@ from gatlas.cli.sample import sample
 from gatlas.cli.train import train
 from gatlas.errors import GatlasError
 
+
+def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from gatlas.io.streams import show
+
+        show(f"{ctx.get_help()}\n")
+        raise typer.Exit
+
+
+class _ToldHelp:
+    """Help that fails where standard output is full or closed."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+class _Group(_ToldHelp, TyperGroup):
+    pass
+
+
+class _Command(_ToldHelp, TyperCommand):
+    pass
+
+
 app = typer.Typer(
+    cls=_Group,
     name="gatlas",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -34,21 +63,23 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("fit")(fit)
-app.command("prune")(prune)
-app.command("atlas-encode")(atlas_encode)
-app.command("atlas-decode")(atlas_decode)
-app.command("normalize-stats")(normalize_stats)
-app.command("train")(train)
-app.command("sample")(sample)
-app.command("pose-pnp")(pose_pnp)
-app.command("render")(render)
-app.command("man")(man)
+app.command("fit", cls=_Command)(fit)
+app.command("prune", cls=_Command)(prune)
+app.command("atlas-encode", cls=_Command)(atlas_encode)
+app.command("atlas-decode", cls=_Command)(atlas_decode)
+app.command("normalize-stats", cls=_Command)(normalize_stats)
+app.command("train", cls=_Command)(train)
+app.command("sample", cls=_Command)(sample)
+app.command("pose-pnp", cls=_Command)(pose_pnp)
+app.command("render", cls=_Command)(render)
+app.command("man", cls=_Command)(man)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"gatlas {__version__}")
+        from gatlas.io.streams import show
+
+        show(f"gatlas {__version__}\n")
         raise typer.Exit
 
 
@@ -85,8 +116,24 @@ def _on_requeue(number: int, _: Any) -> None:
     raise SystemExit(EXIT_REQUEUE)
 
 
+def _reserve_closed_streams() -> None:
+    """Where a daemon closed standard input, output or error: no file that is opened later takes its number.
+
+    What libraries write to standard error would stand in that file. Messages have a place too: where there is none,
+    `print` takes standard output, which carries results.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this number
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115
+
+
 def main() -> None:
     """Run the command line. What a user can fix is printed without a traceback, with exit status 1."""
+    _reserve_closed_streams()
     from gatlas.cli.terminal import say
 
     if hasattr(signal, "SIGPIPE"):  # a reader that has gone ends the tool quietly
@@ -95,6 +142,8 @@ def main() -> None:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, _on_requeue)
     warnings.showwarning = _print_warning
+    # Messages of ours, whatever PYTHONWARNINGS says of the warnings that a programmer should see.
+    warnings.filterwarnings("default", category=UserWarning, module="gatlas")
     try:
         app()
     except GatlasError as error:

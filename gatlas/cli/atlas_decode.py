@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gatlas.cli.layouts import fills_folder
-from gatlas.cli.many import many
-from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output
+from gatlas.cli.many import Output, many
+from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption
 
 
 @many(".ply", accepts=(".npz",), fills_folder=fills_folder)

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from gatlas.cli.layouts import fills_folder
-from gatlas.cli.many import many
-from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Output, Threads
+from gatlas.cli.many import Output, many
+from gatlas.cli.options import Check, CheckReport, Force, Input, Layout, LayoutOption, Threads
 
 
 class Projection(str, Enum):

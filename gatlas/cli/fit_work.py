@@ -53,7 +53,8 @@ def photos_work(
 ) -> tuple[Callable[..., Fit], str, str]:
     """How to fit photos; their name; and what a checkpoint must share with them."""
     import hashlib
-    from functools import partial
+    import os
+    from dataclasses import replace
 
     from gatlas import io
     from gatlas.errors import GatlasError
@@ -71,7 +72,15 @@ def photos_work(
         digest.update(splat.data)
     elif begin not in INITS:
         raise GatlasError(f"--init {begin}: photos begin at points, hull, random or a splat FILE.ply")
-    work = partial(fit_photos, views, options, points=io.load_points(path), init=begin, scaffold=scaffold)
+    points = io.load_points(path)
+    folder = os.path.dirname(path) if path.endswith(".json") else path
+    name = os.path.basename(os.path.abspath(folder))
+
+    def work(**running: Any) -> Fit:
+        fit = fit_photos(views, options, points=points, init=begin, scaffold=scaffold, **running)
+        origin = replace(fit.gaussians.origin, name=name)
+        return fit._replace(gaussians=replace(fit.gaussians, origin=origin))
+
     return work, path, digest.hexdigest()
 
 

@@ -24,6 +24,7 @@ def man(
 
     from gatlas.cli.manual import pages
     from gatlas.errors import GatlasError
+    from gatlas.io.streams import show, write_stdout
 
     known = pages()
     name = f"gatlas-{verb}" if verb else "gatlas"
@@ -32,8 +33,13 @@ def man(
         raise GatlasError(f"there is no page for {verb!r}; the verbs are {verbs}")
     formatter = shutil.which("man")
     if formatter is None:  # small containers have no man(1): roff source is still readable
-        sys.stdout.write(known[name])
+        show(known[name])
         return
-    shown = subprocess.run([formatter, "-l", "-"], input=known[name].encode(), stderr=subprocess.PIPE, check=False)
+    # Only a terminal is left to man(1), for its pager: it does not tell of an output that is full or closed.
+    output = None if sys.stdout is not None and sys.stdout.isatty() else subprocess.PIPE
+    words = [formatter, "-l", "-"]
+    shown = subprocess.run(words, input=known[name].encode(), stdout=output, stderr=subprocess.PIPE, check=False)
     if shown.returncode:  # a man(1) that cannot read standard input
-        sys.stdout.write(known[name])
+        show(known[name])
+    elif output is not None:
+        write_stdout([shown.stdout])

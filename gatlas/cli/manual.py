@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from gatlas import __version__
+from gatlas.cli.manual_tables import SECTIONS
 
 DATE = "2026-11-21"  # of the last change to what the pages say
 
@@ -39,7 +40,9 @@ FILES = {
     "tar shard": "key.ply, key.npz, key.txt ... in WebDataset naming, read and written as a file or a stream",
     "manifest": "manifest-I-of-N.jsonl in a batch's folder, x.manifest.jsonl beside x.tar: a line an object",
     "model folder": "a diffusers pipeline with gatlas.json and stats.npz: data and safetensors only, never code",
-    "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention",
+    "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention. render and fit --views-out write "
+    "cameras of a mesh in the unit ball, as the splat itself has it; the cameras of photos that a scene was fitted on "
+    "are in the photos' own units, which pose-pnp calls --own-units",
 }
 
 COMPLETION = {  # typer's own options, whose wording changes with its version
@@ -97,7 +100,17 @@ EXAMPLES = {
         (
             "Fine-tune a text-to-image model on eight GPUs, in a job that may be requeued:",
             "torchrun --nproc-per-node 8 -m gatlas train atlases-{00000..00099}.tar --stats stats.npz \\\n"
-            "    --captions captions.csv --base stable-diffusion/ --processes 8 --resume latest -o run",
+            "    --captions captions.csv --base stable-diffusion/ --lpips-weights vgg16-397923af.pth \\\n"
+            "    --processes 8 --resume latest -o run",
+        ),
+        (
+            "The same from a base that predicts the noise (epsilon), and without LPIPS:",
+            "gatlas train atlases/ --stats stats.npz --captions captions.csv --base stable-diffusion-v1-5/ \\\n"
+            "    --set prediction=epsilon --set zero_terminal_snr=false --set lpips=0 -o run",
+        ),
+        (
+            "More steps than were asked for at first, where the learning rate is constant:",
+            "gatlas train atlases/ --captions captions.csv --resume latest --steps 20000 -o run",
         ),
     ],
     "sample": [
@@ -111,6 +124,7 @@ EXAMPLES = {
     "render": [
         ("A contact sheet from eight sides:", "gatlas render obj.ply --orbit 8 -o obj.png"),
         ("A folder that other tools read:", "gatlas render obj.glb --orbit 36 --width 800 -o obj-views/"),
+        ("Such a folder of each of many objects:", "gatlas render splats/ --orbit 36 -o 'views/{stem}/'"),
         ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
     ],
     "pose-pnp": [
@@ -120,7 +134,7 @@ EXAMPLES = {
             "gatlas render scene.ply --camera poses.json -o same-view.png",
         ),
         (
-            "Noisy cameras of many photos, made right together:",
+            "Noisy cameras of the photos that the scene was fitted on, made right together:",
             "gatlas pose-pnp --init photos/transforms.json --scene scene.ply --own-units -o refined.json",
         ),
         (
@@ -170,8 +184,12 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
         if not getattr(parameter, "hidden", False):
             parts += [".TP", _term(parameter), _text(_description(parameter))]
     parts += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show the options and exit."]
-    for title, table in (("EXIT STATUS", EXIT_STATUS), ("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)):
+    sections = dict(SECTIONS.get(name.removeprefix("gatlas-"), {}))
+    sections |= {"EXIT STATUS": ("", EXIT_STATUS), "ENVIRONMENT": ("", ENVIRONMENT), "FILES": ("", FILES)}
+    for title, (above, table) in sections.items():
         parts.append(f".SH {title}")
+        if above:
+            parts.append(_text(above))
         for term, meaning in table.items():
             parts += [".TP", f".B {_text(term)}", _text(meaning)]
     parts.append(".SH EXAMPLES")
@@ -187,10 +205,14 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
 def _synopsis(name: str, command: Any) -> list[str]:
     if name == "gatlas":
         return [".B gatlas", ".I VERB", "[\\fIINPUT\\fR] [\\fB\\-o\\fR \\fIOUTPUT\\fR] [\\fIoptions\\fR]"]
-    line = [f".B gatlas {_text(name.removeprefix('gatlas-'))}"]
-    arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
-    words = [f"[\\fI{_text(parameter.metavar)}\\fR]" for parameter in arguments]
-    return [*line, " ".join([*words, "[\\fIoptions\\fR]"])]
+    words = []
+    for parameter in sorted(command.params, key=lambda each: each.param_type_name):  # arguments first
+        if parameter.param_type_name == "argument":
+            metavar = f"\\fI{_text(parameter.metavar)}\\fR"
+            words.append(metavar if parameter.required else f"[{metavar}]")
+        elif parameter.required:
+            words.append(f"\\fB{_text(min(parameter.opts, key=len))}\\fR \\fI{_text(parameter.metavar)}\\fR")
+    return [f".B gatlas {_text(name.removeprefix('gatlas-'))}", " ".join([*words, "[\\fIoptions\\fR]"])]
 
 
 def _term(parameter: Any) -> str:
@@ -203,12 +225,20 @@ def _term(parameter: Any) -> str:
 
 
 def _description(parameter: Any) -> str:
-    help_text = COMPLETION.get(parameter.name) or parameter.help or ""
+    said = [COMPLETION.get(parameter.name) or parameter.help or ""]
+    if parameter.required:
+        said.append("Required.")
+    ranged = getattr(parameter, "type", parameter)  # older typers keep the range in the type
+    least, most = getattr(ranged, "min", None), getattr(ranged, "max", None)
+    if least is not None and most is not None:
+        said.append(f"From {least:g} to {most:g}.")
+    elif least is not None:
+        said.append(f"At least {least:g}.")
     default = parameter.default
     shown = parameter.show_default is not False and default is not None and not getattr(parameter, "is_flag", False)
-    if not shown:
-        return help_text
-    return f"{help_text} Default: {getattr(default, 'value', default)}."
+    if shown and not parameter.required:
+        said.append(f"Default: {getattr(default, 'value', default)}.")
+    return " ".join(filter(None, said))
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -24,6 +24,15 @@ Inputs = Annotated[
         show_default=False,
     ),
 ]
+Output = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="OUTPUT",
+        help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
+    ),
+]
 FilesFrom = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Read the inputs' names from FILE, one a line; - is standard input."),
@@ -35,14 +44,16 @@ Shard = Annotated[
     str | None,
     typer.Option(
         metavar="I/N",
-        help="Only every N-th object from the I-th on, I from 0; Slurm's array sets it.",
+        help="Of many, only every N-th object from the I-th on, I from 0; Slurm's array sets it.",
         show_default=False,
     ),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Objects at once, a process each.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Of many, objects at once, a process each.")
+]
 Timeout = Annotated[
     float | None,
-    typer.Option(min=0.1, metavar="SECONDS", help="Give an object up after this long.", show_default=False),
+    typer.Option(min=0.1, metavar="SECONDS", help="Of many, give an object up after this long.", show_default=False),
 ]
 RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,11 +30,12 @@ from gatlas.batch import (
 )
 from gatlas.cli.many import SHARD, STEM, Batch, Verb
 from gatlas.cli.many_work import OUTPUTS, Tally, beside_of, do_tasks, fingerprint, line_of, places_of
-from gatlas.cli.terminal import say
+from gatlas.cli.terminal import refuse_shared_names, say
 from gatlas.errors import GatlasError
+from gatlas.io.gather import without_suffix
 from gatlas.io.shards import is_empty_tar
 from gatlas.io.streamed import stream_objects
-from gatlas.io.streams import check_suffix
+from gatlas.io.streams import check_suffix, show
 
 if TYPE_CHECKING:
     from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
@@ -72,7 +71,9 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
         raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
     results: Results
     if output == "-" or output.lower().endswith(".tar"):
-        results = io.StreamResults(about.suffix) if output == "-" else io.TarResults(Path(output), about.suffix)
+        results = (
+            io.StreamResults(about.suffix) if output == "-" else io.TarResults(Path(output), about.suffix, about.name)
+        )
         tasks = [Task(io.shard_key(item.key), item.source, item.name, None) for item in items]
         if output != "-":
             tasks = [task._replace(files=tuple(beside_of(options, task.key, ""))) for task in tasks]
@@ -80,7 +81,8 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
             tasks = without_members(tasks, re.compile(shard), sources)
     else:
         template = _template(about, output)
-        results = io.FolderResults(Path(template[: template.index(STEM)] + "x").parent, index, shards)
+        folder = Path(template[: template.index(STEM)] + "x").parent
+        results = io.FolderResults(folder, index, shards, about.name)
         tasks = [
             Task(
                 item.key,
@@ -143,7 +145,7 @@ def _into_stream(
     about: Verb, results: StreamResults, tasks: Iterable[Task], batch: Batch, options: dict[str, Any]
 ) -> None:
     if batch.dry_run:
-        _print_plan(Plan(list(tasks), [], [], []))
+        _print_plan(Plan(list(tasks), [], [], [], []))
         return
     tally = Tally()
     with _quiet_pipes(), results:
@@ -162,6 +164,12 @@ def _into_files(
         return
     with _quiet_pipes(), results:
         plan, known = _planned(about, results, tasks, batch, options)  # none but this process writes from here on
+        if plan.other:
+            example = plan.other[0].output
+            raise GatlasError(
+                f"{len(plan.other):,} results, {example} the first, were made with other options: use --force to make "
+                "them anew, or name another place with -o"
+            )
         tally = Tally(len(tasks), earlier=len(plan.done), failed=len(plan.failed) + len(plan.foreign))
         for task in plan.foreign:
             place = foreign_file(task, known.get(task.key, {}), about.name)
@@ -205,8 +213,15 @@ def _planned(
     if options["force"]:
         return plan, {}
     held = {key for key, line in known.items() if line.get("status") == "ok"}
+    strange = sorted(held - {task.key for task in tasks})
+    if strange:
+        raise GatlasError(
+            f"{results.tar}: holds {strange[0]}, which is not among these inputs: name another tar; tasks of an array "
+            f"need one each, as {results.tar.stem}-{SHARD}.tar"
+        )
     if held - {task.key for task in plan.done}:  # a member cannot be taken out of a tar
-        raise GatlasError(f"{results.tar}: holds objects of other inputs or options: use --force to make it anew")
+        what = "of other inputs or options, or without a file that is asked for beside them"
+        raise GatlasError(f"{results.tar}: holds objects {what}: use --force to make it anew")
     return plan, known
 
 
@@ -226,8 +241,8 @@ def _items(about: Verb, sources: list[str], vanished: list[str]) -> list[io.Item
         return []
     items = io.list_items(sources, about.accepts, photos=about.photos)
     for name in vanished:
-        suffix = next(filter(name.endswith, about.accepts), Path(name).suffix)
-        items.append(io.Item(Path(name).name.removesuffix(suffix), Path(name)))
+        split = without_suffix(Path(name).name, about.accepts)
+        items.append(io.Item(split[0] if split else Path(name).stem, Path(name)))
     return sorted(items, key=lambda item: item.key)
 
 
@@ -267,10 +282,14 @@ def _template(about: Verb, output: str) -> str:
 
 
 def _refuse_shared(options: dict[str, Any]) -> None:
-    for name in sorted(OUTPUTS & options.keys()):
-        if options[name] and STEM not in options[name]:
+    """What is wrong with the names of the outputs is wrong for all objects: refused before any is begun."""
+    asked = {name: options[name] for name in sorted(OUTPUTS.keys() & options.keys()) if options[name]}
+    for name, template in asked.items():
+        if STEM not in template:
             flag = "--" + name.replace("_", "-")
-            raise GatlasError(f"{flag} {options[name]}: every object would write it: put {STEM} into its name")
+            raise GatlasError(f"{flag} {template}: every object would write it: put {STEM} into its name")
+        check_suffix(Path(template), OUTPUTS[name], "what it holds")
+    refuse_shared_names(options["output"], *asked.values())
 
 
 def _refuse_equal(tasks: Iterable[Task]) -> None:
@@ -285,8 +304,10 @@ def _refuse_equal(tasks: Iterable[Task]) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
-    for word, tasks in zip(("do", "done", "failed", "exists"), plan, strict=True):
-        for task in tasks:
-            print(word, task.name, "->", task.output or f"{task.key} in the tar", sep="\t")
+    groups = zip(("do", "done", "failed", "exists", "other"), plan, strict=True)
+    lines = (
+        f"{word}\t{task.name}\t->\t{task.output or f'{task.key} in the tar'}\n"
+        for word, tasks in groups
+        for task in tasks
+    )
+    show("".join(lines))

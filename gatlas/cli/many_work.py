@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatlas import __version__, io
-from gatlas.batch import Ended, Job, ReadAhead, Reply, Task, count_devices, fingerprint_of, in_order, run
+from gatlas.batch import Ended, Job, ReadAhead, Reply, Task, count_devices, fingerprint_of, in_order, made_line, run
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.many import STEM, Batch, Verb
 from gatlas.cli.terminal import collected, counting_bar, say
@@ -35,9 +36,9 @@ AHEAD = 8  # objects a worker, where results are kept in order: those behind a s
 
 # Options that do not change what is made.
 NO_MATTER = {"output", "force", "threads", "device", "report", "preview", "resume", "time_limit", "views_out"}
-# Options that name a file or a folder to write: every object needs one of its own.
-OUTPUTS = {"report", "preview", "resume", "views_out"}
-BESIDE = {"report", "views_out"}  # of those, what is made once, with the result
+# Options that name a file or a folder to write, and the suffix of what is written: every object needs one of its own.
+OUTPUTS = {"report": ".json", "preview": ".png", "resume": ".npz", "views_out": ""}
+BESIDE = {"report": False, "views_out": True}  # of those, what is made once, with the result; whether it is a folder
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,24 @@ class VerbWork:
     def __call__(self, job: Job) -> Reply:
         started = time.monotonic()
         with collected() as notes:
-            status, record, error = self._try(job)
-        passing = status == "failed" and (error == NO_MEMORY or is_disk_error(error))
-        return Reply(status, time.monotonic() - started, record, error, tuple(notes), passing)
+            reply = self._try(job)
+        return reply._replace(seconds=time.monotonic() - started, notes=tuple(notes))
 
-    def _try(self, job: Job) -> tuple[str, dict[str, Any], str]:
+    def _try(self, job: Job) -> Reply:
         try:
-            return "ok", self._do(job), ""
+            return Reply("ok", 0.0, self._do(job))
         except GatlasError as error:
-            return "failed", {}, str(error)
+            full = is_disk_error(error)
+            return Reply("failed", 0.0, {}, str(error), passing=full, full_disk=full)
         except typer.Exit as end:
             stopped = end.exit_code == EXIT_REQUEUE
-            return "stopped" if stopped else "failed", {}, f"ended with exit status {end.exit_code}"
+            return Reply("stopped" if stopped else "failed", 0.0, {}, f"ended with exit status {end.exit_code}")
         except MemoryError:
-            return "failed", {}, NO_MEMORY
+            return Reply("failed", 0.0, {}, NO_MEMORY, passing=True)
         except Exception as error:
-            return "failed", {}, f"a fault of gatlas, please report it: {type(error).__name__}: {error}"
+            full = is_disk_error(error)
+            said = f"a fault of gatlas, please report it: {type(error).__name__}: {error}"
+            return Reply("failed", 0.0, {}, said, passing=full, full_disk=full)
 
     def _do(self, job: Job) -> dict[str, Any]:
         import importlib
@@ -82,8 +85,10 @@ class VerbWork:
         options = {**self.options, "output": job.output, "force": self.options["force"] or self.holds_back}
         beside = beside_of(options, job.key, job.output) if self.holds_back else {}
         for name, place in places_of(options, job.key).items():
-            options[name] = str(beside[place]) if place in beside else str(place)
-            io.make_folder(os.path.dirname(options[name]) or ".", parents=True)
+            io.make_folder(place.parent, parents=True)
+            if place in beside:
+                io.check_output(place, force=True, folder=BESIDE[name])  # before the work, as for a single object
+            options[name] = str(beside.get(place, place))
         verb = getattr(importlib.import_module(self.about.module), self.about.name).single
         record = verb(**{self.about.source: source}, **options) or {}
         made = Path(job.output)
@@ -93,7 +98,8 @@ class VerbWork:
 
 def places_of(options: Mapping[str, Any], key: str) -> dict[str, Path]:
     """Where an object writes what the options ask for beside its result, by the option's name."""
-    return {name: Path(options[name].replace(STEM, key)) for name in sorted(OUTPUTS & options.keys()) if options[name]}
+    asked = {name: options[name] for name in sorted(OUTPUTS.keys() & options.keys()) if options[name]}
+    return {name: Path(template.replace(STEM, key)) for name, template in asked.items()}
 
 
 def beside_of(options: Mapping[str, Any], key: str, scratch: str) -> dict[Path, Path]:
@@ -111,9 +117,13 @@ class Tally:
     ok: int = 0
     failed: int = 0
     stopped: bool = False
+    notes: Counter[str] = field(default_factory=Counter)
 
     def finish(self, manifest: Path | None) -> None:
-        """Say it, and end with its exit status."""
+        """Say it, after what was to be said of every object alike, and end with its exit status."""
+        for note, times in self.notes.items():
+            if times == self.ok > 1:
+                say(f"of every object: {note}")
         done = f"{self.ok + self.earlier:,} of {self.total:,} done" + f" ({self.earlier:,} earlier)" * bool(
             self.earlier
         )
@@ -178,28 +188,34 @@ def do_tasks(
         with closing(running) as ends:  # whatever happens here, no worker is left
             for ended in in_order(ends) if results.ordered else ends:
                 task = begun.pop(ended.job.number)
+                place = task.output or Path(options["output"])
+                # The user knows its place, and no scratch file.
+                ended = ended._replace(error=ended.error.replace(ended.job.output, str(place)))
                 line = line_of(about, task, options, ended.status, ended.error, ended)
                 if ended.status == "ok":
                     try:
                         captions = io.sidecars(task.source) if task.captions is None else task.captions
                         beside = beside_of(options, task.key, ended.job.output) if holds_back else {}
-                        results.store(line, Path(ended.job.output), task.output, captions, beside)
+                        earlier = made_line(known.get(task.key, {}))
+                        results.store(line, Path(ended.job.output), task.output, captions, beside, earlier)
                         tally.ok += 1
+                        tally.notes.update(set(ended.notes))
                     except GatlasError as error:
                         if results.ordered:  # all go to one place, and half of this one may stand there
                             raise GatlasError(f"{error}: stopped, {goes_on}") from None
                         # Its place cannot be written to; those of others may be.
-                        passing = is_disk_error(str(error))
-                        ended = ended._replace(status="failed", record={}, error=str(error), passing=passing)
+                        full = is_disk_error(error)
+                        ended = ended._replace(
+                            status="failed", record={}, error=str(error), passing=full, full_disk=full
+                        )
                         line = line_of(about, task, options, ended.status, ended.error, ended)
                 cut |= ended.status == "stopped"
                 if ended.status == "failed":
                     tally.failed += 1
-                    earlier = known.get(task.key, {})
-                    kept = earlier if earlier.get("status") == "ok" else earlier.get("kept")
+                    kept = made_line(known.get(task.key, {}))
                     results.record({**line, "kept": kept} if kept else line)
                     say(ended.error if task.name in ended.error else f"{task.name}: {ended.error}")
-                    if is_disk_error(ended.error):
+                    if ended.full_disk:
                         raise GatlasError(f"stopped, since no other object would fare better, {goes_on}")
                 count()
         # A signal that comes when all is done stops nothing.

@@ -78,9 +78,9 @@ def normalize_stats(
         problems = survey.problems(stats)
     size = stats.meta["size"]
     found = _describe(stats, problems, survey, items)
-    io.save_stats(output, stats, force=force)
     if report is not None:
         io.save_json(report, found, force=force)
+    io.save_stats(output, stats, force=force)  # last: where it stands, all is done
     say(f"measured {stats.count:,} atlas{'es' * (stats.count > 1)} of {size} x {size}")
     for line in _warnings(found):
         say(line)
@@ -126,18 +126,24 @@ def _is_streamed(word: str) -> bool:
     """Standard input, a named pipe or a compressed tar: what is read from front to back."""
     from pathlib import Path
 
-    return word == "-" or word.endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")) or Path(word).is_fifo()
+    try:
+        return word == "-" or word.lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")) or Path(word).is_fifo()
+    except OSError:
+        return False  # what cannot be looked at cannot be gathered: the reason is given there
 
 
 def _streamed(word: str, load: Callable[[Blob], Any]) -> Iterator[Job]:
     from gatlas.errors import GatlasError
+    from gatlas.io.gather import without_suffix
     from gatlas.io.shards import stream_members
 
     empty = True
     for blob in stream_members(word):
-        if blob.key is None or blob.name.endswith(".npz"):
+        split = without_suffix(blob.name, (".npz",))
+        if blob.key is None or split is not None:
             empty = False
-            yield Job(blob.name, blob.name.removesuffix(".npz").rpartition(":")[2], partial(load, blob))
+            key = blob.name if split is None else split[0]
+            yield Job(blob.name, key.rpartition(":")[2], partial(load, blob))
     if empty:
         raise GatlasError(f"{'standard input' if word == '-' else word}: there are no .npz files in it")
 

@@ -29,12 +29,28 @@ class Device(str, Enum):
 
 
 DeviceOption = Annotated[
-    Device, typer.Option("--device", metavar="auto|cpu|cuda", help="Where Gaussians are rendered; see below.")
+    Device, typer.Option("--device", metavar="auto|cpu|cuda", help="Where Gaussians are rendered; see above.")
 ]
+
+
+def _at_most_all(count: int | None) -> int | None:
+    """More threads than processors only take memory and time."""
+    if count is None:
+        return None
+    from gatlas.raster.threads import available_cpus
+
+    return min(count, available_cpus())
+
+
 Threads = Annotated[
     int | None,
     typer.Option(
-        "--threads", min=1, metavar="N", help="Threads; default all processors it may run on.", show_default=False
+        "--threads",
+        min=1,
+        metavar="N",
+        callback=_at_most_all,
+        help="Threads; default and at most all processors it may run on.",
+        show_default=False,
     ),
 ]
 

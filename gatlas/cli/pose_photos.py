@@ -12,6 +12,8 @@ from gatlas import io
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float
 
     from gatlas.io import Blob
@@ -53,7 +55,7 @@ class Photo(NamedTuple):
     K: Float[np.ndarray, "3 3"]  # pixels
     lens: Lens  # of the photo as it lies there
     original: Float[np.ndarray, "3 3"]  # K of the photo as it lies there, pixels
-    mask: Float[np.ndarray, "h w"] | None
+    mask: Float[np.ndarray, "h w"] | None  # undistorted too
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,6 +70,15 @@ class Photo(NamedTuple):
 
         factor = float(K[0, 0] / self.K[0, 0])
         return self.original * np.array([[factor, 1, 1], [1, factor, 1], [1, 1, 1]]), zoomed_lens(self.lens, factor)
+
+    def straight(self, pixels: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m 2"]:
+        """Where the undistorted photo shows what the photo as it lies there shows at `pixels`.
+
+        NaN where the lens puts no ray.
+        """
+        from gatlas.io.lens import undistort_points
+
+        return undistort_points(pixels, self.original, self.lens, self.K) if self.lens.bends else pixels
 
 
 class Album(NamedTuple):
@@ -95,8 +106,11 @@ def checked(wish: Wish) -> Wish:
 
 
 def read_album(wish: Wish) -> Album:
-    """The photos that a checked wish names, with their intrinsics and masks."""
-    from gatlas.io.photos import read_straight
+    """The photos that a checked wish names, with their intrinsics and masks.
+
+    Where there is no --mask, it is the `mask_path` of the photo's own frame.
+    """
+    from gatlas.io.photos import own_masks, read_straight
     from gatlas.io.transforms import index_of
 
     paths, index = list(wish.photos), None
@@ -111,15 +125,20 @@ def read_album(wish: Wish) -> Album:
     elif not paths and init is not None:
         index = init
         paths = _pictures_of(init, Path(init.name).parent)
-    source: str | Blob | None = wish.intrinsics
-    if source is None and wish.fov is None:
-        source = index or init
+    intrinsics = None if wish.intrinsics is None else io.read(wish.intrinsics)
+    source = index or init if intrinsics is None and wish.fov is None else intrinsics
     paths = paths or ["-"]
-    masks = _mask_names(wish, paths)
-    photos = []
-    for path, mask, each in zip(paths, masks, read_straight(paths, fov=wish.fov, source=source), strict=True):
-        grey = None if mask is None else _mask(mask, each.image)
-        photos.append(Photo(path, each.image, each.K, each.lens, each.original, grey))
+    framed = index or init or intrinsics
+    masks: Sequence[str | Path | None] | None = None
+    if wish.mask is not None:
+        masks = _mask_names(wish.mask, paths)
+    elif framed is not None:
+        masks = own_masks(framed, paths)
+    straight = read_straight(paths, fov=wish.fov, source=source, masks=masks)
+    photos = [
+        Photo(path, each.image, each.K, each.lens, each.original, each.mask)
+        for path, each in zip(paths, straight, strict=True)
+    ]
     return Album(photos, init)
 
 
@@ -170,21 +189,10 @@ def _pictures_of(index: Blob, folder: Path) -> list[str]:
     return [str(shot.picture) for shot in shots]
 
 
-def _mask_names(wish: Wish, paths: list[str]) -> list[str] | list[None]:
-    if wish.mask is None:
-        return [None] * len(paths)
-    names = [wish.mask.replace(STEM, Path(path).stem) for path in paths]
+def _mask_names(mask: str, paths: list[str]) -> list[str]:
+    names = [mask.replace(STEM, Path(path).stem) for path in paths]
     if len(set(names)) < len(set(paths)):
         raise GatlasError(
-            f"--mask {wish.mask}: photos would share a mask: put {STEM} into its name, which no two photos may share"
+            f"--mask {mask}: photos would share a mask: put {STEM} into its name, which no two photos may share"
         )
     return names
-
-
-def _mask(name: str, image: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
-    grey = io.load_image(name)[..., :3].mean(axis=-1)
-    if grey.shape != image.shape[:2]:
-        raise GatlasError(
-            f"{name}: has {grey.shape[1]} x {grey.shape[0]} pixels, its photo {image.shape[1]} x {image.shape[0]}"
-        )
-    return grey

@@ -26,7 +26,10 @@ def pose_pnp(
     scene: Annotated[str, typer.Option(metavar="SPLAT", help="The scene; - is standard input.")],
     photos: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PHOTO...", help="Photos of the scene, or a folder of them with a transforms.json."),
+        typer.Argument(
+            metavar="PHOTO...",
+            help="Photos of the scene (justphotos/*.png), or a folder of them with a transforms.json.",
+        ),
     ] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output.")
@@ -43,7 +46,8 @@ def pose_pnp(
         str | None,
         typer.Option(
             metavar="FILE.npz",
-            help="Correspondences: points [m 3], in the units of cameras, and pixels [m 2] of one photo.",
+            help="Correspondences: points [m 3], in the units of cameras, and pixels [m 2] of one photo as it was "
+            "taken. The first pixel's centre is (0.5, 0.5).",
             show_default=False,
         ),
     ] = None,
@@ -56,13 +60,15 @@ def pose_pnp(
         typer.Option(metavar="FILE.json", help="Cameras to begin with, as those of training.", show_default=False),
     ] = None,
     views: Annotated[
-        int | None, typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides.", show_default="40")
+        int | None,
+        typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides; default 40.", show_default=False),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
             metavar="FILE.png",
-            help="Grey picture, white where the object is; {stem} is the photo's name.",
+            help="Grey picture of a photo as it was taken, white where the object is; {stem} is the photo's name. "
+            "Without it, the mask_path of the photo's frame in a transforms.json.",
             show_default=False,
         ),
     ] = None,
@@ -90,12 +96,18 @@ def pose_pnp(
     own_units: Annotated[
         bool,
         typer.Option(
-            "--own-units", help="Cameras and points in files have the object's units, not the normalised splat's."
+            "--own-units",
+            help="Cameras and points in files have the object's units: give it with those of the photos that the scene "
+            "was fitted on, not with those that render or fit --views-out wrote of a mesh.",
         ),
     ] = False,
     ground_truth: Annotated[
         str | None,
-        typer.Option(metavar="FILE.json", help="The true cameras: print how far off the found ones are."),
+        typer.Option(
+            metavar="FILE.json",
+            help="The true cameras: print errors, and AUC of the larger of degrees and per cent of the distance (of "
+            "degrees and degrees of direction for a splat of unposed photos).",
+        ),
     ] = None,
     lpips_weights: Annotated[
         str | None,

@@ -108,9 +108,11 @@ def _finder(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> tuple[Find
     if wish.matches is not None:
         if len(photos) != 1:
             raise GatlasError(f"--matches is of one photo, and {len(photos)} are given")
-        points, pixels = read_matches(io.read(wish.matches))
+        matches = io.read(wish.matches)
+        points, pixels = read_matches(matches)
         if wish.own_units:
             points = (points - np.asarray(origin.center)) / origin.scale
+        pixels = _straight(photos[0], pixels, matches.name)
         threshold = 3 / 256 * max(photos[0].size)
         return lambda number, photo: _solved(wish, photo, points, pixels, threshold), "matches"
     views = 0 if origin.grid is None else len(gaussians) // (origin.grid[0] * origin.grid[1])
@@ -133,6 +135,18 @@ def _finder(wish: Wish, gaussians: Gaussians, photos: list[Photo]) -> tuple[Find
         return other._replace(said={"method": "render", **other.said})
 
     return find, "grid"
+
+
+def _straight(photo: Photo, pixels: Float[np.ndarray, "m 2"], matches: str) -> Float[np.ndarray, "m 2"]:
+    """Pixels of the photo as it was taken, in the undistorted photo; those without a ray are said, and never agree."""
+    straight = photo.straight(pixels)
+    lost = np.isfinite(pixels).all(axis=1) & np.isnan(straight).any(axis=1)
+    if lost.any():
+        say(
+            f"{matches}: {lost.sum()} of {len(pixels)} pixels lie where the lens of {photo.path} puts no ray "
+            f"({photo.lens}): they count as outliers"
+        )
+    return straight
 
 
 def _from_grid(wish: Wish, gaussians: Gaussians, number: int, photo: Photo) -> Answer:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gatlas.cli.many import many
-from gatlas.cli.options import Device, DeviceOption, Force, Input, Output, Seed, Threads
+from gatlas.cli.many import Output, many
+from gatlas.cli.options import Device, DeviceOption, Force, Input, Seed, Threads
 
 
 class Score(str, Enum):
@@ -26,7 +26,7 @@ def prune(
     count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Gaussians to keep.")] = 16_384,
     score: Annotated[
         Score,
-        typer.Option(metavar="visibility-sum|visibility-max|sampled|opacity|volume", help="What is kept: see below."),
+        typer.Option(metavar="visibility-sum|visibility-max|sampled|opacity|volume", help="What is kept: see above."),
     ] = Score.sampled,
     min_opacity: Annotated[
         float, typer.Option(min=0, max=1, metavar="ALPHA", help="Drop what is fainter first.")
@@ -42,11 +42,11 @@ def prune(
             show_default=False,
         ),
     ] = None,
-    views: Annotated[int, typer.Option(min=1, metavar="N", help="Random cameras that judge.")] = 64,
+    views: Annotated[int, typer.Option(min=1, max=100_000, metavar="N", help="Random cameras that judge.")] = 64,
     resolution: Annotated[int, typer.Option(min=16, metavar="N", help="Pixels a side of their pictures.")] = 256,
     seed: Seed = 0,
     report: Annotated[
-        str | None, typer.Option(metavar="FILE.json", help="Write what it cost in PSNR and SSIM.", show_default=False)
+        str | None, typer.Option(metavar="FILE.json", help="Write PSNR and SSIM, before and after.", show_default=False)
     ] = None,
     device: DeviceOption = Device.auto,
     threads: Threads = None,
@@ -104,21 +104,34 @@ def prune(
                 device=choose_device(device.value),
                 progress=progress,
             )
-    say(f"kept {len(kept):,} of {len(gaussians):,} Gaussians")
-    if report is not None:
-        io.save_json(report, _cost(gaussians, kept, truth, resolution, score.value, finetune), force=force)
+    told = f"kept {len(kept):,} of {len(gaussians):,} Gaussians"
+    if finetune or reference is not None or report is not None:
+        against = "the splat as it was" if reference is None else reference
+        cost = _cost(gaussians, kept, truth, resolution)
+        told += f", PSNR {_shown(cost, 'psnr', '.2f', ' dB')}, SSIM {_shown(cost, 'ssim', '.4f')} against {against}"
+        if report is not None:
+            chosen = {"score": score.value, "finetune": finetune, "count": len(kept), "against": against}
+            io.save_json(report, chosen | cost, force=force)
+    say(told)
     io.save_gaussians(output, kept, force=force)
     return {"count": len(kept)}
 
 
-def _cost(before: Any, after: Any, truth: Any, resolution: int, score: str, finetune: int) -> dict[str, Any]:
-    """PSNR and SSIM after pruning, and before it where the truth is a mesh."""
+def _cost(before: Any, after: Any, truth: Any, resolution: int) -> dict[str, Any]:
+    """PSNR and SSIM after pruning, and before it where the truth is not the splat itself."""
     from gatlas.cli.terminal import finite
     from gatlas.fit.finetune import picture_quality
 
     psnr, ssim = picture_quality(after, truth, resolution=resolution)
-    result = {"score": score, "finetune": finetune, "count": len(after), "psnr": finite(psnr), "ssim": ssim}
+    result = {"psnr": finite(psnr), "ssim": ssim}
     if truth is not before:
         psnr, ssim = picture_quality(before, truth, resolution=resolution)
         result |= {"psnr_before": finite(psnr), "ssim_before": ssim}
     return result
+
+
+def _shown(cost: dict[str, Any], name: str, form: str, unit: str = "") -> str:
+    """A value, and what it was before where that was measured. Equal pictures have no PSNR in a report: it is inf."""
+    values = [cost[key] for key in (name, f"{name}_before") if key in cost]
+    after, *before = (format(float("inf") if value is None else value, form) for value in values)
+    return after + unit + "".join(f" (before {value})" for value in before)

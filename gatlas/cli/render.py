@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatlas.cli.many import many
+from gatlas.cli.many import Output, many
 from gatlas.cli.options import (
     Device,
     DeviceOption,
     Force,
     IgnoreVertexColors,
     Input,
-    Output,
     Shading,
     ShadingOption,
     Supersample,
@@ -64,8 +63,12 @@ def render(
 ) -> dict[str, Any]:
     """Render a splat PLY or a mesh to pictures, or show the planes of an atlas.
 
-    One camera gives one PNG, several a contact sheet; -o DIR/ gives a PNG each, with a transforms.json. An atlas NPZ
-    gives one PNG: offset, colour, opacity, scale and rotation side by side.
+    One camera gives one PNG, several a contact sheet. An atlas NPZ gives one PNG: offset, colour, opacity, scale and
+    rotation side by side.
+
+    Of one object, -o DIR/ gives a PNG for each camera, with a transforms.json that fit, pose-pnp and --camera read; its
+    cameras are in the units of what is rendered, and those of a mesh in its unit ball. Of many objects, -o DIR/ gives a
+    picture or a contact sheet of each, and -o 'DIR/{stem}/' such a folder of each.
 
     --device auto is the CPU here, which has its picture before torch has started; cuda pays for many large pictures.
 

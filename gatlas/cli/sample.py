@@ -50,7 +50,7 @@ def sample(
         str,
         typer.Option("--output", "-o", metavar="OUTPUT", help="x.npz, x.ply, DIR/ or x.tar; - is standard output."),
     ] = "-",
-    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of the sampler.")] = 20,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Steps of the sampler; more give more detail.")] = 20,
     guidance: Annotated[
         float | None,
         typer.Option(min=0, metavar="X", help="Weight of the text; default the model's own.", show_default=False),
@@ -84,6 +84,8 @@ def sample(
     file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
     seed and its number: but for rounding, neither on the other prompts nor on how many are made at once.
 
+    A model that learned without captions is sampled without a prompt.
+
     In a folder, samples that are there already are kept, so the same command goes on after a stop. Where one was made
     with other options, or before the model was trained further, nothing is sampled without --force.
 
@@ -97,6 +99,7 @@ def sample(
     from dataclasses import replace
 
     from gatlas.cli import sample_photos
+    from gatlas.cli.terminal import say
     from gatlas.systems.contract import Draw, SampleRequest
 
     given = {name for name in context.params if _is_given(context, name)}
@@ -109,7 +112,7 @@ def sample(
         sample_photos.sample_photos(wish, device.value, lambda chosen: _dtype(dtype, chosen))
         return
     sample_photos.require_input(model, "text")
-    wanted = _prompts(prompt, prompts)
+    wanted = _prompts(model, prompt, prompts)
     draws = [Draw(text, number) for text in wanted for number in range(count)]
     kind = _check_output(output, len(draws), force)
 
@@ -120,6 +123,8 @@ def sample(
     request = SampleRequest(
         draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch
     )
+    for line in system.check(request):
+        say(line)
     if kind == "folder" and not force:
         request = replace(request, draws=_lacking(system, request, output))
     if request.draws:
@@ -132,12 +137,15 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _prompts(prompt: list[str] | None, prompts: str | None) -> list[str]:
-    """Every prompt once, in order."""
+def _prompts(model: str, prompt: list[str] | None, prompts: str | None) -> list[str]:
+    """Every prompt once, in order; "", which is no text, where none is given of a model that learned without any."""
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
+    from gatlas.io.pipeline import read_description
 
+    if prompt is None and prompts is None and read_description(model).get("captions") is False:
+        return [""]
     lines = io.load_lines(prompts) if prompts is not None else []
     given = [text.strip() for text in [*(prompt or []), *lines]]
     if not given:
@@ -184,6 +192,7 @@ def _lacking(system: TextSystem, request: SampleRequest, folder: str) -> tuple[D
         if not isinstance(made, dict):
             raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
         wanted = system.record(request, draw)
+        made = {"dtype": wanted["dtype"], **made}  # an earlier gatlas did not say
         others = [name for name, value in wanted.items() if name != "model" and made.get(name) != value]
         if others:
             how = ", ".join(

@@ -29,7 +29,7 @@ def _every(what: str) -> Any:
 def train(
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Atlases: files, folders, globs, tar shards; or scenes, see below."),
+        typer.Argument(metavar="INPUT...", help="Atlases: files, folders, patterns, tar shards; or scenes, see above."),
     ],
     output: Annotated[str, typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.")],
     stats: Annotated[
@@ -37,7 +37,7 @@ def train(
         typer.Option(metavar="FILE.npz", help="Statistics that normalize-stats wrote.", show_default=False),
     ] = None,
     captions: Annotated[
-        str | None, typer.Option(metavar="FILE", help="What is said of each object; see below.", show_default=False)
+        str | None, typer.Option(metavar="FILE", help="What is said of each object; see above.", show_default=False)
     ] = None,
     views: Annotated[
         str | None,
@@ -51,7 +51,12 @@ def train(
     ] = None,
     preset: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="A named set of options; the others override it."),
+        typer.Option(
+            metavar="NAME",
+            help="A named set of options; the others override it. Default small, with --base finetune (noposplat: "
+            "tiny, re10k).",
+            show_default=False,
+        ),
     ] = None,
     system: Annotated[str, typer.Option(metavar="NAME", help="gaussian-atlas or noposplat.")] = "gaussian-atlas",
     steps: Annotated[int | None, _every("Steps of the optimiser.")] = None,
@@ -113,8 +118,11 @@ def train(
     folder of such folders, or RealEstate10K's chunks. Its presets are tiny, re10k and base; those of gaussian-atlas are
     small, finetune and paper.
 
-    Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines. Without --base a small
-    network begins from random weights.
+    Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines; or key.txt beside key.npz, in
+    a folder or a tar. An id is the atlas's name without suffix. Without --base a small network begins from random
+    weights: preset small is for atlases of 32 x 32 (fit -n 1024, atlas-encode --size 32), minutes on a CPU and hours at
+    128 x 128. finetune measures LPIPS: --lpips-weights, or --set lpips=0. A base that predicts epsilon needs --set
+    prediction=epsilon --set zero_terminal_snr=false.
 
     Many processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
     process. torchrun then says 1 where this command says 75.
@@ -179,7 +187,8 @@ def _train(
             say(line)
         count = sum(weight.numel() for weight in system.network.parameters())
         crew = f" on {together} processes" if together > 1 else ""
-        say(f"{len(scenes):,} samples, {count / 1e6:.1f} M parameters, {options.steps:,} steps{crew}")
+        samples = f"{len(scenes):,} sample{'s' * (len(scenes) != 1)}"
+        say(f"{samples}, {count / 1e6:.1f} M parameters, {options.steps:,} steps{crew}")
     with (
         stopping(time_limit) as stop,
         progress_bar("train", options.steps, "loss {:.4g}") as progress,

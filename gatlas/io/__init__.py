@@ -272,14 +272,15 @@ def _is_colmap(source: Source) -> bool:
     if isinstance(source, Blob) or not is_folder(source):
         return False
     from gatlas.io.colmap import find_model
-    from gatlas.io.transforms import INDEX, has_index
+    from gatlas.io.transforms import INDEX, has_index, picture_suffix
 
     if has_index(source):
         return False
     if find_model(source) is None:
+        photos = "; photos need cameras: run COLMAP on them first" if picture_suffix(source) else ""
         raise GatlasError(
             f"{source}: there is no {INDEX} in this folder, and no COLMAP model (images.bin or images.txt, "
-            "in sparse/0, sparse or the folder itself)"
+            f"in sparse/0, sparse, the folder itself or colmap/sparse){photos}"
         )
     return True
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.gather import CAPTIONS, captions_of_shard
 from gatlas.io.shards import Member, read_member
-from gatlas.io.streams import as_blob
+from gatlas.io.streams import as_blob, describe
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gatlas.io.gather import Item
     from gatlas.io.streams import Blob
 
@@ -64,7 +63,35 @@ def load_captions(source: str | Path | Blob) -> Captions:
     return {identity: tuple(dict.fromkeys(captions)) for identity, captions in found.items()}
 
 
-def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
+def captions_beside(items: Sequence[Item]) -> dict[Item, tuple[str, ...]]:
+    """The captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
+
+    A JSON file is one where it has a "caption"; others, such as reports, are not looked at further.
+    """
+    found = _captions_in_shards(items)
+    names: dict[Path, set[str]] = {}
+    for item in items:
+        if not isinstance(item.source, Path):
+            continue
+        folder = item.source.parent
+        if folder not in names:
+            names[folder] = _names_in(folder)
+        beside = (item.source.stem + suffix for suffix in CAPTIONS)
+        read = (_beside(as_blob(folder / name), Path(name).suffix) for name in beside if name in names[folder])
+        captions = next(filter(None, read), ())
+        if captions:
+            found[item] = captions
+    return found
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError as error:
+        raise GatlasError(describe(folder, error)) from None
+
+
+def _captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
     """The captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
 
     They belong to the atlas of their own shard only. Two atlases of one key beside one are a GatlasError.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
@@ -17,6 +19,7 @@ from gatlas.io.shards import Member, is_tar, list_members, read_member
 from gatlas.io.streams import Blob, describe, read
 
 CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
+_COMPRESSED = (".tar.gz", ".tgz")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
 
 
@@ -39,8 +42,9 @@ def gather(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, pho
     They come in the order of the inputs; inside a folder, sorted by name. An input is a file, a folder (with the
     folders in it), a tar shard, a pattern such as `set/*.npz`, or a range of shards such as
     `set-{000000..000007}.tar`. A file that is named twice is taken once, with a warning. An input that gives nothing,
-    and a tar that is compressed, are a GatlasError. Hidden files are left out. With `photos` a folder of photos with
-    their cameras is one item, as is each such folder in a folder.
+    and a tar that is compressed, are a GatlasError, as is a folder in a folder that cannot be read. Suffixes count in
+    capitals too. Hidden files are left out, and pipes and devices that are not named themselves. With `photos` a
+    folder of photos with their cameras is one item, as is each such folder in a folder.
     """
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
     found: dict[tuple[str, int], Item] = {}
@@ -53,7 +57,9 @@ def gather(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, pho
             path, offset = (item.source, -1) if isinstance(item.source, Path) else (item.source[0], item.source.offset)
             found.setdefault((os.path.abspath(path), offset), item)
         if empty:
-            raise GatlasError(f"{given}: there are no {' or '.join(suffixes)} files in it")
+            raise GatlasError(
+                f"{given}: there are no {' or '.join(suffixes)} files in it{_cameras_needed(given, photos)}"
+            )
     if named > len(found):
         warnings.warn(f"files that are named twice are taken once: {named - len(found):,} left out", stacklevel=2)
     return list(found.values())
@@ -70,9 +76,25 @@ def names_many(given: str, *, photos: bool = False) -> bool:
     path = Path(given)
     if not os.path.lexists(path):
         return has_magic(given) or _RANGE.search(given) is not None
-    if path.is_dir():
-        return not (photos and has_photos(path))
-    return path.is_file() and (given.endswith((".tar.gz", ".tgz")) or _holds_tar(path))
+    with _looking(given):
+        if path.is_dir():
+            return not (photos and has_photos(path))
+        return path.is_file() and (without_suffix(given, _COMPRESSED) is not None or _holds_tar(path))
+
+
+def without_suffix(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
+    """A name without the one of the suffixes that it ends in, in capitals or not, and that suffix; None for another."""
+    ending = next((each for each in suffixes if name[-len(each) :].lower() == each), None)
+    return None if ending is None else (name[: -len(ending)], ending)
+
+
+def _cameras_needed(given: str, photos: bool) -> str:
+    """What a folder of photos lacks, where photos are wanted too."""
+    from gatlas.io.transforms import picture_suffix
+
+    if not photos or not picture_suffix(given):
+        return ""
+    return "; photos need cameras: a transforms.json, or a COLMAP model in sparse/0"
 
 
 def has_photos(folder: Path) -> bool:
@@ -84,13 +106,23 @@ def has_photos(folder: Path) -> bool:
 
 
 def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
-    for path in _expand(given):
-        if photos and path.is_dir():
-            yield from _photo_folders(path)
-        if path.is_dir() and not (photos and has_photos(path)):
-            yield from _in_folder(path, suffix)
-        else:
-            yield from _in_file(path, path.name, suffix, named=path == Path(given))
+    with _looking(given):
+        for path in _expand(given):
+            if photos and path.is_dir():
+                yield from _photo_folders(path)
+            if path.is_dir() and not (photos and has_photos(path)):
+                yield from _in_folder(path, suffix)
+            else:
+                yield from _in_file(path, path.name, suffix, named=path == Path(given))
+
+
+@contextmanager
+def _looking(given: str) -> Iterator[None]:
+    """What the operating system will not show is a GatlasError: what cannot be seen must not be left out in silence."""
+    try:
+        yield
+    except OSError as error:
+        raise GatlasError(describe(error.filename or given, error)) from None
 
 
 def _expand(given: str) -> list[Path]:
@@ -101,11 +133,23 @@ def _expand(given: str) -> list[Path]:
         return [Path(given)]
     paths: list[Path] = []
     for name in _ranged(given):
-        matches = sorted(glob(name, recursive=True)) if has_magic(name) else [name] * os.path.lexists(name)
+        matches = _matches(name) if has_magic(name) else [name] * os.path.lexists(name)
         if not matches:
             raise GatlasError(f"{name}: there is no such file" if not has_magic(name) else f"{name}: matches no file")
         paths += map(Path, matches)
     return paths
+
+
+def _matches(pattern: str) -> list[str]:
+    """The files and folders that a pattern names, sorted. `glob` passes over folders that it cannot read."""
+    folder = os.path.dirname(pattern)
+    while True:
+        for each in glob(f"{folder}/", recursive=True) if folder else ["."]:
+            os.scandir(each).close()
+        if not has_magic(folder):
+            break
+        folder = os.path.dirname(folder)
+    return [name for name in sorted(glob(pattern, recursive=True)) if os.path.isdir(name) or not _is_special(name)]
 
 
 def _ranged(given: str) -> list[str]:
@@ -132,36 +176,53 @@ def _photo_folders(folder: Path) -> Iterator[Item]:
 def _in_folder(folder: Path, suffix: tuple[str, ...]) -> Iterator[Item]:
     seen: set[str] = set()
     names: list[str] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    parents = [str(folder)]
+    while parents:
+        parent = parents.pop()
         real = os.path.realpath(parent)
         if real in seen:  # a link that leads back, or a second one to the same folder
-            folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        names += [
-            os.path.relpath(os.path.join(parent, name), folder)
-            for name in files
-            if name.endswith((*suffix, SHARD)) and not name.startswith(".")
-        ]
+        folders = []
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                if entry.name.startswith(".") or entry.name == "lost+found":  # of a file system's root
+                    continue
+                wanted = without_suffix(entry.name, (*suffix, SHARD)) is not None
+                if _is_folder(entry, wanted):
+                    folders.append(entry.path)
+                elif wanted and not _is_special(entry.path):
+                    names.append(os.path.relpath(entry.path, folder))
+        parents += sorted(folders, reverse=True)
     for name in sorted(names):
         yield from _in_file(folder / name, name, suffix, named=False)
 
 
+def _is_folder(entry: os.DirEntry[str], wanted: bool) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:  # of a link; whoever reads a wanted file says so
+        if wanted or error.errno == errno.ELOOP:
+            return False
+        raise
+
+
+def _is_special(path: str) -> bool:
+    """A pipe or a device, which may never end; not a link that leads nowhere: whoever reads that says so."""
+    return not os.path.isfile(path) and os.path.exists(path)
+
+
 def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> Iterator[Item]:
     """A shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
-    if name.endswith(suffix):
-        yield Item(Path(_without(name, suffix)).as_posix(), path)
-    elif name.endswith((SHARD, ".tar.gz", ".tgz")) or (named and not path.is_fifo() and _holds_tar(path)):
+    if (split := without_suffix(name, suffix)) is not None:
+        yield Item(Path(split[0]).as_posix(), path)
+    elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not path.is_fifo() and _holds_tar(path)):
         for member in list_members(path):
-            if member.suffix.endswith(suffix):  # "chair.v2.npz" is no less an object in a shard than in a folder
-                yield Item(member.key + _without(member.suffix, suffix), member)
+            # "chair.v2.npz" is no less an object in a shard than in a folder
+            if (split := without_suffix(member.suffix, suffix)) is not None:
+                yield Item(member.key + split[0], member)
     elif named:
         yield Item(path.stem, path)
-
-
-def _without(name: str, suffix: tuple[str, ...]) -> str:
-    return next(name.removesuffix(each) for each in suffix if name.endswith(each))
 
 
 def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
@@ -171,10 +232,10 @@ def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
     """
     found: dict[str, dict[str, Member]] = {}
     for member in list_members(shard):
-        ending = next((suffix for suffix in CAPTIONS if member.suffix.endswith(suffix)), None)
-        if ending is not None:
-            key = member.key + member.suffix.removesuffix(ending)  # "chair.v2" keeps its dot
-            found.setdefault(key, {})[ending] = member
+        split = without_suffix(member.suffix, CAPTIONS)
+        if split is not None:
+            key = member.key + split[0]  # "chair.v2" keeps its dot
+            found.setdefault(key, {})[split[1]] = member
     return found
 
 

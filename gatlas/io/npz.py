@@ -18,11 +18,12 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.arrays import host_array
 from gatlas.io.npz_members import read_members
-from gatlas.types import Atlas, AtlasStats
+from gatlas.types import SPACES, Atlas, AtlasStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import TypeGuard
 
     from gatlas.io.streams import Blob
 
@@ -34,7 +35,11 @@ STATS_CHANNELS = sum(PLANES.values())
 
 
 def decode_atlas(blob: Blob) -> Atlas:
-    """The atlas of an NPZ file. Planes that are missing, misshapen, not float32 or not finite are a GatlasError."""
+    """The atlas of an NPZ file.
+
+    Planes that are missing, misshapen, not float32 or not finite are a GatlasError, as is a meta that contradicts them
+    or that names value spaces which gatlas does not know. Of the meta, only the format version must be there.
+    """
     if blob.kind == "splat":
         file = "" if blob.path is None else f" {blob.name}"
         raise GatlasError(
@@ -43,7 +48,7 @@ def decode_atlas(blob: Blob) -> Atlas:
     arrays = _read(blob, "an atlas", (*PLANES, "meta"))
     meta = _meta(blob, arrays["meta"])
     version = meta.get(FORMAT_KEY)
-    if not isinstance(version, int) or version < 1:
+    if not _is_count(version) or version < 1:
         raise GatlasError(f"{blob.name}: not an atlas: its meta has no format version '{FORMAT_KEY}'")
     if version > FORMAT:
         raise GatlasError(
@@ -57,14 +62,23 @@ def decode_atlas(blob: Blob) -> Atlas:
                 f"{blob.name}: damaged: plane '{name}' must have shape [h h {channels}], h alike in all planes, "
                 f"got {list(planes[name].shape)}"
             )
+    fault = _meta_fault(meta, planes)
+    if fault is not None:
+        raise GatlasError(f"{blob.name}: {fault}")
     return Atlas(**planes, meta=meta)
 
 
 def encode_atlas(atlas: Atlas) -> bytes:
-    """The NPZ of an atlas whose `meta` has the format version. Values that are not finite are a GatlasError."""
+    """The NPZ of an atlas whose `meta` has the format version and agrees with its planes.
+
+    Values that are not finite are a GatlasError.
+    """
     if atlas.meta.get(FORMAT_KEY) != FORMAT:
         raise ValueError(f"meta[{FORMAT_KEY!r}] must be {FORMAT}, got {atlas.meta.get(FORMAT_KEY)!r}")
     planes = {name: host_array(getattr(atlas, name)).astype("<f4") for name in PLANES}
+    fault = _meta_fault(atlas.meta, planes)
+    if fault is not None:
+        raise ValueError(fault)
     return _zip({**planes, "meta": _json(atlas.meta)})
 
 
@@ -131,6 +145,31 @@ def _meta(blob: Blob, array: np.ndarray) -> dict[str, Any]:
         if isinstance(meta, dict):
             return meta
     raise GatlasError(f"{blob.name}: damaged: its meta must be a string that holds a JSON object")
+
+
+def _meta_fault(meta: Mapping[str, Any], planes: Mapping[str, np.ndarray]) -> str | None:
+    """What an atlas's meta says of itself in the wrong form, or otherwise than its planes show."""
+    for key in ("size", "count", "padded", "dropped", "split"):
+        if key in meta and not _is_count(meta[key]):
+            return f"damaged: its meta's '{key}' must be a whole number >= 0, got {meta[key]!r:.80}"
+    for key, kind, what in (("version", str, "a string"), ("spaces", dict, "an object"), ("origin", dict, "an object")):
+        if key in meta and not isinstance(meta[key], kind):
+            return f"damaged: its meta's '{key}' must be {what}, got {meta[key]!r:.80}"
+    for name, space in meta.get("spaces", {}).items():
+        if name in SPACES and space != SPACES[name]:
+            return (
+                f"its plane '{name}' is in the value space {space!r:.80}, which gatlas does not know: "
+                f"turn it into {SPACES[name]!r}"
+            )
+    # The counts are of the encoding: planes that were edited since have others.
+    size = planes["offset"].shape[0]
+    if meta.get("size", size) != size:
+        return f"damaged: its meta says 'size' {meta['size']!r:.80}, its planes have {size}"
+    return None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def _json(meta: Mapping[str, Any]) -> np.ndarray:

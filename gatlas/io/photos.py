@@ -37,6 +37,7 @@ class StraightPhoto(NamedTuple):
     K: Float[np.ndarray, "3 3"]  # pixels of the image
     lens: Lens
     original: Float[np.ndarray, "3 3"]  # K of the photo as it lies there; K where the lens does not bend
+    mask: Float[np.ndarray, "h w"] | None = None  # of the image: 1 where the object is
 
 
 def read_photos(names: Sequence[str], *, fov: float | None = None, source: str | None = None) -> list[Shown]:
@@ -45,15 +46,21 @@ def read_photos(names: Sequence[str], *, fov: float | None = None, source: str |
 
 
 def read_straight(
-    names: Sequence[str], *, fov: float | None = None, source: str | Blob | None = None
+    names: Sequence[str],
+    *,
+    fov: float | None = None,
+    source: str | Blob | None = None,
+    masks: Sequence[str | Path | None] | None = None,
 ) -> list[StraightPhoto]:
     """The photos, each with K in pixels of the picture, which is upright and undistorted.
 
     `fov` is the field of view in degrees of the photo's shorter side, its principal point in the middle. `source` is a
     JSON file of the kind of transforms.json instead: fl_x, fl_y, cx, cy, w, h or camera_angle_x at the top, and where
     it has frames, those of the photo's own frame; see `pair_frames`. What is said of another size than the photo's is
-    scaled to it.
+    scaled to it. `masks` are grey pictures of the photos as they lie there, white where the object is, or None.
     """
+    if masks is not None and len(masks) != len(names):
+        raise ValueError(f"masks must be as many as the photos, {len(names)}, got {len(masks)}")
     if (fov is None) == (source is None):
         raise GatlasError("the photos' field of view is needed: give --fov DEGREES, or a file with --intrinsics")
     if fov is not None and not 0 < fov < 180:
@@ -61,25 +68,40 @@ def read_straight(
     document: tuple[Blob, dict[str, Any]] | None = None
     numbers: list[int | None] = [None] * len(names)
     if source is not None:
-        blob, _ = document = _document(streams.as_blob(source))
-        frames = document[1].get("frames", [])
-        called = [str(frame.get("file_path")) for frame in frames]
-        numbers = pair_frames(blob.name, called, [picture_of(blob, frame) for frame in frames], names)
+        document = _document(streams.as_blob(source))
+        numbers = _own_frames(*document, names)
     shown = []
-    for name, number in zip(names, numbers, strict=True):
+    for name, number, mask_name in zip(names, numbers, masks or [None] * len(names), strict=True):
         blob = streams.read(name)
         picture = decode_image(blob)
         height, width = picture.shape[:2]
         if min(height, width) < LEAST_SIDE:
             raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs {LEAST_SIDE} a side")
+        mask = None if mask_name is None else _read_mask(mask_name, picture)
         if document is None:
             focal = 0.5 * min(width, height) / math.tan(0.5 * math.radians(fov or 0.0))
             K = np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
-            shown.append(StraightPhoto(blob.stem, picture, K, Lens(), K))
+            shown.append(StraightPhoto(blob.stem, picture, K, Lens(), K, mask))
         else:
             frame = {} if number is None else document[1]["frames"][number]
-            shown.append(_as_pinhole(*document, frame, blob, picture))
+            shown.append(_as_pinhole(*document, frame, blob, picture, mask))
     return shown
+
+
+def own_masks(source: str | Blob, photos: Sequence[str]) -> list[Path | None]:
+    """Where the mask lies that each photo's own frame names as its `mask_path`; None where there is none.
+
+    `source` is a JSON file of the kind of transforms.json; see `pair_frames`.
+    """
+    blob, document = _document(streams.as_blob(source))
+    found: list[Path | None] = []
+    for number in _own_frames(blob, document, photos):
+        name = None if number is None else document["frames"][number].get("mask_path")
+        if name is not None and (not isinstance(name, str) or not name):
+            raise GatlasError(f"{blob.name}: frame {number}: 'mask_path' must be the name of a file, got {name!r}")
+        folder = Path() if blob.path is None else blob.path.parent
+        found.append(None if name is None else folder / name)
+    return found
 
 
 def pair_frames(
@@ -111,6 +133,25 @@ def pair_frames(
     return found
 
 
+def _own_frames(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[int | None]:
+    frames = document.get("frames", [])
+    called = [str(frame.get("file_path")) for frame in frames]
+    return pair_frames(index.name, called, [picture_of(index, frame) for frame in frames], photos)
+
+
+def _read_mask(name: str | Path, picture: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
+    """How white the mask of a picture is; what is transparent in it is black."""
+    blob = streams.read(name)
+    mask = decode_image(blob)
+    if mask.shape[:2] != picture.shape[:2]:
+        raise GatlasError(
+            f"{blob.name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
+            f"its photo {picture.shape[1]} x {picture.shape[0]}: make it of the photo as it was taken"
+        )
+    grey = mask[..., :3].mean(axis=-1)
+    return grey * mask[..., 3] if mask.shape[2] == 4 else grey
+
+
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
     try:
         document = json.loads(blob.data)
@@ -123,7 +164,12 @@ def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
 
 
 def _as_pinhole(
-    index: Blob, document: dict[str, Any], frame: dict[str, Any], photo: Blob, picture: Float[np.ndarray, "h w d"]
+    index: Blob,
+    document: dict[str, Any],
+    frame: dict[str, Any],
+    photo: Blob,
+    picture: Float[np.ndarray, "h w d"],
+    mask: Float[np.ndarray, "h w"] | None,
 ) -> StraightPhoto:
     height, width = picture.shape[:2]
     stated = picture_size(index, document, frame) or (width, height)
@@ -138,5 +184,7 @@ def _as_pinhole(
         raise GatlasError(f"{error} (for {photo.name})") from None
     K = K * np.array([[width / stated[0]], [height / stated[1]], [1.0]])
     straight = pinhole(index.name, K, lens, width, height)
-    image = undistort(picture, K, lens, straight) if lens.bends else picture
-    return StraightPhoto(photo.stem, image, straight, lens, K)
+    if lens.bends:
+        picture = undistort(picture, K, lens, straight)
+        mask = None if mask is None else undistort(mask[..., None], K, lens, straight)[..., 0]
+    return StraightPhoto(photo.stem, picture, straight, lens, K, mask)

@@ -9,17 +9,16 @@ for three views and for two have the same names. It is read as data: a file that
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.pipeline import DESCRIPTION, FORMAT
-from gatlas.io.streams import describe, make_folder
+from gatlas.io.streams import make_folder
 from gatlas.io.tensors import read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.torchfile import load_state
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +42,7 @@ def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
     training's own state) is left out. A file that is no checkpoint of this network is a GatlasError.
     """
     path = Path(path)
-    state = _read_state(path)
+    state = load_state(path)
     if any(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     advice = "this is no published checkpoint of NoPoSplat, or of another version"
@@ -139,36 +138,3 @@ def _as_float(path: Path, name: str, tensor: Tensor) -> Tensor:
     if not bool(value.isfinite().all()):
         raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
     return value
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a torch file. Nothing in it is executed."""
-    import torch
-
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            zipped = file.read(4) == b"PK\x03\x04"  # what torch has written since 1.6; only that can be mapped
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\w+(?:\.\w+)+)", str(error))
-        if code is None:
-            raise GatlasError(f"{path}: not a torch file of weights, or damaged: download it again") from None
-        raise GatlasError(
-            f"{path}: holds more than weights ({code[1]}), which gatlas does not run: load it in a place that you "
-            "trust and save its state_dict alone"
-        ) from None
-    except MemoryError:
-        raise
-    except Exception:  # on damaged bytes torch's reader fails in any way
-        raise GatlasError(f"{path}: not a torch file of weights, or truncated: download it again") from None
-    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
-        stored = stored["state_dict"]
-    tensors = isinstance(stored, Mapping) and all(
-        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in stored.items()
-    )
-    if not tensors:
-        raise GatlasError(f"{path}: holds no state dict, a map from names to tensors: name a published checkpoint")
-    return dict(stored)

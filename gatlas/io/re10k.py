@@ -13,8 +13,6 @@ bytes and not its file's hundred megabytes.
 from __future__ import annotations
 
 import json
-import pickle
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +24,7 @@ from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.io.shots import rigid
 from gatlas.io.streams import Blob
+from gatlas.io.torchfile import load_torch
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -81,24 +80,8 @@ class Clip:
 
 def read_chunk(path: str | Path) -> list[Any]:
     """The records of a chunk, each for `Clip`. A file that is damaged, or of another kind, is a GatlasError."""
-    import torch
-
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # only what torch has written since 1.6 can be mapped
-    except OSError as error:
-        raise GatlasError(streams.describe(path, error)) from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stored = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        if "GLOBAL" in str(error):
-            raise GatlasError(f"{path}: not a chunk: it holds code or other objects than tensors: not run") from None
-        raise GatlasError(f"{path}: not a torch file, or damaged: download it again") from None
-    except Exception:  # on damaged bytes torch's reader fails in any way, as an "invalid argument" too
-        raise GatlasError(f"{path}: not a torch file, or truncated: download it again") from None
+    stored = load_torch(path, "clips")
     if not isinstance(stored, list) or not all(isinstance(record, dict) for record in stored):
         raise GatlasError(f"{path}: not a chunk: it must hold a list of clips")
     return stored

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 Line = dict[str, Any]
 NOTHING: Mapping[Path, Path] = MappingProxyType({})
+NO_LINE: Line = {}
 MANIFEST = re.compile(r"manifest-\d+-of-\d+\.jsonl")
 SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of what is being made
 LOCK = ".gatlas-batch-{label}.lock"  # file that its owner holds locked; it names the owner's machine
@@ -41,8 +42,8 @@ _LOCK_TRIES, _LOCK_SECONDS = 20, 0.05  # another process that looks for leftover
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems that have none
 
 
-def read_lines(manifests: Iterable[Path]) -> dict[str, Line]:
-    """The newest line of every object, by its id."""
+def read_lines(manifests: Iterable[Path], verb: str = "") -> dict[str, Line]:
+    """The newest line that a verb has of every object, by its id."""
     newest: dict[str, Line] = {}
     for path in manifests:
         try:
@@ -50,6 +51,8 @@ def read_lines(manifests: Iterable[Path]) -> dict[str, Line]:
         except OSError as error:
             raise GatlasError(streams.describe(path, error)) from None
         for line in _parsed(text):
+            if line.get("verb", "") != verb:
+                continue
             known = newest.get(line["id"])
             if known is None or line.get("ended", 0) >= known.get("ended", 0):
                 newest[line["id"]] = line
@@ -69,12 +72,14 @@ def _parsed(text: bytes) -> Iterator[Line]:
 class Results:
     """A hold on a batch's results: its manifest, and a scratch folder that no other process writes to.
 
-    A second process with the same label is a GatlasError. What killed processes of this machine left is removed; those
+    Verbs that work in one folder share its manifest; each knows its own lines. A second process with the same label is
+    a GatlasError. What killed processes of this machine left is removed; those
     of others may be at work where a network's file system does not carry locks from machine to machine.
     """
 
-    def __init__(self, folder: Path, label: str, manifest: Path) -> None:
+    def __init__(self, folder: Path, label: str, manifest: Path, verb: str) -> None:
         self.folder = folder
+        self.verb = verb
         self.manifest = manifest
         self.scratch = folder / SCRATCH.format(label=label)
         self.lock = folder / LOCK.format(label=label)
@@ -110,9 +115,9 @@ class Results:
         raise GatlasError(f"{self.manifest}: another process is at work on this: wait for it, or end it")
 
     def _compact(self) -> None:
-        """One line an object, the newest, instead of one a try; a torn end is gone."""
+        """One line an object and verb, the newest, instead of one a try; a torn end is gone."""
         if self.manifest.exists():
-            lines = {line["id"]: line for line in _parsed(self.manifest.read_bytes())}
+            lines = {(line["id"], line.get("verb")): line for line in _parsed(self.manifest.read_bytes())}
             text = "".join(json.dumps(line) + "\n" for line in lines.values())
             streams.write(self.manifest, [text.encode()], force=True, suffix=".jsonl", what="a manifest")
 
@@ -127,26 +132,72 @@ class Results:
             file.flush()
             os.fsync(file.fileno())
 
-    def place(self, scratch: Path, output: Path) -> None:
-        """Move what was made to its place, over what is there."""
+    def put(self, scratch: Path, output: Path, ours: Collection[str] = ()) -> None:
+        """Move what was made to its place, over what is there, as `cleared` says."""
         output.parent.mkdir(parents=True, exist_ok=True)
-        older = self.set_aside(output)
-        os.replace(scratch, output)
-        if older is not None:
-            _remove(older)
+        with self.cleared(output, scratch, ours):
+            try:
+                os.replace(scratch, output)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                with streams.scratch_beside(output) as near:
+                    (shutil.copytree if scratch.is_dir() else shutil.copyfile)(scratch, near)
+                    os.replace(near, output)
 
-    def set_aside(self, output: Path) -> Path | None:
-        """Where the folder that stood in a place is now; None where there was none. No rename replaces a folder."""
+    @contextmanager
+    def cleared(self, output: Path, scratch: Path, ours: Collection[str] = ()) -> Iterator[None]:
+        """A place that what is in `scratch` can be renamed to: no rename replaces a folder.
+
+        The folder that stood there is removed after the block, or is back where the block fails. Files in it that are
+        not `ours`, and have no name of a new one, are kept in the new folder.
+        """
         if not output.is_dir() or output.is_symlink():
-            return None
+            yield
+            return
+        if not scratch.is_dir():
+            raise GatlasError(f"{output}: is a folder; the output must be a file")
         older = self.scratch_path("")
-        os.replace(output, older)
-        return older
+        try:
+            os.replace(output, older)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            older = output.with_name(f".gatlas-{secrets.token_hex(8)}.tmp")
+            os.replace(output, older)
+        try:
+            yield
+        except BaseException:
+            if not output.exists():
+                os.replace(older, output)
+            raise
+        for name in folder_contents(older).keys() - set(ours):
+            if not os.path.lexists(output / name):
+                (output / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(older / name, output / name)
+        _remove(older)
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.lock.unlink(missing_ok=True)
         os.close(self._descriptor)
+
+
+def folder_contents(folder: Path) -> dict[str, int]:
+    """The size of every file in a folder and below, by its path from there."""
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {str(path.relative_to(folder)): path.lstat().st_size for path in files}
+
+
+def contents_beside(line: Line, place: Path) -> dict[str, int] | None:
+    """What is in the folder that a line names beside its result; None for a file, or where it names no such place."""
+    contents: dict[str, int] | None = line.get("files", {}).get(str(place))
+    return contents
+
+
+def files_stand(line: Line) -> bool:
+    """Whether what a line names beside its result is there."""
+    return all(map(os.path.lexists, line.get("files", ())))
 
 
 def caption_place(output: Path, suffix: str) -> Path:
@@ -159,23 +210,27 @@ class FolderResults(Results):
 
     ordered = False
 
-    def __init__(self, folder: Path, index: int, shards: int) -> None:
+    def __init__(self, folder: Path, index: int, shards: int, verb: str = "") -> None:
         label = f"{index}-of-{shards}"
-        super().__init__(folder, label, folder / f"manifest-{label}.jsonl")
+        super().__init__(folder, label, folder / f"manifest-{label}.jsonl", verb)
 
     def known(self) -> dict[str, Line]:
         """The newest line of every object, over the manifests of all shards, however many there were."""
-        if not self.folder.is_dir():
+        if not streams.is_folder(self.folder):
             return {}
         with _described(self.folder):
-            return read_lines(path for path in sorted(self.folder.iterdir()) if MANIFEST.fullmatch(path.name))
+            manifests = [path for path in sorted(self.folder.iterdir()) if MANIFEST.fullmatch(path.name)]
+        return read_lines(manifests, self.verb)
 
     def holds(self, line: Line, output: Path | None) -> bool:
         """Whether the result of that line stands in its place."""
         if output is None or not output.exists():
             return False
-        if output.is_dir() or line.get("output_stamp") == stamp(output):
-            return output.is_dir() == (line.get("output_stamp", "") is None)
+        if output.is_dir():
+            contents = line.get("contents", {}).items()
+            return bool(contents) and contents <= folder_contents(output).items()
+        if line.get("output_stamp") == stamp(output):
+            return True
         # Its time of change may be that of a copy: the content decides.
         return line.get("bytes") == output.stat().st_size and line.get("output_sha256") == sha256_of(output)
 
@@ -186,8 +241,9 @@ class FolderResults(Results):
         output: Path | None,
         sidecars: Mapping[str, bytes],
         beside: Mapping[Path, Path] = NOTHING,
+        earlier: Line = NO_LINE,
     ) -> None:
-        """Record a result and move it to its place, over an older one.
+        """Record a result and move it to its place, over the one of an `earlier` line.
 
         Its sidecars, and what was made `beside` it (place -> scratch), are there before it.
         """
@@ -195,20 +251,20 @@ class FolderResults(Results):
             raise ValueError("a folder's results have a place each")
         with _described(output):
             output.parent.mkdir(parents=True, exist_ok=True)
-            more: Line = {} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
+            more: Line = (
+                {"contents": folder_contents(scratch)} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
+            )
             if sidecars:
                 more["captions"] = sorted(sidecars)
             more |= _files(beside)
-            older = self.set_aside(output)  # a new line, which has no stamp, would fit the older folder too
-            self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
-            for suffix, content in sidecars.items():
-                place = caption_place(output, suffix)
-                streams.write(place, [content], force=True, suffix=suffix, what="a sidecar")
-            for place, made in beside.items():
-                self.place(made, place)
-            os.replace(scratch, output)
-            if older is not None:
-                _remove(older)
+            with self.cleared(output, scratch, earlier.get("contents", ())):
+                self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
+                for suffix, content in sidecars.items():
+                    place = caption_place(output, suffix)
+                    streams.write(place, [content], force=True, suffix=suffix, what="a sidecar")
+                for place, made in beside.items():
+                    self.put(made, place, contents_beside(earlier, place) or ())
+                os.replace(scratch, output)
 
 
 class TarResults(Results):
@@ -219,20 +275,20 @@ class TarResults(Results):
 
     ordered = True
 
-    def __init__(self, tar: Path, suffix: str) -> None:
-        super().__init__(tar.parent, tar.stem, tar.with_suffix(".manifest.jsonl"))
+    def __init__(self, tar: Path, suffix: str, verb: str = "") -> None:
+        super().__init__(tar.parent, tar.stem, tar.with_suffix(".manifest.jsonl"), verb)
         self.tar = tar
         self.suffix = suffix  # of the results
         self.partial = tar.with_name(tar.name + ".partial")
 
     def known(self) -> dict[str, Line]:
         """The newest line of every object; of those with a result, only where it is in the tar."""
-        lines = read_lines([self.manifest])
+        lines = read_lines([self.manifest], self.verb)
         there = self.partial if self.partial.exists() else self.tar
         size = there.stat().st_size if there.exists() else 0
         known = {key: line for key, line in lines.items() if line.get("end", 0) <= size}
         last = max(known, key=lambda key: known[key].get("end", 0), default=None)
-        if last is not None and not all(map(os.path.lexists, known[last].get("files", ()))):
+        if there == self.partial and last is not None and not files_stand(known[last]):
             del known[last]  # killed before what belongs to it was in its place
         return known
 
@@ -261,8 +317,9 @@ class TarResults(Results):
         output: Path | None,
         sidecars: Mapping[str, bytes],
         beside: Mapping[Path, Path] = NOTHING,
+        earlier: Line = NO_LINE,
     ) -> None:
-        """Append the files of an object, record it, and move what was made `beside` it (scratch by place)."""
+        """Append the files of an object, record it, and move what was made `beside` it (place -> scratch)."""
         with _described(self.tar):
             with self.partial.open("ab") as file:
                 for suffix, content in {self.suffix: scratch.read_bytes(), **sidecars}.items():
@@ -272,8 +329,13 @@ class TarResults(Results):
                 end = file.tell()
             self.record({**line, **_files(beside), "output": str(self.tar), "end": end})
             for place, made in beside.items():
-                self.place(made, place)
+                self.put(made, place, contents_beside(earlier, place) or ())
             scratch.unlink()
+
+    def __exit__(self, *_: object) -> None:
+        if self.partial.exists() and not self.partial.stat().st_size:
+            self.partial.unlink()  # nothing came of it
+        super().__exit__()
 
     def finish(self) -> None:
         """Give the tar its end mark and its name."""
@@ -318,6 +380,7 @@ class StreamResults:
         output: Path | None,
         sidecars: Mapping[str, bytes],
         beside: Mapping[Path, Path] = NOTHING,
+        earlier: Line = NO_LINE,
     ) -> None:
         """Write the files of an object to the stream; what stands `beside` its result is in its place already."""
         with _described(scratch):
@@ -333,7 +396,8 @@ def _described(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise GatlasError(streams.describe(error.filename or path, error)) from None
+        # Of a rename the second name is the place, and the first that of a scratch file.
+        raise GatlasError(streams.describe(error.filename2 or error.filename or path, error)) from None
 
 
 def _remove_leftovers(folder: Path, own: Path) -> None:
@@ -377,8 +441,9 @@ def _locked(descriptor: int) -> bool | None:
 
 
 def _files(beside: Mapping[Path, Path]) -> Line:
-    """What the manifest says of the files and folders beside a result."""
-    return {"files": sorted(map(str, beside))} if beside else {}
+    """What the manifest says of the files and folders beside a result: of folders, what is in them."""
+    found = {str(place): folder_contents(made) if made.is_dir() else None for place, made in beside.items()}
+    return {"files": found} if found else {}
 
 
 def _remove(path: Path) -> None:

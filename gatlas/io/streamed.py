@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatlas.io.gather import CAPTIONS
+from gatlas.io.gather import CAPTIONS, without_suffix
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -55,6 +55,6 @@ def _named(members: Iterable[Blob], suffixes: tuple[str, ...]) -> Iterator[tuple
             yield "", "", blob
             continue
         file = blob.name[blob.name.rindex(f":{blob.key}") + 1 :]
-        ending = next((each for each in (*suffixes, *CAPTIONS) if file.lower().endswith(each)), None)
-        if ending is not None:
-            yield file[: -len(ending)], ending, blob
+        split = without_suffix(file, (*suffixes, *CAPTIONS))
+        if split is not None:
+            yield *split, blob

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import secrets
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     Buffer = Any  # bytes or a C-contiguous numpy array
 
 STREAM = "-"  # standard input or output on the command line
+TURN = 0.5  # seconds: how long a wait for standard input may keep a signal from being acted on
+_CLOSED = "standard output is closed"
 
 # Suffixes that promise a content. Another suffix, or none, is the user's own business.
 _PROMISES = {
@@ -105,7 +108,35 @@ def stdin_bytes() -> BinaryIO:
         raise GatlasError("standard input is closed: name an input file")
     if sys.stdin.isatty():
         raise GatlasError("no input: name a file, or pipe one in (standard input is a terminal)")
-    return sys.stdin.buffer
+    return _awake(sys.stdin.buffer)
+
+
+@cache
+def _awake(stream: BinaryIO) -> BinaryIO:
+    """The same bytes, read so that a signal ends the wait for them; once a stream, as there is a buffer in it."""
+    try:
+        return io.BufferedReader(_AwakeReader(stream.fileno()), 1 << 20)
+    except OSError:  # no file of the system's stands behind it
+        return stream
+
+
+class _AwakeReader(io.RawIOBase):
+    """A descriptor that is waited for in short turns.
+
+    Python acts on a signal between two steps of its own: one that comes just before a read has to wait for its end,
+    which on a pipe may never come.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not select.select([self._descriptor], [], [], TURN)[0]:
+            pass
+        return os.readv(self._descriptor, [buffer])
 
 
 def _read_stdin() -> Blob:
@@ -118,9 +149,20 @@ def _read_stdin() -> Blob:
     return Blob("standard input", data)
 
 
-def is_disk_error(message: str) -> bool:
-    """Whether the message of an error is that of a disk that is full or broken."""
-    return any(os.strerror(number) in message for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO))
+_OF_THE_MACHINE = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EIO", "EFBIG", "EROFS", "ESTALE", "EMFILE", "ENFILE")
+    if hasattr(errno, name)
+}
+
+
+def is_disk_error(error: BaseException | None) -> bool:
+    """Whether an error comes from a disk that is full or broken, or a limit of the machine, as it is or described."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            return True
+        error = error.__context__
+    return False
 
 
 def describe(path: str | Path, error: OSError) -> str:
@@ -130,7 +172,12 @@ def describe(path: str | Path, error: OSError) -> str:
 
 def is_folder(out: str | Path) -> bool:
     """Whether an output names a folder: one that exists, or a path that ends in a slash."""
-    return not is_stream(out) and (str(out).endswith(os.sep) or Path(out).is_dir())
+    if is_stream(out):
+        return False
+    try:
+        return str(out).endswith(os.sep) or Path(out).is_dir()
+    except OSError as error:
+        raise GatlasError(describe(out, error)) from None
 
 
 def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: str = "", what: str = "") -> None:
@@ -145,7 +192,7 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
         if folder:
             raise GatlasError("a folder cannot go to standard output: name one with -o")
         if sys.stdout is None:
-            raise GatlasError("standard output is closed: name an output with -o")
+            raise GatlasError(f"{_CLOSED}: name an output with -o")
         return
     if not str(out):
         raise GatlasError("the name of the output is empty")
@@ -232,6 +279,8 @@ def write(
 
 def write_stdout(chunks: Iterable[Buffer]) -> None:
     """Write every byte to standard output, however little it takes at a time. Errors as for `write`."""
+    if sys.stdout is None:
+        raise GatlasError(_CLOSED)
     try:
         sys.stdout.flush()
         stream = sys.stdout.buffer
@@ -253,6 +302,14 @@ def write_stdout(chunks: Iterable[Buffer]) -> None:
         raise GatlasError(describe("standard output", error)) from None
 
 
+def show(text: str) -> None:
+    """Write text for people to standard output; what of it are names of files stays their bytes. Errors as for `write`.
+
+    `print` says nothing where standard output is closed, and too late where it is full.
+    """
+    write_stdout([os.fsencode(text)])
+
+
 def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
     with whole_file(path, force=force) as file:
         file.writelines(memoryview(chunk) for chunk in chunks)
@@ -268,7 +325,7 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
                 yield file
             return
         target = Path(os.path.realpath(path))  # a link stays a link
-        with _scratch_beside(target) as scratch:
+        with scratch_beside(target) as scratch:
             # Not tempfile, whose files only their owner can read: this one's mode follows the umask.
             descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             with open(descriptor, "wb") as file:
@@ -283,7 +340,7 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _scratch_beside(target: Path) -> Iterator[Path]:
+def scratch_beside(target: Path) -> Iterator[Path]:
     """A fresh path on the target's file system; what is there when the block fails, for whatever reason, is removed."""
     scratch = target.parent / f".gatlas-{secrets.token_hex(8)}.tmp"
     try:
@@ -310,7 +367,7 @@ def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
         if target.is_dir():
             yield target
             return
-        with _scratch_beside(target) as scratch:
+        with scratch_beside(target) as scratch:
             scratch.mkdir()
             yield scratch
             os.rename(scratch, target)

@@ -92,8 +92,16 @@ def index_of(folder: str | Path) -> Path:
     """The transforms.json (or one of its kin) of a folder; a GatlasError where there is none."""
     found = next((Path(folder) / name for name in _INDEXES if (Path(folder) / name).is_file()), None)
     if found is None:
-        raise GatlasError(f"{Path(folder)}: there is no {INDEX} in this folder")
+        suffix = picture_suffix(folder)
+        hint = f": name its photos themselves, {Path(folder)}/*{suffix}" if suffix else ""
+        raise GatlasError(f"{Path(folder)}: there is no {INDEX} in this folder{hint}")
     return found
+
+
+def picture_suffix(folder: str | Path) -> str:
+    """The suffix of the first picture in a folder; empty where there is none."""
+    suffixes = (path.suffix for path in sorted(Path(folder).iterdir())) if Path(folder).is_dir() else ()
+    return next((suffix for suffix in suffixes if suffix.lower() in _SUFFIXES[1:]), "")
 
 
 def write_views(folder: str | Path, views: Views, *, force: bool) -> None:

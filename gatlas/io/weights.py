@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pickle
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.streams import describe
+from gatlas.io.torchfile import load_state
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -145,30 +144,20 @@ def _heads_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a PyTorch or safetensors file. Nothing in it is executed."""
-    import torch
-
     if not path.exists():
         raise GatlasError(f"{path}: no such file")
     if path.suffix not in _SUFFIXES:
         raise GatlasError(
             f"{path}: weights are read from {', '.join(_SUFFIXES)} files, not from {path.suffix or 'this'}"
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors import SafetensorError
-            from safetensors.torch import load_file
+    if path.suffix != ".safetensors":
+        return load_state(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-            try:
-                return load_file(path, device="cpu")
-            except SafetensorError as error:
-                raise GatlasError(f"{path}: not a safetensors file, or damaged ({error})") from None
-        state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return load_file(path, device="cpu")
+    except SafetensorError as error:
+        raise GatlasError(f"{path}: not a safetensors file, or damaged ({error})") from None
     except OSError as error:
         raise GatlasError(describe(path, error)) from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        raise GatlasError(f"{path}: not a PyTorch file of plain tensors, or damaged; download it again") from None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise GatlasError(f"{path}: holds no state dict, a map from names to tensors")
-    return dict(state)

@@ -7,8 +7,8 @@ either. Its weights are random: it says which caption is which, not what a capti
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -19,25 +19,32 @@ if TYPE_CHECKING:
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-LENGTH = 77  # tokens of a prompt, with the two that enclose it: CLIP's
+LENGTH = 208  # tokens that the small encoder reads, with the two that enclose them; a letter is one, a space none
 
 _WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @torch.no_grad()
 def encode_prompts(
-    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str], *, batch: int = 64
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    prompts: Sequence[str],
+    *,
+    batch: int = 64,
+    most: int | None = None,
 ) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
     """The hidden states of the prompts and the one at the end of each, on the encoder's device, in its dtype.
 
-    Prompts are padded and cut to the length that the encoder knows. The unconditional encoding is zeros, not "".
+    Prompts are padded and cut to the length that the encoder knows, or to `most` tokens where that is less. The
+    unconditional encoding is zeros, not "".
     """
     if not prompts:
         raise ValueError("there must be at least one prompt")
+    length = prompt_length(tokenizer, text_encoder)
+    length = length if most is None else min(length, most)
     hidden, pooled = [], []
     for start in range(0, len(prompts), batch):
-        ids = _token_ids(tokenizer, prompts[start : start + batch], text_encoder.config.max_position_embeddings)
-        ids = ids.to(text_encoder.device)
+        ids = _token_ids(tokenizer, prompts[start : start + batch], length).to(text_encoder.device)
         # Without an attention mask, as Stable Diffusion was trained.
         states = text_encoder(input_ids=ids).last_hidden_state
         # CLIP pools at the first end token. Older configs name it wrongly, so it is looked up by the tokenizer's id.
@@ -47,8 +54,36 @@ def encode_prompts(
     return torch.cat(hidden), torch.cat(pooled)
 
 
-def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], positions: int) -> Int[Tensor, "n l"]:
-    length = min(int(tokenizer.model_max_length), int(positions))
+def prompt_length(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> int:
+    """How many tokens of a prompt are read, with the two that enclose them."""
+    return min(int(tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
+
+
+class Cut(NamedTuple):
+    """Prompts that are longer than is read of them."""
+
+    prompts: list[str]
+    alike: int  # how many of them are thereby read as another prompt is
+
+
+def find_cut(tokenizer: CLIPTokenizer, prompts: Iterable[str], length: int, *, batch: int = 1024) -> Cut:
+    """Which of the prompts, each counted once, are cut to `length` tokens."""
+    # A token stands for a byte or more: a shorter prompt of plain letters is not cut, nor read as one that is.
+    long = [prompt for prompt in dict.fromkeys(prompts) if not prompt.isascii() or len(prompt) >= length - 2]
+    whole: dict[str, tuple[int, ...]] = {}
+    for start in range(0, len(long), batch):
+        group = long[start : start + batch]
+        for prompt, ids in zip(group, tokenizer(group, verbose=False)["input_ids"], strict=True):
+            if len(ids) >= length:
+                whole[prompt] = tuple(ids)
+    readings: dict[tuple[int, ...], set[tuple[int, ...]]] = {}
+    for ids in whole.values():
+        readings.setdefault(ids[: length - 1], set()).add(ids)
+    cut = [prompt for prompt, ids in whole.items() if len(ids) > length]
+    return Cut(cut, sum(len(readings[whole[prompt][: length - 1]]) > 1 for prompt in cut))
+
+
+def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> Int[Tensor, "n l"]:
     encoded = tokenizer(list(prompts), padding="max_length", truncation=True, max_length=length, return_tensors="pt")
     return encoded["input_ids"]
 
@@ -145,7 +180,7 @@ def _centre(
         sizes = torch.randint(1, 9, (length,), generator=generator).tolist()
         words = [torch.randint(97, 123, (size,), generator=generator).tolist() for size in sizes]
         captions.append(" ".join("".join(map(chr, word)) for word in words))
-    _, pooled = encode_prompts(tokenizer, model, captions)
+    _, pooled = encode_prompts(tokenizer, model, captions, most=64)  # they have 42 tokens or fewer
     spread = pooled.std(dim=0)
     named["final_layer_norm.weight"].copy_(1.0 / spread)
     named["final_layer_norm.bias"].copy_(-pooled.mean(dim=0) / spread)

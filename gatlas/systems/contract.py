@@ -131,5 +131,8 @@ class System(Protocol):
 class TextSystem(System, Protocol):
     """A system that samples from prompts."""
 
+    def check(self, request: SampleRequest) -> list[str]:
+        """What the user should know of a request, a line each. One that cannot be met is a GatlasError."""
+
     def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
         """How the sample of a draw is made, as JSON-able values; its atlas's meta keeps it as "sample"."""

@@ -79,6 +79,7 @@ class GaussianAtlas:
         self._whitening = self._raw_whitening.to_torch()
         self._lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
+        self.captioned: bool | None = None  # whether it learns, or has learnt, with captions; None: not known
         self.weights: str | None = None  # digest of those that were loaded
 
     def to(self, device: Any, dtype: Any = None) -> None:
@@ -97,6 +98,9 @@ class GaussianAtlas:
         examples = atlas_set(inputs, self.stats, captions=captions, views=views, shots=shots)
         examples.draw(0, seed=0)  # a set of another kind is refused before any work is done
         self._captions = all_captions(examples)
+        self.captioned = bool(self._captions)
+        every = (text for i in range(len(examples)) for text in examples.captions_of(i))
+        examples.note(self._prompts.remarks(every, "captions"))
         if self.config.lpips > 0:
             self._lpips = _lpips(self.lpips_weights, self.config.render_size).to(self._sphere.device)
         return examples
@@ -176,14 +180,31 @@ class GaussianAtlas:
 
         return text_effect(predict, wanted, batch.captions, self._captions, generator)
 
+    def check(self, request: SampleRequest) -> list[str]:
+        """What the user should know of a request, a line each. One that cannot be met is a GatlasError."""
+        self._require_possible(request)
+        prompts = [draw.prompt for draw in request.draws if draw.prompt]
+        remarks = self._prompts.remarks(prompts, "prompts")
+        if not prompts and request.guidance is not None:
+            remarks.append("guidance has no effect without a prompt")
+        return remarks
+
+    def _require_possible(self, request: SampleRequest) -> None:
+        if request.steps > len(self.schedule):
+            raise GatlasError(f"steps must be at most {len(self.schedule)}, got {request.steps}")
+        if self.captioned is False and any(draw.prompt for draw in request.draws):
+            raise GatlasError(
+                f"{self._pipeline.name or self.name}: the model learned without captions, so that a prompt means "
+                "nothing to it: sample it without --prompt, or train a model with --captions"
+            )
+
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas]:
         """One atlas a draw, in their order. The prompt "" asks for no text, and then guidance has no effect.
 
         The noise of a draw is made on the CPU from the seed, its prompt and its number: the same on every device, and
         no draw depends on another.
         """
-        if request.steps > len(self.schedule):
-            raise GatlasError(f"steps must be at most {len(self.schedule)}, got {request.steps}")
+        self._require_possible(request)
         network = self.network if network is None else network
         for start in range(0, len(request.draws), request.batch):
             draws = request.draws[start : start + request.batch]
@@ -200,6 +221,7 @@ class GaussianAtlas:
             "steps": request.steps,
             "guidance": self._guidance(request),
             "scheduler": request.scheduler,
+            "dtype": str(next(self.network.parameters()).dtype).removeprefix("torch."),
             "model": self._pipeline.name,
             "weights": self.weights,
         }
@@ -258,6 +280,7 @@ class GaussianAtlas:
         description = {
             "system": NAME,
             "config": self.config.as_dict(),
+            **({} if self.captioned is None else {"captions": self.captioned}),
             "versions": {"gatlas": __version__, **{package: version(package) for package in packages}},
         }
         save_parts(folder, self._pipeline, description, self.stats)
@@ -298,7 +321,11 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
     if stats is None:
         raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
     check_network(config, pipeline, folder)
+    captioned = description.get("captions")  # an earlier gatlas did not say
+    if captioned is not None and not isinstance(captioned, bool):
+        raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
     system = GaussianAtlas(_sized(config, stats), pipeline, stats)
+    system.captioned = captioned
     system.weights = _digest(pipeline.unet)  # before `dtype` rounds them
     system.to(device)
     system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()

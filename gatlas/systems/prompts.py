@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gatlas.models.text import encode_prompts
+from gatlas.models.text import encode_prompts, find_cut, prompt_length
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -26,14 +26,25 @@ class Prompts:
         self._text_encoder = text_encoder
         self._room = kept_bytes
         self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
-        config = text_encoder.config
-        self._length = min(int(tokenizer.model_max_length), int(config.max_position_embeddings))
-        self._width = int(config.hidden_size)
+        self._length = prompt_length(tokenizer, text_encoder)
+        self._width = int(text_encoder.config.hidden_size)
 
     def to(self, device: Any) -> None:
         """Encode on another device."""
         self._text_encoder.to(device)
         self._kept.clear()
+
+    def remarks(self, prompts: Iterable[str], noun: str) -> list[str]:
+        """What to tell of prompts, called `noun`, that are longer than the encoder reads: a line, or none."""
+        every = dict.fromkeys(prompts)
+        cut = find_cut(self._tokenizer, every, self._length)
+        if not cut.prompts:
+            return []
+        are, lose = ("is", "loses its end") if len(cut.prompts) == 1 else ("are", "lose their ends")
+        return [
+            f"{len(cut.prompts)} of {len(every)} {noun} {are} longer than the {self._length - 2} tokens that the text "
+            f"encoder reads and {lose}, which makes {cut.alike or 'none'} of them the same as another"
+        ]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:

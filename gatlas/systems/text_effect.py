@@ -23,9 +23,9 @@ def text_effect(
 ) -> dict[str, float]:
     """What the text changes in the predictions for noisy samples whose right prediction is `wanted`.
 
-    "text_effect" is rms(v_cond - v_uncond) / rms(v_cond); "retrieval" is the share of samples that are predicted best
-    with their own caption among CANDIDATES of the `pool`, beside "retrieval_chance". Fewer than two captions in the
-    pool have no retrieval.
+    "text_effect" is rms(v_cond - v_uncond) / rms(v_cond); "retrieval" is the share of samples that are predicted
+    strictly best with their own caption among CANDIDATES of the `pool`, beside "retrieval_chance": 0 where the text
+    changes nothing. Fewer than two captions in the pool have no retrieval.
     """
     own = [texts[0] for texts in captions]
     with_text, without = predict(own), predict([""] * len(own))
@@ -33,10 +33,9 @@ def text_effect(
     numbers = {"text_effect": float(effect)}
     others = _others(captions, pool or list(dict.fromkeys(own)), generator)
     if others:
-        errors = [(with_text - wanted).square().mean(dim=(1, 2, 3))]
-        errors += [(predict(texts) - wanted).square().mean(dim=(1, 2, 3)) for texts in others]
-        best = torch.stack(errors).argmin(dim=0) == 0
-        numbers |= {"retrieval": float(best.float().mean()), "retrieval_chance": 1 / len(errors)}
+        error = (with_text - wanted).square().mean(dim=(1, 2, 3))
+        least = torch.stack([(predict(texts) - wanted).square().mean(dim=(1, 2, 3)) for texts in others]).amin(dim=0)
+        numbers |= {"retrieval": float((error < least).float().mean()), "retrieval_chance": 1 / (1 + len(others))}
     return numbers
 
 

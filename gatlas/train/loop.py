@@ -72,7 +72,8 @@ class Loop:
         """Take over a checkpoint's state."""
         self.state.load(folder.load_tensors(checkpoint), str(checkpoint.folder / folder.TENSORS))
         self.first_step = self.saved = checkpoint.step
-        self.tell(f"going on after {checkpoint.step:,} steps")
+        if checkpoint.step < self.options.steps:
+            self.tell(f"going on after {checkpoint.step:,} steps")
 
     def go(self, stop: Callable[[], bool]) -> Outcome:
         """All steps that are left, or those until `stop`."""

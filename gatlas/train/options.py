@@ -79,13 +79,14 @@ def _require(kept: bool, name: str, rule: str, value: Any, advice: str = "") -> 
 def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:
     """The learning rate of a step, counted from 1: a linear rise, then constant or half a cosine down to `lr_end`.
 
-    `scale` is the factor of some weights' own learning rate.
+    The cosine begins where the rise has ended. `scale` is the factor of some weights' own learning rate.
     """
     rate = scale * options.lr
     if options.schedule == "cosine":
         end = min(rate, options.lr_end)
-        share = 0.5 * (1 + math.cos(math.pi * (step - 1) / (options.schedule_steps or options.steps)))
-        rate = end + (rate - end) * share
+        falling = (options.schedule_steps or options.steps) - options.warmup
+        share = max(0, step - 1 - options.warmup) / max(1, falling)
+        rate = end + (rate - end) * 0.5 * (1 + math.cos(math.pi * share))
     return rate * min(1.0, step / max(options.warmup, 1))
 
 

@@ -50,8 +50,11 @@ def test_a_changed_input_is_done_again(task):
     assert sorted_out(task, known) == "todo"
 
 
-def test_other_options_are_done_again(task):
-    assert sorted_out(task, {"a": line(task, options="other")}) == "todo"
+def test_a_result_of_other_options_is_not_made_anew_unasked(task):
+    known = {"a": line(task, options="other")}
+    assert sorted_out(task, known) == "other"
+    assert sorted_out(task, known, force=True) == "todo"
+    assert sorted_out(task, known, holds=False) == "todo"
 
 
 def test_a_result_that_is_not_in_its_place_is_done_again(task):
@@ -91,6 +94,30 @@ def test_a_result_that_stands_since_before_a_failure_is_still_ours(task):
     assert sorted_out(task, {"a": failed}) == "todo"
 
 
+def test_a_report_that_is_asked_for_and_not_there_is_made(task, tmp_path):
+    report = tmp_path / "a.json"
+    asked = task._replace(files=(report,))
+    assert sorted_out(asked, {"a": line(task)}) == "todo"
+    known = {"a": line(task, files={str(report): None})}
+    assert sorted_out(asked, known) == "todo"
+    report.write_text("{}")
+    assert sorted_out(asked, known) == "done"
+    assert sorted_out(asked, {"a": line(task)}) == "foreign"
+
+
+def test_a_folder_with_a_strangers_file_in_it_is_kept(task):
+    folder = task._replace(output=task.output.with_suffix(""))
+    folder.output.mkdir()
+    (folder.output / "0.png").write_bytes(b"picture")
+    known = {"a": line(task, contents={"0.png": 7})}
+    task.source.write_bytes(b"other splat")
+    assert sorted_out(folder, known) == "todo"
+    (folder.output / "notes.txt").write_bytes(b"precious")
+    assert sorted_out(folder, known) == "foreign"
+    assert foreign_file(folder, known["a"], "encode") == folder.output / "notes.txt"
+    assert sorted_out(folder, {}) == "foreign"
+
+
 @pytest.fixture
 def captioned(tmp_path):
     """A task of an object that has a caption in its shard."""
@@ -106,8 +133,9 @@ def test_a_strangers_file_in_the_place_of_a_caption_is_kept(captioned, tmp_path)
     (tmp_path / "a.txt").write_bytes(b"precious")
     assert sorted_out(captioned, {}) == "foreign"
     assert foreign_file(captioned, {}, "encode") == tmp_path / "a.txt"
-    assert sorted_out(captioned, {"a": line(captioned, options="other")}) == "foreign"
-    assert sorted_out(captioned, {"a": line(captioned, options="other", captions=[".txt"])}) == "todo"
+    other = line(captioned, input_stamp="5:0", input_sha256="other")
+    assert sorted_out(captioned, {"a": other}) == "foreign"
+    assert sorted_out(captioned, {"a": {**other, "captions": [".txt"]}}) == "todo"
     assert sorted_out(captioned, {}, force=True) == "todo"
     (tmp_path / "a.txt").write_bytes(b"a ball")  # nothing would be lost
     assert sorted_out(captioned, {}) == "todo"

@@ -35,6 +35,12 @@ def test_an_array_that_is_no_range_is_refused(numbers):
         slurm_shard(array(*numbers))
 
 
+@pytest.mark.parametrize("task", [5, -1])
+def test_a_task_outside_its_array_is_refused(task):
+    with pytest.raises(GatlasError, match=rf"^Slurm's array variables say task {task} of 0-1: give --shard I/N$"):
+        slurm_shard(array(task, 0, 1, 1, 2))
+
+
 def test_incomplete_variables_are_refused():
     with pytest.raises(GatlasError, match="incomplete"):
         slurm_shard({"SLURM_ARRAY_TASK_ID": "3"})

@@ -3,7 +3,8 @@
 The splats are `gatlas fit MESH -o SPLAT`. Queries are renders of the mesh at 256^2: azimuth uniform, elevation within
 60 degrees, roll within 20, distance 2.6 within 20 %, the eye moved by up to 0.1. A query is right within 0.5 degrees
 and 1 % of the distance. `--clutter` puts noise of all sizes behind the object and gives no mask, `--behind PHOTO ...`
-pieces of photos; `--refine` refines what was found, as `gatlas pose-pnp` does. Seconds are of the CPU, on one thread.
+pieces of photos, whichever are named; `--refine` refines what was found, as `gatlas pose-pnp` does. Seconds are of the
+CPU, on one thread.
 """
 
 import argparse

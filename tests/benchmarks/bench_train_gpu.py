@@ -58,7 +58,7 @@ def flop_of_forward(small, size):
 
 
 def new_system(small, size):
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(77)
     unet = new_unet(small, size)
     text = small_text_encoder(tokenizer, dim=unet.config.cross_attention_dim)
     scheduler = {**STABLE_DIFFUSION_NOISE, "prediction_type": "v_prediction"}

@@ -1,6 +1,6 @@
 """Exact assignment to the Fibonacci sphere: ours against ot.emd, scipy and lapx.
 
-Run: python tests/benchmarks/bench_transport.py
+Run: python tests/benchmarks/bench_transport.py (after `pip install lapx`, which is in no extra, with lapx too)
 
 One core; every figure comes from a process of its own. CPU seconds exclude imports and, for ours, compiling the
 kernels (printed last); peak memory is that of the whole process. Clouds: (a) a bumpy, noisy closed surface, (b) a thin

@@ -1,11 +1,20 @@
+import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from gatlas.cli import app
 from gatlas.cli.manual import EXAMPLES, pages
+from gatlas.cli.manual_tables import ATLAS_KEYS, PRESETS, SCENE_KEYS, TRAINING_KEYS
+from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
+from gatlas.fit.options import PROFILES
+from gatlas.systems import SYSTEMS, system_module
+from gatlas.systems.atlas_config import AtlasConfig
+from gatlas.systems.noposplat_settings import Settings
+from gatlas.train.options import TrainOptions
 
 MAN = Path(__file__).parents[2] / "man"
 
@@ -25,6 +34,63 @@ def test_every_verb_has_a_page_with_an_example():
 def test_mandoc_finds_nothing_wrong(name):
     lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", MAN / f"{name}.1"], capture_output=True, check=False)
     assert lint.stdout.decode() == ""
+
+
+def typed(value):
+    """A value as --set takes it."""
+    if isinstance(value, tuple):
+        return ",".join(map(typed, value))
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"), [(TRAINING_KEYS, TrainOptions), (ATLAS_KEYS, AtlasConfig), (SCENE_KEYS, Settings)]
+)
+def test_the_keys_of_set_are_those_that_it_takes(table, kind):
+    hidden = set() if kind is TrainOptions else set(TRAINING_KEYS)  # a key of the training goes there
+    known = {field.name: typed(field.default) for field in fields(kind) if field.name not in hidden}
+    assert {name: key.default for name, key in table.items()} == known
+
+
+def test_the_presets_are_as_the_page_says():
+    modules = {name: system_module(name) for name in SYSTEMS}
+    assert {name for module in modules.values() for name in module.PRESETS} == set(PRESETS)
+    for name, module in modules.items():
+        for preset, content in module.PRESETS.items():
+            said, options = PRESETS[preset], TrainOptions(**content.training)
+            assert said.startswith(name)
+            if preset == "paper":
+                assert "as finetune" in said
+                continue
+            assert f"{options.steps} steps of {options.batch}" in said
+            assert f"learning rate {options.lr}" in said
+
+
+def test_the_page_of_fit_has_its_profiles_and_weights():
+    page = pages()["gatlas-fit"].replace("\\-", "-").replace(",", "")
+    for name, options in PROFILES.items():
+        assert re.search(rf"\b{name} (is )?{options.iterations} (steps )?on {options.views}\b", page)
+    for name in ("rgb", "ssim", "lpips"):
+        assert re.search(rf"fB--lambda-{name}.*\n.*default {getattr(DIRECT_WEIGHTS, name)}\b", page)
+    assert f"default {DIRECT_WEIGHTS.scales:g} of scaffold {SCAFFOLD_WEIGHTS.scales}" in page
+
+
+def test_what_must_be_given_stands_without_brackets():
+    synopsis = pages()["gatlas-train"].partition(".SH SYNOPSIS\n")[2].splitlines()[1]
+    assert synopsis == "\\fIINPUT...\\fR \\fB\\-o\\fR \\fIRUN\\fR [\\fIoptions\\fR]"
+    assert "Folder of the run. Required." in pages()["gatlas-train"]
+    assert "Required" not in pages()["gatlas-fit"]
+
+
+def test_ranges_and_defaults_are_on_the_page():
+    assert "Degrees above the horizon. From \\-90 to 90. Default: 20.0." in pages()["gatlas-render"]
+
+
+@pytest.mark.parametrize("verb", ["fit", "prune", "atlas-encode", "atlas-decode", "render"])
+def test_verbs_on_objects_say_how_many_are_named(verb):
+    page = pages()[f"gatlas-{verb}"]
+    assert ".SH BATCHES" in page
+    assert "a name with {stem} or {shard}" in page.partition(".SH OPTIONS")[2].partition(".SH BATCHES")[0]
 
 
 def test_man_prints_the_page_of_a_verb(gatlas):

@@ -127,9 +127,19 @@ def test_prune_reports_what_it_cost(gatlas, splat, tmp_path):
     words = ["prune", splat, "-n", 50, "--views", 4, "--resolution", 32, "--report", "cost.json", "-o", "few.ply"]
     gatlas(*words)
     dropped = json.loads((tmp_path / "cost.json").read_text())
-    gatlas(*words, "--finetune", 40, "--force")
+    run = gatlas(*words, "--finetune", 40, "--force")
     tuned = json.loads((tmp_path / "cost.json").read_text())
     assert tuned["psnr"] > dropped["psnr"]
+    assert f"PSNR {tuned['psnr']:.2f} dB, SSIM {tuned['ssim']:.4f} against the splat as it was" in run.stderr
+
+
+def test_prune_says_what_it_cost_against_a_mesh(gatlas, example, tmp_path):
+    gatlas("fit", example, "-n", 80, "--iterations", 0, "--views", 2, "--resolution", 32, "-o", "fit.ply")
+    words = ["prune", "fit.ply", "-n", 40, "--views", 2, "--resolution", 32, "--reference", example]
+    said = gatlas(*words, "--report", "cost.json", "-o", "few.ply").stderr
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert f"PSNR {cost['psnr']:.2f} dB (before {cost['psnr_before']:.2f}), SSIM" in said
+    assert said.rstrip().endswith(f"against {example}")
 
 
 def test_a_splat_can_be_refined(gatlas, example, tmp_path):
@@ -158,7 +168,17 @@ def test_photos_with_cameras_are_fitted(gatlas, example, tmp_path):
     gatlas("render", example, "--orbit", 10, "--width", 64, "-o", "photos/")
     words = ["fit", "photos", "-n", 200, "--iterations", 20, "--resolution", 64, "--report", "fit.json"]
     assert "held-out PSNR" in gatlas(*words, "-o", "scene.ply").stderr
-    assert json.loads((tmp_path / "fit.json").read_text())["count"] == 200
+    report = json.loads((tmp_path / "fit.json").read_text())
+    assert report["count"] == 200
+    assert report["source"] == "photos"
+    assert "gatlas name photos" in PlyData.read(tmp_path / "scene.ply").comments
+
+
+@pytest.mark.parametrize("given", ["photos/transforms.json", "photos/"])
+def test_a_scene_is_called_after_the_folder_of_its_photos(gatlas, example, given):
+    gatlas("render", example, "--orbit", 3, "--width", 32, "-o", "photos/")
+    splat = gatlas("fit", given, "-n", 20, "--iterations", 0, "--resolution", 32).stdout
+    assert b"comment gatlas name photos\n" in splat
 
 
 def test_the_scaffold_ends_at_or_under_the_count(gatlas, example):

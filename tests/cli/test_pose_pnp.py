@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.cli.pose_photos import Photo, Wish
+from gatlas.cli.pose_photos import Photo, Wish, read_album
 from gatlas.cli.pose_work import Answer, _located, _refined
 from gatlas.io.lens import Lens
 from gatlas.io.photos import read_straight
@@ -189,15 +189,121 @@ def test_exact_correspondences_are_not_refined_away_and_the_residual_is_of_the_c
     assert abs(np.median(seen) - frame["residual"]) < 1e-3
 
 
+def bent_correspondences(lens):
+    """Sixty points and where the first camera shows them through a lens: OpenCV's formula of k1, k2, p1 and p2."""
+    k1, k2, p1, p2 = (lens.get(name, 0.0) for name in ("k1", "k2", "p1", "p2"))
+    points = correspondences(TRUTHS[0], 0)[0]
+    local = points @ TRUTHS[0][:3, :3].T + TRUTHS[0][:3, 3]
+    x, y = local[:, 0] / local[:, 2], local[:, 1] / local[:, 2]
+    squared = x * x + y * y
+    radial = 1 + k1 * squared + k2 * squared**2
+    bent = np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (squared + 2 * x * x),
+            y * radial + p1 * (squared + 2 * y * y) + 2 * p2 * x * y,
+            np.ones_like(x),
+        ],
+        axis=1,
+    )
+    return points, (bent @ K.T)[:, :2]
+
+
+@pytest.mark.parametrize("lens", [{"k1": 0.25}, {"k1": -0.25}, {"k1": -0.2, "k2": 0.1, "p1": 0.01, "p2": -0.02}])
+def test_exact_correspondences_of_a_bent_photo_give_the_exact_camera(gatlas, scene, tmp_path, lens):
+    io.save_image(tmp_path / "a.png", io.load_image(scene / "photos/images/000.png"))
+    (tmp_path / "k.json").write_text(json.dumps({"fl_x": float(K[0, 0]), **lens, "w": SIDE, "h": SIDE}))
+    points, pixels = bent_correspondences(lens)
+    np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
+    words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
+    gatlas(*words, "--refine", "none", "-o", "p.json")
+    found = found_in(tmp_path / "p.json")
+    assert rotation_errors(found, TRUTHS[0][None])[0] < 1e-4
+    assert center_errors(found, TRUTHS[0][None])[0] < 1e-4
+    frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
+    assert frame["residual"] < 1e-6
+    assert frame["inliers"] == 60
+    assert {name: frame[name] for name in lens} == lens
+    assert frame["fl_x"] == pytest.approx(K[0, 0], rel=1e-12)
+
+
+def test_pixels_that_no_ray_meets_are_said_and_are_outliers(gatlas, scene, tmp_path):
+    io.save_image(tmp_path / "a.png", io.load_image(scene / "photos/images/000.png"))
+    # At the corner r = 0.616 is short of the fold at 0.645, and the photo's own corner is beyond what the lens reaches.
+    (tmp_path / "k.json").write_text(json.dumps({"fl_x": float(K[0, 0]), "k1": -0.8, "w": SIDE, "h": SIDE}))
+    points, pixels = bent_correspondences({"k1": -0.8})
+    pixels[:2] = 0.5
+    np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
+    words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
+    run = gatlas(*words, "--refine", "none", "-o", "p.json")
+    assert "m.npz: 2 of 60 pixels lie where the lens of a.png puts no ray (k1 = -0.8)" in run.stderr
+    assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 1e-4
+    frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
+    assert (frame["inliers"], frame["correspondences"]) == (58, 60)
+
+
+def test_the_help_says_where_a_pixels_centre_is(gatlas):
+    shown = " ".join(gatlas("pose-pnp", "--help").stdout.decode().split())
+    assert "The first pixel's centre is (0.5, 0.5)." in shown
+
+
+@pytest.fixture
+def masked_folder(tmp_path):
+    """A folder of one bent photo whose left half is the object, as its frame's mask says; the photo shows the mask."""
+    half = np.zeros((32, 48, 3), dtype=np.float32)
+    half[:, :20] = 1
+    for name in ("a.png", "own.png"):
+        io.save_image(tmp_path / name, half)
+    io.save_image(tmp_path / "none.png", np.zeros_like(half))
+    frame = {"file_path": "a.png", "mask_path": "own.png", "transform_matrix": np.eye(4).tolist()}
+    document = {"fl_x": 36, "k1": 0.25, "w": 48, "h": 32, "frames": [frame]}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    (tmp_path / "k.json").write_text(json.dumps({"fl_x": 36, "w": 48, "h": 32}))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"photos": ("{folder}",)},
+        {"photos": ("{folder}",), "fov": 47},
+        {"photos": ("{folder}",), "intrinsics": "{folder}/k.json"},
+        {"init": "{folder}/transforms.json"},
+        {"photos": ("{folder}/a.png",), "init": "{folder}/transforms.json", "fov": 47},
+        {"photos": ("{folder}/a.png",), "intrinsics": "{folder}/transforms.json"},
+        {"photos": ("{folder}/a.png",), "fov": 47, "mask": "{folder}/own.png"},
+        {"photos": ("{folder}",), "mask": "{folder}/own.png"},
+    ],
+    ids=lambda words: "-".join(words),
+)
+def test_a_photos_mask_is_undistorted_with_it_and_its_frames_own_serves(masked_folder, words):
+    photo = album_photo(masked_folder, **words)
+    assert np.allclose(photo.mask, photo.image[..., 0], atol=1e-6)
+    bent = "fov" not in words and not words.get("intrinsics", "").endswith("k.json")
+    assert photo.lens.bends == bent
+
+
+def album_photo(folder, **words):
+    """The one photo of an album; `{folder}` in a word is the folder."""
+    named = {key: value.format(folder=folder) for key, value in words.items() if isinstance(value, str)}
+    photos = tuple(path.format(folder=folder) for path in words.get("photos", ()))
+    (photo,) = read_album(wish_of(**{**words, **named, "photos": photos})).photos
+    return photo
+
+
+def test_a_mask_that_is_named_replaces_the_frames_own(masked_folder):
+    words = {"photos": ("{folder}",), "mask": "{folder}/none.png"}
+    assert not album_photo(masked_folder, **words).mask.any()
+    assert album_photo(masked_folder, photos=("{folder}/a.png",), fov=47).mask is None
+
+
 def test_a_bent_photo_is_fitted_and_rendered_as_it_was_found(gatlas, scene, tmp_path):
     picture = io.load_image(scene / "photos/images/000.png")
     io.save_image(tmp_path / "a.png", picture)
     focal = float(K[0, 0])
     (tmp_path / "k.json").write_text(json.dumps({"fl_x": focal, "k1": 0.08, "w": SIDE, "h": SIDE}))
-    points = correspondences(TRUTHS[0], 0)[0]
+    points, pixels = bent_correspondences({"k1": 0.08})
     straight = read_straight([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
-    seen = (points @ TRUTHS[0][:3, :3].T + TRUTHS[0][:3, 3]) @ straight.K.T
-    np.savez(tmp_path / "m.npz", points=points, pixels=seen[:, :2] / seen[:, 2:])
+    np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
     words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
     gatlas(*words, "--refine", "none", "-o", "p.json")
     views = io.load_views(tmp_path / "p.json")

@@ -1,10 +1,11 @@
 """gatlas sample from text into a folder: what is kept, what is added and what is refused."""
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from atlas_sets import random_atlas, write_set
 from typer.testing import CliRunner
 
@@ -31,22 +32,20 @@ def save(system, folder):
 
 
 @pytest.fixture
-def sample(model, tmp_path, monkeypatch):
+def sample(model, tmp_path, monkeypatch, one_thread):
     """Run `gatlas sample` in an empty folder; what it says."""
     monkeypatch.chdir(tmp_path)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
 
-    def run(*words, prompt="a red ball"):
-        told = ["sample", "--model", str(model), "--device", "cpu", "--prompt", prompt, "-o", "made/", *words]
+    def run(*words, prompt="a red ball", model=model):
+        asked = [] if prompt is None else ["--prompt", prompt]
+        told = ["sample", "--model", str(model), "--device", "cpu", *asked, "-o", "made/", *words]
         result = CliRunner().invoke(app, told)
         if isinstance(result.exception, GatlasError):
             raise result.exception
         assert result.exit_code == 0, result.exception
         return result.stderr
 
-    yield run
-    torch.set_num_threads(before)
+    return run
 
 
 def contents(folder):
@@ -68,6 +67,7 @@ def test_the_same_command_keeps_what_is_there_and_adds_what_lacks(sample, tmp_pa
         (["--steps", "3", "--seed", "5"], r"seed 0 \(now 5\), steps 2 \(now 3\): --force"),
         (["--steps", "2", "--guidance", "2"], r"guidance 1\.5 \(now 2\.0\): --force"),
         (["--steps", "2", "--scheduler", "ddim"], r"scheduler dpm\+\+ \(now ddim\): --force"),
+        (["--steps", "2", "--dtype", "bf16"], r"dtype float32 \(now bfloat16\): --force"),
     ],
 )
 def test_samples_of_other_options_are_refused_before_any_is_made(sample, tmp_path, words, told):
@@ -90,6 +90,7 @@ def test_samples_of_a_model_that_has_learnt_more_since_are_refused(sample, tmp_p
     with pytest.raises(GatlasError, match="was made with other weights: --force makes all samples anew"):
         sample("--steps", "2")
     again = {**atlas.meta["sample"], "model": "elsewhere"}  # the folder may have been moved
+    del again["dtype"]  # an earlier gatlas did not say
     io.save_atlas(path, replace(atlas, meta={**atlas.meta, "sample": again}), force=True)
     sample("--steps", "2")
 
@@ -100,3 +101,33 @@ def test_an_atlas_that_is_no_sample_is_kept(sample, tmp_path):
     with pytest.raises(GatlasError, match=r"a-red-ball-0\.npz: is there already and no sample: use --force"):
         sample("--steps", "2")
     np.testing.assert_array_equal(io.load_atlas(tmp_path / "made" / "a-red-ball-0.npz").color, random_atlas().color)
+
+
+@pytest.fixture
+def textless(model, tmp_path):
+    """The model as one that learned without captions."""
+    folder = shutil.copytree(model, tmp_path / "textless")
+    description = json.loads((folder / "gatlas.json").read_text())
+    (folder / "gatlas.json").write_text(json.dumps({**description, "captions": False}))
+    return folder
+
+
+def test_a_textless_model_is_sampled_without_a_prompt_and_refuses_one(sample, textless, tmp_path):
+    with pytest.raises(GatlasError, match=r"textless: the model learned without captions.* sample it without --prompt"):
+        sample("--steps", "2", model=textless)
+    assert not (tmp_path / "made").exists()
+    sample("--steps", "2", prompt=None, model=textless)
+    assert "1 samples are in made/ already" in sample("--steps", "2", prompt="", model=textless)
+    assert list(contents(tmp_path / "made")) == ["no-text-0.npz"]
+    assert "guidance has no effect without a prompt" in sample("--guidance", "3", "-o", "x.npz", prompt="")
+
+
+def test_a_model_of_text_needs_a_prompt(sample):
+    with pytest.raises(GatlasError, match="no prompt: give one with --prompt TEXT"):
+        sample(prompt=None)
+
+
+def test_a_prompt_that_is_cut_is_told(sample):
+    told = sample("--steps", "2", "-n", "2", prompt="a red ball " * 40)
+    assert "1 of 1 prompts is longer than the 206 tokens that the text encoder reads and loses its end" in told
+    assert "longer" not in sample("--steps", "2", prompt="x" * 206)

@@ -33,6 +33,7 @@ def test_help_imports_nothing_heavy(words, tmp_path):
 def test_verbs_that_do_not_learn_never_import_torch(splat, tmp_path):
     assert "torch" not in modules_after(["atlas-encode", splat, "--size", 8, "-o", "ball.npz"], tmp_path)
     assert "torch" not in modules_after(["atlas-decode", "ball.npz", "-o", "back.ply"], tmp_path)
+    assert "torch" not in modules_after(["normalize-stats", "ball.npz", "-o", "stats.npz"], tmp_path)
     assert "torch" not in modules_after(["render", splat, "--width", 32, "-o", "ball.png"], tmp_path)
     few = ["prune", splat, "-n", 50, "--views", 2, "--resolution", 32, "-o", "few.ply"]
     assert "torch" not in modules_after(few, tmp_path)

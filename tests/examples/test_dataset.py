@@ -1,4 +1,4 @@
-"""examples/dataset.sh as it stands: from a folder of meshes to samples, and once more."""
+"""examples/dataset.sh as it stands: from a folder of meshes to samples, and once more; and the jobs of Slurm's."""
 
 import json
 import os
@@ -51,3 +51,31 @@ def test_a_folder_of_meshes_becomes_a_model_and_samples_and_a_second_run_makes_n
     said = run()
     assert "earlier" in said
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_chain_of_jobs_asks_for_gpus_where_they_serve(tmp_path):
+    program = tmp_path / "bin/sbatch"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s " "$@" >> "$JOBS"; echo >> "$JOBS"; wc -l < "$JOBS"\n')
+    program.chmod(0o755)
+    options = {
+        "SBATCH": "-A project",
+        "TRAIN_SBATCH": "--gpus-per-node=8",
+        "SAMPLE_SBATCH": "--gpus=1",
+        "TRAIN": "--base sd/",
+        "JOBS": str(tmp_path / "jobs"),
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [ROOT / "examples/slurm/dataset.sh", "meshes", "captions.csv", "made", "3"],
+        cwd=tmp_path, env={**os.environ, **options}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    fit, encode, stats, train, sample = (tmp_path / "jobs").read_text().splitlines()
+    assert all("-A project" in job for job in (fit, encode, stats, train, sample))
+    assert not any("--gpus" in job for job in (fit, encode, stats))
+    assert "afterok:3" in train
+    before, _, after = train.partition("train.sbatch")
+    assert "--gpus-per-node=8" in before
+    assert "--base sd/" in after
+    assert "--gpus=1" in sample.partition("job.sbatch")[0]

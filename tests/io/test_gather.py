@@ -1,12 +1,14 @@
 """What the words of a command line mean, as files."""
 
+import contextlib
+import errno
 import os
 import warnings
 
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.gather import gather, read_item, sidecars
+from gatlas.io.gather import gather, names_many, read_item, sidecars
 from gatlas.io.shards import ShardWriter
 
 
@@ -27,6 +29,17 @@ def shard(name, *keys, suffix=".npz"):
         for key in keys:
             writer.add(key, suffix, key.encode())
             writer.add(key, ".txt", b"a caption")
+
+
+def refusing(listing, name):
+    """What lists folders, as it answers one who may not read those of a name."""
+
+    def listed(folder):
+        if os.path.basename(str(folder).rstrip("/")) == name:
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listing(folder)
+
+    return listed
 
 
 def keys(*inputs, **options):
@@ -103,6 +116,72 @@ def test_a_file_that_is_named_is_taken_whatever_its_suffix_is():
     assert keys("atlas", "splat.ply") == ["atlas", "splat"]
 
 
+def test_a_suffix_counts_in_capitals_too():
+    touch("set/a.npz", "set/B.NPZ", "set/notes.txt")
+    os.system("tar cf more.TAR --transform s/B/C/ -C set a.npz B.NPZ")
+    assert keys("set") == keys("set/*") == ["B", "a"]
+    assert keys("set/B.NPZ") == ["B"]
+    assert keys("more.TAR") == ["a", "C"]
+    assert (names_many("set.TGZ"), names_many("more.TAR")) == (False, True)
+    os.rename("more.TAR", "set/more.TAR")
+    os.rename("set/a.npz", "a.npz")
+    assert keys("set") == ["B", "a", "C"]
+
+
+def test_a_pipe_is_taken_where_it_is_named_and_left_out_of_folders_and_patterns():
+    touch("set/a.npz")
+    os.mkfifo("set/b.npz")
+    os.symlink("b.npz", "set/d.npz")
+    assert keys("set") == keys("set/*") == ["a"]
+    assert keys("set/b.npz") == ["b"]
+
+
+def test_a_link_that_leads_nowhere_is_an_item_so_that_it_fails_by_its_name():
+    touch("set/a.npz")
+    os.symlink("gone", "set/b.npz")
+    os.symlink("gone", "set/more")
+    os.symlink("c.npz", "set/c.npz")
+    os.symlink("round", "set/round")
+    assert keys("set") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("word", ["set", "set/*", "set/**/*.npz", "set/*/x.npz"])
+def test_a_folder_that_cannot_be_read_is_named(word, monkeypatch):
+    touch("set/a.npz", "set/hidden/x.npz")
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir, "hidden"))
+    with pytest.raises(GatlasError, match=r"^set/hidden/?: Permission denied$"):
+        gather([word])
+
+
+@pytest.mark.parametrize(("name", "found"), [("b.npz", ["b"]), ("more", None)])
+def test_a_link_to_what_may_not_be_looked_at_is_named_unless_it_fails_by_itself(name, found, monkeypatch):
+    """Root may look at everything, so an entry that refuses stands in for the link."""
+
+    class Refusing:
+        path = f"set/{name}"
+
+        def is_dir(self):
+            raise PermissionError(errno.EACCES, "Permission denied", self.path)
+
+    entry = Refusing()
+    entry.name = name
+    os.mkdir("set")
+    monkeypatch.setattr(os, "scandir", lambda folder: contextlib.nullcontext([entry]))
+    if found is not None:
+        assert keys("set") == found
+    else:
+        with pytest.raises(GatlasError, match=r"^set/more: Permission denied$"):
+            gather(["set"])
+
+
+def test_photos_in_a_folder_that_cannot_be_read_are_an_error_that_names_it(monkeypatch):
+    touch("set/one/transforms.json")
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir, "set"))
+    monkeypatch.setattr(os, "listdir", refusing(os.listdir, "set"))
+    with pytest.raises(GatlasError, match=r"^set: Permission denied$"):
+        gather(["set"], photos=True)
+
+
 def test_a_file_that_is_named_twice_is_taken_once_with_a_warning():
     touch("set/a.npz", "set/b.npz")
     with pytest.warns(UserWarning, match="files that are named twice are taken once: 1 left out"):
@@ -133,10 +212,12 @@ def test_a_word_that_gives_nothing_is_an_error(word, message):
 
 def test_the_captions_of_an_object_are_those_of_its_whole_name():
     touch("set/chair.ply", "set/chair.txt", "set/chair.v2.ply", "set/chair.v2.txt", "set/chair.v2.json", "set/lamp.ply")
+    touch("set/Sofa.PLY", "set/Sofa.TXT")
     os.system("tar cf set.tar -C set .")
     found = {item.key: sidecars(item.source) for item in gather(["set.tar"], ".ply")}
     assert found == {
         "chair": {".txt": b"set/chair.txt"},
+        "Sofa": {".txt": b"set/Sofa.TXT"},
         "chair.v2": {".txt": b"set/chair.v2.txt", ".json": b"set/chair.v2.json"},
         "lamp": {},
     }

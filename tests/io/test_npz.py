@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.types import Atlas, AtlasStats
+from gatlas.types import SPACES, Atlas, AtlasStats
 
 CHANNELS = {"offset": 3, "color": 3, "opacity": 1, "scale": 3, "rotation": 4}
 META = {"gatlas_atlas": 1, "origin": {"name": "teapot"}, "note": "ü"}
@@ -68,7 +68,8 @@ def test_what_is_written_is_read_back(tmp_path_factory, data):
     size = data.draw(st.integers(1, 5))
     values = st.floats(allow_nan=False, allow_infinity=False, width=32)
     arrays = {name: data.draw(hnp.arrays(np.float32, (size, size, n), elements=values)) for name, n in CHANNELS.items()}
-    meta = {**data.draw(st.dictionaries(st.text(), JSON, max_size=3)), "gatlas_atlas": 1}
+    names = st.text().map("x{}".format)  # what gatlas itself says of an atlas must be true
+    meta = {**data.draw(st.dictionaries(names, JSON, max_size=3)), "gatlas_atlas": 1}
     path = tmp_path_factory.mktemp("npz") / "x.npz"
     io.save_atlas(path, Atlas(**arrays, meta=meta))
     atlas = io.load_atlas(path)
@@ -139,12 +140,72 @@ def test_values_that_are_not_finite_are_counted(value, tmp_path):
         (np.zeros(3), "its meta must be a string that holds a JSON object"),
         ("{}", "its meta has no format version 'gatlas_atlas'"),
         ('{"gatlas_atlas": "1"}', "its meta has no format version 'gatlas_atlas'"),
+        ('{"gatlas_atlas": true}', "its meta has no format version 'gatlas_atlas'"),
         ('{"gatlas_atlas": 2}', "an atlas of format 2; this gatlas reads format 1: upgrade gatlas to read it"),
     ],
 )
 def test_a_broken_meta_is_refused(meta, words):
     with pytest.raises(GatlasError, match=f"^x.npz: .*{words}"):
         load(good(meta=meta))
+
+
+def with_meta(**changes):
+    """An atlas of 4 x 4 cells, three of them padding, with a true meta but for the changes."""
+    opacity = np.abs(planes()["opacity"]) + 0.1
+    opacity[0, :3] = 0
+    counts = {"size": 4, "count": 13, "padded": 3, "dropped": 0, "split": 0}
+    meta = {**META, "version": "0.1", "spaces": dict(SPACES), **counts, **changes}
+    return Atlas(**{**planes(), "opacity": opacity.astype(np.float32)}, meta=meta)
+
+
+def as_file(atlas):
+    arrays = {name: getattr(atlas, name) for name in CHANNELS}
+    return npz(**arrays, meta=json.dumps(atlas.meta))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"spaces": {}}, {"spaces": {"normal": "unit vector"}}, {"count": 20, "dropped": 7}, {"count": 6, "split": 7}],
+)
+def test_a_meta_that_agrees_with_the_planes_is_read(changes):
+    assert load(as_file(with_meta(**changes))).meta == with_meta(**changes).meta
+
+
+@pytest.mark.parametrize("key", ["size", "count", "padded", "dropped", "split"])
+@pytest.mark.parametrize("value", [-5, float("nan"), 1e308, 4.0, "zz", [], None, True])
+def test_what_is_no_number_in_a_meta_is_named(key, value):
+    with pytest.raises(
+        GatlasError, match=rf"^x\.npz: damaged: its meta's '{key}' must be a whole number >= 0, got .+$"
+    ):
+        load(as_file(with_meta(**{key: value})))
+
+
+@pytest.mark.parametrize(("key", "what"), [("version", "a string"), ("spaces", "an object"), ("origin", "an object")])
+@pytest.mark.parametrize("value", [-5, None, ["x"]])
+def test_what_is_of_another_type_in_a_meta_is_named(key, what, value):
+    with pytest.raises(GatlasError, match=rf"^x\.npz: damaged: its meta's '{key}' must be {what}, got .+$"):
+        load(as_file(with_meta(**{key: value})))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": 8}, "its meta says 'size' 8, its planes have 4"),
+    ],
+)
+def test_a_meta_that_contradicts_its_planes_is_neither_read_nor_written(changes, words, tmp_path):
+    atlas = with_meta(**changes)
+    with pytest.raises(GatlasError, match=rf"^x\.npz: damaged: .*{words}$"):
+        load(as_file(atlas))
+    with pytest.raises(ValueError, match=words):
+        io.save_atlas(tmp_path / "x.npz", atlas)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_value_space_is_refused_by_name():
+    foreign = with_meta(spaces={**SPACES, "scale": "raw"}, padded=0)
+    with pytest.raises(GatlasError, match=r"^x\.npz: its plane 'scale' is in the value space 'raw', which gatlas does"):
+        load(as_file(foreign))
 
 
 def test_an_atlas_without_its_version_is_not_written(tmp_path):

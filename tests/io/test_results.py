@@ -1,5 +1,6 @@
 """Results of a batch: whole or not there, found again after a stop, and one process at a time."""
 
+import errno
 import json
 import os
 import tarfile
@@ -151,7 +152,8 @@ def test_a_folder_replaces_an_older_one(tmp_path):
             folder = results.scratch_path("")
             folder.mkdir()
             (folder / name).write_bytes(b"picture")
-            results.store({"id": "a", "status": "ok"}, folder, tmp_path / "a", {})
+            earlier = results.known().get("a", {})
+            results.store({"id": "a", "status": "ok"}, folder, tmp_path / "a", {}, earlier=earlier)
     assert results.holds(results.known()["a"], tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["new.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "manifest-0-of-1.jsonl"]
@@ -202,3 +204,99 @@ def test_a_finished_tar_can_be_added_to(tmp_path):
             results.finish()
     with tarfile.open(tar) as archive:
         assert archive.getnames() == ["a.npz", "b.npz"]
+
+
+def folder_of(results, **files):
+    folder = results.scratch_path("")
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_a_folder_that_lost_a_picture_is_not_held(tmp_path):
+    with FolderResults(tmp_path, 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, folder_of(results, one=b"1", two=b"22"), tmp_path / "a", {})
+        line = results.known()["a"]
+        assert results.holds(line, tmp_path / "a")
+        (tmp_path / "a/two").write_bytes(b"2")
+        assert not results.holds(line, tmp_path / "a")
+
+
+def test_a_strangers_file_in_a_folder_that_is_replaced_is_kept(tmp_path):
+    with FolderResults(tmp_path, 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, folder_of(results, one=b"1", two=b"2"), tmp_path / "a", {})
+        (tmp_path / "a/notes").write_bytes(b"precious")
+        earlier = results.known()["a"]
+        line = {"id": "a", "status": "ok"}
+        results.store(line, folder_of(results, one=b"new"), tmp_path / "a", {}, earlier=earlier)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()} == {
+        "one": b"new",
+        "notes": b"precious",
+    }
+
+
+def test_an_older_folder_is_back_where_the_new_one_cannot_be_recorded(tmp_path, monkeypatch):
+    with FolderResults(tmp_path, 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, folder_of(results, one=b"old"), tmp_path / "a", {})
+        new = folder_of(results, one=b"new")
+
+        def fail(line):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(results, "record", fail)
+        with pytest.raises(GatlasError, match="No space"):
+            results.store({"id": "a", "status": "ok"}, new, tmp_path / "a", {})
+    assert (tmp_path / "a/one").read_bytes() == b"old"
+
+
+def test_no_folder_is_replaced_by_a_file(tmp_path):
+    (tmp_path / "a.npz").mkdir()
+    (tmp_path / "a.npz/precious").write_bytes(b"work")
+    with FolderResults(tmp_path, 0, 1) as results, pytest.raises(GatlasError, match="is a folder"):
+        results.store({"id": "a", "status": "ok"}, made(results, "a.npz", b"atlas"), tmp_path / "a.npz", {})
+    assert (tmp_path / "a.npz/precious").read_bytes() == b"work"
+
+
+def test_what_stands_beside_a_result_may_lie_on_another_file_system(tmp_path, monkeypatch):
+    rename = os.replace
+
+    def replace(source, target):
+        if "there" in str(target) and ".gatlas-batch" in str(source):
+            raise OSError(errno.EXDEV, "Invalid cross-device link", str(source), None, str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with FolderResults(tmp_path / "out", 0, 1) as results:
+        for content in (b"old", b"new"):
+            beside = {
+                tmp_path / "there/a.json": made(results, "a.json", content),
+                tmp_path / "there/views": folder_of(results, one=content),
+            }
+            earlier = results.known().get("a", {})
+            new = made(results, "a.npz", content)
+            results.store({"id": "a", "status": "ok"}, new, tmp_path / "out/a.npz", {}, beside, earlier)
+    assert (tmp_path / "there/a.json").read_bytes() == b"new"
+    assert (tmp_path / "there/views/one").read_bytes() == b"new"
+    assert sorted(path.name for path in (tmp_path / "there").iterdir()) == ["a.json", "views"]
+
+
+def test_a_tar_that_was_killed_before_its_report_was_in_its_place_does_that_object_again(tmp_path, monkeypatch):
+    report = tmp_path / "a.json"
+    with TarResults(tmp_path / "x.tar", ".npz") as results:
+        results.go_on(0)
+        monkeypatch.setattr(results, "put", lambda *_: (_ for _ in ()).throw(Killed))
+        beside = {report: made(results, "a.json", b"{}")}
+        new = made(results, "a.npz", b"atlas")
+        with pytest.raises(Killed):
+            results.store({"id": "a", "status": "ok"}, new, None, {}, beside)
+    assert TarResults(tmp_path / "x.tar", ".npz").known() == {}
+
+
+def test_two_verbs_in_one_folder_know_their_own_results(tmp_path):
+    for verb in ("prune", "encode"):
+        with FolderResults(tmp_path, 0, 1, verb) as results:
+            results.record({"id": "a", "status": "ok", "verb": verb})
+    for verb in ("prune", "encode"):
+        with FolderResults(tmp_path, 0, 1, verb) as results:
+            assert results.known()["a"]["verb"] == verb

@@ -35,6 +35,10 @@ def test_names_with_dots_are_objects_of_their_own():
     ]
 
 
+def test_captions_in_capitals_are_captions():
+    assert found("a.TXT", "a.ply", "b.PLY", "b.Json") == [("a", "a.ply", [".txt"]), ("b", "b.PLY", [".json"])]
+
+
 def test_captions_apart_from_their_objects_are_left_out_with_a_warning():
     with pytest.warns(UserWarning, match=r"do not lie beside their objects in the tar are left out: 2;"):
         assert [captions for *_, captions in found("b.txt", "a.ply", "b.ply", "a.txt")] == [[], []]

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -251,6 +252,15 @@ def test_a_folder_is_known_by_its_slash_or_by_being_there(tmp_path):
     assert not io.is_folder("-")
 
 
+def test_an_output_below_a_folder_that_may_not_be_entered_is_one_line(monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(GatlasError, match=r"^locked/x\.ply: Permission denied$"):
+        io.is_folder("locked/x.ply")
+
+
 # Standard output
 
 
@@ -277,6 +287,15 @@ def test_a_closed_standard_output_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     with pytest.raises(GatlasError, match="standard output is closed"):
         io.check_output("-", force=False)
+    with pytest.raises(GatlasError, match=r"^standard output is closed$"):
+        streams.write_stdout([b"x"])
+
+
+def test_text_is_shown_with_the_bytes_of_names(monkeypatch):
+    stdout = Stdout()
+    monkeypatch.setattr(sys, "stdout", stdout)
+    streams.show(os.fsdecode("é".encode() + b"\xff\n"))
+    assert stdout.taken == "é".encode() + b"\xff\n"
 
 
 @pytest.mark.parametrize(
@@ -353,3 +372,41 @@ def test_reading_a_splat_loads_neither_torch_nor_plyfile(tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code, tmp_path / "x.ply"], capture_output=True, check=True)
     assert run.stdout == b"set()\n"
+
+
+DEAF = """
+import os, signal
+from gatlas.io import streams
+
+class Heard(Exception):
+    pass
+
+def hear(number, frame):
+    raise Heard
+
+signal.signal(signal.SIGUSR1, hear)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])  # so that it interrupts no system call
+select, turns = streams.select.select, 0
+
+def select_after_a_signal(*words):
+    global turns
+    turns += 1
+    if turns == 1:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    else:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+    return select(*words)
+
+streams.select.select = select_after_a_signal
+try:
+    streams.read("-")
+except Heard:
+    print("heard")
+"""
+
+
+def test_a_signal_that_no_read_of_standard_input_sees_is_heard_all_the_same():
+    words = [sys.executable, "-c", DEAF]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+        assert process.stdout.read() == b"heard\n"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from gatlas import io
 from gatlas.cameras import orbit
 from gatlas.errors import GatlasError
+from gatlas.io.transforms import index_of
 from gatlas.types import Cameras, Views
 
 IDENTITY = np.eye(4).tolist()
@@ -253,8 +255,22 @@ def test_what_is_no_json_is_refused():
 
 
 def test_a_folder_without_its_index_is_refused(tmp_path):
-    with pytest.raises(GatlasError, match=r"there is no transforms\.json in this folder"):
+    with pytest.raises(GatlasError, match=r"there is no transforms\.json in this folder.*colmap/sparse\)$"):
         io.load_views(tmp_path)
+
+
+def test_photos_without_an_index_are_said_to_need_cameras(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.JPG", format="JPEG")
+    with pytest.raises(GatlasError, match="photos need cameras: run COLMAP on them first"):
+        io.load_views(tmp_path)
+
+
+def test_where_an_index_is_needed_photos_can_be_named_themselves(tmp_path):
+    with pytest.raises(GatlasError, match=r"in this folder$"):
+        index_of(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(GatlasError, match=rf"name its photos themselves, {re.escape(str(tmp_path))}/\*\.png$"):
+        index_of(tmp_path)
 
 
 # A folder appears whole or not at all

@@ -133,11 +133,11 @@ class Trap:
 def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
     path = tmp_path / "trap.pth"
     torch.save({"features.0.weight": Trap()}, path)
-    with pytest.raises(GatlasError, match=r"trap\.pth: not a PyTorch file of plain tensors"):
+    with pytest.raises(GatlasError, match=r"trap\.pth: holds more than weights \(print\)"):
         load_lpips_weights(path)
     plain = tmp_path / "plain.pt"
     plain.write_bytes(pickle.dumps(Trap(), protocol=2))
-    with pytest.raises(GatlasError, match=r"plain\.pt: not a PyTorch file"):
+    with pytest.raises(GatlasError, match=r"plain\.pt: (holds more than|not a torch file of) weights"):
         load_lpips_weights(plain)
     assert "executed" not in capsys.readouterr().out
 
@@ -150,7 +150,7 @@ def test_damaged_files_are_refused(tmp_path, name):
     else:
         save_file(backbone("vgg16"), path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(GatlasError, match="damaged"):
+    with pytest.raises(GatlasError, match=r"not a \w+ file.*, or damaged"):
         load_lpips_weights(path)
 
 

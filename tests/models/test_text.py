@@ -6,7 +6,7 @@ from pipeline_files import write_pipeline
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, small_text_encoder
+from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, find_cut, small_text_encoder
 
 CAPTIONS = [
     "a red cube", "a blue cube", "a red ball", "a blue ball", "a green cone", "a yellow torus", "a purple cylinder",
@@ -58,11 +58,33 @@ def test_every_caption_has_tokens(tokenizer, encoder, caption):
 
 
 def test_captions_are_cut_at_the_models_length(tokenizer, encoder):
-    long = "x" * 200
-    hidden, _ = encode_prompts(tokenizer, encoder, [long, "x" * 75, "x" * 74])
+    most = LENGTH - 2
+    hidden, _ = encode_prompts(tokenizer, encoder, ["x" * 300, "x" * most, "x" * (most - 1)])
     assert hidden.shape == (3, LENGTH, 128)
-    assert torch.equal(hidden[0, 1:70], hidden[1, 1:70])  # causal: the same letters give the same states
+    assert torch.equal(hidden[0, 1:200], hidden[1, 1:200])  # causal: the same letters give the same states
     assert not torch.equal(hidden[1], hidden[2])
+
+
+def test_captions_of_200_letters_that_differ_in_the_last_word_are_told_apart(tokenizer, encoder):
+    captions = ["a low and small wooden house " * 8 + last for last in ("red", "blue")]
+    hidden, pooled = encode_prompts(tokenizer, encoder, captions)
+    assert len("".join(captions[0].split())) > 180
+    assert float((hidden[0] - hidden[1]).abs().max()) > 0.5
+    assert float((pooled[0] - pooled[1]).abs().max()) > 0.5
+    assert find_cut(tokenizer, captions, LENGTH) == ([], 0)
+
+
+def test_cut_prompts_are_counted_and_those_that_are_alike_by_it():
+    tokenizer = byte_tokenizer(10)  # eight of a prompt
+    whole = ["", "a b", "a b c d e f g h", "abcdefgh", "éééé"]
+    alike = ["a b c d e f g h i", "a b c d e f g h j k"]  # both begin as the third one does
+    alone = ["z b c d e f g h i", "Z b c d e f g h i", "ééééé"]  # capitals are not told apart, cut or whole
+    cut = find_cut(tokenizer, [*whole, *alike, *alone, alike[0]], 10, batch=2)
+    assert sorted(cut.prompts) == sorted([*alike, *alone])
+    assert cut.alike == 2
+    encoder = small_text_encoder(tokenizer, dim=16, heads=2)
+    read = encode_prompts(tokenizer, encoder, [whole[2], *alike, *alone])[0]
+    assert [bool(torch.equal(each, read[0])) for each in read] == [True, True, True, False, False, False]
 
 
 def centred_cosines(encodings):

@@ -6,10 +6,10 @@ A requeued job starts again when the credentials of its first start have expired
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "scancel")
@@ -60,30 +60,48 @@ def _program(name):
 
 
 class Cluster:
-    """Start munged, slurmctld and slurmd in a folder of their own; stop each by its pid."""
+    """munged, slurmctld and slurmd in a folder of their own, from entering to leaving it."""
 
     def __init__(self, work):
         self.work = Path(work)
         self.environment = {**os.environ, "SLURM_CONF": str(self.work / "slurm.conf")}
+        self._daemons = {}
 
     def __enter__(self):
-        host = socket.gethostname().split(".")[0]
-        node = subprocess.run([_program("slurmd"), "-C"], capture_output=True, text=True, check=True).stdout
-        ports = _free_port(), _free_port()
-        for name in ("state", "spool"):
-            (self.work / name).mkdir()
-        self._start_munge()
-        (self.work / "slurm.conf").write_text(
-            CONFIGURATION.format(
-                host=host, user="root", work=self.work, node=node.splitlines()[0], port=ports[0], other_port=ports[1]
-            )
-        )
-        for daemon in ("slurmctld", "slurmd"):
-            subprocess.run([_program(daemon), "-f", str(self.work / "slurm.conf")], check=True, env=self.environment)
-        self.wait_until(lambda: "idle" in self.run("sinfo", "-h", "-o", "%T"), 60, "the node to be idle")
+        with ExitStack() as started:  # what fails on the way leaves no daemon behind
+            for name in ("state", "spool"):
+                (self.work / name).mkdir()
+            self._start_munge(started)
+            host = socket.gethostname().split(".")[0]
+            node = subprocess.run([_program("slurmd"), "-C"], capture_output=True, text=True, check=True).stdout
+            configuration = self.work / "slurm.conf"
+            configuration.write_text(
+                CONFIGURATION.format(
+                    host=host, user="root", work=self.work, node=node.splitlines()[0],
+                    port=free_port(), other_port=free_port(),
+                )
+            )  # fmt: skip
+            for name in ("slurmctld", "slurmd"):
+                self._start(started, name, "-D", "-f", configuration, env=self.environment)
+            self.wait_until(self._is_idle, 120, "the node to be idle")
+            started.callback(self._cancel_all)
+            self._started = started.pop_all()
         return self
 
-    def _start_munge(self):
+    def __exit__(self, *_):
+        self._started.close()
+
+    def _start(self, started, name, *words, **options):
+        """A daemon in the foreground: a child of this process that `started` ends."""
+        daemon = subprocess.Popen(
+            [_program(name), *map(str, words)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            **options,
+        )  # fmt: skip
+        started.callback(_stop, daemon)
+        self._daemons[name] = daemon
+
+    def _start_munge(self, started):
         """With a key, a socket and files of its own, so that a munged of the machine is left alone."""
         key = self.work / "munge.key"
         key.write_bytes(os.urandom(128))
@@ -95,7 +113,18 @@ class Cluster:
         files = {"key-file": key, "socket": self.work / "munge.socket", "pid-file": self.work / "munge/munged.pid"}
         files |= {"log-file": self.work / "munge/munged.log", "seed-file": self.work / "munge/munged.seed"}
         options = [f"--{name}={path}" for name, path in files.items()]
-        subprocess.run([_program("munged"), "--force", *options], check=True, user="munge", cwd=self.work)
+        self._start(started, "munged", "--foreground", "--force", *options, user="munge", cwd=self.work)
+        self.wait_until((self.work / "munge.socket").exists, 60, "munged")
+
+    def _is_idle(self):
+        """Whether there is a node that takes jobs; the controller may not answer yet."""
+        asked = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, env=self.environment)
+        return "idle" in asked.stdout
+
+    def _cancel_all(self):
+        """End what still runs, so that no process outlives its daemon."""
+        subprocess.run(["scancel", "--user=root", "--full"], env=self.environment, check=False, capture_output=True)
+        self.wait_until(lambda: not self.run("squeue", "--noheader"), 60, "the jobs to end")
 
     def run(self, program, *words, cwd=None):
         """Standard output of one of Slurm's commands."""
@@ -105,15 +134,15 @@ class Cluster:
         assert done.returncode == 0, f"{program} {words}: {done.stderr}"
         return done.stdout.strip()
 
-    def signal(self, job):
-        """USR1 to the shell of a job, as before its time limit."""
-        # scancel hands the signal on and yet says "try again later", as Slurm 22.05 does for the batch shell of an
-        # array's task: what the task does with it is the test.
+    def signal(self, job, heard):
+        """USR1 to the shell of a job, as before its time limit, until the job has `heard`."""
+        # scancel hands the signal on and yet tries again, as Slurm 22.05 does for the batch shell of an array's task.
         words = ["scancel", "--signal=USR1", "--batch", job]
-        try:
-            subprocess.run(words, capture_output=True, env=self.environment, timeout=2, check=False)
-        except subprocess.TimeoutExpired:
-            return
+        with subprocess.Popen(words, env=self.environment, stderr=subprocess.DEVNULL) as asking:
+            try:
+                self.wait_until(heard, 120, "the signal to be heard")
+            finally:
+                asking.kill()
 
     def job(self, job):
         """What Slurm says of a job or an array's task, by name."""
@@ -123,6 +152,8 @@ class Cluster:
     def wait_until(self, ready, seconds, what):
         deadline = time.monotonic() + seconds
         while not ready():
+            for name, daemon in self._daemons.items():
+                assert daemon.poll() is None, f"{name} has ended with {daemon.returncode}\n{self.logs()}"
             assert time.monotonic() < deadline, f"waited {seconds} s for {what}\n{self.logs()}"
             time.sleep(0.1)
 
@@ -134,29 +165,17 @@ class Cluster:
                 texts.append(f"{name}:\n" + "\n".join(path.read_text(errors="replace").splitlines()[-30:]))
         return "\n".join(texts)
 
-    def __exit__(self, *_):
-        subprocess.run(["scancel", "--user=root", "--full"], env=self.environment, check=False, capture_output=True)
-        time.sleep(1)
-        for path in ("slurmd.pid", "slurmctld.pid", "munge/munged.pid"):
-            _stop(self.work / path)
+
+def _stop(daemon):
+    daemon.terminate()
+    try:
+        daemon.wait(30)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait()
 
 
-def _stop(pid_file):
-    if not pid_file.exists():
-        return
-    pid = int(pid_file.read_text())
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            return
-        for _ in range(100):
-            if not Path(f"/proc/{pid}").exists():
-                return
-            time.sleep(0.05)
-
-
-def _free_port():
+def free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]

@@ -10,10 +10,23 @@ from pathlib import Path
 
 import pytest
 from box_meshes import write_box_captions, write_boxes
-from cluster import Cluster, missing
+from cluster import Cluster, free_port, missing
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples/slurm/job.sbatch"
+HELD = ROOT / "tests/held_gatlas.py"
+GATLAS = f'#!/bin/sh\nexec "{sys.executable}" "{HELD}" "$@"\n'
+TORCHRUN = f"""#!/bin/sh
+for word do # "-m gatlas" is {HELD.name}
+    shift
+    case $word in
+        -m) ;;
+        gatlas) set -- "$@" "{HELD}" ;;
+        *) set -- "$@" "$word" ;;
+    esac
+done
+exec "{sys.executable}" -m torch.distributed.run "$@"
+"""
 FIT = ("-n", 64, "--iterations", 300, "--views", 8, "--resolution", 64, "--lambda-lpips", 0)
 
 pytestmark = pytest.mark.slurm
@@ -35,13 +48,13 @@ def cluster():
 
 @pytest.fixture
 def folder(cluster, tmp_path, monkeypatch):
-    """A folder to submit from, where `gatlas` is this Python's and compiled kernels are found."""
-    program = tmp_path / "bin/gatlas"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m gatlas "$@"\n')
-    program.chmod(0o755)
-    path = f"{program.parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    monkeypatch.setitem(cluster.environment, "PATH", path)
+    """A folder to submit from, where gatlas and torchrun are this Python's and wait at $HOLD_AT for a signal."""
+    (tmp_path / "bin").mkdir()
+    for name, script in (("gatlas", GATLAS), ("torchrun", TORCHRUN)):
+        program = tmp_path / "bin" / name
+        program.write_text(script)
+        program.chmod(0o755)
+    monkeypatch.setitem(cluster.environment, "PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return tmp_path
 
 
@@ -72,8 +85,11 @@ def manifest_lines(folder):
     return [json.loads(line) for path in folder.glob("manifest-*.jsonl") for line in path.read_text().splitlines()]
 
 
-def test_an_array_with_a_bad_object_and_a_preempted_task_gives_what_one_process_gives(cluster, folder, meshes):
+def test_an_array_with_a_bad_object_and_a_preempted_task_gives_what_one_process_gives(
+    cluster, folder, meshes, monkeypatch
+):
     gatlas = folder / "bin/gatlas"
+    monkeypatch.setitem(cluster.environment, "HOLD_AT", "box03.obj")  # the first task's second object
     fit = submit(cluster, folder, "--array=0-3", "-J", "fit", JOB, "fit", meshes, *FIT, "-o", "splats/")
     encode = submit(
         cluster, folder, f"--dependency=afterok:{fit}", "--array=0-3", JOB,
@@ -82,15 +98,15 @@ def test_an_array_with_a_bad_object_and_a_preempted_task_gives_what_one_process_
     stats = submit(
         cluster, folder, f"--dependency=afterok:{encode}", JOB, "normalize-stats", "atlases/", "-o", "stats.npz"
     )
-    # Preempt the first task as soon as it has its first result.
-    manifest = folder / "splats/manifest-0-of-4.jsonl"
-    cluster.wait_until(lambda: manifest.exists() and manifest.read_text().count("\n"), 180, "a first result")
-    cluster.signal(f"{fit}_0")
+    # Preempt the first task at work: the object is finished, and another is left.
+    cluster.wait_until((folder / "held").exists, 180, "box03")
+    cluster.signal(f"{fit}_0", (folder / "told").exists)
     log = folder / f"fit-{fit}_0.log"
     cluster.wait_until(lambda: "the same command goes on" in log.read_text(), 120, "the task to stop")
     cluster.wait_until(lambda: finished(cluster, stats), 400, "the statistics")
 
-    assert "earlier)" in log.read_text(), log.read_text()
+    assert "stopped: 1 of 3 done, 1 failed; the same command goes on" in log.read_text(), log.read_text()
+    assert "2 of 3 done (1 earlier)" in log.read_text(), log.read_text()
     assert int(cluster.job(f"{fit}_0")["Restarts"]) == 1
     lines = manifest_lines(folder / "splats")
     assert sorted(line["id"] for line in lines) == ["bad", *(f"box{number:02d}" for number in range(11))]
@@ -108,17 +124,18 @@ def test_an_array_with_a_bad_object_and_a_preempted_task_gives_what_one_process_
     assert (alone / "stats.npz").read_bytes() == (folder / "stats.npz").read_bytes()
 
 
-def test_a_killed_task_is_requeued_and_every_result_is_there_once(cluster, folder, meshes):
+def test_a_killed_task_is_requeued_and_every_result_is_there_once(cluster, folder, meshes, monkeypatch):
+    monkeypatch.setitem(cluster.environment, "HOLD_AT", "box02.obj")  # the second task's second object
     job = submit(cluster, folder, "--array=0-1", "-J", "killed", JOB, "fit", meshes, *FIT, "-o", "splats/")
-    manifest = folder / "splats/manifest-1-of-2.jsonl"
-    cluster.wait_until(lambda: manifest.exists() and manifest.read_text().count("\n"), 180, "a first result")
+    cluster.wait_until((folder / "held").exists, 180, "box02")
     task = cluster.job(f"{job}_1")["JobId"]
     pids = [line.split()[0] for line in cluster.run("scontrol", "listpids", task).splitlines()[1:]]
     for pid in pids:
         words = Path(f"/proc/{pid}/cmdline")
-        if words.exists() and b"gatlas\0fit" in words.read_bytes():
+        if words.exists() and f"{HELD}\0fit".encode() in words.read_bytes():
             os.kill(int(pid), 9)
     cluster.wait_until(lambda: states(cluster, job).get(f"{job}_1") == "FAILED", 120, "the task to fail")
+    (folder / "told").touch()  # the second start does not wait
     cluster.run("scontrol", "requeue", f"{job}_1")
     cluster.wait_until(lambda: all(state == "COMPLETED" for state in states(cluster, job).values()), 300, "the array")
     lines = manifest_lines(folder / "splats")
@@ -138,6 +155,8 @@ def test_a_chain_of_jobs_leads_from_meshes_to_samples_though_training_is_preempt
         "TRAIN": "--preset small --steps 40 --set schedule_steps=40 --set sample_every=0 --batch 1 --log-every 1",
         "SAMPLE": "--prompt box --steps 2",
         "PROCESSES_PER_NODE": "2",
+        "PORT": str(free_port()),
+        "HOLD_AT": "3",
         "OMP_NUM_THREADS": "1",
     }
     said = subprocess.run(
@@ -148,17 +167,20 @@ def test_a_chain_of_jobs_leads_from_meshes_to_samples_though_training_is_preempt
     jobs = dict(part.split() for part in said.stdout.strip().split(", "))
     assert list(jobs) == ["fit", "encode", "stats", "train", "sample"]
 
-    # Preempt the training as soon as it has made a few steps.
+    # Preempt the training in its third step.
     made = folder / "made"
-    log = made / "run/log.jsonl"
-    cluster.wait_until(lambda: log.exists() and log.read_text().count("\n") >= 3, 300, "the first steps")
-    cluster.signal(jobs["train"])
+
+    def both(name):
+        return all((folder / f"{name}{rank}").exists() for rank in (0, 1))
+
+    cluster.wait_until(lambda: both("held"), 300, "the third step")
+    cluster.signal(jobs["train"], lambda: both("told"))
     cluster.wait_until(lambda: int(cluster.job(jobs["train"])["Restarts"]) == 1, 120, "the training to be requeued")
     cluster.wait_until(lambda: finished(cluster, jobs["sample"]), 400, "the samples")
 
-    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    steps = [json.loads(line)["step"] for line in (made / "run/log.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 41))
     text = (folder / f"gatlas-train-{jobs['train']}.log").read_text()
     assert "on 2 processes" in text, text
-    assert "going on after" in text, text
+    assert "going on after 3 steps" in text, text
     assert len(list((made / "samples").glob("*.npz"))) == 1

@@ -1,5 +1,6 @@
 """The Gaussian Atlas system: loss, sampling, files, and what does not fit together."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from atlas_sets import BALLS, write_captions, write_set
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 import gatlas.systems.gaussian_atlas as module
 from gatlas import io
@@ -18,24 +20,20 @@ from gatlas.atlas.check import check_atlas
 from gatlas.diffusion import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
 from gatlas.io.pipeline import Pipeline, save_parts, save_unet
-from gatlas.models.text import byte_tokenizer, encode_prompts, small_text_encoder
+from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, small_text_encoder
 from gatlas.systems import load_system, system_module
 from gatlas.systems.atlas_config import AtlasConfig
 from gatlas.systems.contract import Draw, SampleRequest
 from gatlas.systems.gaussian_atlas import PRESETS, create, load
 from gatlas.systems.generated import LEAST_OPACITY, generated_atlas
 from gatlas.systems.prompts import Prompts
+from gatlas.train.options import TrainOptions, learning_rate
 
 CONFIG = replace(PRESETS["small"].config, widths=(32, 64))
 PROMPTS = tuple(f"a {name} ball" for name in BALLS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +155,7 @@ def test_diagnose_tells_live_text_from_dead_text(system, folder):
     batch = batch_of(system, folder)
     dead = system.diagnose(Recorder(lambda x, t, text: torch.ones_like(x)), batch, seeded())
     assert dead["text_effect"] == 0
+    assert dead["retrieval"] == 0
     assert dead["retrieval_chance"] == pytest.approx(1 / 3)
     own = system._prompts.encode([texts[0] for texts in batch.captions])[0]
     x0 = module.pack(system._whitening.whiten(batch.planes))
@@ -170,6 +169,66 @@ def test_diagnose_tells_live_text_from_dead_text(system, folder):
     live = system.diagnose(Recorder(knows), batch, seeded())
     assert live["retrieval"] == 1
     assert live["text_effect"] == pytest.approx(1)
+
+
+def test_captions_that_are_cut_are_told_in_one_line(system, folder, tmp_path):
+    long = "a ball " * 60
+    captions = {"red": [f"{long} red", "a red ball"], "green": f"{long} green", "blue": f"blue {long}"}
+    (tmp_path / "long.json").write_text(json.dumps(captions))
+    examples = system.dataset([str(folder / "set")], captions=str(tmp_path / "long.json"))
+    assert examples.report() == [
+        "3 of 4 captions are longer than the 206 tokens that the text encoder reads and lose their ends, which makes "
+        "2 of them the same as another"
+    ]
+    assert system.dataset([str(folder / "set")], captions=str(folder / "captions.csv")).report() == []
+
+
+def test_a_model_that_learned_without_captions_takes_no_prompt(folder, stats, tmp_path):
+    system = create(CONFIG, stats=stats)
+    batch_of(system, folder, captions=False)
+    model = saved(system, tmp_path / "model")
+    assert json.loads((tmp_path / "model" / "gatlas.json").read_text())["captions"] is False
+    loaded = load(model)
+    request = SampleRequest((Draw("a red ball"),), steps=2)
+    for refuse in (loaded.check, lambda request: next(loaded.sample(request))):
+        with pytest.raises(GatlasError, match="model: the model learned without captions, so that a prompt") as error:
+            refuse(request)
+        assert one_line(error)
+        assert "without --prompt, or train a model with --captions" in str(error.value)
+    textless = SampleRequest((Draw(""),), steps=2, guidance=3.0)
+    assert loaded.check(textless) == ["guidance has no effect without a prompt"]
+    strong, weak = (next(loaded.sample(replace(textless, guidance=guidance))) for guidance in (3.0, 1.0))
+    np.testing.assert_array_equal(strong.offset, weak.offset)
+
+
+def test_a_model_that_learned_with_captions_or_does_not_say_takes_prompts(folder, stats, tmp_path):
+    system = create(CONFIG, stats=stats)
+    saved(system, tmp_path / "earlier")
+    batch_of(system, folder)
+    saved(system, tmp_path / "model")
+    request = SampleRequest((Draw("a red ball"),), steps=2)
+    for name, captions in (("earlier", None), ("model", True)):
+        description = json.loads((tmp_path / name / "gatlas.json").read_text())
+        assert description.get("captions") is captions
+        assert load(str(tmp_path / name)).check(request) == []
+    (tmp_path / "model" / "gatlas.json").write_text(json.dumps({**description, "captions": "no"}))
+    with pytest.raises(
+        GatlasError, match=r"gatlas\.json is damaged: captions must be true or false, got 'no'"
+    ) as error:
+        load(str(tmp_path / "model"))
+    assert one_line(error)
+
+
+def test_the_libraries_read_a_caption_of_200_letters_with_a_small_model(system, tmp_path):
+    model = saved(system, tmp_path / "model")
+    tokenizer = CLIPTokenizer.from_pretrained(f"{model}/tokenizer")
+    encoder = CLIPTextModel.from_pretrained(f"{model}/text_encoder").eval()
+    captions = ["word " * 49 + last for last in ("card", "cars")]
+    ids = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    with torch.no_grad():
+        states = encoder(ids).last_hidden_state
+    assert not torch.equal(ids[0], ids[1])
+    torch.testing.assert_close(system._prompts.encode(captions)[0], states, atol=1e-4, rtol=1e-4)
 
 
 def test_a_sample_depends_on_its_own_draw_only(system):
@@ -251,7 +310,9 @@ def test_a_record_says_how_a_sample_was_made_and_with_which_weights(system, tmp_
         "a red ball", 2, 4, 2, "dpm++"
     ]  # fmt: skip
     assert record["guidance"] == CONFIG.guidance
-    assert load(model, dtype="bfloat16").weights == loaded.weights
+    coarse = load(model, dtype="bfloat16")
+    assert coarse.weights == loaded.weights
+    assert [each.record(request, request.draws[0])["dtype"] for each in (loaded, coarse)] == ["float32", "bfloat16"]
     trained = {name: weight + 1e-3 for name, weight in system.network.state_dict().items()}
     system.save_network(f"{model}/unet", trained)
     assert load(model).weights != loaded.weights
@@ -284,7 +345,7 @@ def test_a_preview_shows_a_sample_of_each_caption(system, folder):
 @pytest.fixture
 def base(tmp_path):
     """A text-to-image pipeline folder as Stable Diffusion's is laid out, with small random weights."""
-    tokenizer = byte_tokenizer()
+    tokenizer = byte_tokenizer(77)
     encoder = small_text_encoder(tokenizer, dim=32, heads=2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -314,6 +375,7 @@ def test_a_pipeline_is_widened_trained_and_sampled(base, folder, stats, tmp_path
     terms = system.loss(system.network, batch_of(system, folder), seeded(), step=1, steps=10)
     terms["loss"].backward()
     loaded = load(saved(system, tmp_path / "model"))
+    assert loaded._prompts.encode([""])[0].shape == (1, 77, 32)
     request = SampleRequest((Draw("a red ball"),), steps=2)
     np.testing.assert_array_equal(next(system.sample(request)).color, next(loaded.sample(request)).color)
 
@@ -467,7 +529,7 @@ def test_kept_encodings_are_those_that_are_computed():
 def test_encodings_are_kept_within_bounds():
     tokenizer = byte_tokenizer()
     encoder = small_text_encoder(tokenizer, dim=32, heads=2)
-    prompts = Prompts(tokenizer, encoder, kept_bytes=3 * 77 * 32 * 4)
+    prompts = Prompts(tokenizer, encoder, kept_bytes=3 * LENGTH * 32 * 4)
     for text in ("one", "two", "three", "one", "four"):
         prompts.encode([text])
     assert list(prompts._kept) == ["three", "one", "four"]
@@ -483,9 +545,12 @@ def test_150_steps_learn_what_the_captions_say(folder, stats):
     system = create(CONFIG, stats=stats)
     examples = system.dataset([str(folder / "set")], captions=str(folder / "captions.csv"))
     batch = examples.collate([examples[i % 3] for i in range(6)])
-    optimizer = torch.optim.AdamW(system.network.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(system.network.parameters())
+    options = TrainOptions(steps=150, lr=3e-3, schedule="cosine", warmup=0)
     generator = seeded()
     for step in range(150):
+        # At a constant rate it is chance how good the last step of so few leaves the network.
+        optimizer.param_groups[0]["lr"] = learning_rate(options, step + 1)
         optimizer.zero_grad()
         system.loss(system.network, batch, generator, step=step, steps=150)["loss"].backward()
         optimizer.step()
@@ -494,7 +559,7 @@ def test_150_steps_learn_what_the_captions_say(folder, stats):
     for atlas, (color, radius) in zip(system.sample(SampleRequest(draws)), BALLS.values(), strict=True):
         gaussians = decode(atlas)
         assert abs(np.linalg.norm(gaussians.means, axis=1).mean() - radius) < 0.1
-        assert np.abs(gaussians.sh.mean(axis=(0, 1)) * 0.28209479 + 0.5 - color).max() < 0.25
+        assert np.abs(gaussians.sh.mean(axis=(0, 1)) * 0.28209479 + 0.5 - color).max() < 0.35  # the others are 1 away
 
 
 def test_an_unknown_base_is_one_line(stats):

@@ -18,19 +18,16 @@ STEPS = 150
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, one_thread):
     """A model of a few CPU minutes, and samples of scenes that it has not seen."""
     folder = tmp_path_factory.mktemp("learns")
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     preset = PRESETS["tiny"]
     system = create(preset.config)
     options = TrainOptions(**{**preset.training, "steps": STEPS, "warmup": 20, "sample_every": 0})
     scenes = system.dataset([str(write_scenes(folder / "train", range(32)))])
     train(system, scenes, options, str(folder / "run"), device="cpu")
     held = scene_set([str(write_scenes(folder / "held", range(1000, 1006)))], preset.config.drawing)
-    yield load_system(str(folder / "run")), held, [held.draw(i, seed=i) for i in range(6)]
-    torch.set_num_threads(before)
+    return load_system(str(folder / "run")), held, [held.draw(i, seed=i) for i in range(6)]
 
 
 @pytest.mark.slow

@@ -55,8 +55,18 @@ def test_the_learning_rate_rises_and_falls_by_hand():
     options = TrainOptions(steps=100, lr=1.0, warmup=4)
     assert [learning_rate(options, step) for step in (1, 2, 4, 100)] == [0.25, 0.5, 1.0, 1.0]
     cosine = replace(options, schedule="cosine", schedule_steps=200)
-    assert learning_rate(cosine, 101) == pytest.approx(0.5)
-    assert learning_rate(replace(cosine, schedule_steps=None), 51) == pytest.approx(0.5)
+    assert learning_rate(cosine, 4 + 1 + 98) == pytest.approx(0.5)
+    assert learning_rate(replace(cosine, schedule_steps=None), 4 + 1 + 48) == pytest.approx(0.5)
+
+
+def test_the_cosine_begins_where_the_warmup_ends():
+    options = TrainOptions(steps=1000, lr=1.0, schedule="cosine", warmup=500)
+    rates = [learning_rate(options, step) for step in (1, 250, 500, 501, 626, 751, 876)]
+    high, low = (1 + 0.5**0.5) / 2, (1 - 0.5**0.5) / 2  # an eighth and three eighths of a turn
+    assert rates == pytest.approx([0.002, 0.5, 1.0, 1.0, high, 0.5, low])
+    assert 0 < learning_rate(options, 1000) < 1e-4
+    rising = replace(options, warmup=2000)
+    assert [learning_rate(rising, step) for step in (500, 1000)] == [0.25, 0.5]
 
 
 def test_options_survive_json():

@@ -6,8 +6,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from toy_system import ToyScenes, tensors_of
+from waiting import LIMIT, running, wait_until
 
 import gatlas.systems
 from gatlas.cli.train_plan import Wish, plan
@@ -23,63 +24,55 @@ from gatlas.io import run as folder
 from gatlas.train import train
 
 PROGRAM = str(Path(__file__).with_name("toy_system.py"))
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def start(tmp_path, *words, together=False, **environment):
-    command = [sys.executable, *(TORCHRUN if together else ()), PROGRAM, "train", *words, "--system", "toy"]
-    return subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start(tmp_path):
+    """Start a training in an empty folder; it does not outlive the test."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # torchrun kills processes that have not saved so many seconds after a SIGTERM.
+    patient = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(LIMIT)}
+    with ExitStack() as begun:
+
+        def run(*words, together=False, **environment):
+            command = [sys.executable, *(TORCHRUN if together else ()), PROGRAM, "train", *words, "--system", "toy"]
+            return begun.enter_context(running(command, cwd=tmp_path, env={**patient, **environment}, **pipes))
+
+        yield run
 
 
 def finish(process, code=0):
     """What the process says, once it has ended with `code` and nothing on standard output."""
-    out, said = process.communicate(timeout=120)
+    out, said = process.communicate(timeout=LIMIT)
     assert process.returncode == code, said
     assert out == ""
     return [line for line in said.splitlines() if line.startswith("gatlas")]
 
 
-def wait_for_log(run, lines, process):
-    log = run / "log.jsonl"
-    for _ in range(600):
-        if log.exists() and len(log.read_text().splitlines()) >= lines:
-            return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.1)
-    raise TimeoutError(log)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(tmp_path, number):
+def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(start, tmp_path, number):
     words = ["10", "-o", "run", "--resume", "latest", "--log-every", "5"]
-    process = start(tmp_path, *words, TOY_WAIT="0.05")
-    wait_for_log(tmp_path / "run", 1, process)
+    process = start(*words, HOLD_AT="7")
+    wait_until((tmp_path / "held").exists, "step 7", process)
     process.send_signal(number)
     said = finish(process, code=75)
-    (step,) = folder.list_steps(tmp_path / "run")
-    assert 5 <= step < 40
-    assert f"stopped after {step} of 40 steps" in said[-1]
-    said = finish(start(tmp_path, *words))
-    assert f"going on after {step} steps" in said[1]
+    assert folder.list_steps(tmp_path / "run") == [7]
+    assert "stopped after 7 of 40 steps" in said[-1]
+    said = finish(start(*words))
+    assert "going on after 7 steps" in said[1]
     # A process of its own too: with another number of threads the last bits differ.
-    finish(start(tmp_path, "10", "-o", "whole", "--log-every", "5"))
+    finish(start("10", "-o", "whole", "--log-every", "5"))
     whole, pieces = tensors_of(tmp_path / "whole", 40), tensors_of(tmp_path / "run", 40)
     for name in whole:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
 
 
 @pytest.mark.slow
-def test_two_processes_split_the_samples_and_agree_on_everything(tmp_path):
+def test_two_processes_split_the_samples_and_agree_on_everything(start, tmp_path):
     words = ["7", "--set", "steps=42", "--processes", "2", "--batch", "4", "--log-every", "2"]
-    finish(start(tmp_path, *words, "-o", "whole", "--captions", "seen", together=True, TOY_WEIGHTS="weights"))
+    finish(start(*words, "-o", "whole", "--captions", "seen", together=True, TOY_WEIGHTS="weights"))
 
     # 42 steps of 8 samples are 48 epochs of 7.
     seen = [(tmp_path / f"seen-{rank}").read_text().split() for rank in (0, 1)]
@@ -91,14 +84,13 @@ def test_two_processes_split_the_samples_and_agree_on_everything(tmp_path):
     for name in trained:
         np.testing.assert_array_equal(one[name], two[name])
 
-    process = start(tmp_path, *words, "-o", "run", "--resume", "latest", together=True, TOY_WAIT="0.1")
-    wait_for_log(tmp_path / "run", 2, process)
+    process = start(*words, "-o", "run", "--resume", "latest", together=True, HOLD_AT="9")
+    wait_until(lambda: all((tmp_path / f"held{rank}").exists() for rank in (0, 1)), "step 9 in both", process)
     process.send_signal(signal.SIGTERM)  # to torchrun, which tells its processes
-    _, said = process.communicate(timeout=120)
-    (step,) = folder.list_steps(tmp_path / "run")
-    assert 4 <= step < 42
-    assert f"gatlas train: stopped after {step} of 42 steps" in said
-    finish(start(tmp_path, *words, "-o", "run", "--resume", "latest", together=True))
+    _, said = process.communicate(timeout=LIMIT)
+    assert folder.list_steps(tmp_path / "run") == [9]
+    assert "gatlas train: stopped after 9 of 42 steps" in said
+    finish(start(*words, "-o", "run", "--resume", "latest", together=True))
     whole, pieces = tensors_of(tmp_path / "whole", 42), tensors_of(tmp_path / "run", 42)
     for name in whole:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
@@ -106,8 +98,8 @@ def test_two_processes_split_the_samples_and_agree_on_everything(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_one_of_two_processes_finds_ends_both_in_one_line(tmp_path):
-    said = finish(start(tmp_path, "40", "-o", "run", "--batch", "4", together=True, TOY_BROKEN="33"), code=1)
+def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
+    said = finish(start("40", "-o", "run", "--batch", "4", together=True, TOY_BROKEN="33"), code=1)
     (wrong,) = (line for line in said if "scene-33.npz" in line)
     assert wrong.startswith("gatlas train: scene-33.npz: damaged; the last checkpoint is that of step ")
     assert len(folder.list_steps(tmp_path / "run")) == 1

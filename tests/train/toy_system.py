@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +51,9 @@ class ToyScenes:
 class ToySystem:
     name, part = "toy", "net"
 
-    def __init__(self, config=None, *, seed=0, poison=None, wait=0.0):
+    def __init__(self, config=None, *, seed=0, poison=None):
         self.config = config or ToyConfig()
-        self.poison, self.wait = poison, wait  # step whose loss is not a number; seconds that a step takes
+        self.poison = poison  # step whose loss is not a number
         torch.manual_seed(seed)
         width = self.config.width
         self.network = nn.Sequential(
@@ -69,7 +68,6 @@ class ToySystem:
     def loss(self, network, batch, generator, *, step, steps):
         noise = torch.randn(batch.shape, generator=generator)
         batch = batch + 0.1 * self.config.scale * noise
-        time.sleep(self.wait)
         squared = (network(batch[:, :4])[:, 0] - batch[:, 4]).square().mean()
         if step == self.poison:
             squared = squared * torch.nan
@@ -99,7 +97,7 @@ made = []
 
 
 def create(config, *, base, stats, seed):
-    made.append(ToySystem(config, seed=seed, wait=float(os.environ.get("TOY_WAIT", "0"))))
+    made.append(ToySystem(config, seed=seed))
     return made[-1]
 
 
@@ -125,6 +123,11 @@ if __name__ == "__main__":  # gatlas with the toy system among its own
         app.command("train")(train)
     torch.set_num_threads(1)
     sys.modules["toy_system"] = sys.modules["__main__"]
+    if "HOLD_AT" in os.environ:
+        sys.path.append(str(Path(__file__).parents[1]))
+        from held_gatlas import hold_where_asked
+
+        hold_where_asked()
     try:
         main()
     finally:

@@ -1,0 +1,67 @@
+"""Files that `torch.save` wrote, read as data: one that holds code is refused, not run."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.streams import describe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def load_torch(path: Path, what: str) -> Any:
+    """What a torch file holds, on the CPU, mapped where it can be. `what` it should hold is for messages ("weights").
+
+    A file that is damaged, of another kind, or holds more than tensors in plain containers is a GatlasError.
+    """
+    import torch
+
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"  # what torch has written since 1.6; only that can be mapped
+    except OSError as error:
+        raise GatlasError(describe(path, error)) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        code = re.search(r"GLOBAL (\w+(?:\.\w+)*) (?:was not|whose)", str(error))
+        if code is not None:
+            raise GatlasError(
+                f"{path}: holds more than {what} ({code[1]}), which gatlas does not run: load it in a place that you "
+                "trust and save the tensors alone"
+            ) from None
+        raise GatlasError(f"{path}: not a torch file of {what}, or damaged: download it again") from None
+    except MemoryError:
+        raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is what mapping a file that breaks off gives
+            raise GatlasError(describe(path, error)) from None
+    except Exception as error:  # on damaged bytes torch's reader fails in any way
+        if "Cannot allocate memory" in str(error):  # torch says so of a map that does not fit, as a RuntimeError
+            raise MemoryError from None
+    raise GatlasError(f"{path}: not a torch file of {what}, or damaged: download it again")
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of a torch file, alone or under "state_dict". Errors as for `load_torch`."""
+    import torch
+
+    stored = load_torch(path, "weights")
+    if isinstance(stored, Mapping) and isinstance(stored.get("state_dict"), Mapping):
+        stored = stored["state_dict"]
+    tensors = isinstance(stored, Mapping) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in stored.items()
+    )
+    if not tensors:
+        raise GatlasError(f"{path}: holds no state dict, a map from names to tensors: name a published checkpoint")
+    return dict(stored)
