@@ -184,7 +184,7 @@ def _agreement(gaussians: Gaussians, photo: Photo, viewmat: Float[np.ndarray, "4
     target = make_target(_over(photo.image, BLACK), photo.mask, options.background, options.side)
     camera = Camera(viewmat, photo.K)
     judged = judge(gaussians, target, camera, options)
-    return float("nan") if judged is None else agreement_of(gaussians, target, camera, judged[1])
+    return agreement_of(gaussians, target, camera, judged.exposure, [judged.shot])
 
 
 def _over(image: Float[np.ndarray, "h w d"], behind: tuple[float, float, float]) -> Float[np.ndarray, "h w 3"]:

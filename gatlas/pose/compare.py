@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +27,7 @@ FEW_PIXELS = 1 / 500  # of the picture: fewer pixels that count decide nothing
 GAINS = (0.25, 4.0)  # exposures beyond these are no exposures
 NOISE = 0.03  # colour difference that says nothing
 WIDENING = 0.3  # square pixels: the rasteriser's own
+FINER = 2  # times as many pixels a side that a smaller picture is rendered with; 4 are no better (measured)
 PRIOR = 1e-3  # weight of "no change", in squared colour per pixel: an object of one colour has no contrast to fit
 
 
@@ -32,7 +36,7 @@ class Camera(NamedTuple):
 
     viewmat: Float[np.ndarray, "4 4"]
     K: Float[np.ndarray, "3 3"]  # of the photo as it was given
-    widening: float = WIDENING  # of the Gaussians by the pixels of the picture that is compared, square pixels
+    widening: float = WIDENING  # of the Gaussians by the pixels of a picture of share 1, square pixels
 
     def stepped(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
         """Moved by six numbers in the pivot's units, and zoomed by a seventh: the log of the focal length's factor."""
@@ -50,6 +54,7 @@ class Target(NamedTuple):
     background: Float32[np.ndarray, " 3"] | None  # None: unknown, so only the inside of the object counts
     alpha: Float32[np.ndarray, "h w"] | None  # of the object in the photo; None where it is not known
     stretch: Float[np.ndarray, "3 1"]  # K at this size = stretch x K of the photo
+    share: float = 1.0  # of the size at which the rasteriser's pixels are those that the Gaussians were made for
 
 
 class Seen(NamedTuple):
@@ -58,6 +63,25 @@ class Seen(NamedTuple):
     colors: Float32[np.ndarray, "h w 3"]
     alphas: Float32[np.ndarray, "h w 1"]
     depths: Float32[np.ndarray, "h w 1"]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """What a camera shows beside a target: rendered once, then handed to all that ask about it."""
+
+    camera: Camera
+    target: Target
+    fine: Seen  # with as many pixels as are rendered, see `see`
+
+    @cached_property
+    def seen(self) -> Seen:
+        """At the target's size."""
+        return _reduced(self.fine, _finer(self.target))
+
+    @cached_property
+    def weights(self) -> Float32[np.ndarray, "h w"] | None:
+        """`pixel_weights`."""
+        return pixel_weights(self.target, self.seen)
 
 
 class Exposure(NamedTuple):
@@ -75,12 +99,16 @@ def make_target(
     mask: Float[np.ndarray, "h w"] | None = None,
     background: Float[np.ndarray, " 3"] | tuple[float, float, float] | None = None,
     side: int | None = None,
+    full: int | None = None,
 ) -> Target:
     """A photo, RGB or straight RGBA in [0, 1], with its longer side at most `side` pixels.
 
     The object's mask is the photo's alpha times `mask`. Where it is known the photo is laid over black or white,
     whichever is farther from the object's mean colour. Else `background` is what stands behind the object; None takes
     the colour of the photo's border where that is one colour.
+
+    Where `side` is smaller than `full`, the Gaussians are shown as they look in a picture of that size reduced to this
+    one.
     """
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or 0 in photo.shape:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4], got {list(photo.shape)}")
@@ -89,13 +117,14 @@ def make_target(
     small = (width, height) if side is None else reduced_size(width, height, side)
     picture = reduce_picture(picture, *small)
     stretch = np.array([[small[0] / width], [small[1] / height], [1.0]])
+    share = 1.0 if full is None else min(1.0, max(small) / max(reduced_size(width, height, full)))
     if picture.shape[2] == 3:
         known = border_color(picture) if background is None else np.asarray(background, dtype=np.float32)
-        return Target(picture, known, None, stretch)
+        return Target(picture, known, None, stretch, share)
     alpha = picture[..., 3:]
     brightness = float((picture[..., :3] * alpha).sum() / max(3 * float(alpha.sum()), 1e-6))
     behind = np.full(3, 0.0 if brightness > 0.5 else 1.0, dtype=np.float32)
-    return Target(composite(picture, behind), behind, alpha[..., 0], stretch)
+    return Target(composite(picture, behind), behind, alpha[..., 0], stretch, share)
 
 
 def masked(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
@@ -117,11 +146,65 @@ def border_color(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 3"]
     return color.astype(np.float32) if (np.abs(border - color).max(axis=1) < near).mean() >= share else None
 
 
+def shoot(gaussians: Gaussians, camera: Camera, target: Target, known: Iterable[Shot] = ()) -> Shot:
+    """The Gaussians from a camera beside a target: one of the `known` pictures of them, else a new one.
+
+    A picture of half the size is rendered as the full one is.
+    """
+    for shot in known:
+        if _same(shot.camera, camera):
+            if shot.target is target:
+                return shot
+            if _frame(shot.target) == _frame(target):
+                return Shot(camera, target, shot.fine)
+    return Shot(camera, target, _render(gaussians, camera, target))
+
+
+def _same(first: Camera, second: Camera) -> bool:
+    same = np.array_equal(first.viewmat, second.viewmat) and np.array_equal(first.K, second.K)
+    return same and first.widening == second.widening
+
+
 def see(gaussians: Gaussians, camera: Camera, target: Target) -> Seen:
-    """The Gaussians from a camera, at the target's size."""
+    """The Gaussians from a camera, at the target's size.
+
+    A reduced photo is the mean of finer pixels. Gaussians that are widened by the larger pixels instead cover more than
+    the object: at a quarter of the size cameras that were right left by 8 % of their distance. At the fine pixels'
+    widening a sample for each large pixel misses thin ones. So several are rendered and averaged.
+    """
+    return _reduced(_render(gaussians, camera, target), _finer(target))
+
+
+def _finer(target: Target) -> int:
+    return FINER if target.share < 1 else 1
+
+
+def _frame(target: Target) -> tuple[float, ...]:
+    """What else than the camera makes a rendered picture: its size, its pixels' shape and how they widen."""
+    finer = _finer(target)
     height, width = target.picture.shape[:2]
-    cameras = Cameras(camera.viewmat[None], (target.stretch * camera.K)[None], width, height)
-    return Seen(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.widening)))
+    return (width * finer, height * finer, target.share * finer, *(target.stretch[:2, 0] * finer))
+
+
+def _render(gaussians: Gaussians, camera: Camera, target: Target) -> Seen:
+    width, height, share, right, down = _frame(target)
+    K = camera.K * [[right], [down], [1.0]]
+    cameras = Cameras(camera.viewmat[None], K[None], int(width), int(height))
+    return Seen(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.widening * share**2)))
+
+
+def _reduced(fine: Seen, finer: int) -> Seen:
+    if finer == 1:
+        return fine
+    colors, alphas, depths = fine
+    small = _averaged(alphas, finer)
+    return Seen(_averaged(colors, finer), small, _averaged(depths * alphas, finer) / np.maximum(small, 1e-6))
+
+
+def _averaged(picture: Float32[np.ndarray, "h w d"], finer: int) -> Float32[np.ndarray, "h2 w2 d"]:
+    """Means of blocks of `finer` x `finer` pixels."""
+    height, width, depth = picture.shape
+    return picture.reshape(height // finer, finer, width // finer, finer, depth).mean(axis=(1, 3))
 
 
 def predict(target: Target, seen: Seen, exposure: Exposure) -> Float32[np.ndarray, "h w 3"]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.pose.compare import AS_IT_IS, Camera, Exposure, Target, pixel_weights, predict, see
+from gatlas.pose.compare import AS_IT_IS, Camera, Exposure, Shot, Target, predict, see
 from gatlas.pose.levenberg import flow, picture_gradient
 from gatlas.pose.motion import Pivot, step_gradient
 from gatlas.raster.colors import seen_colors
@@ -45,8 +45,7 @@ class Descent(NamedTuple):
 
 def descend(
     gaussians: Gaussians,
-    target: Target,
-    camera: Camera,
+    shot: Shot,
     pivot: Pivot,
     steps: int,
     *,
@@ -55,12 +54,12 @@ def descend(
 ) -> Descent | None:
     """At most `steps` steps of BFGS on `picture_difference` from the Gauss-Newton metric; K stays (numpy).
 
-    The pixels that count are those of the first camera. None where nothing is in view.
+    The pixels that count are those of the first camera, the shot's. None where nothing is in view.
     """
-    weights = pixel_weights(target, see(gaussians, camera, target))
+    camera, target, weights = shot.camera, shot.target, shot.weights
     if weights is None:
         return None
-    inverse = first_metric(gaussians, target, camera, pivot, weights, exposure)
+    inverse = first_metric(gaussians, shot, weights, pivot, exposure)
     loss, gradient = loss_gradient(gaussians, target, camera, pivot, weights, exposure, lpips)
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         return None
@@ -92,16 +91,11 @@ def descend(
 
 
 def first_metric(
-    gaussians: Gaussians,
-    target: Target,
-    camera: Camera,
-    pivot: Pivot,
-    weights: Float32[np.ndarray, "h w"],
-    exposure: Exposure,
+    gaussians: Gaussians, shot: Shot, weights: Float32[np.ndarray, "h w"], pivot: Pivot, exposure: Exposure
 ) -> Float[np.ndarray, "7 7"]:
     """The inverse of the mean squared error's Gauss-Newton matrix."""
+    camera, target, seen = shot.camera, shot.target, shot.seen
     wider = camera._replace(widening=camera.widening * float(np.exp(NUDGE)))
-    seen = see(gaussians, camera, target)
     image = predict(target, seen, exposure)
     moves = flow(target, camera, pivot, False, seen)
     columns = list(-np.einsum("kahw,ahwc->khwc", moves, picture_gradient(image), optimize=True))
@@ -132,32 +126,15 @@ def picture_difference(
     return loss if lpips is None else loss + LPIPS_WEIGHT * lpips(image[None], shown[None]).mean() / share
 
 
-def camera_loss(
-    gaussians: Gaussians,
-    target: Target,
-    camera: Camera,
-    exposure: Exposure = AS_IT_IS,
-    lpips: Lpips | None = None,
-) -> float | None:
-    """`picture_difference` at a camera, over the pixels that count there; None where too few do."""
-    weights = pixel_weights(target, see(gaussians, camera, target))
-    return None if weights is None else fixed_loss(gaussians, target, camera, weights, exposure, lpips)
-
-
 def fixed_loss(
-    gaussians: Gaussians,
-    target: Target,
-    camera: Camera,
-    weights: Float32[np.ndarray, "h w"],
-    exposure: Exposure,
-    lpips: Lpips | None = None,
+    shot: Shot, weights: Float32[np.ndarray, "h w"], exposure: Exposure, lpips: Lpips | None = None
 ) -> float:
-    """`picture_difference` at a camera over the pixels that are given."""
+    """`picture_difference` of what a camera shows, over the pixels that are given."""
     import torch
 
-    image = torch.from_numpy(predict(target, see(gaussians, camera, target), exposure))
+    image = torch.from_numpy(predict(shot.target, shot.seen, exposure))
     with torch.no_grad():
-        return float(picture_difference(image, torch.from_numpy(target.picture), torch.from_numpy(weights), lpips))
+        return float(picture_difference(image, torch.from_numpy(shot.target.picture), torch.from_numpy(weights), lpips))
 
 
 def loss_gradient(

@@ -6,6 +6,7 @@ camera gives each pixel at its rendered depth (Malis 2004: the mean of both pict
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,12 +16,13 @@ from gatlas.pose.compare import (
     Camera,
     Exposure,
     Seen,
+    Shot,
     Target,
     blurred,
     fit_exposure,
-    pixel_weights,
     predict,
     see,
+    shoot,
 )
 from gatlas.pose.motion import Pivot
 
@@ -61,7 +63,7 @@ class Normal(NamedTuple):
 class Found(NamedTuple):
     """Where the iterations ended."""
 
-    camera: Camera
+    shot: Shot
     exposure: Exposure
     steps: int
 
@@ -75,32 +77,33 @@ def levenberg(
     *,
     focal: bool = False,
     exposure: Exposure | None = AS_IT_IS,
+    known: Iterable[Shot] = (),
 ) -> Found | None:
     """The camera after at most `level.iterations` steps, each of which lowers the cost; None where nothing is in view.
 
-    `exposure` is refitted before every step; None leaves the colours alone.
+    `exposure` is refitted before every step; None leaves the colours alone. `known` is as in `shoot`.
     """
+    shot = shoot(gaussians, camera, target, known)
     smooth = blurred(target.picture, level.blur)
     damping = DAMPING[0]
     current = exposure or AS_IT_IS
     for step_count in range(level.iterations):
-        normal = linearize(gaussians, target, smooth, camera, pivot, level, focal, current, exposure is not None)
+        normal = linearize(gaussians, shot, smooth, pivot, level, focal, current, exposure is not None)
         if normal is None or not np.isfinite(normal.g).all():
             return None
         current = normal.exposure
         for _ in range(TRIES):
             step = solve(normal, damping)
-            tried = camera.stepped(pivot, step)
-            cost = cost_of(gaussians, target, smooth, tried, level, normal)
-            if cost < normal.cost:
+            cost, tried = cost_of(gaussians, target, smooth, shot.camera.stepped(pivot, step), level, normal)
+            if tried is not None and cost < normal.cost:
                 break
             damping = min(damping * 10, DAMPING[2])
         else:
-            return Found(camera, current, step_count)
-        camera, damping = tried, max(damping / 10, DAMPING[1])
+            return Found(shot, current, step_count)
+        shot, damping = tried, max(damping / 10, DAMPING[1])
         if np.abs(step).max() < CONVERGED:
             break
-    return Found(camera, current, level.iterations)
+    return Found(shot, current, level.iterations)
 
 
 def solve(normal: Normal, damping: float) -> Float[np.ndarray, " k"]:
@@ -112,9 +115,8 @@ def solve(normal: Normal, damping: float) -> Float[np.ndarray, " k"]:
 
 def linearize(
     gaussians: Gaussians,
-    target: Target,
+    shot: Shot,
     smooth: Float32[np.ndarray, "h w 3"],
-    camera: Camera,
     pivot: Pivot,
     level: Level,
     focal: bool,
@@ -125,8 +127,7 @@ def linearize(
 
     `smooth` is the target's picture under the level's blur.
     """
-    seen = see(gaussians, camera, target)
-    weights = pixel_weights(target, seen)
+    camera, target, seen, weights = shot.camera, shot.target, shot.seen, shot.weights
     if weights is None:
         return None
     if refit:
@@ -151,17 +152,20 @@ def cost_of(
     camera: Camera,
     level: Level,
     normal: Normal,
-) -> float:
-    """The cost at another camera with the weights and exposure of the linearisation; infinite where it is no number."""
+) -> tuple[float, Shot | None]:
+    """The cost at another camera, with the weights and exposure of the linearisation, and what it shows.
+
+    Infinite where it is no number; nothing is shown where the camera is none.
+    """
     if not (np.isfinite(camera.viewmat).all() and np.isfinite(camera.K).all()):
-        return float("inf")
-    seen = see(gaussians, camera, target)
-    image = blurred(predict(target, seen, normal.exposure), level.blur)
-    counted = _counted(target, seen, normal.weights)
+        return float("inf"), None
+    shot = shoot(gaussians, camera, target)
+    counted = _counted(target, shot.seen, normal.weights)
     if counted < LEAST_LEFT * normal.weights.sum():
-        return float("inf")
+        return float("inf"), shot
+    image = blurred(predict(target, shot.seen, normal.exposure), level.blur)
     cost = _huber(smooth - image, normal.weights, counted)[0]
-    return cost if np.isfinite(cost) else float("inf")
+    return (cost if np.isfinite(cost) else float("inf")), shot
 
 
 def _counted(target: Target, seen: Seen, weights: Float32[np.ndarray, "h w"]) -> float:
@@ -207,16 +211,18 @@ def flow(target: Target, camera: Camera, pivot: Pivot, focal: bool, seen: Seen) 
     x = (np.arange(width) + 0.5 - K[0, 2]) / fx  # per unit of depth
     y = ((np.arange(height) + 0.5 - K[1, 2]) / fy)[:, None]
     ax, ay, az = x * z - center[0], y * z - center[1], z - center[2]  # arms from the pivot
-    zero = np.zeros_like(z)
-    motions = [(1 + zero, zero, zero), (zero, 1 + zero, zero), (zero, zero, 1 + zero)]
-    motions += [(zero, -az, ay), (az, zero, -ax), (-ay, ax, zero)]  # turns: w x arm
-    columns = [
-        np.stack([fx * (dx - x * dz), fy * (dy - y * dz)]) / z * unit
-        for (dx, dy, dz), unit in zip(motions, pivot.units, strict=True)
-    ]
+    # Of a point that moves by (dx, dy, dz): fx (dx - x dz) / z to the right, fy (dy - y dz) / z down. A turn w moves it
+    # by w x arm. Most terms are zero: to work them out as well took three times as long.
+    sideways: tuple[Float[np.ndarray, "h w"] | float, ...] = (1.0, 0.0, -x, -x * ay, az + x * ax, -ay)
+    downwards: tuple[Float[np.ndarray, "h w"] | float, ...] = (0.0, 1.0, -y, -az - y * ay, y * ax, ax)
+    moves = np.zeros((7 if focal else 6, 2, height, width), dtype=np.float32)
+    for i, unit in enumerate(pivot.units):
+        for axis, (focal_length, part) in enumerate(((fx, sideways[i]), (fy, downwards[i]))):
+            if np.any(part):
+                moves[i, axis] = focal_length * part / z * unit
     if focal:
-        columns.append(np.stack([fx * x + zero, fy * y + zero]))
-    return np.stack(columns).astype(np.float32)
+        moves[6, 0], moves[6, 1] = fx * x, fy * y
+    return moves
 
 
 def picture_gradient(picture: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "2 h w 3"]:

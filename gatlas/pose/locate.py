@@ -17,6 +17,7 @@ from gatlas.pose.motion import find_pivot, turn_between
 from gatlas.pose.prepare import Prepared, prepare
 from gatlas.pose.silhouette import silhouette_starts
 from gatlas.pose.solve import LEAST_INLIERS, Solution, reprojection_errors, solve_pnp
+from gatlas.raster import rasterize
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def rematch(search: Search, viewmat: Float[np.ndarray, "4 4"], radius: float, le
     """
     photo = search.photo
     height, width = photo.picture.shape[:2]
-    camera = Cameras(viewmat[None], photo.K[None], width, height)
+    camera = _camera_of(photo, viewmat)
     sight = look(search.bank.gaussians, camera)
     behind = photo.picture if photo.mask is None else BACKGROUND
     rendered = detect(sight.over(behind), region=sight.solid, upsample=search.upsample)
@@ -238,7 +239,7 @@ def descended_starts(bank: Bank, photo: Prepared) -> list[Float[np.ndarray, "4 4
         target = make_target(rgba, side=level.side)
         descended = [_descend(bank, photo, start, target, level) for start in reached]
         present = [viewmat for viewmat in descended if viewmat is not None]
-        costs = [_difference(photo, _look(bank, photo, viewmat)) for viewmat in present]
+        costs = [_difference(bank, photo, viewmat) for viewmat in present]
         reached = _apart([present[i] for i in np.argsort(costs, kind="stable")])[:kept]
     return reached
 
@@ -303,12 +304,14 @@ def _descend(
     if pivot is None:
         return None
     found = levenberg(bank.gaussians, target, Camera(start, photo.K), pivot, level)
-    return None if found is None else found.camera.viewmat
+    return None if found is None else found.shot.camera.viewmat
 
 
-def _difference(photo: Prepared, sight: Sight) -> float:
+def _difference(bank: Bank, photo: Prepared, viewmat: Float[np.ndarray, "4 4"]) -> float:
     """Mean squared difference of the photo and the render before the same background, and of mask and alpha."""
-    return float(((sight.over(BACKGROUND) - photo.picture) ** 2).mean() + ((sight.alpha - photo.mask) ** 2).mean())
+    colors, alphas, _ = (picture[0] for picture in rasterize(bank.gaussians, _camera_of(photo, viewmat)))
+    render = np.clip(colors + BACKGROUND * (1 - alphas), 0.0, 1.0)
+    return float(((render - photo.picture) ** 2).mean() + ((alphas[..., 0] - photo.mask) ** 2).mean())
 
 
 def _apart(viewmats: list[Float[np.ndarray, "4 4"]]) -> list[Float[np.ndarray, "4 4"]]:
@@ -321,8 +324,12 @@ def _apart(viewmats: list[Float[np.ndarray, "4 4"]]) -> list[Float[np.ndarray, "
 
 
 def _look(bank: Bank, photo: Prepared, viewmat: Float[np.ndarray, "4 4"]) -> Sight:
+    return look(bank.gaussians, _camera_of(photo, viewmat))
+
+
+def _camera_of(photo: Prepared, viewmat: Float[np.ndarray, "4 4"]) -> Cameras:
     height, width = photo.picture.shape[:2]
-    return look(bank.gaussians, Cameras(viewmat[None], photo.K[None], width, height))
+    return Cameras(viewmat[None], photo.K[None], width, height)
 
 
 def _located(search: Search, best: Answer, trials: list[Trial]) -> Located:

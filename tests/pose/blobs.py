@@ -3,6 +3,7 @@
 import numpy as np
 
 from gatlas.cameras import intrinsics, look_at
+from gatlas.pose import compare
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.rotations import so3_exp, so3_log
 from gatlas.sh import SH_C0
@@ -58,3 +59,22 @@ def errors(viewmat, truth):
     turn = np.degrees(np.linalg.norm(so3_log(viewmat[:3, :3] @ truth[:3, :3].T)))
     eye, true_eye = (-each[:3, :3].T @ each[:3, 3] for each in (viewmat, truth))
     return turn, 100 * np.linalg.norm(eye - true_eye) / np.linalg.norm(true_eye)
+
+
+class Counted:
+    """The pictures that are rendered to be compared, from now on."""
+
+    def __init__(self, monkeypatch):
+        self.pictures = []
+        render = compare.rasterize
+
+        def rendered(gaussians, cameras, *, eps2d):
+            kept = (gaussians.sh.tobytes(), cameras.viewmats.tobytes(), cameras.Ks.tobytes(), cameras.width, eps2d)
+            self.pictures.append(kept)
+            return render(gaussians, cameras, eps2d=eps2d)
+
+        monkeypatch.setattr(compare, "rasterize", rendered)
+
+    def again(self):
+        """How many of them had been rendered before."""
+        return len(self.pictures) - len(set(self.pictures))

@@ -1,13 +1,16 @@
 """Many cameras together: what they share is found, and every one is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
+from blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose import bundle
 from gatlas.pose.compare import Camera, make_target
 from gatlas.pose.levenberg import Level
-from gatlas.pose.refine import RefineOptions, failed, refine
+from gatlas.pose.refine import RefineOptions, borne_out, failed, judge, refine
+from gatlas.raster import composite
 from gatlas.rotations import so3_exp
 from gatlas.types import Cameras, Views
 
@@ -60,7 +63,7 @@ def test_a_camera_that_sees_nothing_moves_along_with_the_frame(gaussians, truths
     aside[0, 3] += 5.0  # past the object
     starts = [Camera(bundle.carry(each, there), K) for each in (*truths, aside)]
     targets = [make_target(photo_of(gaussians, each), side=64) for each in (*truths, aside)]
-    moved = bundle.share_frame(gaussians, targets, starts, QUICK)
+    moved = bundle.share_frame([gaussians] * len(starts), targets, starts, QUICK, [()] * len(starts)).cameras
     before, after = (errors(each.viewmat, aside) for each in (starts[-1], moved[-1]))
     assert before[0] > 5
     assert after[0] < 1
@@ -109,6 +112,123 @@ def test_one_camera_has_no_scale_and_none_is_the_identity(truths):
     np.testing.assert_array_equal(none.rotation, np.eye(3))
 
 
+def rough(gaussians):
+    """Gaussians that are not quite those of the photos: their lowest loss is beside the right camera."""
+    moved = gaussians.means + np.random.default_rng(4).normal(0, 0.01, gaussians.means.shape).astype(np.float32)
+    return replace(gaussians, means=moved)
+
+
+@pytest.mark.parametrize("behind", ["nothing", "clutter"])
+@pytest.mark.parametrize("focal", [False, True])
+def test_exact_cameras_stay_with_gaussians_that_are_not_exact(gaussians, truths, behind, focal):
+    views = views_of(gaussians, truths, truths)
+    if behind == "clutter":
+        clutter = np.random.default_rng(5).random((SIDE, SIDE, 3)).astype(np.float32)
+        views = replace(views, images=np.stack([composite(image, clutter) for image in views.images]))
+    scene, options = rough(gaussians), replace(QUICK, focal=focal)
+    alone = refine(scene, views.images[0], truths[0], K, options=QUICK)
+    assert max(errors(alone.viewmat, truths[0])) > 0.05
+    found = bundle.refine_bundle(scene, views, options=options)
+    for each, truth in zip(found.photos, truths, strict=True):
+        np.testing.assert_array_equal(each.viewmat, truth)
+        np.testing.assert_array_equal(each.K, K)
+        assert each.loss_after == each.loss_before
+    assert found.similarity.scale == pytest.approx(1.0, abs=1e-9)
+
+
+def test_the_loss_before_is_that_of_the_cameras_given_not_of_those_moved_together(gaussians, truths):
+    there = bundle.Similarity(1.0, so3_exp(np.array([0.0, 0.1, 0.0])), np.zeros(3))
+    starts = [bundle.carry(truth, there) for truth in truths]
+    views = views_of(gaussians, truths, starts)
+    for options in (QUICK, replace(QUICK, focal=True)):
+        found = bundle.refine_bundle(gaussians, views, options=options)
+        for each, image, start in zip(found.photos, views.images, starts, strict=True):
+            target = make_target(image, side=QUICK.side)
+            assert each.loss_before == judge(gaussians, target, Camera(start, K), QUICK)[0]
+            assert each.loss_after < 0.1 * each.loss_before
+
+
+def test_cameras_are_not_moved_together_where_that_raises_their_mean_loss(gaussians, truths, monkeypatch):
+    def lost(scenes, targets, cameras, options, known):
+        away = [camera._replace(viewmat=camera_at(angle + 100)) for camera, angle in zip(cameras, ANGLES, strict=True)]
+        return bundle.Together(away, known)
+
+    monkeypatch.setattr(bundle, "share_frame", lost)
+    rng = np.random.default_rng(0)
+    starts = [perturbed(truth, 1.4, 0.9, rng) for truth in truths]
+    found = bundle.refine_bundle(gaussians, views_of(gaussians, truths, starts), options=QUICK)
+    assert max(max(errors(each.viewmat, truth)) for each, truth in zip(found.photos, truths, strict=True)) < 0.2
+
+
+def test_the_shared_frame_of_exact_cameras_is_where_they_are(gaussians, truths):
+    photos = [photo_of(gaussians, truth, K * [[4.0], [4.0], [1.0]], 4 * SIDE) for truth in truths]
+    cameras = [Camera(truth, K * [[4.0], [4.0], [1.0]]) for truth in truths]
+    targets = [make_target(photo, side=64, full=4 * SIDE) for photo in photos]
+    moved = bundle.share_frame([gaussians] * len(cameras), targets, cameras, QUICK, [()] * len(cameras)).cameras
+    furthest = max(max(errors(each.viewmat, truth)) for each, truth in zip(moved, truths, strict=True))
+    assert furthest < 0.1  # 0.58 where the small picture's own pixels widen the Gaussians
+
+
+def grey_of(image):
+    luma = image[..., :3] @ np.float32([0.299, 0.587, 0.114])
+    return np.concatenate([np.repeat(luma[..., None], 3, axis=-1), image[..., 3:]], axis=-1)
+
+
+def test_the_focal_length_of_grey_photos_is_found_with_grey_gaussians(gaussians, truths):
+    rng = np.random.default_rng(2)
+    wrong = K * [[1.03], [1.03], [1.0]]
+    wrong[:2, 2] = K[:2, 2]
+    views = views_of(gaussians, truths, [perturbed(truth, 1.0, 1.0, rng) for truth in truths], wrong)
+    views = replace(views, images=np.stack([grey_of(image) for image in views.images]))
+    levels = (*QUICK.levels, Level(SIDE, 12, blur=0.7))
+    found = bundle.refine_bundle(gaussians, views, options=RefineOptions(levels=levels, steps=0, focal=True))
+    assert found.photos[0].K[0, 0] == pytest.approx(K[0, 0], rel=0.005)
+    assert min(each.agreement for each in found.photos) > 0.99
+
+
+def test_each_photo_has_gaussians_of_its_own_kind_of_colours(gaussians, truths):
+    photos = [photo_of(gaussians, truths[0]), grey_of(photo_of(gaussians, truths[1]))]
+    colored, grey = bundle.in_colors_of(gaussians, [make_target(photo) for photo in photos])
+    assert colored is gaussians
+    assert np.ptp(grey.sh, axis=-1).max() < 1e-6
+
+
+def test_a_refinement_that_fails_or_runs_off_leaves_a_camera_that_agrees(gaussians, truths):
+    clutter = np.random.default_rng(5).random((SIDE, SIDE, 3)).astype(np.float32)
+    target = make_target(composite(photo_of(gaussians, truths[0]), clutter), side=SIDE)
+    aside = truths[0].copy()
+    aside[0, 3] += 0.8
+    found = [failed("nothing"), refined_at(aside)]
+    right, wrong = truths[0], perturbed(truths[0], 15.0, 0.0, np.random.default_rng(3))
+    for start, stays in ((right, True), (wrong, False)):
+        kept = [kept_of(gaussians, target, start, each, QUICK) for each in found]
+        assert [each.failure == "" and np.array_equal(each.viewmat, start) for each in kept] == [stays, stays]
+
+
+def test_a_camera_that_agrees_by_halves_is_lost_with_one_that_runs_off(gaussians, truths):
+    clutter = np.random.default_rng(5).random((SIDE, SIDE, 3)).astype(np.float32)
+    target = make_target(composite(photo_of(gaussians, truths[0]), clutter), side=SIDE)
+    aside = truths[0].copy()
+    aside[0, 3] += 0.8
+    start = perturbed(truths[0], 8.0, 0.0, np.random.default_rng(3))
+    kept = kept_of(gaussians, target, start, refined_at(aside), replace(QUICK, agreement=0.3))
+    assert "it left what the photo was compared with" in kept.failure
+
+
+@pytest.mark.parametrize("levels", [QUICK.levels, ()], ids=["levels", "none"])
+@pytest.mark.parametrize("focal", [False, True])
+@pytest.mark.parametrize("exact", [False, True], ids=["noisy", "exact"])
+def test_no_picture_is_rendered_twice_for_many_photos(gaussians, truths, monkeypatch, levels, focal, exact):
+    rng = np.random.default_rng(0)
+    starts = [truth if exact else perturbed(truth, 1.4, 0.9, rng) for truth in truths[:3]]
+    views = views_of(gaussians, truths[:3], starts)
+    rendered = Counted(monkeypatch)
+    options = replace(QUICK, levels=levels, focal=focal, steps=4)
+    found = bundle.refine_bundle(rough(gaussians), views, options=options)
+    assert [each.failure for each in found.photos] == [""] * 3
+    assert rendered.again() == 0
+
+
 def test_masks_must_be_as_many_as_the_photos(gaussians, truths):
     with pytest.raises(ValueError, match="masks must be as many as the views, 5, got 1"):
         bundle.refine_bundle(gaussians, views_of(gaussians, truths, truths), masks=[None])
@@ -123,3 +243,10 @@ def test_a_photo_without_anything_fails_alone(gaussians, truths):
 def refined_at(viewmat):
     found = refine(lump(50), np.zeros((8, 8, 3)), np.full((4, 4), np.nan), K)
     return type(found)(viewmat, K, 1.0, 0.5, 1.0, found.exposure, 1)
+
+
+def kept_of(gaussians, target, start, found, options):
+    given = judge(gaussians, target, Camera(start, K), options)
+    stay = borne_out(gaussians, given, given.loss, 0, options)
+    losses = bundle.shared_losses(gaussians, given, found, options)
+    return bundle.keep_given([stay], [found], [losses], options)[0]

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
+from blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose import compare, levenberg
 from gatlas.pose.compare import Camera
 from gatlas.pose.descend import fixed_loss, loss_gradient, picture_difference
 from gatlas.pose.levenberg import Level
 from gatlas.pose.motion import Pivot, find_pivot, move
-from gatlas.pose.refine import NEAR, RefineOptions, refine
+from gatlas.pose.refine import NEAR, RefineOptions, judge, refine
 from gatlas.raster import composite, rasterize, straight_rgba
 from gatlas.rotations import se3_exp
 from gatlas.types import Cameras
@@ -115,6 +115,37 @@ def test_a_camera_that_is_right_stays(gaussians):
     assert found.loss_after <= found.loss_before
 
 
+def test_a_refinement_that_does_no_better_falls_back_to_the_given_camera_not_to_its_start(gaussians):
+    truth, options = camera_at(10.0), replace(QUICK, levels=(), steps=0)
+    photo, moved = photo_of(gaussians, truth), perturbed(truth, 0.5, 0.0, np.random.default_rng(3))
+    given = judge(gaussians, compare.make_target(photo, side=options.side), Camera(truth, K), options)
+    found = refine(gaussians, photo, moved, K, options=options, given=given)
+    np.testing.assert_array_equal(found.viewmat, truth)
+    assert found.loss_before == found.loss_after == given.loss
+    far = refine(
+        gaussians, photo, perturbed(truth, 2.0, 0.0, np.random.default_rng(3)), K, options=options, given=given
+    )
+    assert f"it diverged: the loss rose from {given.loss:.4g}" in far.failure
+
+
+@pytest.mark.parametrize("side", [SIDE // 2, SIDE // 4])
+def test_a_smaller_picture_shows_the_gaussians_as_the_full_one_reduced(gaussians, side):
+    photo, camera = photo_of(gaussians, camera_at(10.0)), Camera(camera_at(10.0), K)
+    full = compare.see(gaussians, camera, compare.make_target(photo, side=SIDE))
+    small = compare.see(gaussians, camera, compare.make_target(photo, side=side, full=SIDE))
+    block = SIDE // side
+    means = [each.reshape(side, block, side, block, -1).mean(axis=(1, 3)) for each in full[:2]]
+    tolerance = 1e-5 if block == 2 else 0.1
+    np.testing.assert_allclose(small.alphas, means[1], atol=tolerance)
+    np.testing.assert_allclose(small.colors, means[0], atol=tolerance)
+    assert small.alphas.sum() == pytest.approx(means[1].sum(), rel=0.005)
+    shown = means[1] > 0.9
+    depths = (full.depths * full.alphas).reshape(side, block, side, block, 1).mean(axis=(1, 3)) / means[1].clip(1e-6)
+    np.testing.assert_allclose(small.depths[shown], depths[shown], rtol=0.01)
+    whole = compare.see(gaussians, camera, compare.make_target(photo, side=side))
+    assert whole.alphas.sum() > 1.005 * means[1].sum()
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -157,6 +188,38 @@ def test_the_agreement_is_the_share_of_the_photo_that_is_explained(gaussians):
     other[..., :3] = rgba[::-1, :, :3]
     found = refine(gaussians, other, truth, K, options=QUICK)
     assert "of the photo there, less than 75%" in found.failure or "diverged" in found.failure
+
+
+@pytest.mark.parametrize("start", ["near", "far", "elsewhere"])
+@pytest.mark.parametrize(
+    "options",
+    [replace(NEAR, steps=2), QUICK, replace(QUICK, focal=True), replace(QUICK, steps=0, exposure=False)],
+    ids=["near", "levels", "focal", "no descent"],
+)
+def test_no_picture_is_rendered_twice_for_one_photo(gaussians, monkeypatch, options, start):
+    rendered = Counted(monkeypatch)
+    truth = camera_at(40.0)
+    photo = photo_of(gaussians, truth)
+    degrees = {"near": 1.0, "far": 8.0, "elsewhere": 60.0}[start]  # the last fails, and all levels are tried again
+    found = refine(gaussians, photo, perturbed(truth, degrees, 1.0, np.random.default_rng(1)), K, options=options)
+    assert bool(found.failure) == (start == "elsewhere")
+    assert len(rendered.pictures) >= 3 - (options.steps == 0)
+    assert rendered.again() == 0
+
+
+def test_nothing_is_rendered_for_a_picture_that_is_known(gaussians, monkeypatch):
+    photo, camera = photo_of(gaussians, camera_at(0.0)), Camera(camera_at(0.0), K)
+    full, half = compare.make_target(photo, side=SIDE), compare.make_target(photo, side=SIDE // 2, full=SIDE)
+    rendered = Counted(monkeypatch)
+    shot = compare.shoot(gaussians, camera, full)
+    assert compare.shoot(gaussians, camera._replace(K=K.copy()), full, [shot]) is shot
+    smaller = compare.shoot(gaussians, camera, half, [shot])
+    assert len(rendered.pictures) == 1
+    for one, other in zip(smaller.seen, compare.see(gaussians, camera, half), strict=True):
+        np.testing.assert_array_equal(one, other)
+    compare.shoot(gaussians, camera._replace(widening=0.5), full, [shot])
+    compare.shoot(gaussians, camera, compare.make_target(photo, side=SIDE // 4, full=SIDE), [shot])
+    assert len(rendered.pictures) == 4  # with that of `see`
 
 
 def test_wrong_shapes_are_a_callers_mistake(gaussians):
@@ -235,7 +298,11 @@ def test_the_gradient_to_the_widening_is_that_of_the_loss(gaussians, scene):
     weights = np.ones((SIDE, SIDE), dtype=np.float32)
     _, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.AS_IT_IS)
     ahead, behind = (
-        fixed_loss(gaussians, target, camera._replace(widening=0.3 * np.exp(sign * 0.05)), weights, compare.AS_IT_IS)
+        fixed_loss(
+            compare.shoot(gaussians, camera._replace(widening=0.3 * np.exp(sign * 0.05)), target),
+            weights,
+            compare.AS_IT_IS,
+        )
         for sign in (1, -1)
     )
     assert gradient[6] == pytest.approx((ahead - behind) / 0.1, rel=0.1)
