@@ -12,7 +12,7 @@ import torch
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.atlas.statistics import shared_meta, stack
 from gatlas.errors import GatlasError
-from gatlas.io.captions import captions_beside, load_captions, match
+from gatlas.io.captions import captions_beside, captions_in_shards, load_captions, match
 from gatlas.io.gather import gather, read_item
 from gatlas.io.npz import decode_atlas
 from gatlas.io.streams import is_folder
@@ -215,16 +215,22 @@ def atlas_set(
 ) -> AtlasSet:
     """The atlases that the inputs name, of the layout of the statistics.
 
-    `captions` is a file (see `gatlas.io.captions`); without it, captions beside the atlases count. An
-    atlas that has none is left out, unless none has any: then all are learnt without text. `views` is a folder with a
-    folder DIR/<key> for each atlas, out of which each turn brings what `shots` says. What is left out is in the set's
-    `report`. That nothing is left is a GatlasError.
+    `captions` is a file (see `gatlas.io.captions`); without it, captions beside the atlases count, if at least half of
+    these have one. An atlas that has none is left out, unless none has any: then all are learnt without text. `views`
+    is a folder with a folder DIR/<key> for each atlas, out of which each turn brings what `shots` says. What is left
+    out is in the set's `report`. That nothing is left is a GatlasError.
     """
     items = gathered = gather(inputs)
     notes: list[str] = []
-    texts = captions_beside(gathered)
     if captions is not None:
-        texts = {**texts, **_captions_of_file(captions, gathered, notes)}
+        texts = {**captions_in_shards(gathered), **_captions_of_file(captions, gathered, notes)}
+    else:
+        texts = captions_beside(gathered)
+        if 0 < 2 * len(texts) < len(gathered):
+            raise GatlasError(
+                f"only {len(texts)} of {len(gathered)} atlases have a caption beside them, {next(iter(texts)).name} is "
+                "the first: name a file of captions, --captions FILE, or take these captions away"
+            )
     if texts:
         items = [item for item in gathered if item in texts]
         without = [item.key for item in gathered if item not in texts]

@@ -66,6 +66,16 @@ def test_atlases_without_a_caption_are_left_out_and_named(tmp_path, stats):
     ]
 
 
+def test_captions_beside_atlases_count_where_at_least_half_have_one(tmp_path, stats):
+    (tmp_path / "set/red.txt").write_text("run log 14:02 ok")
+    with pytest.raises(GatlasError, match=r"only 1 of 3 atlases have a caption beside them, .*red.npz is the first"):
+        atlas_set([str(tmp_path / "set")], stats)
+    captions = write_captions(tmp_path / "captions.csv")
+    assert atlas_set([str(tmp_path / "set")], stats, captions=captions)[2].captions == ("a red ball",)
+    (tmp_path / "set/blue.txt").write_text("a blue ball")
+    assert [example.key for example in atlas_set([str(tmp_path / "set")], stats)] == ["blue", "red"]
+
+
 def test_captions_of_other_objects_are_refused(tmp_path, stats):
     captions = tmp_path / "captions.csv"
     captions.write_text("white,a white ball\n")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatlas import io
 from gatlas.batch.places import caption_places
 from gatlas.errors import GatlasError
-from gatlas.io.results import contents_beside, folder_contents
+from gatlas.io.results import contents_beside, folder_contents, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,14 +101,15 @@ def foreign_file(task: Task, line: Line, verb: str) -> Path | None:
     What this verb made of this input, as it was or with other options, may be made anew.
     """
     made = made_line(line)
-    ours = made.get("verb") == verb and made.get("input") == task.name
+    ours = made.get("verb") == verb and (made.get("input") == task.name or _is_of_input(made, task))
     if task.output is not None and io.exists(task.output):
         found = _strangers(task.output, made.get("contents") if ours else None, ours)
         if found is not None:
             return found
     for path in task.files:
         if io.exists(path):
-            named = ours and str(path) in made.get("files", {})
+            # A line of an earlier version names none.
+            named = ours and ("files" not in made or spelled(path) in made["files"])
             found = _strangers(path, contents_beside(made, path) if named else None, named)
             if found is not None:
                 return found
@@ -125,14 +126,14 @@ def _strangers(place: Path, contents: Mapping[str, int] | None, ours: bool) -> P
     """What stands in a place and is not `ours`: of our folder, a file that its contents do not name."""
     if not ours:
         return place
-    if not io.is_folder(place):
+    if contents is None or not io.is_folder(place):
         return None
-    return next((place / name for name in sorted(folder_contents(place).keys() - (contents or {}).keys())), None)
+    return next((place / name for name in sorted(folder_contents(place).keys() - contents.keys())), None)
 
 
 def _has_files(made: Line, task: Task) -> bool:
     """Whether what a task asks for beside its result was made with it and is there."""
-    return all(str(path) in made.get("files", ()) and io.exists(path) for path in task.files)
+    return all(("files" not in made or spelled(path) in made["files"]) and io.exists(path) for path in task.files)
 
 
 def made_line(line: Line) -> Line:
@@ -143,8 +144,11 @@ def made_line(line: Line) -> Line:
 
 def _fits(line: Line, task: Task, fingerprint: str) -> bool:
     """Whether a manifest's line is of this input, as it is now, with these options."""
-    if line.get("options") != fingerprint:
-        return False
+    return line.get("options") == fingerprint and _is_of_input(line, task)
+
+
+def _is_of_input(line: Line, task: Task) -> bool:
+    """Whether a manifest's line is of this input, as it is now, by whatever name."""
     now = io.stamp(task.source)
     if now is not None and line.get("input_stamp") == now:
         return True

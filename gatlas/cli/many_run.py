@@ -19,6 +19,7 @@ from gatlas.batch import (
     ReadAhead,
     Task,
     foreign_file,
+    made_line,
     make_plan,
     parse_shard,
     refuse_captions,
@@ -158,9 +159,8 @@ def _into_stream(
 def _into_files(
     about: Verb, results: FolderResults | TarResults, tasks: list[Task], batch: Batch, options: dict[str, Any]
 ) -> None:
-    plan, known = _planned(about, results, tasks, batch, options)
     if batch.dry_run:
-        _print_plan(plan)
+        _print_plan(_planned(about, results, tasks, batch, options)[0])
         return
     with _quiet_pipes(), results:
         plan, known = _planned(about, results, tasks, batch, options)  # none but this process writes from here on
@@ -170,7 +170,8 @@ def _into_files(
                 f"{len(plan.other):,} results, {example} the first, were made with other options: use --force to make "
                 "them anew, or name another place with -o"
             )
-        tally = Tally(len(tasks), earlier=len(plan.done), failed=len(plan.failed) + len(plan.foreign))
+        failed = len(plan.failed) + len(plan.foreign)
+        tally = Tally(len(tasks), earlier=len(plan.done), failed=failed, forced=options["force"])
         for task in plan.foreign:
             place = foreign_file(task, known.get(task.key, {}), about.name)
             error = f"{place} exists and is of another input or other options: remove it, or use --force"
@@ -210,8 +211,9 @@ def _planned(
         return plan, known
     if results.tar.exists() and not known and not options["force"] and not is_empty_tar(results.tar):
         raise GatlasError(f"{results.tar} exists: use --force to overwrite it")
-    if options["force"]:
-        return plan, {}
+    if options["force"]:  # the tar is begun anew; what stands beside it is still known to be ours
+        made = {key: made_line(line) for key, line in known.items()}
+        return plan, {key: {**line, "end": 0} for key, line in made.items() if line}
     held = {key for key, line in known.items() if line.get("status") == "ok"}
     strange = sorted(held - {task.key for task in tasks})
     if strange:

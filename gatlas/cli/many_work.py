@@ -22,7 +22,7 @@ from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.many import STEM, Batch, Verb
 from gatlas.cli.terminal import collected, counting_bar, say
 from gatlas.errors import GatlasError
-from gatlas.io.streams import is_disk_error
+from gatlas.io.streams import is_full, is_passing
 
 if TYPE_CHECKING:
     from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
@@ -59,17 +59,15 @@ class VerbWork:
         try:
             return Reply("ok", 0.0, self._do(job))
         except GatlasError as error:
-            full = is_disk_error(error)
-            return Reply("failed", 0.0, {}, str(error), passing=full, full_disk=full)
+            return Reply("failed", 0.0, {}, str(error), passing=is_passing(error), full_disk=is_full(error))
         except typer.Exit as end:
             stopped = end.exit_code == EXIT_REQUEUE
             return Reply("stopped" if stopped else "failed", 0.0, {}, f"ended with exit status {end.exit_code}")
         except MemoryError:
             return Reply("failed", 0.0, {}, NO_MEMORY, passing=True)
         except Exception as error:
-            full = is_disk_error(error)
             said = f"a fault of gatlas, please report it: {type(error).__name__}: {error}"
-            return Reply("failed", 0.0, {}, said, passing=full, full_disk=full)
+            return Reply("failed", 0.0, {}, said, passing=is_passing(error), full_disk=is_full(error))
 
     def _do(self, job: Job) -> dict[str, Any]:
         import importlib
@@ -108,6 +106,17 @@ def beside_of(options: Mapping[str, Any], key: str, scratch: str) -> dict[Path, 
     return {place: Path(f"{scratch.rstrip('/')}.{name}{place.suffix}") for name, place in places.items()}
 
 
+def _with_places(ended: Ended, output: Path, beside: Mapping[Path, Path]) -> Ended:
+    """An end that names places: the user knows no scratch files."""
+
+    def told(text: str) -> str:
+        for place, scratch in beside.items():
+            text = text.replace(str(scratch), str(place))
+        return text.replace(ended.job.output.rstrip("/"), str(output))
+
+    return ended._replace(error=told(ended.error), notes=tuple(map(told, ended.notes)))
+
+
 @dataclass
 class Tally:
     """How a batch went."""
@@ -117,6 +126,7 @@ class Tally:
     ok: int = 0
     failed: int = 0
     stopped: bool = False
+    forced: bool = False  # what was done earlier is done again
     notes: Counter[str] = field(default_factory=Counter)
 
     def finish(self, manifest: Path | None) -> None:
@@ -132,7 +142,12 @@ class Tally:
             say(f"stopped after {self.ok:,} objects{failed}: the tar on standard output is not whole, {AGAIN}")
             raise typer.Exit(EXIT_REQUEUE)
         if self.stopped:
-            say(f"stopped: {done}{failed}; the same command goes on")
+            on = (
+                "with --force the same command begins again from the start"
+                if self.forced
+                else "the same command goes on"
+            )
+            say(f"stopped: {done}{failed}; {on}")
             raise typer.Exit(EXIT_REQUEUE)
         if self.failed and manifest is not None:
             failed += f": see {manifest}; --retry-failed tries them again"
@@ -188,14 +203,12 @@ def do_tasks(
         with closing(running) as ends:  # whatever happens here, no worker is left
             for ended in in_order(ends) if results.ordered else ends:
                 task = begun.pop(ended.job.number)
-                place = task.output or Path(options["output"])
-                # The user knows its place, and no scratch file.
-                ended = ended._replace(error=ended.error.replace(ended.job.output, str(place)))
+                beside = beside_of(options, task.key, ended.job.output) if holds_back else {}
+                ended = _with_places(ended, task.output or Path(options["output"]), beside)
                 line = line_of(about, task, options, ended.status, ended.error, ended)
                 if ended.status == "ok":
                     try:
                         captions = io.sidecars(task.source) if task.captions is None else task.captions
-                        beside = beside_of(options, task.key, ended.job.output) if holds_back else {}
                         earlier = made_line(known.get(task.key, {}))
                         results.store(line, Path(ended.job.output), task.output, captions, beside, earlier)
                         tally.ok += 1
@@ -204,9 +217,12 @@ def do_tasks(
                         if results.ordered:  # all go to one place, and half of this one may stand there
                             raise GatlasError(f"{error}: stopped, {goes_on}") from None
                         # Its place cannot be written to; those of others may be.
-                        full = is_disk_error(error)
                         ended = ended._replace(
-                            status="failed", record={}, error=str(error), passing=full, full_disk=full
+                            status="failed",
+                            record={},
+                            error=str(error),
+                            passing=is_passing(error),
+                            full_disk=is_full(error),
                         )
                         line = line_of(about, task, options, ended.status, ended.error, ended)
                 cut |= ended.status == "stopped"

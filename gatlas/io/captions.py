@@ -66,9 +66,9 @@ def load_captions(source: str | Path | Blob) -> Captions:
 def captions_beside(items: Sequence[Item]) -> dict[Item, tuple[str, ...]]:
     """The captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
 
-    A JSON file is one where it has a "caption"; others, such as reports, are not looked at further.
+    In a folder a JSON file is one where it has a text as "caption"; other things, such as reports, may lie there too.
     """
-    found = _captions_in_shards(items)
+    found = captions_in_shards(items)
     names: dict[Path, set[str]] = {}
     for item in items:
         if not isinstance(item.source, Path):
@@ -76,12 +76,28 @@ def captions_beside(items: Sequence[Item]) -> dict[Item, tuple[str, ...]]:
         folder = item.source.parent
         if folder not in names:
             names[folder] = _names_in(folder)
-        beside = (item.source.stem + suffix for suffix in CAPTIONS)
-        read = (_beside(as_blob(folder / name), Path(name).suffix) for name in beside if name in names[folder])
-        captions = next(filter(None, read), ())
+        beside = (folder / (item.source.stem + suffix) for suffix in CAPTIONS)
+        captions = next(filter(None, (_in_folder(path) for path in beside if path.name in names[folder])), ())
         if captions:
             found[item] = captions
     return found
+
+
+def _in_folder(path: Path) -> tuple[str, ...]:
+    """The captions of a file beside an atlas; none where it is another's."""
+    if not path.is_file() or not path.stat().st_size:
+        return ()
+    if path.suffix != ".json":
+        return _beside(as_blob(path), path.suffix)
+    try:
+        record = json.loads(as_blob(path).data)
+    except (ValueError, RecursionError):
+        return ()
+    caption: Any = record.get("caption") if isinstance(record, Mapping) else None
+    texts = caption if isinstance(caption, list) else [caption]
+    if not all(isinstance(text, str) for text in texts):
+        return ()
+    return tuple(text.strip() for text in texts if text.strip())
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -91,7 +107,7 @@ def _names_in(folder: Path) -> set[str]:
         raise GatlasError(describe(folder, error)) from None
 
 
-def _captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
+def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
     """The captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
 
     They belong to the atlas of their own shard only. Two atlases of one key beside one are a GatlasError.

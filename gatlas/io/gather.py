@@ -21,6 +21,7 @@ from gatlas.io.streams import Blob, describe, read
 CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _COMPRESSED = (".tar.gz", ".tgz")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
+LOST = "lost+found"  # in the root of a file system, and for nobody to read
 
 
 class Item(NamedTuple):
@@ -145,7 +146,8 @@ def _matches(pattern: str) -> list[str]:
     folder = os.path.dirname(pattern)
     while True:
         for each in glob(f"{folder}/", recursive=True) if folder else ["."]:
-            os.scandir(each).close()
+            if os.path.basename(each.rstrip(os.sep)) != LOST:
+                os.scandir(each).close()
         if not has_magic(folder):
             break
         folder = os.path.dirname(folder)
@@ -186,7 +188,7 @@ def _in_folder(folder: Path, suffix: tuple[str, ...]) -> Iterator[Item]:
         folders = []
         with os.scandir(parent) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == "lost+found":  # of a file system's root
+                if entry.name.startswith(".") or entry.name == LOST:
                     continue
                 wanted = without_suffix(entry.name, (*suffix, SHARD)) is not None
                 if _is_folder(entry, wanted):

@@ -135,6 +135,8 @@ class Results:
     def put(self, scratch: Path, output: Path, ours: Collection[str] = ()) -> None:
         """Move what was made to its place, over what is there, as `cleared` says."""
         output.parent.mkdir(parents=True, exist_ok=True)
+        if scratch.is_dir():
+            output = Path(os.path.realpath(output))  # a link stays a link
         with self.cleared(output, scratch, ours):
             try:
                 os.replace(scratch, output)
@@ -150,13 +152,17 @@ class Results:
         """A place that what is in `scratch` can be renamed to: no rename replaces a folder.
 
         The folder that stood there is removed after the block, or is back where the block fails. Files in it that are
-        not `ours`, and have no name of a new one, are kept in the new folder.
+        not `ours`, and have no name of a new one, are in the new folder before: a kill at any moment loses none.
         """
-        if not output.is_dir() or output.is_symlink():
+        if not output.is_dir():
             yield
             return
         if not scratch.is_dir():
             raise GatlasError(f"{output}: is a folder; the output must be a file")
+        for name in folder_contents(output).keys() - set(ours):
+            if not os.path.lexists(scratch / name):
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(output / name, scratch / name)
         older = self.scratch_path("")
         try:
             os.replace(output, older)
@@ -171,10 +177,6 @@ class Results:
             if not output.exists():
                 os.replace(older, output)
             raise
-        for name in folder_contents(older).keys() - set(ours):
-            if not os.path.lexists(output / name):
-                (output / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(older / name, output / name)
         _remove(older)
 
     def __exit__(self, *_: object) -> None:
@@ -189,10 +191,24 @@ def folder_contents(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.lstat().st_size for path in files}
 
 
+def _size(path: Path) -> int | None:
+    """In bytes; None where there is no such file."""
+    try:
+        return path.lstat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def contents_beside(line: Line, place: Path) -> dict[str, int] | None:
     """What is in the folder that a line names beside its result; None for a file, or where it names no such place."""
-    contents: dict[str, int] | None = line.get("files", {}).get(str(place))
+    contents: dict[str, int] | None = line.get("files", {}).get(spelled(place))
     return contents
+
+
+def spelled(path: Path) -> str:
+    """One name for a path however it is written. A link at its end is not followed: a rename replaces the link."""
+    absolute = os.path.abspath(path)
+    return os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))
 
 
 def files_stand(line: Line) -> bool:
@@ -227,8 +243,10 @@ class FolderResults(Results):
         if output is None or not output.exists():
             return False
         if output.is_dir():
-            contents = line.get("contents", {}).items()
-            return bool(contents) and contents <= folder_contents(output).items()
+            if "contents" not in line:  # of an earlier version
+                return line.get("output_stamp", "") is None
+            contents = line["contents"].items()
+            return bool(contents) and all(_size(output / name) == size for name, size in contents)
         if line.get("output_stamp") == stamp(output):
             return True
         # Its time of change may be that of a copy: the content decides.
@@ -257,6 +275,8 @@ class FolderResults(Results):
             if sidecars:
                 more["captions"] = sorted(sidecars)
             more |= _files(beside)
+            if scratch.is_dir():
+                output = Path(os.path.realpath(output))  # a link stays a link
             with self.cleared(output, scratch, earlier.get("contents", ())):
                 self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
                 for suffix, content in sidecars.items():
@@ -442,8 +462,16 @@ def _locked(descriptor: int) -> bool | None:
 
 def _files(beside: Mapping[Path, Path]) -> Line:
     """What the manifest says of the files and folders beside a result: of folders, what is in them."""
-    found = {str(place): folder_contents(made) if made.is_dir() else None for place, made in beside.items()}
-    return {"files": found} if found else {}
+    return {
+        "files": {spelled(place): folder_contents(made) if made.is_dir() else None for place, made in beside.items()}
+    }
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _remove(path: Path) -> None:

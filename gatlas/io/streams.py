@@ -10,7 +10,7 @@ import secrets
 import select
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -149,17 +149,23 @@ def _read_stdin() -> Blob:
     return Blob("standard input", data)
 
 
-_OF_THE_MACHINE = {
-    getattr(errno, name)
-    for name in ("ENOSPC", "EDQUOT", "EIO", "EFBIG", "EROFS", "ESTALE", "EMFILE", "ENFILE")
-    if hasattr(errno, name)
-}
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_PASSING = (*_FULL, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 
 
-def is_disk_error(error: BaseException | None) -> bool:
-    """Whether an error comes from a disk that is full or broken, or a limit of the machine, as it is or described."""
+def is_full(error: BaseException | None) -> bool:
+    """Whether an error, as it is or described, says that nothing more can be written there."""
+    return _comes_from(error, _FULL)
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Whether an error, as it is or described, is the machine's or the disk's: it may not come another time."""
+    return _comes_from(error, _PASSING)
+
+
+def _comes_from(error: BaseException | None, numbers: Container[int]) -> bool:
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        if isinstance(error, OSError) and error.errno in numbers:
             return True
         error = error.__context__
     return False

@@ -79,7 +79,7 @@ def test_a_file_that_the_batch_did_not_make_is_kept(task):
     assert sorted_out(task, {"a": line(task, status="failed")}) == "foreign"
 
 
-@pytest.mark.parametrize("other", [{"verb": "prune"}, {"input": "elsewhere/a.ply"}])
+@pytest.mark.parametrize("other", [{"verb": "prune"}, {"input": "b.ply", "input_stamp": "5:0", "input_sha256": "b"}])
 def test_a_result_of_another_verb_or_input_is_kept(task, other):
     task.output.write_bytes(b"hours of work")
     known = {"a": line(task, options="other", **other)}
@@ -102,7 +102,28 @@ def test_a_report_that_is_asked_for_and_not_there_is_made(task, tmp_path):
     assert sorted_out(asked, known) == "todo"
     report.write_text("{}")
     assert sorted_out(asked, known) == "done"
-    assert sorted_out(asked, {"a": line(task)}) == "foreign"
+    (tmp_path / "x").mkdir()
+    assert sorted_out(asked._replace(files=(tmp_path / "x/../a.json",)), known) == "done"
+    assert sorted_out(asked, {"a": line(task, files={})}) == "foreign"
+
+
+def test_an_input_by_another_name_is_the_same(task, tmp_path):
+    task.output.write_bytes(b"atlas")
+    known = {"a": line(task, input="elsewhere/a.ply")}
+    assert sorted_out(task, known) == "done"
+    other = {"a": line(task, input="elsewhere/a.ply", options="other")}
+    assert sorted_out(task, other) == "other"
+
+
+def test_lines_of_an_earlier_version_are_known(task, tmp_path):
+    report = tmp_path / "a.json"
+    report.write_text("{}")
+    assert sorted_out(task._replace(files=(report,)), {"a": line(task)}) == "done"
+    folder = task._replace(output=tmp_path / "views")
+    folder.output.mkdir()
+    (folder.output / "0.png").write_bytes(b"picture")
+    task.source.write_bytes(b"other splat")
+    assert sorted_out(folder, {"a": line(task, input_stamp="5:0", input_sha256="x")}) == "todo"
 
 
 def test_a_folder_with_a_strangers_file_in_it_is_kept(task):

@@ -145,6 +145,8 @@ def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
     (tmp_path / "a.txt").write_text("a red cube\n")
     (tmp_path / "b.v2.json").write_text(json.dumps({"caption": ["one", "two"]}))
     (tmp_path / "c.json").write_text(json.dumps({"gap": 0}))  # a report
+    (tmp_path / "d.json").write_text('{"step": 1}\n{"step": 2}\n')  # a log
+    (tmp_path / "d.txt").touch()
     (tmp_path / "b.txt").write_text("of another")
     found = {item.key: texts for item, texts in captions_beside(gather([str(tmp_path)])).items()}
     assert found == {"a": ("a red cube",), "b.v2": ("one", "two")}

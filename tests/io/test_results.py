@@ -300,3 +300,36 @@ def test_two_verbs_in_one_folder_know_their_own_results(tmp_path):
     for verb in ("prune", "encode"):
         with FolderResults(tmp_path, 0, 1, verb) as results:
             assert results.known()["a"]["verb"] == verb
+
+
+def test_a_kill_while_a_folder_is_replaced_loses_no_strangers_file(tmp_path, monkeypatch):
+    place = tmp_path / "out/a"
+    with FolderResults(tmp_path / "out", 0, 1) as results:
+        results.store({"id": "a", "status": "ok"}, folder_of(results, one=b"old"), place, {})
+        (place / "notes").write_bytes(b"precious")
+        earlier, new = results.known()["a"], folder_of(results, one=b"new")
+        kept = []
+
+        def record_and_die(line):
+            kept.extend(path.read_bytes() for path in new.iterdir() if path.name == "notes")
+            raise Killed
+
+        monkeypatch.setattr(results, "record", record_and_die)
+        with pytest.raises(Killed):
+            results.store({"id": "a", "status": "ok"}, new, place, {}, earlier=earlier)
+    assert kept == [b"precious"]
+    assert {path.name for path in place.iterdir()} == {"one", "notes"}
+
+
+def test_a_folder_behind_a_link_is_made_anew_there(tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a").symlink_to(tmp_path / "big")
+    for content in (b"old", b"new"):
+        with FolderResults(tmp_path / "out", 0, 1) as results:
+            earlier = results.known().get("a", {})
+            results.store(
+                {"id": "a", "status": "ok"}, folder_of(results, one=content), tmp_path / "out/a", {}, earlier=earlier
+            )
+    assert (tmp_path / "out/a").is_symlink()
+    assert (tmp_path / "big/one").read_bytes() == b"new"
