@@ -167,8 +167,8 @@ def _into_files(
         if plan.other:
             example = plan.other[0].output
             raise GatlasError(
-                f"{len(plan.other):,} results, {example} the first, were made with other options: use --force to make "
-                "them anew, or name another place with -o"
+                f"{example} and {len(plan.other) - 1:,} more were made with other options: use --force to make them "
+                "anew, or name another place with -o"
             )
         failed = len(plan.failed) + len(plan.foreign)
         tally = Tally(len(tasks), earlier=len(plan.done), failed=failed, forced=options["force"])

@@ -275,16 +275,14 @@ class FolderResults(Results):
             if sidecars:
                 more["captions"] = sorted(sidecars)
             more |= _files(beside)
-            if scratch.is_dir():
-                output = Path(os.path.realpath(output))  # a link stays a link
-            with self.cleared(output, scratch, earlier.get("contents", ())):
+            place = Path(os.path.realpath(output)) if scratch.is_dir() else output  # a link to a folder stays a link
+            with self.cleared(place, scratch, earlier.get("contents", ())):
                 self.record({**line, **more, "output": str(output), "output_stamp": stamp(scratch)})
                 for suffix, content in sidecars.items():
-                    place = caption_place(output, suffix)
-                    streams.write(place, [content], force=True, suffix=suffix, what="a sidecar")
-                for place, made in beside.items():
-                    self.put(made, place, contents_beside(earlier, place) or ())
-                os.replace(scratch, output)
+                    streams.write(caption_place(output, suffix), [content], force=True, suffix=suffix, what="a sidecar")
+                for other, made in beside.items():
+                    self.put(made, other, contents_beside(earlier, other) or ())
+                os.replace(scratch, place)
 
 
 class TarResults(Results):

@@ -91,7 +91,7 @@ def test_results_of_other_options_are_not_made_anew_unasked(gatlas, splats, tmp_
     words = ("atlas-encode", splats, "--size", 11, "-o", "out/")
     assert "other\t" in gatlas(*words, "--dry-run").stdout.decode()
     said = gatlas(*words, code=1).stderr
-    assert "5 results, out/a.npz the first, were made with other options: use --force" in said
+    assert "out/a.npz and 4 more were made with other options: use --force" in said
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     assert "5 of 5 done\n" in gatlas(*words, "--force").stderr
 
