@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io.gather import CAPTIONS
-from gatlas.io.results import caption_place
+from gatlas.io.results import caption_place, spelled
 
 if TYPE_CHECKING:
     from gatlas.batch.plan import Task
@@ -100,11 +100,5 @@ def _source(task: Task) -> Path | None:
 
 
 def _places() -> Place:
-    """One name for a path however it is written. A link at its end is not followed: a rename replaces the link."""
-    folder = cache(os.path.realpath)
-
-    def place(path: Any) -> str:
-        absolute = os.path.abspath(path)
-        return os.path.join(folder(os.path.dirname(absolute)), os.path.basename(absolute))
-
-    return place
+    """`spelled` for many paths."""
+    return partial(spelled, real=cache(os.path.realpath))

@@ -16,7 +16,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -205,10 +205,13 @@ def contents_beside(line: Line, place: Path) -> dict[str, int] | None:
     return contents
 
 
-def spelled(path: Path) -> str:
-    """One name for a path however it is written. A link at its end is not followed: a rename replaces the link."""
+def spelled(path: str | Path, real: Callable[[str], str] = os.path.realpath) -> str:
+    """One name for a path however it is written. A link at its end is not followed: a rename replaces the link.
+
+    `real` follows the links of the folder; for many paths a cached one is faster.
+    """
     absolute = os.path.abspath(path)
-    return os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))
+    return os.path.join(real(os.path.dirname(absolute)), os.path.basename(absolute))
 
 
 def files_stand(line: Line) -> bool:
