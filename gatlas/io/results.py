@@ -73,8 +73,8 @@ class Results:
     """A hold on a batch's results: its manifest, and a scratch folder that no other process writes to.
 
     Verbs that work in one folder share its manifest; each knows its own lines. A second process with the same label is
-    a GatlasError. What killed processes of this machine left is removed; those
-    of others may be at work where a network's file system does not carry locks from machine to machine.
+    a GatlasError. What killed processes of this machine left is removed; those of others may be at work where a
+    network's file system does not carry locks from machine to machine.
     """
 
     def __init__(self, folder: Path, label: str, manifest: Path, verb: str) -> None:
