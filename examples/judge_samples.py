@@ -17,9 +17,9 @@ from scipy.spatial import cKDTree
 
 from gatlas import io
 from gatlas.atlas import decode
-from gatlas.cameras import orbit
+from gatlas.geometry.cameras import orbit
+from gatlas.geometry.sh import dc_to_rgb
 from gatlas.raster import rasterize
-from gatlas.sh import dc_to_rgb
 from gatlas.types import Gaussians
 
 SIDE = 200  # pixels of a picture

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.cameras import around, random_views
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import around, random_views
 from gatlas.raster import visibility
 
 if TYPE_CHECKING:

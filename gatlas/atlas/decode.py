@@ -10,8 +10,8 @@ import numpy as np
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.errors import GatlasError
-from gatlas.rotations import multiply_quats, normalize_quats
-from gatlas.sh import rgb_to_dc
+from gatlas.geometry.rotations import multiply_quats, normalize_quats
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.transport import PROJECTIONS, SPHERE_NAME, fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 

@@ -12,8 +12,8 @@ from gatlas.atlas.fill import fill as fill_cells
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces
 from gatlas.errors import GatlasError
-from gatlas.frames import into_unit_ball
-from gatlas.sh import dc_to_rgb
+from gatlas.geometry.frames import into_unit_ball
+from gatlas.geometry.sh import dc_to_rgb
 from gatlas.transport import SPHERE_NAME, assign, fibonacci_sphere
 from gatlas.types import Atlas, Gaussians
 

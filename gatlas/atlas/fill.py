@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatlas.rotations import quats_to_matrices
+from gatlas.geometry.rotations import quats_to_matrices
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:

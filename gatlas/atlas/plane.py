@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatlas.io.cache import SHIPPED, load_permutation, save_permutation
+from gatlas.io.atlases.plane_cache import SHIPPED, load_permutation, save_permutation
 from gatlas.transport import PROJECTIONS, compute_plane_permutation
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.rotations import normalize_quats
-from gatlas.sh import dc_to_rgb, rgb_to_dc
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, SPACES
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 
 from gatlas.atlas.spaces import SPACES
 from gatlas.atlas.statistics import CHANNELS, COUNT, NAMES, channel_rows, shared_meta
-from gatlas.io.cache import load_permutation
+from gatlas.io.atlases.plane_cache import load_permutation
 from gatlas.transport import SPHERE_NAME, fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE
 

@@ -1,7 +1,7 @@
 """Many objects through one verb: shards of one sorted list, worker processes, and what is left to do after a stop.
 
 There is no scheduler here: the shell, GNU parallel and Slurm start batches. What is done is known from the manifest
-(`gatlas.io.results`), so the same command goes on where it was stopped.
+(`gatlas.io.sets.results`), so the same command goes on where it was stopped.
 """
 
 from gatlas.batch.places import refuse_captions, refuse_overwriting, without_members, without_products

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.io.gather import CAPTIONS
-from gatlas.io.results import caption_place, spelled
+from gatlas.io.sets.inputs import CAPTIONS
+from gatlas.io.sets.results import caption_place, spelled
 
 if TYPE_CHECKING:
     from gatlas.batch.plan import Task
-    from gatlas.io.results import Line
+    from gatlas.io.sets.results import Line
 
 Place = Callable[[Any], str]
 

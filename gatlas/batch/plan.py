@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatlas import io
 from gatlas.batch.places import caption_places
 from gatlas.errors import GatlasError
-from gatlas.io.results import contents_beside, folder_contents, spelled
+from gatlas.io.sets.results import contents_beside, folder_contents, spelled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatlas.io.results import Line
+    from gatlas.io.sets.results import Line
 
 
 class Task(NamedTuple):

@@ -154,7 +154,7 @@ def fit(
     from gatlas.errors import GatlasError
     from gatlas.fit import PROFILES
     from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
-    from gatlas.frames import denormalized
+    from gatlas.geometry.frames import denormalized
     from gatlas.raster.devices import choose_device
     from gatlas.raster.threads import set_num_threads
 

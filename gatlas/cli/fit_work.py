@@ -25,7 +25,7 @@ def mesh_work(
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
     from gatlas.fit import fit_mesh
-    from gatlas.raster.mesh import resolve_shading, stand_up, without_vertex_colors
+    from gatlas.meshes.render import resolve_shading, stand_up, without_vertex_colors
 
     blob = io.as_blob(source)
     mesh = stand_up(io.load_mesh(blob), up)

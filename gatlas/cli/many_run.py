@@ -33,14 +33,14 @@ from gatlas.cli.many import SHARD, STEM, Batch, Verb
 from gatlas.cli.many_work import OUTPUTS, Tally, beside_of, do_tasks, fingerprint, line_of, places_of
 from gatlas.cli.terminal import refuse_shared_names, say
 from gatlas.errors import GatlasError
-from gatlas.io.gather import without_suffix
-from gatlas.io.shards import is_empty_tar
-from gatlas.io.streamed import stream_objects
+from gatlas.io.sets.inputs import without_suffix
+from gatlas.io.sets.shards import is_empty_tar
+from gatlas.io.sets.streamed import stream_objects
 from gatlas.io.streams import check_suffix, show
 
 if TYPE_CHECKING:
-    from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
-    from gatlas.io.streamed import Streamed
+    from gatlas.io.sets.results import FolderResults, Line, StreamResults, TarResults
+    from gatlas.io.sets.streamed import Streamed
 
     Results = FolderResults | TarResults | StreamResults
 

@@ -25,7 +25,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.streams import is_full, is_passing
 
 if TYPE_CHECKING:
-    from gatlas.io.results import FolderResults, Line, StreamResults, TarResults
+    from gatlas.io.sets.results import FolderResults, Line, StreamResults, TarResults
 
     Results = FolderResults | TarResults | StreamResults
 

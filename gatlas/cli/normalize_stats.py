@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatlas.atlas.statistics import Accumulator
     from gatlas.atlas.survey import Measured, Survey
     from gatlas.io import Blob
-    from gatlas.io.gather import Item
+    from gatlas.io.sets.inputs import Item
     from gatlas.types import AtlasStats
 
 
@@ -103,7 +103,7 @@ def _jobs(words: list[str], load: Callable[[Blob], Any]) -> tuple[Iterator[Job],
     """What the words of the command line name, and the list of it; None where a stream must tell."""
     import warnings
 
-    from gatlas.io.gather import gather
+    from gatlas.io.sets.inputs import gather
 
     plain = [word for word in words if not _is_streamed(word)]
     items = gather(plain) if plain else []
@@ -117,7 +117,7 @@ def _jobs(words: list[str], load: Callable[[Blob], Any]) -> tuple[Iterator[Job],
 
 
 def _load_item(item: Item, load: Callable[[Blob], Any]) -> Any:
-    from gatlas.io.gather import read_item
+    from gatlas.io.sets.inputs import read_item
 
     return load(read_item(item))
 
@@ -134,8 +134,8 @@ def _is_streamed(word: str) -> bool:
 
 def _streamed(word: str, load: Callable[[Blob], Any]) -> Iterator[Job]:
     from gatlas.errors import GatlasError
-    from gatlas.io.gather import without_suffix
-    from gatlas.io.shards import stream_members
+    from gatlas.io.sets.inputs import without_suffix
+    from gatlas.io.sets.shards import stream_members
 
     empty = True
     for blob in stream_members(word):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
 
+    from gatlas.geometry.lens import Lens
     from gatlas.io import Blob
-    from gatlas.io.lens import Lens
 
 STEM = "{stem}"
 
@@ -66,7 +66,7 @@ class Photo(NamedTuple):
 
         Readers undo the lens again: they must come to the same picture, also where the focal length was refined.
         """
-        from gatlas.io.poses import zoomed_lens
+        from gatlas.io.photos.pose_file import zoomed_lens
 
         factor = float(K[0, 0] / self.K[0, 0])
         return self.original * np.array([[factor, 1, 1], [1, factor, 1], [1, 1, 1]]), zoomed_lens(self.lens, factor)
@@ -76,7 +76,7 @@ class Photo(NamedTuple):
 
         NaN where the lens puts no ray.
         """
-        from gatlas.io.lens import undistort_points
+        from gatlas.geometry.lens import undistort_points
 
         return undistort_points(pixels, self.original, self.lens, self.K) if self.lens.bends else pixels
 
@@ -90,8 +90,8 @@ class Album(NamedTuple):
 
 def checked(wish: Wish) -> Wish:
     """The wish with folders replaced by the index in them; words that exclude each other are a GatlasError."""
-    from gatlas.io.transforms import index_of
-    from gatlas.pictures import parse_background
+    from gatlas.images.colors import parse_background
+    from gatlas.io.photos.transforms import index_of
 
     _refuse_mixtures(wish)
     _refuse_shared_input(wish)
@@ -110,8 +110,8 @@ def read_album(wish: Wish) -> Album:
 
     Where there is no --mask, it is the `mask_path` of the photo's own frame.
     """
-    from gatlas.io.photos import own_masks, read_straight
-    from gatlas.io.transforms import index_of
+    from gatlas.io.photos.photo_loader import own_masks, read_straight
+    from gatlas.io.photos.transforms import index_of
 
     paths, index = list(wish.photos), None
     init = None if wish.init is None else io.read(wish.init)
@@ -178,7 +178,7 @@ def _refuse_shared_input(wish: Wish) -> None:
 
 def _pictures_of(index: Blob, folder: Path) -> list[str]:
     """The pictures that an index names, which must all be there."""
-    from gatlas.io.transforms import read_shots
+    from gatlas.io.photos.transforms import read_shots
 
     _, shots, _, _ = read_shots(index)
     missing = [shot.name for shot in shots if shot.picture is None]

@@ -26,7 +26,7 @@ class Truth(NamedTuple):
 
 def read_truth(source: str, photos: Sequence[str], gaussians: Gaussians, own_units: bool) -> Truth:
     """The cameras of the photos; a GatlasError, before any work, where errors could not be measured."""
-    from gatlas.io.poses import read_viewmats
+    from gatlas.io.photos.pose_file import read_viewmats
     from gatlas.metrics.pose_errors import target_distances
 
     viewmats = read_viewmats(source, photos)

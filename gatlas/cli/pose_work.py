@@ -14,8 +14,8 @@ from gatlas.cli.pose_photos import Photo, Wish, checked, read_album
 from gatlas.cli.pose_truth import read_truth, told_errors
 from gatlas.cli.terminal import about, counting_bar, finite, say
 from gatlas.errors import GatlasError
-from gatlas.frames import scaled_views, unscaled_views
-from gatlas.io.poses import PoseRecord, read_matches, read_viewmats, write_poses
+from gatlas.geometry.frames import scaled_views, unscaled_views
+from gatlas.io.photos.pose_file import PoseRecord, read_matches, read_viewmats, write_poses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,9 +154,9 @@ def _from_grid(wish: Wish, gaussians: Gaussians, number: int, photo: Photo) -> A
 
     Such Gaussians agree with their pixels whichever photo is given: that it is theirs, only the pictures can tell.
     """
-    from gatlas.crop import cover
+    from gatlas.images.crop import cover
     from gatlas.pose.solve import grid_correspondences
-    from gatlas.systems.photo_splat import PNP_THRESHOLD
+    from gatlas.systems.noposplat.splat import PNP_THRESHOLD
 
     rows, columns = gaussians.origin.grid or (0, 0)
     width, height = photo.size
@@ -341,7 +341,7 @@ def _refined_from(wish: Wish, gaussians: Gaussians, photos: list[Photo], init: B
 
 def _options(wish: Wish, near: bool = False) -> RefineOptions:
     """Of a refinement; `near` is for a start that matches found, where the focal length is known."""
-    from gatlas.pictures import parse_background
+    from gatlas.images.colors import parse_background
     from gatlas.pose.refine import NEAR, RefineOptions
 
     behind = None if wish.background is None else parse_background(wish.background)

@@ -79,10 +79,12 @@ def render(
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
-    from gatlas.pictures import atlas_picture, contact_sheet, parse_background, take_views
+    from gatlas.images.colors import parse_background
+    from gatlas.images.sheets import atlas_picture, contact_sheet
+    from gatlas.meshes.render import stand_up, without_vertex_colors
     from gatlas.raster.devices import choose_device
-    from gatlas.raster.mesh import stand_up, without_vertex_colors
     from gatlas.raster.threads import set_num_threads
+    from gatlas.render import take_views
     from gatlas.types import Views
 
     set_num_threads(threads)
@@ -133,7 +135,7 @@ def _cameras(
 ) -> Cameras:
     """The cameras that the options ask for."""
     from gatlas import io
-    from gatlas.cameras import around, orbit, resized
+    from gatlas.geometry.cameras import around, orbit, resized
     from gatlas.types import Gaussians
 
     if camera is not None:

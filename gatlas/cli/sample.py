@@ -142,7 +142,7 @@ def _prompts(model: str, prompt: list[str] | None, prompts: str | None) -> list[
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.errors import GatlasError
-    from gatlas.io.pipeline import read_description
+    from gatlas.io.models.pipeline import read_description
 
     if prompt is None and prompts is None and read_description(model).get("captions") is False:
         return [""]

@@ -67,7 +67,7 @@ def sample_photos(wish: Wish, device: str, dtype: Callable[[str], str]) -> None:
     """Write the splat of the photos and, where they are asked for, the photos as the model saw them."""
     from gatlas import io
     from gatlas.cli.terminal import say
-    from gatlas.io.photos import read_photos
+    from gatlas.io.photos.photo_loader import read_photos
     from gatlas.systems import choose_device, load_system
     from gatlas.systems.contract import Photo, SampleRequest
 

@@ -10,14 +10,14 @@ import numpy as np
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.io.run import check_new, find_checkpoint
+from gatlas.io.runs.train_run import check_new, find_checkpoint
 from gatlas.systems import system_module
 from gatlas.train.begin import read_belongings
 from gatlas.train.options import TrainOptions, refuse_changes
 from gatlas.train.settings import parse_settings
 
 if TYPE_CHECKING:
-    from gatlas.io.run import Checkpoint
+    from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import System
 
 

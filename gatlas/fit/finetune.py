@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.cameras import fibonacci_views
 from gatlas.fit.mesh import SUPERSAMPLE, in_unit_ball_of, measure
 from gatlas.fit.optimize import optimize
 from gatlas.fit.photos import held_out_indices, rgba_views
 from gatlas.fit.scene_frame import SceneFrame, into_frame
-from gatlas.frames import into_unit_ball, scaled, unscaled
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.frames import into_unit_ball, scaled, unscaled
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.raster import rasterize, straight_rgba
-from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import Mesh, Views
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.raster.ssim import ssim
+from gatlas.metrics.ssim import ssim
 
 if TYPE_CHECKING:
     from jaxtyping import Float

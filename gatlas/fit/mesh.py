@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatlas.cameras import fibonacci_views
-from gatlas.fit.pyramid import halve
 from gatlas.fit.recount import recount
 from gatlas.fit.start import surface_gaussians
-from gatlas.frames import unscaled
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.frames import unscaled
+from gatlas.images.pyramid import halve
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.metrics import psnr
 from gatlas.raster import composite, rasterize
-from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
 
 def measure(gaussians: Gaussians, views: Views) -> tuple[float, float]:
     """PSNR in dB and SSIM of the Gaussians against RGBA views, over white: means over the views (numpy)."""
-    from gatlas.raster.ssim import ssim
+    from gatlas.metrics.ssim import ssim
 
     white = np.ones(3, dtype=np.float32)
     decibels, similarity = [], []

@@ -9,8 +9,8 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.fit.mesh import Fit, measure
 from gatlas.fit.photo_start import INITS, start_photos
-from gatlas.fit.resize import resize_views
 from gatlas.fit.scene_frame import into_frame
+from gatlas.images.resize_views import resize_views
 from gatlas.types import Gaussians, Views
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.cameras import orbit
 from gatlas.fit.optimize import as_gaussians
+from gatlas.geometry.cameras import orbit
 from gatlas.raster import rasterize
 from gatlas.types import Origin
 

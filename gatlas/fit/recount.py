@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.geometry.rotations import quats_to_matrices
 from gatlas.raster import visibility
-from gatlas.rotations import quats_to_matrices
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:

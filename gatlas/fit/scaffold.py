@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gatlas.cameras import fibonacci_views
 from gatlas.errors import GatlasError
 from gatlas.fit.losses import SCAFFOLD_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.mesh import Fit, measure
-from gatlas.fit.pyramid import halve
 from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import gather_anchors
 from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.fit.start import surface_gaussians
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.images.pyramid import halve
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.raster import composite, rasterize
-from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import Origin
 
 if TYPE_CHECKING:

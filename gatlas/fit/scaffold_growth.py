@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gatlas.fit.scaffold_model import OFFSETS, PER_ANCHOR
-from gatlas.rotations import quats_to_matrices
+from gatlas.geometry.rotations import quats_to_matrices
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

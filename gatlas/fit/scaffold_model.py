@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from gatlas.rotations import normalize_quats
-from gatlas.sh import rgb_to_dc
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
 if TYPE_CHECKING:

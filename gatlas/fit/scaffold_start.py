@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.fit.scaffold_model import FEATURES, OFFSETS
-from gatlas.rotations import normalize_quats
-from gatlas.sh import dc_to_rgb
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.geometry.sh import dc_to_rgb
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.cameras import positions
-from gatlas.frames import unscaled_views
+from gatlas.geometry.cameras import positions
+from gatlas.geometry.frames import unscaled_views
 
 if TYPE_CHECKING:
     from jaxtyping import Float

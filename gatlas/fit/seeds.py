@@ -9,8 +9,8 @@ import numpy as np
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.fit.hull import Surface, hull_surface
 from gatlas.fit.projection import mean_colors, sight
-from gatlas.rotations import quats_from_normals
-from gatlas.sh import rgb_to_dc
+from gatlas.geometry.rotations import quats_from_normals
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:

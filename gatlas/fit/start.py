@@ -8,15 +8,15 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.fit.blue_noise import choose_blue_noise
-from gatlas.raster.mesh import mesh_depths, sample_surface, surface_colors, visible_from
-from gatlas.rotations import quats_from_normals
-from gatlas.sh import rgb_to_dc
+from gatlas.geometry.rotations import quats_from_normals
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.meshes.render import mesh_depths, sample_surface, surface_colors, visible_from
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-    from gatlas.raster.mesh_colors import Shading
+    from gatlas.meshes.colors import Shading
     from gatlas.types import Cameras, Mesh, Views
 
 POOL = 3  # visible candidates per Gaussian: 8 give the same fit and take three times as long

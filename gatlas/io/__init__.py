@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float, Int
 
-    from gatlas.io.digests import sha256_of, stamp
-    from gatlas.io.gather import Item, names_many, read_item, sidecars
-    from gatlas.io.points import Points
-    from gatlas.io.results import FolderResults, StreamResults, TarResults
-    from gatlas.io.shards import Member, ShardWriter, read_member, shard_key, stream_members
-    from gatlas.io.weights import LpipsWeights
+    from gatlas.io.models.lpips_weights import LpipsWeights
+    from gatlas.io.photos.points import Points
+    from gatlas.io.sets.digests import sha256_of, stamp
+    from gatlas.io.sets.inputs import Item, names_many, read_item, sidecars
+    from gatlas.io.sets.results import FolderResults, StreamResults, TarResults
+    from gatlas.io.sets.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.types import Atlas, AtlasStats, Cameras, Gaussians, Mesh, Views
 
     Source = str | Path | Blob
@@ -84,26 +84,26 @@ __all__ = [
 
 
 _LAZY = {
-    "FolderResults": "gatlas.io.results",
-    "Item": "gatlas.io.gather",
-    "Member": "gatlas.io.shards",
-    "ShardWriter": "gatlas.io.shards",
-    "StreamResults": "gatlas.io.results",
-    "TarResults": "gatlas.io.results",
-    "names_many": "gatlas.io.gather",
-    "read_item": "gatlas.io.gather",
-    "read_member": "gatlas.io.shards",
-    "sha256_of": "gatlas.io.digests",
-    "shard_key": "gatlas.io.shards",
-    "sidecars": "gatlas.io.gather",
-    "stamp": "gatlas.io.digests",
-    "stream_members": "gatlas.io.shards",
+    "FolderResults": "gatlas.io.sets.results",
+    "Item": "gatlas.io.sets.inputs",
+    "Member": "gatlas.io.sets.shards",
+    "ShardWriter": "gatlas.io.sets.shards",
+    "StreamResults": "gatlas.io.sets.results",
+    "TarResults": "gatlas.io.sets.results",
+    "names_many": "gatlas.io.sets.inputs",
+    "read_item": "gatlas.io.sets.inputs",
+    "read_member": "gatlas.io.sets.shards",
+    "sha256_of": "gatlas.io.sets.digests",
+    "shard_key": "gatlas.io.sets.shards",
+    "sidecars": "gatlas.io.sets.inputs",
+    "stamp": "gatlas.io.sets.digests",
+    "stream_members": "gatlas.io.sets.shards",
 }
 
 
 def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...], *, photos: bool = False) -> list[Item]:
-    """The files that the words of a command line mean, those in folders and shards too. See `gatlas.io.gather`."""
-    from gatlas.io.gather import gather
+    """The files that the words of a command line mean, those in folders and shards too. See `gatlas.io.sets.inputs`."""
+    from gatlas.io.sets.inputs import gather
 
     return gather(inputs, suffix, photos=photos)
 
@@ -119,28 +119,28 @@ def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
 
     `as_stored` keeps the axes of the file, for index maps that were made on them.
     """
-    from gatlas.io.ply import decode_ply
+    from gatlas.io.splats.ply import decode_ply
 
     return decode_ply(as_blob(source), as_stored=as_stored)
 
 
 def stored_frame(source: Source) -> str:
     """ "y-down" or "y-up": the frame of a splat PLY's axes."""
-    from gatlas.io.ply import frame_of
+    from gatlas.io.splats.ply import frame_of
 
     return frame_of(as_blob(source))
 
 
 def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False, frame: str = "y-down") -> None:
     """Write the 3DGS PLY that every viewer reads. `frame` "y-up" leaves out the half turn that viewers undo."""
-    from gatlas.io.ply import write_ply
+    from gatlas.io.splats.ply import write_ply
 
     write_ply(out, gaussians, force=force, frame=frame)
 
 
 def load_indices(source: Source) -> Int[np.ndarray, " n"]:
     """The index map of an NPY file (int64)."""
-    from gatlas.io.gaussianverse import decode_indices
+    from gatlas.io.atlases.gaussianverse import decode_indices
 
     return decode_indices(as_blob(source))
 
@@ -154,49 +154,49 @@ def save_published(
     force: bool = False,
 ) -> None:
     """Write GaussianVerse's layout: point_cloud.ply, gs2sphere.npy and sphere2plane.npy in a folder."""
-    from gatlas.io.gaussianverse import write_folder
+    from gatlas.io.atlases.gaussianverse import write_folder
 
     write_folder(folder, gaussians, gs2sphere, sphere2plane, force=force)
 
 
 def load_atlas(source: Source) -> Atlas:
-    """The planes (float32, raw) and the meta of an atlas NPZ. See `gatlas.io.npz`."""
-    from gatlas.io.npz import decode_atlas
+    """The planes (float32, raw) and the meta of an atlas NPZ. See `gatlas.io.atlases.npz`."""
+    from gatlas.io.atlases.npz import decode_atlas
 
     return decode_atlas(as_blob(source))
 
 
 def save_atlas(out: str | Path, atlas: Atlas, *, force: bool = False) -> None:
     """Write an atlas NPZ; the same atlas gives the same bytes."""
-    from gatlas.io.npz import write_atlas
+    from gatlas.io.atlases.npz import write_atlas
 
     write_atlas(out, atlas, force=force)
 
 
 def atlas_bytes(atlas: Atlas) -> bytes:
     """The bytes that `save_atlas` writes."""
-    from gatlas.io.npz import encode_atlas
+    from gatlas.io.atlases.npz import encode_atlas
 
     return encode_atlas(atlas)
 
 
 def load_stats(source: Source) -> AtlasStats:
     """The statistics of a statistics NPZ (float64, raw units)."""
-    from gatlas.io.npz import decode_stats
+    from gatlas.io.atlases.npz import decode_stats
 
     return decode_stats(as_blob(source))
 
 
 def save_stats(out: str | Path, stats: AtlasStats, *, force: bool = False) -> None:
     """Write a statistics NPZ; the same statistics give the same bytes."""
-    from gatlas.io.npz import write_stats
+    from gatlas.io.atlases.npz import write_stats
 
     write_stats(out, stats, force=force)
 
 
 def load_mesh(source: Source) -> Mesh:
-    """The mesh of a GLB, glTF, OBJ or PLY file. See `gatlas.io.mesh`."""
-    from gatlas.io.mesh import mesh_from_blob
+    """The mesh of a GLB, glTF, OBJ or PLY file. See `gatlas.io.meshes.read`."""
+    from gatlas.io.meshes.read import mesh_from_blob
 
     return mesh_from_blob(as_blob(source))
 
@@ -221,10 +221,10 @@ def load_cameras(source: Source) -> Cameras:
     Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
     """
     if _is_colmap(source):
-        from gatlas.io.colmap import read_cameras as read_colmap_cameras
+        from gatlas.io.photos.colmap import read_cameras as read_colmap_cameras
 
         return read_colmap_cameras(str(source))
-    from gatlas.io.transforms import read_cameras
+    from gatlas.io.photos.transforms import read_cameras
 
     return read_cameras(source)
 
@@ -233,13 +233,13 @@ def load_views(folder: str | Path, *, side: int | None = None) -> Views:
     """The pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
 
     The folder holds a transforms.json (which may itself be named), else a COLMAP model in sparse/0, sparse or the
-    folder itself. Missing pictures are left out with one warning; see `gatlas.io.transforms` and `gatlas.io.colmap`.
+    folder itself. Missing pictures are left out with one warning; see `gatlas.io.photos`.
     """
     if _is_colmap(folder):
-        from gatlas.io.colmap import read_views as read_colmap_views
+        from gatlas.io.photos.colmap import read_views as read_colmap_views
 
         return read_colmap_views(folder, side=side)
-    from gatlas.io.transforms import read_views
+    from gatlas.io.photos.transforms import read_views
 
     return read_views(folder, side=side)
 
@@ -250,19 +250,19 @@ def load_points(source: Source) -> Points | None:
     None where a folder or a transforms.json has none.
     """
     if _is_colmap(source):
-        from gatlas.io.colmap import read_points as read_colmap_points
+        from gatlas.io.photos.colmap import read_points as read_colmap_points
 
         return read_colmap_points(str(source))
     if not isinstance(source, Blob) and is_folder(source):
-        from gatlas.io.transforms import read_points
+        from gatlas.io.photos.transforms import read_points
 
         return read_points(source)
     blob = as_blob(source)
     if blob.kind == "transforms":
-        from gatlas.io.transforms import read_points
+        from gatlas.io.photos.transforms import read_points
 
         return read_points(blob)
-    from gatlas.io.points import ply_points
+    from gatlas.io.photos.points import ply_points
 
     return ply_points(blob)
 
@@ -271,8 +271,8 @@ def _is_colmap(source: Source) -> bool:
     """Whether a source is a folder with a COLMAP model and no transforms.json. Neither is a GatlasError."""
     if isinstance(source, Blob) or not is_folder(source):
         return False
-    from gatlas.io.colmap import find_model
-    from gatlas.io.transforms import INDEX, has_index, picture_suffix
+    from gatlas.io.photos.colmap import find_model
+    from gatlas.io.photos.transforms import INDEX, has_index, picture_suffix
 
     if has_index(source):
         return False
@@ -287,28 +287,28 @@ def _is_colmap(source: Source) -> bool:
 
 def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:
     """Write PNGs and their transforms.json into a folder, which is made where it is missing."""
-    from gatlas.io.transforms import write_views
+    from gatlas.io.photos.transforms import write_views
 
     write_views(folder, views, force=force)
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """The arrays and meta of a checkpoint; None where there is no such file yet."""
-    from gatlas.io.checkpoint import decode_checkpoint, is_there
+    from gatlas.io.runs.fit_snapshot import decode_checkpoint, is_there
 
     return decode_checkpoint(read(path)) if is_there(path) else None
 
 
 def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Write a checkpoint over the one that is there."""
-    from gatlas.io.checkpoint import write_checkpoint
+    from gatlas.io.runs.fit_snapshot import write_checkpoint
 
     write_checkpoint(path, arrays, meta)
 
 
 def remove_checkpoint(path: str | Path) -> None:
     """Remove a checkpoint whose work is done, if there is one."""
-    from gatlas.io.checkpoint import remove
+    from gatlas.io.runs.fit_snapshot import remove
 
     remove(path)
 
@@ -333,15 +333,15 @@ def load_names(source: Source, *, null: bool = False) -> list[str]:
 
 
 def load_lpips_weights(path: str | Path | None = None) -> LpipsWeights:
-    """Backbone and heads of LPIPS, from `path` or where torch keeps its weights. See `gatlas.io.weights`."""
-    from gatlas.io.weights import load_lpips_weights as load
+    """Backbone and heads of LPIPS, from `path` or where torch keeps its weights."""
+    from gatlas.io.models.lpips_weights import load_lpips_weights as load
 
     return load(path)
 
 
 def missing_lpips_weights() -> str | None:
     """One line that says what LPIPS lacks and how to get it; None where all is there."""
-    from gatlas.io.weights import missing_lpips_weights as missing
+    from gatlas.io.models.lpips_weights import missing_lpips_weights as missing
 
     return missing()
 

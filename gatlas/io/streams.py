@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gatlas.errors import GatlasError
-from gatlas.io.kinds import kind_of
+from gatlas.io.sniff import kind_of
 
 if TYPE_CHECKING:
     Buffer = Any  # bytes or a C-contiguous numpy array
@@ -46,7 +46,7 @@ class Blob:
 
     @cached_property
     def kind(self) -> str:
-        """What it holds, told by its content; see `gatlas.io.kinds.kind_of`."""
+        """What it holds, told by its content; see `gatlas.io.sniff.kind_of`."""
         return kind_of(self.data, self.path)
 
     @property

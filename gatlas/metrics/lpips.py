@@ -1,6 +1,7 @@
 """Learned perceptual distance (Zhang et al. 2018, version 0.1) on VGG16 or AlexNet, in plain torch.
 
-The weights come from files: see `gatlas.io.weights`. Layers carry torchvision's names, so its weights fit as they are.
+The weights come from files: see `gatlas.io.models.lpips_weights`. Layers carry torchvision's names, so its weights
+fit as they are.
 """
 
 from __future__ import annotations

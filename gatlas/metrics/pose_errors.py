@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.rotations import angles_between
+from gatlas.geometry.rotations import angles_between
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

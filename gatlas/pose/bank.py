@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.cameras import resized
+from gatlas.geometry.cameras import resized
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.images.gray import in_grey
 from gatlas.pose.candidates import VIEWS, bounding_ball, candidate_cameras
 from gatlas.pose.features import detect
-from gatlas.pose.grey import in_grey
 from gatlas.pose.silhouette import Silhouettes, make_silhouettes
 from gatlas.raster import rasterize
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.rotations import nearest_rotation
+from gatlas.images.gray import in_grey, is_grey
 from gatlas.pose.compare import AS_IT_IS, Camera, Shot, Target, blurred, shoot
 from gatlas.pose.descend import fixed_loss
-from gatlas.pose.grey import in_grey, is_grey
 from gatlas.pose.levenberg import DAMPING, LEAST_LEFT, TRIES, Level, Normal, cost_of, linearize, solve
 from gatlas.pose.motion import Pivot
 from gatlas.pose.refine import (
@@ -31,7 +32,6 @@ from gatlas.pose.refine import (
     refine_targets,
     settle,
 )
-from gatlas.rotations import nearest_rotation
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.cameras import fibonacci_views, positions
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import fibonacci_views, positions
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:

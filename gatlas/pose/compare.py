@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from gatlas.io.reduce import reduce_picture, reduced_size
+from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.pose.motion import Pivot, move
 from gatlas.raster import composite, rasterize
 from gatlas.types import Cameras

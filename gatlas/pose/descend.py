@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.sh import SH_C0
 from gatlas.pose.compare import AS_IT_IS, Camera, Exposure, Shot, Target, predict, see
 from gatlas.pose.levenberg import flow, picture_gradient
 from gatlas.pose.motion import Pivot, step_gradient
 from gatlas.raster.colors import seen_colors
-from gatlas.sh import SH_C0
 from gatlas.types import Cameras, Gaussians
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def picture_difference(
 
     Differentiable to `image`. The others are made equal, so that no window of the SSIM or the network sees them differ.
     """
-    from gatlas.raster.ssim import ssim
+    from gatlas.metrics.ssim import ssim
 
     share = weights.mean()
     counted = weights[..., None]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion
 
+from gatlas.images.gray import is_grey
 from gatlas.pose.bank import BACKGROUND, Bank, Sight, lift, look
 from gatlas.pose.compare import Camera, Target, make_target
 from gatlas.pose.features import Features, detect, match, match_groups
-from gatlas.pose.grey import is_grey
 from gatlas.pose.levenberg import Level, levenberg
 from gatlas.pose.motion import find_pivot, turn_between
 from gatlas.pose.prepare import Prepared, prepare

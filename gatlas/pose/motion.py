@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.rotations import angles_between, multiply_quats, so3_exp
+from gatlas.geometry.rotations import angles_between, multiply_quats, so3_exp
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_closing, label
 
-from gatlas.io.reduce import reduce_picture
+from gatlas.images.resize import reduce_picture
 from gatlas.pose.bank import BACKGROUND, working_size
 from gatlas.pose.compare import masked
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.images.gray import in_grey, is_grey
 from gatlas.pose.compare import (
     AS_IT_IS,
     Camera,
@@ -24,7 +25,6 @@ from gatlas.pose.compare import (
     shoot,
 )
 from gatlas.pose.descend import descend, fixed_loss
-from gatlas.pose.grey import in_grey, is_grey
 from gatlas.pose.levenberg import DAMPING, HUBER, Level, levenberg, linearize, solve
 from gatlas.pose.motion import Pivot, find_pivot, turn_between
 

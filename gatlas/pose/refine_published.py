@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.geometry.rotations import se3_exp
+from gatlas.images.gray import in_grey, is_grey
 from gatlas.pose.compare import AS_IT_IS, Camera, make_target
 from gatlas.pose.descend import render_leaves
-from gatlas.pose.grey import in_grey, is_grey
 from gatlas.pose.motion import step_gradient, turn_between
 from gatlas.pose.refine import (
     Refined,
@@ -21,7 +22,6 @@ from gatlas.pose.refine import (
     out_of_reach,
     unexplained,
 )
-from gatlas.rotations import se3_exp
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.cameras import resized
+from gatlas.geometry.cameras import resized
 from gatlas.raster import rasterize
 from gatlas.types import Cameras
 

@@ -59,8 +59,9 @@ def rasterize(
     Differentiable for torch: to every field of `gaussians`, to `background`, and to `cameras.viewmats` with the
     backends "reference" and "cuda" only. "auto" is gsplat for tensors on a CUDA device and the CPU kernels for all
     else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out; `eps2d` (square
-    pixels) is added to the variance of every projected Gaussian. Degree-0 colours are those of `gatlas.sh.eval_sh`, and
-    negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
+    pixels) is added to the variance of every projected Gaussian. Degree-0 colors are those of
+    `gatlas.geometry.sh.eval_sh`, and negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are
+    gsplat 1.5's.
 
     `rasterize_mode="antialiased"` lowers opacities by as much as `eps2d` enlarges the Gaussians (the 2D filter of Yu et
     al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, the backward pass adds for each camera and each

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from gatlas.sh import eval_sh
+from gatlas.geometry.sh import eval_sh
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -13,7 +13,7 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     from gatlas.systems.contract import System
 
-SYSTEMS = {"gaussian-atlas": "gatlas.systems.gaussian_atlas", "noposplat": "gatlas.systems.noposplat"}
+SYSTEMS = {"gaussian-atlas": "gatlas.systems.gaussian_atlas.system", "noposplat": "gatlas.systems.noposplat.system"}
 
 
 def system_module(name: str) -> Any:
@@ -40,7 +40,7 @@ def load_system(folder: str, *, device: Any = "cpu", dtype: Any = None) -> Syste
 def system_of(model: str) -> str:
     """The name of a model's system: what its gatlas.json says. Of published files only NoPoSplat's are read."""
     from gatlas import io
-    from gatlas.io.pipeline import read_description
+    from gatlas.io.models.pipeline import read_description
 
     if model and io.exists(model) and not io.is_folder(model):
         return "noposplat"

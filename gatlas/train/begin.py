@@ -13,14 +13,14 @@ import torch
 
 from gatlas import __version__
 from gatlas.errors import GatlasError
-from gatlas.io import run as folder
+from gatlas.io.runs import train_run as folder
 from gatlas.systems import choose_device
 from gatlas.train.loop import Loop, Outcome
 from gatlas.train.options import TrainOptions, options_from, refuse_changes, refuse_other_training
 from gatlas.train.processes import choose_precision, joined
 
 if TYPE_CHECKING:
-    from gatlas.io.run import Checkpoint
+    from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import SceneSet, System
 
 FORMAT = 1  # of training.json

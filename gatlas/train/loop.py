@@ -13,8 +13,8 @@ import torch
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.io import run as folder
-from gatlas.io.run_log import sample_path
+from gatlas.io.runs import train_run as folder
+from gatlas.io.runs.train_log import sample_path
 from gatlas.train.options import TrainOptions, learning_rate
 from gatlas.train.order import BatchOrder, batches
 from gatlas.train.processes import Processes, to_device
@@ -24,7 +24,7 @@ from gatlas.train.state import State
 if TYPE_CHECKING:
     from torch import nn
 
-    from gatlas.io.run import Checkpoint
+    from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import SceneSet, System
 
 CUDA_CHECKS = 50  # steps between two looks, which wait for the GPU, at whether all numbers are finite

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gatlas import io
-from gatlas.io import run_log
+from gatlas.io.runs import train_log as run_log
 from gatlas.train.curve import is_term, loss_curve
 
 if TYPE_CHECKING:

@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 from gatlas.atlas.fill import fill, split_largest
-from gatlas.cameras import orbit
+from gatlas.geometry.cameras import orbit
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Gaussians
 
 
 def ball(n=600, seed=0, opacity=0.9):
     """Coloured discs on a ball."""
-    from gatlas.rotations import quats_from_normals
+    from gatlas.geometry.rotations import quats_from_normals
 
     rng = np.random.default_rng(seed)
     normals = rng.normal(size=(n, 3))

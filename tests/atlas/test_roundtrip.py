@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gatlas.atlas import FORMAT, MIN_OPACITY, decode, encode, plane_permutation
-from gatlas.cameras import orbit
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import orbit
+from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
-from gatlas.sh import dc_to_rgb, rgb_to_dc
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 

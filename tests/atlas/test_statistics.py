@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from atlas_sets import random_atlas
 
 from gatlas.atlas.spaces import SPACES
 from gatlas.atlas.statistics import (
@@ -25,6 +24,7 @@ from gatlas.atlas.survey import LISTED, Survey, measure
 from gatlas.errors import GatlasError
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import AtlasStats
+from tests.helpers.atlas_sets import random_atlas
 
 
 def accumulate(atlases):

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import read_next, running
 
 from gatlas.batch import Job, ReadAhead, Reply, count_devices, in_order, run
 from gatlas.errors import GatlasError
+from tests.helpers.waiting import read_next, running
 
 
 def work(job):

@@ -15,21 +15,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from scene_files import write_scenes
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gatlas import io
+from gatlas.datasets.posed_views import scene_set
+from gatlas.geometry.rotations import nearest_rotation
 from gatlas.metrics.pose_errors import direction_errors, recall_area, rotation_errors
 from gatlas.raster.threads import set_num_threads
-from gatlas.rotations import nearest_rotation
-from gatlas.scenes import scene_set
 from gatlas.systems import load_system
 from gatlas.systems.contract import Photo, SampleRequest
-from gatlas.systems.noposplat import PRESETS, create
-from gatlas.systems.photo_splat import FIRST_VIEWMAT, cut, locate_photos
-from gatlas.systems.scene_loss import psnr
+from gatlas.systems.noposplat.scene_loss import psnr
+from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, locate_photos
+from gatlas.systems.noposplat.system import PRESETS, create
 from gatlas.train import TrainOptions, train
+from tests.helpers.scene_files import write_scenes
 
 HELD_FROM = 100_000  # seeds of scenes that are not trained on
 

@@ -24,11 +24,11 @@ import torch
 from scipy.spatial import cKDTree
 
 from gatlas import io
-from gatlas.cameras import orbit
+from gatlas.geometry.cameras import orbit
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.metrics.ssim import ssim
 from gatlas.raster import rasterize
-from gatlas.raster.ssim import ssim
 from gatlas.raster.threads import set_num_threads
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras, Gaussians
 
 MAJOR, MINOR = 0.68, 0.30

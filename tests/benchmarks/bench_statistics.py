@@ -19,7 +19,7 @@ import numpy as np
 
 from gatlas import io
 from gatlas.atlas.spaces import SPACES
-from gatlas.io.shards import ShardWriter
+from gatlas.io.sets.shards import ShardWriter
 from gatlas.transport import SPHERE_NAME
 from gatlas.types import Atlas
 

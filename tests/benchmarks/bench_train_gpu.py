@@ -17,13 +17,13 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gatlas.atlas.spaces import FORMAT, SPACES
-from gatlas.datasets import Batch
-from gatlas.diffusion import STABLE_DIFFUSION_NOISE
-from gatlas.io.pipeline import Pipeline
+from gatlas.datasets.atlases import Batch
+from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
+from gatlas.io.models.pipeline import Pipeline
 from gatlas.models.text import byte_tokenizer, small_text_encoder
-from gatlas.systems.atlas_config import AtlasConfig
 from gatlas.systems.contract import Draw, SampleRequest
-from gatlas.systems.gaussian_atlas import GaussianAtlas
+from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.system import GaussianAtlas
 from gatlas.train import TrainOptions, train
 from gatlas.transport import SPHERE_NAME
 from gatlas.types import AtlasStats

@@ -49,7 +49,7 @@ def heavy_splat_bytes(tmp_path_factory):
 
 def write_ball(path, count):
     from gatlas import io
-    from gatlas.sh import rgb_to_dc
+    from gatlas.geometry.sh import rgb_to_dc
     from gatlas.types import Gaussians, Origin
 
     rng = np.random.default_rng(0)

@@ -15,10 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from waiting import LIMIT, read_next, running, wait_until
+
+from tests.helpers.waiting import LIMIT, read_next, running, wait_until
 
 ENCODE = ("--size", 10)
-HELD = str(Path(__file__).parents[1] / "held_gatlas.py")
+HELD = str(Path(__file__).parents[1] / "helpers" / "held_gatlas.py")
 
 
 @pytest.fixture

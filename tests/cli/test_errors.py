@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from waiting import LIMIT, running, wait_until
+
+from tests.helpers.waiting import LIMIT, running, wait_until
 
 
 def only_message(run):

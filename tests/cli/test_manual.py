@@ -12,8 +12,8 @@ from gatlas.cli.manual_tables import ATLAS_KEYS, PRESETS, SCENE_KEYS, TRAINING_K
 from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
 from gatlas.fit.options import PROFILES
 from gatlas.systems import SYSTEMS, system_module
-from gatlas.systems.atlas_config import AtlasConfig
-from gatlas.systems.noposplat_settings import Settings
+from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.noposplat.config import Settings
 from gatlas.train.options import TrainOptions
 
 MAN = Path(__file__).parents[2] / "man"

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from atlas_sets import random_atlas
 
 from gatlas import io
 from gatlas.atlas.spaces import SPACES
+from tests.helpers.atlas_sets import random_atlas
 
 COUNT = 6
 

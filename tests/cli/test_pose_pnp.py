@@ -1,9 +1,7 @@
 """gatlas pose-pnp, as its users run it."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,16 +10,14 @@ import pytest
 from gatlas import io
 from gatlas.cli.pose_photos import Photo, Wish, read_album
 from gatlas.cli.pose_work import Answer, _located, _refined
-from gatlas.io.lens import Lens
-from gatlas.io.photos import read_straight
+from gatlas.geometry.lens import Lens
+from gatlas.io.photos.photo_loader import read_straight
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.locate import Located, Missed
 from gatlas.pose.refine import failed
 from gatlas.pose.solve import reprojection_errors
 from gatlas.types import Cameras, Origin, Views
-
-sys.path.append(str(Path(__file__).parents[1] / "pose"))
-from textured import SIDE, K, camera, ellipsoid, photo
+from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 TRUTHS = [camera(30, 20, 2.4, 10), camera(150, -15, 2.7, -5)]
 

@@ -1,22 +1,18 @@
 """gatlas pose-pnp on a splat with a pixel grid, as sample makes it of photos: by the grid, and where the order lies."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.cameras import intrinsics
+from gatlas.geometry.cameras import intrinsics
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.raster import rasterize
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras, Gaussians, Origin, Views
-
-sys.path.append(str(Path(__file__).parents[1] / "pose"))
-from textured import SIDE, K, camera, ellipsoid, photo
+from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 GRID = SIDE
 TRUTHS = np.stack([camera(30, 20, 2.4), camera(60, 10, 2.5, 4)])

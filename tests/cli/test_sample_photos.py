@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scene_files import box_views
 
 from gatlas import io
 from gatlas.cli.sample_photos import require_input, task
 from gatlas.errors import GatlasError
-from gatlas.io.photos import read_photos
-from gatlas.systems.noposplat import PRESETS, create
+from gatlas.io.photos.photo_loader import read_photos
+from gatlas.systems.noposplat.system import PRESETS, create
+from tests.helpers.scene_files import box_views
 
 CONFIG = replace(
     PRESETS["tiny"].config,

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from box_meshes import write_box_captions, write_boxes
 
 from gatlas import io
+from tests.helpers.box_meshes import write_box_captions, write_boxes
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = {

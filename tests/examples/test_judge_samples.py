@@ -10,7 +10,7 @@ import pytest
 
 from gatlas import io
 from gatlas.atlas import encode
-from gatlas.sh import rgb_to_dc
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import Gaussians
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -26,7 +26,7 @@ def test_there_are_eight_objects_each_with_a_caption_of_its_own(folder):
 
 
 def test_the_captions_are_read_as_captions(folder):
-    from gatlas.io.captions import load_captions
+    from gatlas.io.sets.captions import load_captions
 
     captions = json.loads((folder / "captions.json").read_text())
     assert load_captions(folder / "captions.json") == {name: (caption,) for name, caption in captions.items()}

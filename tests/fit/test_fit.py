@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from gatlas.cameras import fibonacci_views
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit_mesh
 from gatlas.fit.finetune import finetune, picture_quality
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import Interrupted, optimize
-from gatlas.fit.pyramid import halve
 from gatlas.fit.start import surface_area, surface_gaussians
-from gatlas.frames import denormalized, scaled
-from gatlas.raster.mesh import normalize_mesh, render_mesh
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.frames import denormalized, scaled
+from gatlas.images.pyramid import halve
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
 
 

@@ -1,20 +1,17 @@
 """The fit of posed photos: exact counts from every start, units that lead back, and real rings."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.cameras import fibonacci_views
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions
 from gatlas.fit.mesh import measure
 from gatlas.fit.photos import fit_photos, held_out_indices
-from gatlas.fit.resize import resize_views
 from gatlas.fit.scene_frame import SceneFrame, into_frame
-from gatlas.raster.mesh import render_mesh
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.images.resize_views import resize_views
+from gatlas.meshes.render import render_mesh
 from gatlas.types import Cameras, Material, Mesh, Views
 
 OPTIONS = FitOptions(count=300, iterations=30, resolution=48)
@@ -188,9 +185,7 @@ def test_silhouettes_without_a_hull_are_a_warning_and_a_random_start(views):
 )
 def test_real_rings_are_fitted(shared_data, tmp_path, monkeypatch, ring, mask, least):
     """Held-out PSNR of real photos at 320 pixels, cut out by their black background or as they are."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    sys.modules.pop("convert_middlebury", None)
-    import convert_middlebury
+    from tests.helpers import convert_middlebury
 
     arguments = [str(shared_data / "photos" / ring), str(tmp_path / "views")]
     with pytest.MonkeyPatch.context() as patch:

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from gatlas.cameras import fibonacci_views
 from gatlas.fit import relocate
 from gatlas.fit.recount import recount
 from gatlas.fit.relocate import Relocator, idle_gaussians, wrong_spots
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.raster import rasterize
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Gaussians, Views
 
 

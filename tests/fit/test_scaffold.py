@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from gatlas.cameras import fibonacci_views, resized
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions
 from gatlas.fit.losses import DIRECT_WEIGHTS, foreground_window, picture_loss
@@ -17,9 +16,10 @@ from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import FILL, gather_anchors
 from gatlas.fit.start import surface_gaussians
+from gatlas.geometry.cameras import fibonacci_views, resized
+from gatlas.geometry.rotations import quats_to_matrices
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.metrics.lpips import Lpips
-from gatlas.raster.mesh import normalize_mesh, render_mesh
-from gatlas.rotations import quats_to_matrices
 from gatlas.types import LOG_SCALE_RANGE, Cameras, Gaussians, Material, Mesh, Origin, Texture
 
 

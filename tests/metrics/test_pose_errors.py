@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gatlas.cameras import look_at
+from gatlas.geometry.cameras import look_at
 from gatlas.metrics.pose_errors import center_errors, direction_errors, recall_area, rotation_errors
 
 

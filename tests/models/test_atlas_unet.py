@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from pipeline_files import WIDTH, small_base
 
 from gatlas.models.atlas_unet import AtlasUNet, pack, position_channels, position_planes, small_unet, unpack, widen
+from tests.helpers.pipeline_files import WIDTH, small_base
 
 TIMES = torch.tensor([10, 900])
 

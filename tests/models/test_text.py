@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from pipeline_files import write_pipeline
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, find_cut, small_text_encoder
+from tests.helpers.pipeline_files import write_pipeline
 
 CAPTIONS = [
     "a red cube", "a blue cube", "a red ball", "a blue ball", "a green cone", "a yellow torus", "a purple cylinder",

@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from textured import AXES, SIDE, K, camera, ellipsoid
 
 from gatlas.errors import GatlasError
 from gatlas.pose.bank import lift, look, make_bank, working_size
 from gatlas.types import Cameras, Origin
+from tests.helpers.textured import AXES, SIDE, K, camera, ellipsoid
 
 
 @pytest.fixture(scope="module")

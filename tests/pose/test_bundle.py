@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
+from gatlas.geometry.rotations import so3_exp
 from gatlas.pose import bundle
 from gatlas.pose.compare import Camera, make_target
 from gatlas.pose.levenberg import Level
 from gatlas.pose.refine import RefineOptions, borne_out, failed, judge, refine
 from gatlas.raster import composite
-from gatlas.rotations import so3_exp
 from gatlas.types import Cameras, Views
+from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
 QUICK = RefineOptions(levels=(Level(48, 8, blur=1.5), Level(SIDE, 4)), steps=2)
 ANGLES = (0.0, 80.0, 150.0, 220.0, 290.0)

@@ -1,23 +1,21 @@
 """Photos of real objects found in splats that were fitted to other photos of them."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from textured import camera
 
 from gatlas import io
-from gatlas.cameras import intrinsics
 from gatlas.fit.mesh import fit_mesh
 from gatlas.fit.options import PROFILES, FitOptions
 from gatlas.fit.photos import fit_photos
-from gatlas.frames import denormalized
+from gatlas.geometry.cameras import intrinsics
+from gatlas.geometry.frames import denormalized
+from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import locate
 from gatlas.pose.refine import NEAR, refine
-from gatlas.raster.mesh import normalize_mesh, render_mesh
 from gatlas.types import Cameras, Views
+from tests.helpers.textured import camera
 
 SIDE = 256
 
@@ -48,8 +46,7 @@ def test_pictures_of_a_mesh_are_found_in_a_quick_fit_of_it(shared_data):
 @pytest.mark.shared
 def test_real_photos_are_found_in_a_fit_of_the_others_without_a_prior(shared_data, monkeypatch):
     """Five of templeRing's nineteen photos, 640 x 480, against the published calibration."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-    from convert_middlebury import cut_out, read_ring
+    from tests.helpers.convert_middlebury import cut_out, read_ring
 
     views, _ = read_ring(shared_data / "photos/templeRing")
     held = np.arange(1, len(views), 4)

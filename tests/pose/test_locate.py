@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
-from textured import SIDE, K, camera, ellipsoid, photo
 
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import Located, Missed, locate
@@ -12,7 +12,7 @@ from gatlas.pose.motion import turn_between
 from gatlas.pose.prepare import plain_mask
 from gatlas.pose.solve import reprojection_errors
 from gatlas.raster import composite
-from gatlas.sh import rgb_to_dc
+from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 
 @pytest.fixture(scope="module")

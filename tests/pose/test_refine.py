@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
+from gatlas.geometry.rotations import se3_exp
 from gatlas.pose import compare, levenberg
 from gatlas.pose.compare import Camera
 from gatlas.pose.descend import fixed_loss, loss_gradient, picture_difference
@@ -13,8 +13,8 @@ from gatlas.pose.levenberg import Level
 from gatlas.pose.motion import Pivot, find_pivot, move
 from gatlas.pose.refine import NEAR, RefineOptions, judge, refine
 from gatlas.raster import composite, rasterize, straight_rgba
-from gatlas.rotations import se3_exp
 from gatlas.types import Cameras
+from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
 QUICK = RefineOptions(levels=(Level(48, 10, blur=1.5), Level(SIDE, 5)), steps=4)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 from gatlas.pose.refine_published import refine_published, structure
 from gatlas.raster import composite
+from tests.helpers.blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 torch = pytest.importorskip("torch")
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from textured import SIDE, K, camera, ellipsoid, photo
 
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.candidates import bounding_ball, candidate_cameras
 from gatlas.pose.silhouette import make_silhouettes, silhouette_starts
 from gatlas.types import Cameras
+from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gatlas.cameras import intrinsics, look_at
+from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.solve import grid_correspondences, reprojection_errors, solve_pnp
 from gatlas.types import Gaussians, Origin

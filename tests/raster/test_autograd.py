@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from raster_scenes import FIELDS, SCENES, camera, gaussians
 
 from gatlas.raster import rasterize
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Gaussians
+from tests.helpers.raster_scenes import FIELDS, SCENES, camera, gaussians
 
 
 def render_and_differentiate(name, backend, dtype, **options):

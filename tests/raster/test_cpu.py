@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from raster_scenes import FIELDS, SCENES, camera, gaussians
 
 from gatlas.raster import rasterize, visibility
 from gatlas.raster.threads import launch, set_num_threads, split_range
 from gatlas.types import Gaussians
+from tests.helpers.raster_scenes import FIELDS, SCENES, camera, gaussians
 
 
 @pytest.mark.parametrize("name", ["torus", "degree 3", "ragged picture"])
@@ -112,7 +112,7 @@ def test_visibility_is_the_gradient_of_the_picture_to_the_colour():
     leaves = {field: torch.tensor(getattr(scene, field)) for field in FIELDS}
     leaves["sh"] = torch.full_like(leaves["sh"], 0.5).requires_grad_()
     rasterize(Gaussians(**leaves), cameras).colors[..., 0].sum().backward()
-    from gatlas.sh import SH_C0
+    from gatlas.geometry.sh import SH_C0
 
     np.testing.assert_allclose(visibility(scene, cameras)[0], leaves["sh"].grad[:, 0, 0] / SH_C0, rtol=1e-4, atol=1e-5)
 

@@ -6,11 +6,11 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from raster_scenes import FIELDS, SCENES
 
 from gatlas.errors import GatlasError
 from gatlas.raster import cuda, rasterize
 from gatlas.types import Gaussians
+from tests.helpers.raster_scenes import FIELDS, SCENES
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from raster_scenes import FIELDS, SCENES, camera, gaussians
 
+from gatlas.geometry.sh import rgb_to_dc
 from gatlas.raster import Options, rasterize
 from gatlas.raster.reference import project
-from gatlas.sh import rgb_to_dc
 from gatlas.types import Cameras, Gaussians
+from tests.helpers.raster_scenes import FIELDS, SCENES, camera, gaussians
 
 
 def tensors(scene, dtype=torch.float64):

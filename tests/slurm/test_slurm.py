@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from box_meshes import write_box_captions, write_boxes
-from cluster import Cluster, free_port, missing
+
+from tests.helpers.box_meshes import write_box_captions, write_boxes
+from tests.helpers.slurm_cluster import Cluster, free_port, missing
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples/slurm/job.sbatch"

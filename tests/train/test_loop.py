@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_system import ToyConfig, ToyScenes, ToySystem, tensors_of
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.io import run as folder
+from gatlas.io.runs import train_run as folder
 from gatlas.train import TrainOptions, train
 from gatlas.train.ema import WeightAverage, decay_at
+from tests.helpers.toy_system import ToyConfig, ToyScenes, ToySystem, tensors_of
 
 OPTIONS = TrainOptions(
     steps=20, batch=4, lr=1e-2, warmup=5, checkpoint_every=10, log_every=5, diagnose_every=10, sample_every=10

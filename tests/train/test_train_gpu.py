@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from atlas_sets import BALLS, write_captions, write_set
 
 from gatlas.io import load_stats, save_stats
-from gatlas.io.run import find_checkpoint, load_tensors
+from gatlas.io.runs.train_run import find_checkpoint, load_tensors
 from gatlas.systems import load_system
 from gatlas.systems.contract import Draw, SampleRequest
-from gatlas.systems.gaussian_atlas import PRESETS, create
+from gatlas.systems.gaussian_atlas.system import PRESETS, create
 from gatlas.train import TrainOptions, train
+from tests.helpers.atlas_sets import BALLS, write_captions, write_set
 
 DEVICE = "cuda"
 PRECISION, SAMPLED = "auto", "bfloat16"  # auto is bf16 on CUDA

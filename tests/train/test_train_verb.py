@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from toy_system import ToyScenes, tensors_of
-from waiting import LIMIT, running, wait_until
 
 import gatlas.systems
 from gatlas.cli.train_plan import Wish, plan
 from gatlas.errors import GatlasError
-from gatlas.io import run as folder
+from gatlas.io.runs import train_run as folder
 from gatlas.train import train
+from tests.helpers import toy_system
+from tests.helpers.toy_system import ToyScenes, tensors_of
+from tests.helpers.waiting import LIMIT, running, wait_until
 
-PROGRAM = str(Path(__file__).with_name("toy_system.py"))
+PROGRAM = str(Path(toy_system.__file__))
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -119,7 +120,7 @@ def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(tmp_path, monkeypatch, wish, message):
-    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "toy_system")
+    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "tests.helpers.toy_system")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(GatlasError, match=re.escape(message)):
         plan(Wish(**{"system": "toy", "run": "run", **wish}))
@@ -127,7 +128,7 @@ def test_a_mistake_is_named_before_anything_is_written(tmp_path, monkeypatch, wi
 
 
 def test_a_run_that_goes_on_keeps_its_own_options_and_refuses_others(tmp_path, monkeypatch):
-    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "toy_system")
+    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "tests.helpers.toy_system")
     run = str(tmp_path / "run")
     begun = plan(Wish("toy", run, settings=["width=5", "lr=0.5"], flags={"steps": 3}, resume="latest"))
     assert (begun.options.lr, begun.options.steps, begun.options.warmup) == (0.5, 3, 0)

@@ -1,0 +1,1 @@
+"""Sets of samples to train on: atlases, and posed views of scenes."""

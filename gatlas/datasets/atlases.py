@@ -1,0 +1,320 @@
+"""Sets of atlases to learn from: files, folders and tar shards, with captions and views beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from gatlas.atlas.spaces import STORED_FRAME
+from gatlas.atlas.statistics import shared_meta, stack
+from gatlas.errors import GatlasError
+from gatlas.io.atlases.npz import decode_atlas
+from gatlas.io.photos.transforms import has_index, read_views
+from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions, match
+from gatlas.io.sets.inputs import gather, read_item
+from gatlas.io.streams import is_folder
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from gatlas.io.sets.inputs import Item
+    from gatlas.types import Atlas, AtlasStats, Cameras
+
+KEPT_BYTES = 1 << 28  # of planes, in each process: a small set is read once
+
+
+class Shots(NamedTuple):
+    """Which pictures of an object come with it: another random choice in each of its turns."""
+
+    number: int
+    side: int  # pixels that their longer side is reduced to
+
+
+class Pictures(NamedTuple):
+    """Views of an object."""
+
+    images: Float[np.ndarray, "c h w 4"]  # straight RGBA, [0, 1]
+    cameras: Cameras  # around the unit ball
+
+
+class Example(NamedTuple):
+    """One atlas."""
+
+    key: str
+    planes: Float[np.ndarray, "h h 14"]  # raw, in the order offset, color, opacity, scale, rotation
+    captions: tuple[str, ...]  # none: it is learnt without text
+    views: str | None  # folder with a transforms.json
+    to_world: Float[np.ndarray, "4 4"]  # from the unit ball to the frame of the views
+    pictures: Pictures | None = None  # of this turn, out of `views`
+
+
+class Batch(NamedTuple):
+    """Several examples."""
+
+    keys: list[str]
+    planes: Float[Tensor, "b h h 14"]
+    captions: list[tuple[str, ...]]
+    pictures: list[Pictures | None]
+
+
+class AtlasSet(torch.utils.data.Dataset[Example]):
+    """Atlases of one layout, read when they are asked for."""
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        layout: AtlasStats,
+        captions: Mapping[Item, tuple[str, ...]] | None = None,
+        views: Mapping[Item, str] | None = None,
+        notes: Sequence[str] = (),
+        shots: Shots | None = None,
+    ) -> None:
+        """`layout` is what every atlas must agree with. With `captions`, items that have none must be left out.
+
+        `views` are folders of pictures, of which `draw` reads what `shots` says.
+        """
+        if not items:
+            raise ValueError("there must be at least one item")
+        self._items = list(items)
+        self._size = int(layout.mean.shape[0])
+        self._layout = {**layout.meta, "size": self._size}
+        self._captions = captions
+        self._views = views or {}
+        self._shots = shots
+        self._notes = list(notes)
+        self._kept: dict[int, Example] = {}
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Example:
+        """The atlas of an item. One that is damaged or of another layout is a GatlasError that names it."""
+        if index in self._kept:
+            return self._kept[index]
+        item = self._items[index]
+        atlas = decode_atlas(read_item(item))
+        self._check(item.name, atlas)
+        example = Example(
+            item.key,
+            np.ascontiguousarray(stack(atlas), dtype=np.float32),
+            self.captions_of(index),
+            self._views.get(item),
+            to_world(atlas, item.name),
+        )
+        if (len(self._kept) + 1) * example.planes.nbytes <= KEPT_BYTES:
+            self._kept[index] = example
+        return example
+
+    def draw(self, index: int, *, seed: int, step: int | None = None) -> Example:
+        """The atlas of an item with the pictures of the turn that `seed` names, where it has a folder of them."""
+        example = self[index]
+        if example.views is None or self._shots is None:
+            return example
+        rng = np.random.default_rng(seed)
+        return example._replace(pictures=read_pictures(example.views, example.to_world, self._shots, rng))
+
+    def captions_of(self, index: int) -> tuple[str, ...]:
+        """The captions of an item; none where the set has none."""
+        return self._captions[self._items[index]] if self._captions is not None else ()
+
+    def collate(self, items: list[Example]) -> Batch:
+        """One batch."""
+        return Batch(
+            [item.key for item in items],
+            torch.from_numpy(np.stack([item.planes for item in items])),
+            [item.captions for item in items],
+            [item.pictures for item in items],
+        )
+
+    def note(self, lines: Iterable[str]) -> None:
+        """Add to the report."""
+        self._notes += lines
+
+    def report(self) -> list[str]:
+        """What was left out of the set and why, and what else the user should know of it, a line each."""
+        return list(self._notes)
+
+    def identity(self) -> Mapping[str, Iterable[Any]]:
+        """The keys, the captions and which atlases have pictures. No atlas is read."""
+        return {
+            "atlases": (item.key for item in self._items),
+            "captions": (self.captions_of(i) for i in range(len(self))),
+            "views": (item in self._views for item in self._items),
+        }
+
+    def _check(self, name: str, atlas: Atlas) -> None:
+        if atlas.size != self._size:
+            raise GatlasError(
+                f"{name}: the atlas is {atlas.size} x {atlas.size}, the statistics are {self._size} x {self._size}: "
+                f"encode it with --size {self._size}, or make statistics of these atlases with gatlas normalize-stats"
+            )
+        for field, found in shared_meta(atlas, name).items():
+            wanted = self._layout.get(field)
+            if found != wanted:
+                told = "are others than" if field == "spaces" else f"is {found!r}, not {wanted!r} like"
+                noun = {"spaces": "value spaces", "gatlas_atlas": "format"}.get(field, field)
+                raise GatlasError(
+                    f"{name}: its {noun} {told} those of the statistics: make statistics of these atlases with gatlas "
+                    "normalize-stats"
+                )
+
+
+def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
+    """The similarity from the unit ball to the coordinates that `gatlas.atlas.decode` gives."""
+    record = atlas.meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
+    matrix = np.eye(4)
+    try:
+        matrix[:3, :3] *= float(record["scale"])
+        matrix[:3, 3] = record["center"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise GatlasError(f"{name}: damaged: its meta has a broken 'normalization': {record!r}") from error
+    if atlas.meta.get("frame") == STORED_FRAME:  # half a turn about z
+        matrix[:2] *= -1.0
+    return matrix
+
+
+def read_pictures(folder: str, to_world: Float[np.ndarray, "4 4"], shots: Shots, rng: np.random.Generator) -> Pictures:
+    """Random pictures of a folder with a transforms.json; all where there are fewer.
+
+    `to_world` leads from the unit ball to the frame of the cameras. Pictures without transparency have no silhouette:
+    they are a GatlasError.
+    """
+    views = read_views(
+        folder, side=shots.side, pick=lambda count: np.sort(rng.permutation(count)[: shots.number]).tolist()
+    )
+    images = np.asarray(views.images)
+    if images.shape[-1] != 4:
+        raise GatlasError(
+            f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "
+            "render, or add masks"
+        )
+    return Pictures(images, replace(views.cameras, viewmats=unit_ball_views(views.cameras.viewmats, to_world)))
+
+
+def unit_ball_views(
+    viewmats: Float[np.ndarray, "c 4 4"], to_world: Float[np.ndarray, "4 4"]
+) -> Float[np.ndarray, "c 4 4"]:
+    """Cameras of a world as cameras of the unit ball that a similarity places in it: the pictures stay the same."""
+    moved = viewmats.astype(np.float64) @ to_world
+    moved[:, :3] /= np.cbrt(np.linalg.det(to_world[:3, :3]))  # a picture does not change with the unit of length
+    return moved.astype(np.float32)
+
+
+def atlas_set(
+    inputs: Sequence[str],
+    layout: AtlasStats,
+    *,
+    captions: str | None = None,
+    views: str | None = None,
+    shots: Shots | None = None,
+) -> AtlasSet:
+    """The atlases that the inputs name, of the layout of the statistics.
+
+    `captions` is a file (see `gatlas.io.sets.captions`); without it, captions beside the atlases count, if at least
+    half of these have one. An atlas that has none is left out, unless none has any: then all are learnt without text.
+    `views` is a folder with a folder DIR/<key> for each atlas, out of which each turn brings what `shots` says.
+    What is left out is in the set's `report`. That nothing is left is a GatlasError.
+    """
+    items = gathered = gather(inputs)
+    notes: list[str] = []
+    if captions is not None:
+        texts = {**captions_in_shards(gathered), **_captions_of_file(captions, gathered, notes)}
+    else:
+        texts = captions_beside(gathered)
+        if 0 < 2 * len(texts) < len(gathered):
+            raise GatlasError(
+                f"only {len(texts)} of {len(gathered)} atlases have a caption beside them, {next(iter(texts)).name} is "
+                "the first: name a file of captions, --captions FILE, or take these captions away"
+            )
+    if texts:
+        items = [item for item in gathered if item in texts]
+        without = [item.key for item in gathered if item not in texts]
+        if without:
+            notes.append(
+                f"{len(without)} of {len(gathered)} atlases have no caption and are left out: {listed(without)}"
+            )
+    else:
+        notes.append("there are no captions: the model learns without text")
+    folders = _view_folders(views, gathered, items, notes) if views is not None else None
+    return AtlasSet(items, layout, texts or None, folders, notes, shots)
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) -> dict[Item, tuple[str, ...]]:
+    """The captions of a file; at least one must match, and none may be that of two items of one key."""
+    by_key: dict[str, list[Item]] = {}
+    for item in items:
+        by_key.setdefault(item.key, []).append(item)
+    matched = match(load_captions(captions), list(by_key))
+    if matched.unmatched:
+        count = len(matched.unmatched)
+        ids = "1 id belongs" if count == 1 else f"{count} ids belong"
+        notes.append(f"{captions}: {ids} to no atlas: {listed(matched.unmatched)}")
+    if matched.ambiguous:
+        notes.append(
+            f"{captions}: {len(matched.ambiguous)} ids fit several atlases, or several ids one, and are not used: "
+            f"{listed(matched.ambiguous)}"
+        )
+    if not matched.captions:
+        unused = [*matched.unmatched, *matched.ambiguous]
+        raise GatlasError(
+            f"{captions}: no id belongs to an atlas: the ids are {listed(unused, 2)}, "
+            f"the atlases are {listed(list(by_key), 2)}"
+        )
+    found: dict[Item, tuple[str, ...]] = {}
+    for key, texts in matched.captions.items():
+        _require_one(f"{captions}: the caption of {key!r} could be that", by_key[key])
+        found[by_key[key][0]] = texts
+    return found
+
+
+def _require_one(what: str, items: Sequence[Item]) -> None:
+    if len(items) > 1:
+        raise GatlasError(f"{what} of {items[0].name} or of {items[1].name}, which share a name: give each its own")
+
+
+def _view_folders(views: str, gathered: Sequence[Item], items: Sequence[Item], notes: list[str]) -> dict[Item, str]:
+    """The folder of pictures of each item: DIR/<key>, else DIR/<last part of the key> where that is no other's key.
+
+    None may be that of two of all that were `gathered`.
+    """
+    if not is_folder(views):
+        raise GatlasError(f"{views}: there is no such folder; it should hold a folder of pictures for each atlas")
+    root = views.rstrip("/")
+    keys = {item.key for item in gathered}
+    owners: dict[str, list[Item]] = {}
+    for item in gathered:
+        last = item.key.rpartition("/")[2]
+        names = [item.key] if last in keys else [item.key, last]
+        name = next((name for name in names if has_index(f"{root}/{name}")), None)
+        if name is not None:
+            owners.setdefault(f"{root}/{name}", []).append(item)
+    found: dict[Item, str] = {}
+    for folder, each in owners.items():
+        _require_one(f"{folder}: these pictures could be those", each)
+        found[each[0]] = folder
+    missing = [item.key for item in items if item not in found]
+    if len(missing) == len(items):
+        raise GatlasError(f"{views}: there is no {items[0].key}/transforms.json in it, nor one for any other atlas")
+    if missing:
+        notes.append(
+            f"{views}: {len(missing)} of {len(items)} atlases have no pictures, so theirs are rendered from the atlas: "
+            f"{listed(missing)}"
+        )
+    return found
+
+
+def all_captions(examples: Any) -> list[str]:
+    """The first caption of every item of an `AtlasSet`, each text once, in order."""
+    first = (examples.captions_of(i) for i in range(len(examples)))
+    return list(dict.fromkeys(texts[0] for texts in first if texts))

@@ -1,0 +1,1 @@
+"""Noise processes of diffusion models: schedules, losses, guidance and samplers."""

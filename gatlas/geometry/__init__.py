@@ -1,0 +1,1 @@
+"""Geometry as pure functions: cameras, rotations, frames, spherical harmonics, lenses."""

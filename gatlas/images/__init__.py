@@ -1,0 +1,1 @@
+"""Pictures as arrays: resizing, cropping, compositing, color spaces, contact sheets."""

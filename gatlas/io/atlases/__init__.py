@@ -1,0 +1,1 @@
+"""Files of atlases and of their statistics."""

@@ -1,0 +1,51 @@
+"""GaussianVerse's layout on disk: `point_cloud.ply` and `gs2sphere.npy` for each object, `sphere2plane.npy` for all."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.io import streams
+from gatlas.io.splats.ply import encode_ply
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Int
+
+    from gatlas.io.streams import Blob
+    from gatlas.types import Gaussians
+
+SPLAT, TO_SPHERE, TO_PLANE = "point_cloud.ply", "gs2sphere.npy", "sphere2plane.npy"
+
+
+def decode_indices(blob: Blob) -> Int[np.ndarray, " n"]:
+    """The whole numbers of an NPY file, as int64 [n]."""
+    try:
+        array = np.load(io.BytesIO(blob.data), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise GatlasError(f"{blob.name}: not an NPY file of indices ({error})") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
+        raise GatlasError(f"{blob.name}: an index map must be one row of whole numbers")
+    return array.astype(np.int64)
+
+
+def write_folder(
+    folder: str | Path,
+    gaussians: Gaussians,
+    gs2sphere: Int[np.ndarray, " n"],
+    sphere2plane: Int[np.ndarray, " n"],
+    *,
+    force: bool,
+) -> None:
+    """The three files in a folder. The PLY keeps the atlas's own axes, as the published ones do, so it is y-up."""
+    header, table = encode_ply(gaussians, "y-up")
+    with streams.filling_folder(folder, force=force) as target:
+        for name, indices in ((TO_SPHERE, gs2sphere), (TO_PLANE, sphere2plane)):
+            buffer = io.BytesIO()
+            np.save(buffer, indices.astype(np.int64))
+            streams.write(target / name, [buffer.getvalue()], force=True, suffix=".npy", what="indices")
+        streams.write(target / SPLAT, [header, table], force=True, suffix=".ply", what="Gaussians")

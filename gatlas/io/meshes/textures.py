@@ -1,0 +1,98 @@
+"""Textures of meshes: files beside the mesh, and pictures as RGBA bytes of a bounded size."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from gatlas.errors import GatlasError
+from gatlas.images.srgb import BYTE_TO_LINEAR, linear_to_srgb
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+
+    from gatlas.io.streams import Blob
+
+MAX_SIDE = 2048  # pixels; larger textures hold more than the pictures can show
+
+
+def read_beside(blob: Blob, name: str) -> bytes | None:
+    """The bytes of a file that a mesh names relative to itself; None where it is not there or cannot be read."""
+    if blob.path is None or "\0" in name:
+        return None
+    path = blob.path.parent / name
+    try:
+        return path.read_bytes() if path.is_file() else None  # a device could go on for ever
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return None
+
+
+def warn_missing(blob: Blob, name: str) -> None:
+    """One line for a texture that is not there."""
+    where = "" if blob.path is not None else " (a mesh from a pipe has no folder: name the file instead)"
+    warnings.warn(f"{blob.name}: texture {name} is missing; its plain base colour is used{where}", stacklevel=2)
+
+
+def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UInt8[np.ndarray, "h w 4"] | None:
+    """A picture as sRGB-encoded RGBA, at most MAX_SIDE pixels a side; None, with a warning, where it is damaged.
+
+    Where `opaque`, alpha means nothing and becomes 255, so that it does not weigh the colours when the picture shrinks.
+    KTX2 and DDS are a GatlasError.
+    """
+    for signature, format_name in ((b"\xabKTX", "KTX2 (Basis Universal)"), (b"DDS ", "DDS")):
+        if content.startswith(signature):
+            raise GatlasError(
+                f"{blob.name}: texture {name} is {format_name}, which gatlas does not read: use PNG or JPEG"
+            )
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            pixels = _rgba(image)
+    # What Pillow raises for damaged files; an unlikely size is its guard against files that exhaust the memory.
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        warnings.warn(
+            f"{blob.name}: texture {name} cannot be read; its plain base colour is used ({error})", stacklevel=2
+        )
+        return None
+    if opaque:
+        pixels[..., 3] = 255
+    return shrink(pixels, MAX_SIDE)
+
+
+def _rgba(image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
+    """8-bit RGBA of any picture. 16-bit and float grey is scaled, where Pillow's own conversion saturates."""
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image).astype(np.float64)
+        top = 65535.0 if image.mode.startswith("I") else 1.0
+        level = np.rint(np.clip(grey / top, 0, 1) * 255).astype(np.uint8)
+        return np.stack([level, level, level, np.full_like(level, 255)], axis=-1)
+    if image.mode == "La":
+        image = image.convert("LA")
+    return np.array(image.convert("RGBA"))
+
+
+def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "h w 4"]:
+    """The picture with no side above `most`: areas are averaged in linear light, colours weighed by alpha."""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= most:
+        return np.ascontiguousarray(pixels)
+    ratio = most / max(height, width)
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+
+    def averaged(channel: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2"]:
+        return np.asarray(Image.fromarray(channel).resize(size, Image.Resampling.BOX))
+
+    weight = pixels[..., 3].astype(np.float32) / 255
+    alpha = averaged(weight)
+    clear = alpha <= 0
+    channels = []
+    for k in range(3):
+        linear = BYTE_TO_LINEAR[pixels[..., k]]
+        mean = averaged(linear * weight) / np.where(clear, 1, alpha)
+        channels.append(linear_to_srgb(np.where(clear, averaged(linear), mean) if clear.any() else mean))
+    return np.rint(np.stack([*channels, alpha], axis=-1) * 255).clip(0, 255).astype(np.uint8)

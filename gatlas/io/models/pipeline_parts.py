@@ -1,0 +1,162 @@
+"""The parts of a diffusers pipeline folder that gatlas uses: the UNet, the text encoder and the tokenizer.
+
+Only classes that are named here are ever built, from a config and from safetensors; what else a folder holds is left
+alone. The libraries' own loaders are not used for weights: they fill in what is missing with random numbers, and tell
+so in a log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.models.tensors import fill, read_json, read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.streams import describe
+
+if TYPE_CHECKING:
+    import torch
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from torch import Tensor
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
+_TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
+
+
+def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
+    """The UNet of a part's folder, in evaluation mode, on the CPU."""
+    import torch
+    from diffusers import UNet2DConditionModel
+
+    path = folder / "config.json"
+    config = read_json(path)
+    kind = config.get("_class_name")
+    if kind != "UNet2DConditionModel":
+        raise GatlasError(f"{path}: describes a {kind}; gatlas knows UNet2DConditionModel only: use another base")
+    files = weight_files(folder, UNET_STEM)
+    with _described(path, "a UNet2DConditionModel"), _quiet(), torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(config)
+    _check_conditioning(path, unet.config)
+    fill(unet, read_tensors(files, dtype), folder)
+    return unet.eval()
+
+
+def _check_conditioning(path: Path, config: Mapping[str, Any]) -> None:
+    """The UNet is driven by text and perhaps by pooled text, and by nothing else."""
+    if config["addition_embed_type"] is not None:
+        raise GatlasError(
+            f"{path}: this UNet needs conditions beside the text ('{config['addition_embed_type']}', as in SDXL): "
+            "use a base such as Stable Diffusion 1 or 2"
+        )
+    if config["class_embed_type"] not in (None, "projection") or config["num_class_embeds"] is not None:
+        raise GatlasError(f"{path}: this UNet is conditioned on classes: use a base that is conditioned on text alone")
+    if config["encoder_hid_dim_type"] is not None:
+        raise GatlasError(f"{path}: this UNet needs '{config['encoder_hid_dim_type']}': use another base")
+
+
+def save_unet(folder: str | Path, unet: UNet2DConditionModel, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    """Write config.json and the weights into an existing folder that `UNet2DConditionModel.from_pretrained` reads.
+
+    `state_dict` are other weights for the same network, such as an average: names and shapes must be the UNet's own.
+    """
+    own = unet.state_dict()
+    state = own if state_dict is None else state_dict
+    if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in own.items()}:
+        raise ValueError("state_dict must have the names and the shapes of the UNet's own")
+    config = json.loads(unet.to_json_string())
+    config.pop("_name_or_path", None)  # a path of the machine that trained
+    write_json(Path(folder) / "config.json", config)
+    write_tensors(Path(folder) / f"{UNET_STEM}.safetensors", state)
+
+
+def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
+    """The text encoder of a part's folder, frozen, in evaluation mode, on the CPU."""
+    import torch
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    path = folder / "config.json"
+    config = read_json(path)
+    kinds = config.get("architectures") or [config.get("model_type")]
+    if kinds not in (["CLIPTextModel"], ["clip_text_model"]):
+        raise GatlasError(f"{path}: describes {kinds}; gatlas knows CLIPTextModel only: use another base")
+    files = weight_files(folder, TEXT_STEM)
+    with _described(path, "a CLIPTextModel"), _quiet(), torch.device("meta"):
+        encoder = CLIPTextModel(CLIPTextConfig.from_dict(config))
+    fill(encoder, read_tensors(files, dtype), folder, prefix=_TEXT_PREFIX)
+    for module in encoder.modules():  # counted, not stored, so it is still on the meta device
+        if "position_ids" in module._buffers:
+            count = encoder.config.max_position_embeddings
+            module._buffers["position_ids"] = torch.arange(count).expand((1, -1))
+    return encoder.eval().requires_grad_(False)
+
+
+def save_text_encoder(folder: Path, encoder: CLIPTextModel) -> None:
+    """Write config.json and the weights into an existing folder, under the names that every version reads."""
+    config = encoder.config.to_dict()
+    config = {name: value for name, value in config.items() if not name.startswith("_")}
+    dtype = str(encoder.dtype).removeprefix("torch.")
+    config.update(architectures=["CLIPTextModel"], dtype=dtype, torch_dtype=dtype)
+    write_json(folder / "config.json", config)
+    state = encoder.state_dict()
+    names = {name: _TEXT_PREFIX + name.removeprefix(_TEXT_PREFIX) for name in state}
+    write_tensors(folder / f"{TEXT_STEM}.safetensors", {names[name]: state[name] for name in state})
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """CLIP's tokenizer from vocab.json and merges.txt, or from tokenizer.json."""
+    from transformers import CLIPTokenizer, CLIPTokenizerFast  # type: ignore[attr-defined]
+
+    slow = [folder / "vocab.json", folder / "merges.txt"]
+    if all(path.is_file() for path in slow):
+        kind = CLIPTokenizer
+    elif (folder / "tokenizer.json").is_file():
+        kind = CLIPTokenizerFast
+    else:
+        missing = next(path.name for path in slow if not path.is_file())
+        raise GatlasError(f"{folder}: has no {missing} (nor a tokenizer.json): copy or download it again")
+    with _described(folder, "a CLIPTokenizer"), _quiet():
+        tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
+        tokenizer(["a", ""], padding="max_length", truncation=True, max_length=8)
+    if len(tokenizer) < 3 or tokenizer.eos_token_id is None:
+        raise GatlasError(f"{folder}: damaged: the tokenizer has no vocabulary")
+    return tokenizer
+
+
+def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
+    """Write the tokenizer into an existing folder, with the vocab.json and merges.txt that every version reads."""
+    try:
+        with _quiet():
+            tokenizer.save_pretrained(str(folder))
+            if not (folder / "vocab.json").is_file():  # transformers 5 writes tokenizer.json only
+                tokenizer.backend_tokenizer.model.save(str(folder))
+    except OSError as error:
+        raise GatlasError(describe(folder, error)) from None
+
+
+@contextlib.contextmanager
+def _described(path: Path, what: str) -> Iterator[None]:
+    """A foreign config can break the libraries' constructors in any way: each is one line about the file."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GatlasError(f"{path}: does not describe {what}: {reason or type(error).__name__}") from None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' warnings off standard error: what matters of them is checked here."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

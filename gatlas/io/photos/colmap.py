@@ -1,0 +1,146 @@
+"""COLMAP models: cameras, poses and points of a reconstruction, in text or binary, with the photos beside them.
+
+A model is a folder with cameras, images and points3D as .bin or .txt. Its poses are world -> camera with OpenCV axes
+and its pixels count from the corner of the picture, as in memory. The world's axes are left as they are.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.rotations import quats_to_matrices
+from gatlas.io import streams
+from gatlas.io.photos import colmap_binary, colmap_text
+from gatlas.io.photos.colmap_records import CameraRecord, ImageRecord, projection
+from gatlas.io.photos.frames import Shot, cameras_of, views_of
+from gatlas.io.photos.points import checked_points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from jaxtyping import Float
+
+    from gatlas.io.photos.points import Points
+    from gatlas.types import Cameras, Views
+
+_PLACES = ("sparse/0", "sparse", "", "colmap/sparse/0", "colmap/sparse")  # of the model, within the folder
+_FORMATS = ((".bin", colmap_binary), (".txt", colmap_text))
+
+
+class Model(NamedTuple):
+    """Where a model lies."""
+
+    folder: Path  # as the user named it
+    place: Path  # that holds images.bin or images.txt
+    suffix: str  # ".bin" or ".txt"
+
+    def file(self, name: str) -> Path:
+        return self.place / (name + self.suffix)
+
+
+def find_model(folder: str | Path) -> Model | None:
+    """The first model in sparse/0, sparse, the folder itself or colmap/; binary where both formats are there."""
+    for place in _PLACES:
+        for suffix, _ in _FORMATS:
+            if (Path(folder) / place / f"images{suffix}").is_file():
+                return Model(Path(folder), Path(folder) / place, suffix)
+    return None
+
+
+def read_cameras(folder: str | Path) -> Cameras:
+    """The cameras of a model's images, sorted by name; pinholes, once their lenses are undone."""
+    model = _model(folder)
+    shots, width, height = _shots(model)
+    return cameras_of(str(model.file("images")), shots, width, height)
+
+
+def read_views(folder: str | Path, *, side: int | None = None) -> Views:
+    """The photos of a model with their cameras, sorted by name and undistorted.
+
+    The photos lie in images/, in the folder itself or beside the model, by the names that the model gives them, in
+    subfolders too; those that are missing are left out with one warning. All must have one size. Their longer side is
+    reduced to at most `side` pixels.
+    """
+    model = _model(folder)
+    shots, width, height = _shots(model)
+    return views_of(str(model.file("images")), shots, width, height, side)
+
+
+def read_shots(folder: str | Path) -> tuple[str, list[Shot], int, int]:
+    """What to call the index, its photos sorted by name, and the width and height that all of them have."""
+    model = _model(folder)
+    return str(model.file("images")), *_shots(model)
+
+
+def read_points(folder: str | Path) -> Points | None:
+    """The model's sparse points; None where it has no such file or no points in it."""
+    model = _model(folder)
+    path = model.file("points3D")
+    if not path.is_file():
+        return None
+    xyz, rgb = dict(_FORMATS)[model.suffix].decode_points(streams.read(path))
+    return checked_points(str(path), xyz, rgb / 255.0) if len(xyz) else None
+
+
+def _model(folder: str | Path) -> Model:
+    model = find_model(folder)
+    if model is None:
+        raise GatlasError(
+            f"{folder}: no COLMAP model: there is no images.bin or images.txt in sparse/0, in sparse or in the folder"
+        )
+    return model
+
+
+def _shots(model: Model) -> tuple[list[Shot], int, int]:
+    """The images of a model as shots, and the size that all of them have."""
+    decode = dict(_FORMATS)[model.suffix]
+    cameras: dict[int, CameraRecord] = decode.decode_cameras(streams.read(model.file("cameras")))
+    images: list[ImageRecord] = sorted(decode.decode_images(streams.read(model.file("images"))), key=lambda i: i.name)
+    index = str(model.file("images"))
+    if not images:
+        raise GatlasError(f"{index}: the model has no images: nothing was registered")
+    unknown = next((image for image in images if image.camera not in cameras), None)
+    if unknown is not None:
+        raise GatlasError(f"{index}: image {unknown.name} has camera {unknown.camera}, which the model does not have")
+    used = {image.camera: cameras[image.camera] for image in images}
+    sizes = {(camera.width, camera.height) for camera in used.values()}
+    if len(sizes) > 1:
+        named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
+        raise GatlasError(f"{index}: its photos have several sizes ({named}): all must have one size")
+    lenses = {number: projection(str(model.file("cameras")), camera) for number, camera in used.items()}
+    roots = _roots(model)
+    shots = []
+    for image in images:
+        K, lens = lenses[image.camera]
+        viewmat = _viewmat(index, image)
+        shots.append(Shot(image.name, _find(roots, image.name), None, viewmat, K, lens))
+    return shots, *sizes.pop()
+
+
+def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
+    quat, translation = np.array(image.quat), np.array(image.translation)
+    if not (np.isfinite(quat).all() and np.isfinite(translation).all()):
+        raise GatlasError(f"{index}: image {image.name}: its pose is NaN or infinite")
+    if np.linalg.norm(quat) < 1e-6:
+        raise GatlasError(f"{index}: image {image.name}: its quaternion is zero, which is no rotation")
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = quats_to_matrices(quat[None])[0]
+    viewmat[:3, 3] = translation
+    return viewmat
+
+
+def _roots(model: Model) -> list[Path]:
+    """Folders in which photos are looked for: around the named folder, then around the model."""
+    around: Iterable[Path] = dict.fromkeys([model.folder, model.place, *list(model.place.resolve().parents)[:3]])
+    return [root for base in around for root in (base / "images", base)]
+
+
+def _find(roots: list[Path], name: str) -> Path | None:
+    relative = PurePosixPath(name.replace("\\", "/"))
+    if relative.is_absolute():
+        return Path(relative) if Path(relative).is_file() else None
+    return next((root / relative for root in roots if (root / relative).is_file()), None)

@@ -1,0 +1,142 @@
+"""Photos as an index file lists them: a transforms.json's frames, a COLMAP model's images."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.lens import Lens, pinhole, undistort
+from gatlas.geometry.rotations import nearest_rotation
+from gatlas.images.resize import reduce_picture, reduced_size
+from gatlas.io import streams
+from gatlas.io.images import decode_image
+from gatlas.types import Cameras, Views
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jaxtyping import Float
+
+NEAR_ROTATION = 0.2  # of R^T R from 1: mended up to here; beyond it the matrix means something else
+EXACT = 1e-6  # of R^T R from 1: left alone
+ROUNDED = 1e-3  # of R^T R from 1: what rounding in a text file explains
+
+
+class Shot(NamedTuple):
+    """One photo and the camera that took it."""
+
+    name: str  # as the index calls it
+    picture: Path | None  # None: the file is missing
+    mask: Path | None  # a grey picture: white is the object, black is empty
+    viewmat: Float[np.ndarray, "4 4"]  # world -> camera, OpenCV
+    K: Float[np.ndarray, "3 3"]  # of the photo as it lies there
+    lens: Lens
+
+
+def cameras_of(index: str, shots: list[Shot], width: int, height: int) -> Cameras:
+    """The pinholes of the shots once their lenses are undone. `index` is what to call the file that lists them."""
+    found: dict[tuple[bytes, Lens], np.ndarray] = {}
+    for shot in shots:
+        key = shot.K.tobytes(), shot.lens
+        if key not in found:
+            found[key] = pinhole(index, shot.K, shot.lens, width, height)
+    Ks = np.stack([found[shot.K.tobytes(), shot.lens] for shot in shots])
+    viewmats = np.stack([shot.viewmat for shot in shots])
+    return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
+
+
+def views_of(index: str, shots: list[Shot], width: int, height: int, side: int | None) -> Views:
+    """The photos that are there, undistorted, with their cameras; missing ones are skipped with one warning.
+
+    `width` and `height` are what the index says of all photos. Where one photo has transparency or a mask, all become
+    RGBA. Each photo is reduced as it is read, so that its longer side is at most `side` pixels (None: as it is).
+    """
+    present = skip_missing(index, shots)
+    cameras = cameras_of(index, [shot for shot, _ in present], width, height)
+    small = (width, height) if side is None else reduced_size(width, height, side)
+    pictures = []
+    first: tuple[int, ...] | None = None
+    for (shot, path), K in zip(present, cameras.Ks, strict=True):
+        picture = _masked(path, shot.mask)
+        first = first or picture.shape[:2]
+        _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
+        if shot.lens.bends:
+            picture = undistort(picture, shot.K, shot.lens, K.astype(np.float64))
+        pictures.append(reduce_picture(picture, *small))
+    depth = max(picture.shape[2] for picture in pictures)
+    images = np.ones((len(pictures), small[1], small[0], depth), dtype=np.float32)
+    for image, picture in zip(images, pictures, strict=True):
+        image[:, :, : picture.shape[2]] = picture
+    stretch = np.array([[small[0] / width], [small[1] / height], [1.0]], dtype=np.float32)
+    return Views(images, Cameras(cameras.viewmats, cameras.Ks * stretch, *small))
+
+
+def skip_missing(index: str, shots: list[Shot]) -> list[tuple[Shot, Path]]:
+    """The shots whose pictures are there; one warning for the others, a GatlasError where none is left."""
+    present = [(shot, shot.picture) for shot in shots if shot.picture is not None]
+    missing = [shot.name for shot in shots if shot.picture is None]
+    if not present:
+        raise GatlasError(f"{index}: none of its {len(shots)} pictures is there: the first would be {missing[0]}")
+    if missing:
+        warnings.warn(
+            f"{index}: {len(missing)} of its {len(shots)} pictures are missing and left out, the first is {missing[0]}",
+            stacklevel=2,
+        )
+    return present
+
+
+def rigid(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[np.ndarray, "n 4 4"]:
+    """The poses with each 3 x 3 part replaced by the nearest rotation.
+
+    What rounding explains is mended in silence, what is farther off with one warning, and what is no rotation at all
+    (a mirror, a scale, a shear) is a GatlasError. `noun` is what a pose is called there: "frame", "image".
+    """
+    matrices = viewmats[:, :3, :3]
+    error = np.abs(np.einsum("nji,njk->nik", matrices, matrices) - np.eye(3)).max(axis=(1, 2))
+    wrong = (error > NEAR_ROTATION) | (np.linalg.det(matrices) < 0)
+    if wrong.any():
+        which = int(np.flatnonzero(wrong)[0])
+        raise GatlasError(f"{index}: {noun} {which}: 'transform_matrix' is not a rotation and a position")
+    if (error > ROUNDED).any():
+        which = int(np.flatnonzero(error > ROUNDED)[0])
+        warnings.warn(
+            f"{index}: {int((error > ROUNDED).sum())} of {len(viewmats)} poses are not quite rotations, the first is "
+            f"{noun} {which}: the nearest rotation is taken",
+            stacklevel=2,
+        )
+    mended = viewmats.copy()
+    off = error > EXACT
+    mended[off, :3, :3] = nearest_rotation(matrices[off])
+    return mended
+
+
+def _masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
+    """The photo; with a mask, its alpha times the mask."""
+    picture = decode_image(streams.read(path))
+    if mask_path is None:
+        return picture
+    mask = decode_image(streams.read(mask_path))
+    if mask.shape[:2] != picture.shape[:2]:
+        raise GatlasError(
+            f"{mask_path}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
+            f"its picture {picture.shape[1]} x {picture.shape[0]}"
+        )
+    alpha = mask[..., :3].mean(axis=-1, keepdims=True) * (mask[..., 3:] if mask.shape[2] == 4 else 1.0)
+    if picture.shape[2] == 4:
+        alpha = alpha * picture[..., 3:]
+    return np.concatenate([picture[..., :3], alpha.astype(np.float32)], axis=-1)
+
+
+def _check_size(
+    index: str, path: Path, first_path: Path, size: tuple[int, ...], first: tuple[int, ...], stated: tuple[int, int]
+) -> None:
+    if size != first:
+        raise GatlasError(
+            f"{path}: the picture has {size[1]} x {size[0]} pixels, "
+            f"{first_path} has {first[1]} x {first[0]}: all must have one size"
+        )
+    if size != stated:
+        raise GatlasError(f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}")

@@ -1,0 +1,113 @@
+"""RealEstate10K as pixelSplat and its successors keep it: clips of video with a camera for each frame.
+
+    {train,test}/000000.torch ...   each a list of clips; a clip is a dict
+        key      str
+        images   list of uint8 tensors, the bytes of a JPEG each
+        cameras  [n 18]: fx fy cx cy of a picture of 1 x 1, two zeros, and the rows of world -> camera (3 x 4, OpenCV)
+    {train,test}/index.json         from the key of each clip to its file
+
+The files are read as data: one that holds code is refused, not run. They are mapped, so that a frame costs its own
+bytes and not its file's hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.io import streams
+from gatlas.io.images import decode_image
+from gatlas.io.models.torch_file import load_torch
+from gatlas.io.photos.frames import rigid
+from gatlas.io.streams import Blob
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+SUFFIX, INDEX, TRAIN = ".torch", "index.json", "train"
+
+
+class Clip:
+    """The frames of one clip."""
+
+    def __init__(self, name: str, record: Any) -> None:
+        """`name` is what to call it in messages. A record that is no clip is a GatlasError."""
+        import torch
+
+        self.name = name
+        key, images, cameras = (record.get(part) for part in ("key", "images", "cameras"))
+        if not isinstance(key, str) or not isinstance(images, list) or not isinstance(cameras, torch.Tensor):
+            raise GatlasError(f"{name}: not a clip: it needs 'key', a list of 'images' and a tensor of 'cameras'")
+        self.key, self.name = key, f"{name}: clip {key}"
+        if tuple(cameras.shape) != (len(images), 18) or not cameras.is_floating_point():
+            raise GatlasError(
+                f"{self.name}: its {len(images)} images need cameras of shape [{len(images)} 18], "
+                f"got {list(cameras.shape)}"
+            )
+        if not images:
+            raise GatlasError(f"{self.name}: has no images")
+        self._images = images
+        values = cameras.double().numpy()
+        if not np.isfinite(values).all() or not (values[:, :2] > 0).all():
+            raise GatlasError(f"{self.name}: a camera has a focal length that is not positive, or NaN or infinity")
+        count = len(images)
+        self.Ks: Float[np.ndarray, "n 3 3"] = np.tile(np.eye(3), (count, 1, 1))
+        self.Ks[:, 0, 0], self.Ks[:, 1, 1], self.Ks[:, 0, 2], self.Ks[:, 1, 2] = values[:, :4].T
+        viewmats = np.tile(np.eye(4), (count, 1, 1))
+        viewmats[:, :3] = values[:, 6:].reshape(count, 3, 4)
+        self.viewmats: Float[np.ndarray, "n 4 4"] = rigid(viewmats, self.name, "camera")
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
+        """Some of the frames, RGB in [0, 1]. A damaged one is a GatlasError."""
+        return [self._picture(int(i)) for i in indices]
+
+    def _picture(self, i: int) -> Float[np.ndarray, "h w d"]:
+        import torch
+
+        stored = self._images[i]
+        if not isinstance(stored, torch.Tensor) or stored.dtype != torch.uint8 or stored.ndim != 1:
+            raise GatlasError(f"{self.name}: image {i} is not a row of bytes")
+        return decode_image(Blob(f"{self.name}, image {i}", stored.numpy().tobytes()))
+
+
+def read_chunk(path: str | Path) -> list[Any]:
+    """The records of a chunk, each for `Clip`. A file that is damaged, or of another kind, is a GatlasError."""
+    path = Path(path)
+    stored = load_torch(path, "clips")
+    if not isinstance(stored, list) or not all(isinstance(record, dict) for record in stored):
+        raise GatlasError(f"{path}: not a chunk: it must hold a list of clips")
+    return stored
+
+
+def chunk_files(folder: str | Path) -> list[Path]:
+    """The chunks of a folder, or of its folder `train`; none where it is no folder of chunks."""
+    for place in (Path(folder), Path(folder) / TRAIN):
+        try:
+            found = sorted(place.glob(f"*{SUFFIX}"))
+        except OSError as error:
+            raise GatlasError(streams.describe(place, error)) from None
+        if found:
+            return found
+    return []
+
+
+def listed_keys(folder: Path) -> set[str] | None:
+    """The keys that a folder's index.json lists; None where it has none."""
+    path = folder / INDEX
+    if not path.is_file():
+        return None
+    try:
+        index = json.loads(streams.read(path).data)
+    except ValueError as error:
+        raise GatlasError(f"{path}: damaged: not JSON ({error})") from None
+    if not isinstance(index, dict):
+        raise GatlasError(f"{path}: damaged: must map the keys of clips to files")
+    return set(index)

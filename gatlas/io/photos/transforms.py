@@ -1,0 +1,295 @@
+"""Folders of pictures with a transforms.json: the NeRF and Blender convention.
+
+A frame's `transform_matrix` is camera -> world with OpenGL axes (x right, y up, z backwards); in memory the cameras
+are world -> camera with OpenCV axes. The world's axes are left as they are: files of ours have y up.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.lens import Lens
+from gatlas.io import streams
+from gatlas.io.arrays import host_array
+from gatlas.io.images import decode_image, encode_png
+from gatlas.io.photos.frames import Shot, cameras_of, rigid, views_of
+from gatlas.io.photos.points import ply_points
+from gatlas.io.streams import Blob
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.io.photos.points import Points
+    from gatlas.types import Cameras, Views
+
+INDEX = "transforms.json"
+_INDEXES = (INDEX, "transforms_train.json")
+_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")  # Blender's files leave it out
+_LENSES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL")
+_FLIP = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL <-> OpenCV camera axes
+
+
+def read_cameras(source: str | Path | Blob) -> Cameras:
+    """The cameras of a transforms.json, or of the folder that holds it: pinholes, once their lenses are undone.
+
+    A file that does not give the pictures' size takes it from the first picture that is there; one must be.
+    """
+    blob, document = _read_index(source)
+    size = _common_size(blob, document)
+    return cameras_of(blob.name, _shots(blob, document, *size), *size)
+
+
+def read_views(
+    folder: str | Path, *, side: int | None = None, pick: Callable[[int], Sequence[int]] | None = None
+) -> Views:
+    """The pictures and cameras of a folder with a transforms.json, or of that file itself.
+
+    All pictures must have one size. Lens distortion is undone. A frame's `mask_path` names a grey picture that is white
+    where the object is and black where the picture is to be empty. Where some pictures have a mask or transparency, the
+    others become opaque RGBA. Pictures that are missing are left out with one warning. Pictures are reduced until their
+    longer side is at most `side` pixels. `pick` chooses, from the number of pictures, which of them to read.
+    """
+    blob, document = _read_index(folder)
+    size = _common_size(blob, document)
+    shots = _shots(blob, document, *size)
+    if pick is not None:
+        there = [shot for shot in shots if shot.picture is not None] or shots
+        shots = [there[i] for i in pick(len(there))]
+    return views_of(blob.name, shots, *size, side)
+
+
+def read_shots(folder: str | Path | Blob) -> tuple[str, list[Shot], int, int]:
+    """What to call the index, its frames, and the width and height that all pictures have."""
+    blob, document = _read_index(folder)
+    size = _common_size(blob, document)
+    return blob.name, _shots(blob, document, *size), *size
+
+
+def read_points(source: str | Path | Blob) -> Points | None:
+    """The point cloud that a nerfstudio file names as its `ply_file_path`; None where it names none."""
+    blob, document = _read_index(source)
+    name = document.get("ply_file_path")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name:
+        raise GatlasError(f"{blob.name}: 'ply_file_path' must be the name of a file, got {name!r}")
+    return ply_points(streams.read(_beside(blob, name)))
+
+
+def has_index(folder: str | Path) -> bool:
+    """Whether a folder holds a transforms.json (or one of its kin)."""
+    return any((Path(folder) / name).is_file() for name in _INDEXES)
+
+
+def index_of(folder: str | Path) -> Path:
+    """The transforms.json (or one of its kin) of a folder; a GatlasError where there is none."""
+    found = next((Path(folder) / name for name in _INDEXES if (Path(folder) / name).is_file()), None)
+    if found is None:
+        suffix = picture_suffix(folder)
+        hint = f": name its photos themselves, {Path(folder)}/*{suffix}" if suffix else ""
+        raise GatlasError(f"{Path(folder)}: there is no {INDEX} in this folder{hint}")
+    return found
+
+
+def picture_suffix(folder: str | Path) -> str:
+    """The suffix of the first picture in a folder; empty where there is none."""
+    suffixes = (path.suffix for path in sorted(Path(folder).iterdir())) if Path(folder).is_dir() else ()
+    return next((suffix for suffix in suffixes if suffix.lower() in _SUFFIXES[1:]), "")
+
+
+def write_views(folder: str | Path, views: Views, *, force: bool) -> None:
+    """Write `images/000.png` … and, last, the transforms.json that names them.
+
+    A folder that was not there appears whole or not at all.
+    """
+    cameras = views.cameras
+    images = host_array(views.images)
+    digits = max(3, len(str(len(views) - 1)))
+    names = [f"images/{i:0{digits}d}.png" for i in range(len(views))]
+    index = json.dumps(_document(cameras, names), indent=2, allow_nan=False) + "\n"
+    with streams.filling_folder(folder, force=force) as target:
+        (target / INDEX).unlink(missing_ok=True)
+        (target / "images").mkdir(exist_ok=True)
+        for name, image in zip(names, images, strict=True):
+            streams.write(target / name, [encode_png(image)], force=True, suffix=".png", what="a picture")
+        streams.write(target / INDEX, [index.encode()], force=True, suffix=".json", what="cameras")
+
+
+def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
+    """Intrinsics stand once where all cameras share them, else in every frame."""
+    if len(cameras) == 0:
+        raise GatlasError("there are no views to write")
+    Ks = host_array(cameras.Ks).astype(np.float64)
+    poses = np.linalg.inv(host_array(cameras.viewmats).astype(np.float64)) @ _FLIP
+    if not (np.isfinite(poses).all() and np.isfinite(Ks).all()):
+        raise GatlasError("not written: a camera has values that are NaN or infinite")
+    if np.any(Ks[:, 0, 1]) or np.any(Ks[:, 1, 0]):
+        raise ValueError("a transforms.json cannot hold cameras with skew")
+    intrinsics = [_intrinsics(K, cameras.width) for K in Ks]
+    shared = all(each == intrinsics[0] for each in intrinsics)
+    frames = [
+        {"file_path": name, **({} if shared else own), "transform_matrix": pose.tolist()}
+        for name, own, pose in zip(names, intrinsics, poses, strict=True)
+    ]
+    return {**(intrinsics[0] if shared else {}), "w": cameras.width, "h": cameras.height, "frames": frames}
+
+
+def camera_entry(
+    viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int, lens: Lens | None = None
+) -> dict[str, Any]:
+    """What a frame says of its camera; K is of the picture as it lies there, before `lens` is undone."""
+    pose = np.linalg.inv(np.asarray(viewmat, dtype=np.float64)) @ _FLIP
+    bent = {} if lens is None else {name: value for name, value in lens._asdict().items() if value}
+    return {**_intrinsics(K, width), **bent, "w": width, "h": height, "transform_matrix": pose.tolist()}
+
+
+def _intrinsics(K: Float[np.ndarray, "3 3"], width: int) -> dict[str, float]:
+    return {
+        "camera_angle_x": 2 * math.atan(0.5 * width / K[0, 0]),
+        "fl_x": float(K[0, 0]),
+        "fl_y": float(K[1, 1]),
+        "cx": float(K[0, 2]),
+        "cy": float(K[1, 2]),
+    }
+
+
+def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
+    """The bytes and the checked content of a transforms.json."""
+    if not isinstance(source, Blob):
+        if streams.is_folder(source):
+            source = index_of(source)
+        source = streams.read(source)
+    try:
+        document = json.loads(source.data)
+    except ValueError as error:
+        raise GatlasError(f"{source.name}: not a {INDEX}: it is no JSON: {error}") from None
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        raise GatlasError(f"{source.name}: not a {INDEX}: it has no list of 'frames'")
+    if not frames:
+        raise GatlasError(f"{source.name}: has no camera: its list of 'frames' is empty")
+    return source, document
+
+
+def _beside(blob: Blob, name: str) -> Path:
+    return (blob.path.parent if blob.path is not None else Path()) / name
+
+
+def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
+    """Where a frame's picture lies; None where it does not."""
+    name = frame.get("file_path")
+    if not isinstance(name, str) or not name:
+        return None
+    path = _beside(blob, name)
+    candidates = (path.with_name(path.name + suffix) for suffix in _SUFFIXES)
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _mask(blob: Blob, frame: dict[str, Any], i: int) -> Path | None:
+    """Where a frame's mask lies; None where it names none. One that is not there would change the fit unseen."""
+    name = frame.get("mask_path")
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or not _beside(blob, name).is_file():
+        raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r} is missing")
+    return _beside(blob, name)
+
+
+def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: str) -> float | None:
+    """A frame's own value, else the file's, else None."""
+    value = frame.get(key, document.get(key))
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise GatlasError(f"{blob.name}: '{key}' must be a number, got {value!r}")
+    return float(value)
+
+
+def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[int, int] | None:
+    """Width and height in pixels; None where the file does not say."""
+    width, height = (_number(blob, document, frame, key) for key in ("w", "h"))
+    if width is None or height is None:
+        return None
+    if width < 1 or height < 1 or width != int(width) or height != int(height):
+        raise GatlasError(f"{blob.name}: the picture size {width:g} x {height:g} is no whole number of pixels")
+    return int(width), int(height)
+
+
+def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of all pictures: what the file says, else the size of the first picture that is there."""
+    frames = document["frames"]
+    stated = {size for frame in frames if (size := picture_size(blob, document, frame)) is not None}
+    if len(stated) > 1:
+        raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
+    if stated:
+        return stated.pop()
+    first = next((path for frame in frames if (path := picture_of(blob, frame)) is not None), None)
+    if first is None:
+        raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
+    height, width = decode_image(streams.read(first)).shape[:2]
+    return width, height
+
+
+def _shots(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[Shot]:
+    frames = document["frames"]
+    poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
+    viewmats = np.linalg.inv(rigid(poses, blob.name, "frame") @ _FLIP)
+    return [
+        Shot(
+            name=str(frame.get("file_path")),
+            picture=picture_of(blob, frame),
+            mask=_mask(blob, frame, i),
+            viewmat=viewmats[i],
+            K=projection(blob, document, frame, width, height),
+            lens=lens_of(blob, document, frame),
+        )
+        for i, frame in enumerate(frames)
+    ]
+
+
+def projection(
+    blob: Blob, document: dict[str, Any], frame: dict[str, Any], width: int, height: int
+) -> Float[np.ndarray, "3 3"]:
+    """K of a frame's picture as it lies there, in pixels. A file without a focal length is a GatlasError."""
+    fx, fy, cx, cy, angle_x, angle_y = (
+        _number(blob, document, frame, key) for key in ("fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
+    )
+    if fx is None and angle_x is not None and 0 < angle_x < math.pi:
+        fx = 0.5 * width / math.tan(0.5 * angle_x)
+    if fy is None and angle_y is not None and 0 < angle_y < math.pi:
+        fy = 0.5 * height / math.tan(0.5 * angle_y)
+    fx, fy = (fy if fx is None else fx), (fx if fy is None else fy)
+    if fx is None or fy is None or fx <= 0 or fy <= 0:
+        raise GatlasError(f"{blob.name}: no focal length: it needs 'fl_x' in pixels or 'camera_angle_x' in radians")
+    cx, cy = (0.5 * width if cx is None else cx), (0.5 * height if cy is None else cy)
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+
+
+def lens_of(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens:
+    """The distortion of a frame's lens. A model that is not read is a GatlasError."""
+    model = frame.get("camera_model", document.get("camera_model", "PINHOLE"))
+    if frame.get("is_fisheye", document.get("is_fisheye", False)):
+        model = "fisheye"
+    if model not in _LENSES:
+        raise GatlasError(f"{blob.name}: the camera model {model!r} is not read: undistort the pictures to pinholes")
+    return Lens(**{name: _number(blob, document, frame, name) or 0.0 for name in Lens._fields})
+
+
+def _pose(blob: Blob, frame: dict[str, Any], i: int) -> Float[np.ndarray, "4 4"]:
+    """A frame's camera -> world matrix."""
+    try:
+        matrix = np.array(frame.get("transform_matrix"), dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
+        raise GatlasError(f"{blob.name}: frame {i}: 'transform_matrix' must be 4 x 4 numbers")
+    pose = np.eye(4)
+    pose[:3] = matrix[:3]
+    return pose

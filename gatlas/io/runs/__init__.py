@@ -1,0 +1,1 @@
+"""What a run writes to be resumed: training runs and fit checkpoints."""

@@ -1,0 +1,1 @@
+"""Many files as one input: folders, patterns, tar shards, captions."""

@@ -1,0 +1,298 @@
+"""Captions of objects, in the five formats that they are published in, and the atlases that they belong to.
+
+A CSV of uid and caption without a header (Cap3D), a CSV with one, a JSON list of records (3DTopia), a JSON map from id
+to text (GaussianVerse), and JSON lines. The format is told by the content, never by the name. An id may come more than
+once, and a text may be a list: an object then has several captions, in the order of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatlas.errors import GatlasError
+from gatlas.io.sets.inputs import CAPTIONS, captions_of_shard
+from gatlas.io.sets.shards import Member, read_member
+from gatlas.io.streams import as_blob, describe
+
+if TYPE_CHECKING:
+    from gatlas.io.sets.inputs import Item
+    from gatlas.io.streams import Blob
+
+    Captions = dict[str, tuple[str, ...]]  # by id or key
+
+ID_FIELDS = ("uid", "id", "obj_id", "object_id", "key", "name", "model_id")
+TEXT_FIELDS = ("caption", "captions", "text", "prompt", "description", "3dtopia")
+
+
+class Matched(NamedTuple):
+    """Captions by the keys of the atlases, and what found no partner."""
+
+    captions: Captions
+    without: tuple[str, ...]  # keys that no id belongs to
+    unmatched: tuple[str, ...]  # ids that no key belongs to
+    ambiguous: tuple[str, ...]  # ids that belong to several keys alike, or share one with other ids
+
+
+def load_captions(source: str | Path | Blob) -> Captions:
+    """The captions of a file by their ids. What is no caption file, and a broken line, is a GatlasError."""
+    blob = as_blob(source)
+    try:
+        text = blob.data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise GatlasError(f"{blob.name}: not a UTF-8 text: {error.reason} at byte {error.start}") from None
+    if text.lstrip()[:1] in ("[", "{"):
+        pairs = _json_pairs(blob.name, text)
+    else:
+        pairs = _csv_pairs(blob.name, text)
+    found: dict[str, list[str]] = {}
+    for where, identity, captions in pairs:
+        if not identity.strip():
+            raise GatlasError(f"{where}: the id is empty")
+        for caption in captions:
+            if not caption.strip():
+                raise GatlasError(f"{where}: the caption of {identity!r} is empty")
+            found.setdefault(identity.strip(), []).append(caption.strip())
+    if not found:
+        raise GatlasError(f"{blob.name}: there are no captions in it")
+    return {identity: tuple(dict.fromkeys(captions)) for identity, captions in found.items()}
+
+
+def captions_beside(items: Sequence[Item]) -> dict[Item, tuple[str, ...]]:
+    """The captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
+
+    In a folder a JSON file is one where it has a text as "caption"; other things, such as reports, may lie there too.
+    """
+    found = captions_in_shards(items)
+    names: dict[Path, set[str]] = {}
+    for item in items:
+        if not isinstance(item.source, Path):
+            continue
+        folder = item.source.parent
+        if folder not in names:
+            names[folder] = _names_in(folder)
+        beside = (folder / (item.source.stem + suffix) for suffix in CAPTIONS)
+        captions = next(filter(None, (_in_folder(path) for path in beside if path.name in names[folder])), ())
+        if captions:
+            found[item] = captions
+    return found
+
+
+def _in_folder(path: Path) -> tuple[str, ...]:
+    """The captions of a file beside an atlas; none where it is another's."""
+    if not path.is_file() or not path.stat().st_size:
+        return ()
+    if path.suffix != ".json":
+        return _beside(as_blob(path), path.suffix)
+    try:
+        record = json.loads(as_blob(path).data)
+    except (ValueError, RecursionError):
+        return ()
+    caption: Any = record.get("caption") if isinstance(record, Mapping) else None
+    texts = caption if isinstance(caption, list) else [caption]
+    if not all(isinstance(text, str) for text in texts):
+        return ()
+    return tuple(text.strip() for text in texts if text.strip())
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError as error:
+        raise GatlasError(describe(folder, error)) from None
+
+
+def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
+    """The captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
+
+    They belong to the atlas of their own shard only. Two atlases of one key beside one are a GatlasError.
+    """
+    shards: dict[Path, dict[str, list[Item]]] = {}
+    for item in items:
+        if isinstance(item.source, Member):
+            shards.setdefault(item.source.shard, {}).setdefault(item.key, []).append(item)
+    found: dict[Item, tuple[str, ...]] = {}
+    for shard, wanted in shards.items():
+        for key, members in captions_of_shard(shard).items():
+            read = (_beside(read_member(members[suffix]), suffix) for suffix in CAPTIONS if suffix in members)
+            captions = next(filter(None, read), ()) if key in wanted else ()
+            if captions and len(wanted[key]) > 1:
+                raise GatlasError(
+                    f"{wanted[key][0].name}: the shard has two of this name and a caption for one: leave one out"
+                )
+            if captions:
+                found[wanted[key][0]] = captions
+    return found
+
+
+def match(captions: Mapping[str, tuple[str, ...]], keys: Sequence[str]) -> Matched:
+    """Give each atlas the captions of its id: the same name, or the one with most of the path's last parts in common.
+
+    "dir/id" belongs to the key "id" and the key "set/dir/id" to "dir/id"; an id's suffix (".glb") does not count. An id
+    that fits two keys equally well, or a key that two ids fit equally well, is ambiguous and gets nothing.
+    """
+    by_base: dict[str, list[str]] = {}
+    for key in keys:
+        for base in _bases(key):
+            by_base.setdefault(base, []).append(key)
+    best_of_id: dict[str, list[str]] = {}
+    fits: dict[str, list[tuple[int, str]]] = {}
+    for identity in captions:
+        candidates = dict.fromkeys(key for base in _bases(identity) for key in by_base.get(base, ()))
+        scored = [(_closeness(identity, key), key) for key in candidates]
+        top = max((score for score, _ in scored), default=0)
+        best_of_id[identity] = [key for score, key in scored if score == top]
+        for score, key in scored:
+            fits.setdefault(key, []).append((score, identity))
+    found: Captions = {}
+    ambiguous, unmatched = [], []
+    for identity, best in best_of_id.items():
+        if not best:
+            unmatched.append(identity)
+            continue
+        own = fits[best[0]]
+        top = max(score for score, _ in own)
+        rivals = [other for score, other in own if score == top]
+        if identity not in rivals:
+            unmatched.append(identity)  # another id fits the only key better
+        elif len(best) > 1 or len(rivals) > 1:
+            ambiguous.append(identity)
+        else:
+            found[best[0]] = captions[identity]
+    without = tuple(key for key in keys if key not in found)
+    return Matched(found, without, tuple(unmatched), tuple(ambiguous))
+
+
+def _bases(name: str) -> tuple[str, ...]:
+    """The last part of a path, whole and up to its first dot."""
+    base = PurePosixPath(name).name
+    return tuple(dict.fromkeys((base, base.partition(".")[0] or base)))
+
+
+def _closeness(identity: str, key: str) -> int:
+    """How many of the last parts are equal: twice their number, one less where only the suffix differs."""
+    left, right = PurePosixPath(identity).parts[::-1], PurePosixPath(key).parts[::-1]
+    if identity == key:
+        return 2 * len(left) + 1  # "a" is "a" rather than "b/a"
+    equal = 2 if left[0] == right[0] else 1
+    for one, other in zip(left[1:], right[1:], strict=False):
+        if one != other:
+            break
+        equal += 2
+    return equal
+
+
+Pairs = Iterator[tuple[str, str, tuple[str, ...]]]  # where (for messages), id, captions
+
+
+def _json_pairs(name: str, text: str) -> Pairs:
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise GatlasError(f"{name}: not captions: its JSON is nested too deeply") from None
+    except ValueError as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and _is_json(lines[0]):
+            yield from _line_pairs(name, text)
+            return
+        raise GatlasError(f"{name}: damaged JSON: {error}") from None
+    if isinstance(document, list):
+        for number, record in enumerate(document, 1):
+            yield _record(f"{name}: record {number}", record)
+    elif _field(document, ID_FIELDS) and _field(document, TEXT_FIELDS):
+        yield _record(f"{name}: line 1", document)  # JSON lines of one line
+    else:
+        for identity, captions in document.items():
+            yield f"{name}: {identity!r}", identity, _texts(f"{name}: {identity!r}", captions)
+
+
+def _line_pairs(name: str, text: str) -> Pairs:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{name}: line {number}"
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise GatlasError(f"{where}: damaged JSON: {error}") from None
+        yield _record(where, record)
+
+
+def _csv_pairs(name: str, text: str) -> Pairs:
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns: tuple[int, int] | None = None
+    end = 0
+    while True:
+        where = f"{name}: line {end + 1}"
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise GatlasError(f"{where}: damaged CSV: {error}") from None
+        if row is None:
+            return
+        end = rows.line_num
+        if not row or not any(cell.strip() for cell in row):
+            continue
+        if columns is None:
+            columns = _header(row)
+            if columns is not None:
+                width = len(row)
+                continue
+            columns, width = (0, 1), 2
+        if len(row) != width:
+            hint = "; a caption with a comma must be in double quotes" if len(row) > width else ""
+            raise GatlasError(f"{where}: must have {width} columns, has {len(row)}{hint}")
+        yield where, row[columns[0]], (row[columns[1]],)
+
+
+def _header(row: list[str]) -> tuple[int, int] | None:
+    """The columns of id and caption; None where the row is no header."""
+    names = {cell.strip().lower(): column for column, cell in reversed([*enumerate(row)])}
+    identity, text = _field(names, ID_FIELDS), _field(names, TEXT_FIELDS)
+    return (names[identity], names[text]) if identity and text else None
+
+
+def _field(record: Any, fields: Sequence[str]) -> str:
+    """The first of the fields that a record has, or ""."""
+    return next((field for field in fields if isinstance(record, Mapping) and field in record), "")
+
+
+def _record(where: str, record: Any) -> tuple[str, str, tuple[str, ...]]:
+    identity, text = _field(record, ID_FIELDS), _field(record, TEXT_FIELDS)
+    if not identity or not text:
+        lack = "an id" if not identity else "a caption"
+        fields = ID_FIELDS if not identity else TEXT_FIELDS
+        raise GatlasError(f"{where}: has no field for {lack} (one of {', '.join(fields)})")
+    if not isinstance(record[identity], (str, int)) or isinstance(record[identity], bool):
+        raise GatlasError(f"{where}: the id must be a text, got {record[identity]!r}")
+    return where, str(record[identity]), _texts(where, record[text])
+
+
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    texts = value if isinstance(value, list) else [value]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise GatlasError(f"{where}: the caption must be a text or a list of texts, got {value!r:.80}")
+    return tuple(texts)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _beside(blob: Blob, suffix: str) -> tuple[str, ...]:
+    """The captions of a shard's member; none where a JSON has other things in it."""
+    try:
+        text = blob.data.decode("utf-8-sig")
+        record = json.loads(text) if suffix == ".json" else {"caption": text}
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise GatlasError(f"{blob.name}: not a caption: {error}") from None
+    field = _field(record, TEXT_FIELDS)
+    return tuple(text.strip() for text in _texts(blob.name, record[field]) if text.strip()) if field else ()

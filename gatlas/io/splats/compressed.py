@@ -1,0 +1,112 @@
+"""PlayCanvas's compressed PLY: chunks of 256 Gaussians, each packed into four words between the chunk's bounds.
+
+Layout after PlayCanvas, "Compressed PLY" (developer documentation of the SuperSplat formats). y points down.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.io import ply_container as plyheader
+from gatlas.io.splats.checks import check, checked_gaussians, smallest_three
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt32
+
+    from gatlas.io.ply_container import Element, Header
+    from gatlas.io.streams import Blob
+    from gatlas.types import Gaussians
+
+CHUNK = 256  # Gaussians
+_AXES = ("x", "y", "z")
+_BOUNDS = tuple(f"{end}_{name}" for name in (*_AXES, *(f"scale_{axis}" for axis in _AXES)) for end in ("min", "max"))
+_COLOR_BOUNDS = tuple(f"{end}_{name}" for name in "rgb" for end in ("min", "max"))
+_PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
+_SH_COUNTS = (9, 24, 45)
+
+
+def decode_compressed_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+    """The Gaussians of a compressed PLY, float32, in the object's own frame. Damage is a GatlasError."""
+    header = plyheader.parse(blob)
+    if header.byte_order != "<":
+        raise GatlasError(f"{blob.name}: damaged: a compressed splat must be binary_little_endian")
+    tables = _tables(blob, header)
+    vertex, chunk = tables["vertex"], tables["chunk"]
+    count = len(vertex)
+    if len(chunk) != -(-count // CHUNK):
+        raise GatlasError(
+            f"{blob.name}: damaged: {count:,} Gaussians need {-(-count // CHUNK)} chunks, not {len(chunk)}"
+        )
+    bounds = chunk[np.arange(count) // CHUNK]
+
+    def between(names: tuple[str, ...], shares: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+        low = np.stack([bounds[f"min_{name}"] for name in names], axis=1).astype(np.float64)
+        high = np.stack([bounds[f"max_{name}"] for name in names], axis=1).astype(np.float64)
+        with np.errstate(all="ignore"):  # damaged bounds are looked at with what comes of them
+            return low * (1 - shares) + high * shares
+
+    means = between(_AXES, _fields(vertex["packed_position"], (11, 10, 11)))
+    log_scales = between(tuple(f"scale_{axis}" for axis in _AXES), _fields(vertex["packed_scale"], (11, 10, 11)))
+    rotation = vertex["packed_rotation"]
+    small = (_fields(rotation, (10, 10, 10)) - 0.5) * np.sqrt(2)
+    quats = smallest_three(small, (rotation >> 30).astype(np.int64))
+    color = _fields(vertex["packed_color"], (8, 8, 8, 8))
+    rgb = between(("r", "g", "b"), color[:, :3]) if "min_r" in (chunk.dtype.names or ()) else color[:, :3]
+    sh = np.zeros((count, 1, 3))
+    sh[:, 0] = rgb_to_dc(rgb)
+    if "sh" in tables:
+        sh = np.concatenate([sh, _rest(tables["sh"])], axis=1)
+    check(blob, np.isfinite(rgb).all(axis=1), "a colour that is NaN or infinite")
+    return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, as_stored=as_stored)
+
+
+def _tables(blob: Blob, header: Header) -> dict[str, np.ndarray]:
+    """The elements as structured arrays, whose properties and size were found to be right."""
+    elements = {element.name: element for element in header.elements}
+    if not {"chunk", "vertex"} <= elements.keys() <= {"chunk", "vertex", "sh"}:
+        raise GatlasError(f"{blob.name}: damaged: a compressed splat has the elements chunk, vertex and perhaps sh")
+    _check_properties(blob, elements["chunk"], _BOUNDS, "f4", extra=_COLOR_BOUNDS)
+    _check_properties(blob, elements["vertex"], _PACKED, "u4")
+    if "sh" in elements:
+        number = len(elements["sh"].names)
+        if number not in _SH_COUNTS or elements["sh"].count != elements["vertex"].count:
+            raise GatlasError(f"{blob.name}: damaged: its spherical harmonics fit no degree, or not all its Gaussians")
+        _check_properties(blob, elements["sh"], tuple(f"f_rest_{i}" for i in range(number)), "u1")
+    total = header.size + sum(element.count * element.stride for element in header.elements)
+    if len(blob.data) != total:
+        state = "truncated" if len(blob.data) < total else "damaged"
+        raise GatlasError(f"{blob.name}: {state}: its header promises {total:,} bytes, there are {len(blob.data):,}")
+    tables, at = {}, header.size
+    for element in header.elements:
+        dtype = np.dtype([(name, "<" + code) for name, code in zip(element.names, element.types, strict=True)])
+        tables[element.name] = np.frombuffer(blob.data, dtype, element.count, at)
+        at += element.count * element.stride
+    return tables
+
+
+def _check_properties(
+    blob: Blob, element: Element, names: tuple[str, ...], code: str, *, extra: tuple[str, ...] = ()
+) -> None:
+    if set(element.names) not in (set(names), {*names, *extra}) or set(element.types) != {code}:
+        raise GatlasError(f"{blob.name}: damaged: its element '{element.name}' is not that of a compressed splat")
+
+
+def _fields(words: UInt32[np.ndarray, " n"], bits: tuple[int, ...]) -> Float[np.ndarray, "n k"]:
+    """Bit fields as shares of 1; the last field lies in the lowest bits."""
+    columns, shift = [], sum(bits)
+    for width in bits:
+        shift -= width
+        most = (1 << width) - 1
+        columns.append(((words >> np.uint32(shift)) & np.uint32(most)) / most)
+    return np.stack(columns, axis=1)
+
+
+def _rest(table: np.ndarray) -> Float[np.ndarray, "n k 3"]:
+    """Coefficients in [-4, 4] from bytes; all of red, then green, then blue. The ends are exact, the rest centres."""
+    stored = np.stack([table[f"f_rest_{i}"] for i in range(len(table.dtype.names or ()))], axis=1)
+    shares = np.where(stored == 0, 0.0, np.where(stored == 255, 1.0, (stored + 0.5) / 256))
+    return ((shares - 0.5) * 8).reshape(len(table), 3, -1).transpose(0, 2, 1)

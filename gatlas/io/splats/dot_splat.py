@@ -1,0 +1,37 @@
+"""antimatter15's .splat: 32 bytes per Gaussian and nothing else. y points down.
+
+Three float32 of position and three of standard deviation, RGBA bytes, and the quaternion wxyz as bytes: 0 to 255 stand
+for -1 to 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.io.splats.checks import checked_gaussians
+
+if TYPE_CHECKING:
+    from gatlas.io.streams import Blob
+    from gatlas.types import Gaussians
+
+SUFFIX = ".splat"
+RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quat", "u1", 4)])
+
+
+def decode_records(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+    """The Gaussians of a .splat file, float32, in the object's own frame. Damage is a GatlasError."""
+    if len(blob.data) % RECORD.itemsize:
+        raise GatlasError(
+            f"{blob.name}: truncated or damaged: {len(blob.data):,} bytes are no whole number of Gaussians of 32 bytes"
+        )
+    records = np.frombuffer(blob.data, RECORD)
+    colors = records["rgba"] / 255.0
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is not positive is found by its logarithm
+        log_scales = np.log(records["scale"].astype(np.float64))
+    quats = records["quat"] / 127.5 - 1.0
+    sh = rgb_to_dc(colors[:, None, :3])
+    return checked_gaussians(blob, records["mean"], quats, log_scales, colors[:, 3], sh, as_stored=as_stored)

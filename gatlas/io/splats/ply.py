@@ -1,0 +1,266 @@
+"""Splat PLY: the 3DGS layout that every viewer reads, to and from `Gaussians`.
+
+The file stores f_dc and f_rest coefficients, opacities as logits, scales as natural logs and quaternions as wxyz.
+Viewers take its y axis to point down, so the file is the object after a half turn about z: (-x, -y, z).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes
+
+import numpy as np
+
+from gatlas import __version__
+from gatlas.errors import GatlasError
+from gatlas.geometry.rotations import multiply_quats
+from gatlas.geometry.sh import half_turn_z
+from gatlas.io import ply_container as plyheader
+from gatlas.io import streams
+from gatlas.io.arrays import host_array
+from gatlas.io.splats.checks import HALF_TURN, canonical_quats, check
+from gatlas.types import Gaussians, Origin
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.io.streams import Blob
+
+SUFFIX = ".ply"
+REST_COUNTS = (0, 9, 24, 45)  # f_rest properties of degree 0 to 3
+FRAMES = ("y-down", "y-up")
+MIN_OPACITY = 1e-6  # of what is written; the largest is one minus this: a logit must be finite
+MAX_NAME = 1024  # bytes of a name, the rest is cut off: one viewer reads no header beyond 10 KiB
+
+_NAMES = {
+    "opacity": ("opacity",),
+    "scales": ("scale_0", "scale_1", "scale_2"),
+    "quats": ("rot_0", "rot_1", "rot_2", "rot_3"),
+    "dc": ("f_dc_0", "f_dc_1", "f_dc_2"),
+    "means": ("x", "y", "z"),
+}
+_LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_*)."
+
+
+def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+    """The Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
+
+    Compressed splats (PlayCanvas's PLY, .splat, .spz) are read as well. `as_stored` leaves the axes as they are in the
+    file.
+    """
+    if blob.kind == "compressed-splat":
+        return _decode_compressed(blob, as_stored=as_stored)
+    _check_kind(blob)
+    header = plyheader.parse(blob)
+    names = header.vertex(blob).names
+    missing = [name for group in _NAMES.values() for name in group if name not in names]
+    if missing:
+        raise GatlasError(_not_a_splat(blob, missing[0]))
+    rest = _rest_names(blob, names)
+    vertices = plyheader.read_vertices(blob, header, noun="Gaussians")
+    count = len(vertices)
+    if count == 0:
+        raise GatlasError(f"{blob.name}: it holds no Gaussians")
+
+    means = vertices.columns(_NAMES["means"], np.float32)
+    check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
+    logits = vertices.columns(_NAMES["opacity"], np.float64)[:, 0]
+    check(blob, ~np.isnan(logits), "an opacity that is NaN")
+    with np.errstate(over="ignore"):  # a logit of -infinity is the opacity 0
+        opacities = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
+        scales = np.exp(vertices.columns(_NAMES["scales"], np.float64)).astype(np.float32)
+    check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
+    quats = vertices.columns(_NAMES["quats"], np.float64)
+    norms = np.linalg.norm(quats, axis=1)
+    check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
+    sh = np.empty((count, 1 + len(rest) // 3, 3), dtype=np.float32)
+    sh[:, 0] = vertices.columns(_NAMES["dc"], np.float32)
+    if rest:  # all of red, then green, then blue
+        sh[:, 1:] = vertices.columns(rest, np.float32).reshape(count, 3, -1).transpose(0, 2, 1)
+    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
+
+    comments = _Comments.parse(blob, header.comments, count)
+    if comments.frame == "y-down" and not as_stored:
+        means *= np.array([-1, -1, 1], dtype=np.float32)
+        quats = multiply_quats(HALF_TURN, quats)
+        sh = half_turn_z(sh)
+    quats = canonical_quats(quats, norms).astype(np.float32)
+    return Gaussians(means, quats, scales, opacities, sh, comments.origin)
+
+
+def _decode_compressed(blob: Blob, *, as_stored: bool) -> Gaussians:
+    if blob.data.startswith(b"ply"):
+        from gatlas.io.splats.compressed import decode_compressed_ply
+
+        return decode_compressed_ply(blob, as_stored=as_stored)
+    if blob.data.startswith(b"PK"):
+        raise GatlasError(
+            f"{blob.name}: a SOG splat, which gatlas does not read: "
+            "to convert it, run: npx @playcanvas/splat-transform INPUT.sog OUTPUT.ply"
+        )
+    if blob.data.startswith((b"\x1f\x8b", b"NGSP")):
+        from gatlas.io.splats.spz import decode_spz
+
+        return decode_spz(blob, as_stored=as_stored)
+    from gatlas.io.splats.dot_splat import decode_records
+
+    return decode_records(blob, as_stored=as_stored)
+
+
+def frame_of(blob: Blob) -> str:
+    """The frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up"."""
+    if blob.kind == "compressed-splat":
+        return FRAMES[0]
+    header = plyheader.parse(blob)
+    return _Comments.parse(blob, header.comments, 0).frame
+
+
+def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Float[np.ndarray, "n p"]]:
+    """Header and body of a splat PLY. What viewers would take silently and show wrongly is a GatlasError.
+
+    `frame` is "y-down", which viewers expect, or "y-up": the object's own, unturned.
+    """
+    if frame not in FRAMES:
+        raise ValueError(f"frame must be one of {', '.join(FRAMES)}, got {frame!r}")
+    means, quats = host_array(gaussians.means), host_array(gaussians.quats).astype(np.float64)
+    scales, opacities = host_array(gaussians.scales), host_array(gaussians.opacities).astype(np.float64)
+    sh = host_array(gaussians.sh)
+    count, coefficients = sh.shape[:2]
+    if count == 0:
+        raise GatlasError("there are no Gaussians to write")
+    _refuse(np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
+    _refuse(((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is not a positive number")
+    norms = np.linalg.norm(quats, axis=1)
+    _refuse((norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
+    _refuse(~np.isnan(opacities), "an opacity that is NaN")
+    _refuse(np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
+
+    if frame == "y-down":
+        means = means * np.array([-1, -1, 1], dtype=means.dtype)
+        quats = multiply_quats(HALF_TURN, quats)
+        sh = half_turn_z(sh)
+    # Bounds that float32 holds, so that what is read back is written alike.
+    alphas = np.clip(opacities, np.float32(MIN_OPACITY), np.float32(1 - MIN_OPACITY)).astype(np.float64)
+    rest = 3 * (coefficients - 1)
+    table = np.empty((count, 14 + rest), dtype="<f4")
+    table[:, 0:3] = means
+    table[:, 3:6] = sh[:, 0]
+    table[:, 6 : 6 + rest] = sh[:, 1:].transpose(0, 2, 1).reshape(count, rest)
+    table[:, 6 + rest] = np.log(alphas) - np.log1p(-alphas)
+    table[:, 7 + rest : 10 + rest] = np.log(scales.astype(np.float64))
+    table[:, 10 + rest :] = canonical_quats(quats, norms)
+    lines = [
+        "ply",
+        "format binary_little_endian 1.0",
+        *(f"comment {line}" for line in _Comments(frame, gaussians.origin).lines(count)),
+        f"element vertex {count}",
+        *(f"property float {name}" for name in _property_names(rest)),
+        "end_header",
+    ]
+    return ("\n".join(lines) + "\n").encode("ascii"), table
+
+
+def _property_names(rest: int) -> list[str]:
+    coefficients = [f"f_rest_{i}" for i in range(rest)]
+    return [*_NAMES["means"], *_NAMES["dc"], *coefficients, "opacity", *_NAMES["scales"], *_NAMES["quats"]]
+
+
+def _check_kind(blob: Blob) -> None:
+    """Whatever is known to be no splat PLY is refused, with what to do about it."""
+    file = "" if blob.path is None else f" {blob.name}"
+    stem = blob.stem or "splat"
+    if blob.kind == "atlas":
+        raise GatlasError(
+            f"{blob.name}: an atlas, not a splat PLY.\nTo decode it, run: gatlas atlas-decode{file} -o {stem}.ply"
+        )
+    if not blob.data.startswith(b"ply"):
+        if blob.kind == "mesh":
+            raise GatlasError(f"{blob.name}: a mesh, not a splat PLY.\nTo fit it, run: gatlas fit{file} -o {stem}.ply")
+        raise GatlasError(f"{blob.name}: not a PLY file: it does not begin with 'ply'.\n{_LAYOUT}")
+
+
+def _not_a_splat(blob: Blob, name: str) -> str:
+    lines = [f"{blob.name}: not a splat PLY: it has no property '{name}'.", _LAYOUT]
+    if blob.kind == "mesh":
+        lines.append(f"For a mesh, run: gatlas fit{'' if blob.path is None else f' {blob.name}'} -o splat.ply")
+    return "\n".join(lines)
+
+
+def _rest_names(blob: Blob, names: tuple[str, ...]) -> tuple[str, ...]:
+    """f_rest_0 … in order, none missing, and as many as a degree has."""
+    count = sum(name.startswith("f_rest_") for name in names)
+    wanted = tuple(f"f_rest_{i}" for i in range(count))
+    missing = [name for name in wanted if name not in names]
+    if missing or count not in REST_COUNTS:
+        fault = f"'{missing[0]}' is missing" if missing else f"{count} of them"
+        raise GatlasError(
+            f"{blob.name}: its f_rest properties fit no degree of spherical harmonics: {fault}; "
+            "degrees 0 to 3 have 0, 9, 24 or 45"
+        )
+    return wanted
+
+
+def _refuse(good: Any, fault: str) -> None:
+    if not good.all():
+        raise GatlasError(f"not written: {np.count_nonzero(~good)} of {len(good)} Gaussians have {fault}")
+
+
+@dataclass(frozen=True)
+class _Comments:
+    """What the header's comments say: the frame of the file and where the object came from."""
+
+    frame: str
+    origin: Origin
+
+    def lines(self, count: int) -> list[str]:
+        origin = self.origin
+        shown = origin.name[:MAX_NAME]
+        while len(name := shown.encode("utf-8", "surrogatepass")) > MAX_NAME:
+            shown = shown[:-1]
+        lines = [f"generated by gatlas {__version__}", "SplatRenderMode: default", f"gatlas frame {self.frame}"]
+        if name:
+            lines.append(f"gatlas name {quote(name, safe='')}")
+        lines.append("gatlas center " + " ".join(repr(float(x)) for x in origin.center))
+        lines.append(f"gatlas scale {float(origin.scale)!r}")
+        if origin.normalized:
+            lines.append("gatlas normalized yes")
+        if origin.grid is not None and _grid_holds(origin.grid, count):
+            lines.append(f"gatlas grid {origin.grid[0]} {origin.grid[1]}")
+        return lines
+
+    @classmethod
+    def parse(cls, blob: Blob, comments: tuple[str, ...], count: int) -> _Comments:
+        """Ours; other programs' comments are theirs. Without any, the frame is the one that viewers assume."""
+        said = {}
+        for comment in comments:
+            match = re.fullmatch(r"gatlas (frame|name|center|scale|normalized|grid)(?:\s+(.*?))?\s*", comment.strip())
+            if match:
+                said[match[1]] = match[2] or ""
+        try:
+            frame = said.get("frame", FRAMES[0])
+            center = [float(x) for x in said.get("center", "0 0 0").split()]
+            scale = float(said.get("scale", "1"))
+            height, width = (int(x) for x in said.get("grid", "0 0").split())
+            name = unquote_to_bytes(said["name"]).decode("utf-8", "surrogatepass") if "name" in said else blob.stem
+            sound = frame in FRAMES and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
+        except ValueError:
+            sound = False
+        if not sound:
+            raise GatlasError(f"{blob.name}: its 'comment gatlas …' lines are damaged: remove them from the header")
+        grid = (height, width) if height > 0 and width > 0 and _grid_holds((height, width), count) else None
+        return cls(frame, Origin(name, (center[0], center[1], center[2]), scale, "normalized" in said, grid))
+
+
+def _grid_holds(grid: tuple[int, int], count: int) -> bool:
+    """Gaussians that were taken out or added since leave no whole pictures: then the grid means nothing any more."""
+    return count % (grid[0] * grid[1]) == 0
+
+
+def write_ply(out: str | Path, gaussians: Gaussians, *, force: bool, frame: str) -> None:
+    """Write a splat PLY; see `encode_ply` for the content and `streams.write` for the output."""
+    streams.check_output(out, force=force, suffix=SUFFIX, what="Gaussians")
+    chunks = encode_ply(gaussians, frame)
+    streams.write(out, chunks, force=force, suffix=SUFFIX, what="Gaussians", name=gaussians.origin.name)

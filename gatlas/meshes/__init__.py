@@ -1,0 +1,1 @@
+"""Meshes as pictures: rendering, surface colors and sampling."""

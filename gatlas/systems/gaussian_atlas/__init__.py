@@ -1,0 +1,1 @@
+"""Text to 3D: a diffusion model of Gaussian atlases (Xiang et al. 2025)."""

@@ -1,0 +1,70 @@
+"""Planes of an atlas as Gaussians, with gradients: what the render losses look at.
+
+The slow twin is `gatlas.atlas.decode`, in numpy.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gatlas.atlas.plane import plane_permutation
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.transport import fibonacci_sphere
+from gatlas.types import LOG_SCALE_RANGE, Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+@cache
+def sphere_points(size: int, projection: str) -> Float[np.ndarray, "h h 3"]:
+    """The point of the unit sphere that each cell's offset starts from (float32)."""
+    points = fibonacci_sphere(size * size)[plane_permutation(size, projection)]
+    return points.astype(np.float32).reshape(size, size, 3)
+
+
+class _Bounded(torch.autograd.Function):
+    """Clamp to [low, high]. Outside, only the gradient that leads back passes: a plain clamp would be stuck there."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(values)
+        ctx.bounds = low, high
+        return values.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (values,), (low, high), gradient = ctx.saved_tensors, ctx.bounds, gradients[0]
+        away = ((values < low) & (gradient > 0)) | ((values > high) & (gradient < 0))
+        return gradient.masked_fill(away, 0.0), None, None
+
+
+def bounded(values: Float[Tensor, "*n"], low: float, high: float) -> Float[Tensor, "*n"]:
+    """The values clamped to [low, high], with gradients that still pull back what lies outside."""
+    result: Tensor = _Bounded.apply(values, low, high)
+    return result
+
+
+def gaussians_of(planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"]) -> Gaussians:
+    """The Gaussians of all cells, in the unit ball, row by row, padding (opacity 0) included.
+
+    `planes` are raw, in the order offset, color, opacity, scale, rotation. Values outside their spaces are clamped; a
+    zero quaternion, which has no gradient, becomes no rotation.
+    """
+    offset, color, opacity, scale, rotation = planes.reshape(-1, 14).split([3, 3, 1, 3, 4], dim=-1)
+    zero = rotation.detach().norm(dim=-1, keepdim=True) < 1e-12
+    identity = torch.zeros_like(rotation)
+    identity[:, 0] = 1.0
+    return Gaussians(
+        means=offset + sphere.reshape(-1, 3),
+        quats=normalize_quats(torch.where(zero, identity, rotation)),
+        scales=bounded(scale, *LOG_SCALE_RANGE).exp(),
+        opacities=bounded(opacity[:, 0], 0.0, 1.0),
+        sh=rgb_to_dc(bounded(color, 0.0, 1.0))[:, None],
+    )

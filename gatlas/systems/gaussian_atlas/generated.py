@@ -1,0 +1,74 @@
+"""Generated planes as an atlas that every verb accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gatlas import __version__
+from gatlas.atlas.spaces import FORMAT, SPACES
+from gatlas.atlas.statistics import unstack
+from gatlas.errors import GatlasError
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.systems.gaussian_atlas.gaussians import sphere_points
+from gatlas.transport import SPHERE_NAME
+from gatlas.types import LOG_SCALE_RANGE, Atlas, Origin
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+# Cells that are fainter are padding. The network learns padding as opacity 0 and gives it back with a little noise.
+LEAST_OPACITY = 0.05
+
+
+def generated_atlas(
+    planes: Float[np.ndarray, "h h 14"], layout: Mapping[str, Any], name: str, record: Mapping[str, Any]
+) -> Atlas:
+    """The atlas of raw planes that a network gave: every value inside its space, quaternions unit with w >= 0.
+
+    Positions outside the unit ball are moved onto it, and cells fainter than LEAST_OPACITY become padding (0).
+    `layout` has the set's "projection" and "frame"; `record` says how the sample was made.
+    """
+    if not np.isfinite(planes).all():
+        raise GatlasError(
+            f"sample {name}: the network gave values that are not finite: its training diverged, or --dtype fp32 helps"
+        )
+    size = planes.shape[0]
+    offset, color, opacity, scale, rotation = np.split(planes.astype(np.float64), [3, 6, 7, 10], axis=-1)
+    projection = str(layout["projection"])
+    sphere = sphere_points(size, projection)
+    position = offset + sphere
+    position = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1.0)
+    opacity = np.clip(opacity, 0.0, 1.0)
+    opacity[opacity < LEAST_OPACITY] = 0.0
+    zero = np.linalg.norm(rotation, axis=-1, keepdims=True) < 1e-12
+    rotation = normalize_quats(np.where(zero, [1.0, 0.0, 0.0, 0.0], rotation))
+    inside_scale, inside_color = np.clip(scale, *LOG_SCALE_RANGE), np.clip(color, 0.0, 1.0)
+    real = int((opacity > 0).sum())
+    meta = {
+        "gatlas_atlas": FORMAT,
+        "version": __version__,
+        "spaces": dict(SPACES),
+        "sphere": SPHERE_NAME,
+        "projection": projection,
+        "size": size,
+        "count": real,
+        "padded": size * size - real,
+        "dropped": 0,
+        "split": 0,
+        "clamped": {
+            "scales": int((inside_scale != scale).any(axis=-1).sum()),
+            "colors": int((inside_color != color).any(axis=-1).sum()),
+            "view_dependent": 0,
+        },
+        "normalization": {"center": [0.0, 0.0, 0.0], "scale": 1.0},
+        "origin": asdict(Origin(name=name, normalized=True)),
+        "sample": dict(record),
+    }
+    if layout.get("frame") is not None:
+        meta["frame"] = layout["frame"]
+    parts = [position - sphere, inside_color, opacity, inside_scale, rotation]
+    return unstack(np.concatenate(parts, axis=-1).astype(np.float32), meta)

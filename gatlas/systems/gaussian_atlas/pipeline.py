@@ -1,0 +1,70 @@
+"""The pretrained parts of the Gaussian Atlas system: a base that is widened, or small ones of random weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
+from gatlas.errors import GatlasError
+from gatlas.io.models.pipeline import Pipeline, load_pipeline
+from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
+from gatlas.models.text import byte_tokenizer, small_text_encoder
+
+if TYPE_CHECKING:
+    from gatlas.systems.gaussian_atlas.config import AtlasConfig
+
+PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}  # diffusers' names
+
+
+def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
+    """A small UNet, a frozen text encoder of random weights, and Stable Diffusion's noise."""
+    tokenizer = byte_tokenizer()
+    text_encoder = small_text_encoder(tokenizer)
+    try:
+        unet = small_unet(
+            config.size,
+            text_dim=int(text_encoder.config.hidden_size),
+            widths=config.widths,
+            pooled=config.pooled,
+            positions=position_channels(config.octaves) if config.positions else 0,
+            seed=seed,
+        )
+    except ValueError as error:
+        raise GatlasError(f"no network of this config: {error}") from None
+    scheduler = {**STABLE_DIFFUSION_NOISE, "prediction_type": PREDICTIONS[config.prediction]}
+    return Pipeline(unet, scheduler, text_encoder, tokenizer)
+
+
+def from_base(config: AtlasConfig, base: str) -> Pipeline:
+    """A diffusers pipeline with its UNet widened to packed atlases."""
+    pipeline = load_pipeline(base)
+    trained = str(pipeline.scheduler["prediction_type"])
+    if trained != PREDICTIONS[config.prediction]:
+        epsilon = trained == "epsilon"
+        settings = "prediction=epsilon --set zero_terminal_snr=false" if epsilon else "prediction=v"
+        raise GatlasError(
+            f"{base}: was trained to predict {'epsilon' if epsilon else 'v'}, and the config says {config.prediction}: "
+            f"add --set {settings}, or name another base"
+        )
+    unet: Any = pipeline.unet
+    if unet.config.in_channels == unet.config.out_channels == CHANNELS // 4:
+        pipeline = replace(pipeline, unet=widen(unet, repeats=4, input_scale=config.input_scale))
+    check_network(config, pipeline, base)
+    return pipeline
+
+
+def check_network(config: AtlasConfig, pipeline: Pipeline, where: str) -> None:
+    """The UNet takes what the config gives it."""
+    unet: Any = pipeline.unet.config
+    extra = unet.in_channels - CHANNELS
+    octaves, rest = divmod(extra - position_channels(0), position_channels(1) - position_channels(0))
+    if unet.out_channels != CHANNELS or (extra != 0 and (octaves < 0 or rest)):
+        raise GatlasError(f"{where}: its UNet takes {unet.in_channels} channels: it is a model of another system")
+    for name, has in (("positions", extra != 0), ("pooled", unet.class_embed_type == "projection")):
+        if has != getattr(config, name):
+            raise GatlasError(
+                f"{where}: its UNet was made with{'' if has else 'out'} {name}: add --set {name}={str(has).lower()}"
+            )
+    if extra and octaves != config.octaves:
+        raise GatlasError(f"{where}: its UNet was made with octaves={octaves}: add --set octaves={octaves}")

@@ -1,0 +1,1 @@
+"""Unposed photos to Gaussians: NoPoSplat (Ye et al. 2024)."""

@@ -1,0 +1,140 @@
+"""Weights of NoPoSplat: the published checkpoints, and the model folders that gatlas writes of them and of its own.
+
+    gatlas.json                          system, config, versions
+    network/model.safetensors            float32, without the second names of shared weights
+
+A published checkpoint is a torch file whose `state_dict` has the network's weights under the prefix `encoder.`; those
+for three views and for two have the same names. It is read as data: a file that holds code is refused, not run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
+from gatlas.io.models.tensors import read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.models.torch_file import load_state
+from gatlas.io.streams import make_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["load_network", "load_published", "save_network", "save_weights"]
+
+PART, STEM, PREFIX = "network", "model", "encoder."
+SYSTEM = "noposplat"
+
+# The files have four layers of each head twice, under a second name that says nothing new.
+_SECOND_NAME = re.compile(r"^(.*\.scratch\.)layer_rn\.(\d)(\..*)$")
+_NAMED = 3  # weights that a message names
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
+    """The weights (float32, on the CPU) of a published checkpoint, without their prefix.
+
+    `shapes` are those of the network, with both names of what has two. What stands beside the prefixed weights (the
+    training's own state) is left out. A file that is no checkpoint of this network is a GatlasError.
+    """
+    path = Path(path)
+    state = load_state(path)
+    if any(name.startswith(PREFIX) for name in state):
+        state = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    advice = "this is no published checkpoint of NoPoSplat, or of another version"
+    _check(path, state, shapes, advice)
+    for name in shapes:
+        first = _first_name(name)
+        if first != name and not bool((state[name] == state[first]).all()):
+            raise GatlasError(f"{path}: damaged: '{name}' differs from '{first}', whose weights it shares")
+    weights = {name: _as_float(path, name, state[name]) for name in shapes if _first_name(name) == name}
+    return _with_second_names(weights, shapes)
+
+
+def save_network(folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    """Write a model folder into an existing, scratch one: the weights, then gatlas.json."""
+    part = Path(folder) / PART
+    make_folder(part)
+    save_weights(part, weights)
+    save_description(folder, config)
+
+
+def save_description(folder: str | Path, config: Mapping[str, Any]) -> None:
+    """Write gatlas.json into an existing folder."""
+    import torch
+
+    from gatlas import __version__
+
+    versions = {"gatlas": __version__, "torch": torch.__version__}
+    description = {"format": FORMAT, "system": SYSTEM, "config": dict(config), "versions": versions}
+    write_json(Path(folder) / DESCRIPTION, description)
+
+
+def save_weights(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Write model.safetensors into the existing folder of the part. Shared weights are stored once."""
+    import torch
+
+    stored = {name: weight.detach().to(torch.float32) for name, weight in weights.items() if _first_name(name) == name}
+    write_tensors(Path(folder) / f"{STEM}.safetensors", stored)
+
+
+def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
+    """The weights (float32, on the CPU) of a model, of a run or of one of its checkpoints.
+
+    `shapes` follow from the folder's config; see `gatlas.io.models.pipeline.read_description`. Weights that are
+    missing, of another shape, or that the network does not know are a GatlasError.
+    """
+    import torch
+
+    part = Path(folder) / PART
+    if not part.is_dir():
+        raise GatlasError(
+            f"{folder}: has no {PART} yet: training has saved no checkpoint in it, or it is another model"
+        )
+    weights = read_tensors(weight_files(part, STEM), torch.float32)
+    unique = {name: shape for name, shape in shapes.items() if _first_name(name) == name}
+    _check(part, weights, unique, f"{DESCRIPTION} and the weights are not of one model")
+    return _with_second_names(weights, shapes)
+
+
+def _first_name(name: str) -> str:
+    """The name that a weight is stored under."""
+    second = _SECOND_NAME.match(name)
+    return name if second is None else f"{second[1]}layer{int(second[2]) + 1}_rn{second[3]}"
+
+
+def _with_second_names(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
+    return {name: weights[_first_name(name)] for name in shapes}
+
+
+def _check(source: Path, found: Mapping[str, Tensor], shapes: Shapes, advice: str) -> None:
+    """Names and shapes are those of the network."""
+    missing = [name for name in shapes if name not in found]
+    extra = [name for name in found if name not in shapes]
+    for names, fault in ((missing, "lacks"), (extra, "has unknown")):
+        if names:
+            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            listed = ", ".join(f"'{name}'" for name in names[:_NAMED])
+            raise GatlasError(f"{source}: {fault} weights {listed}{rest}: {advice}")
+    wrong = [name for name, shape in shapes.items() if tuple(found[name].shape) != tuple(shape)]
+    if wrong:
+        name = wrong[0]
+        rest = f" (and {len(wrong) - 1} more are wrong)" if len(wrong) > 1 else ""
+        sizes = f"{list(found[name].shape)}, and the network has {list(shapes[name])}"
+        raise GatlasError(f"{source}: '{name}' has shape {sizes}{rest}: {advice}")
+
+
+def _as_float(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """A copy, so that nothing is left mapped to a file that may be removed."""
+    import torch
+
+    if not tensor.is_floating_point():
+        raise GatlasError(f"{path}: damaged: '{name}' holds {tensor.dtype}, not floating-point numbers")
+    value = tensor.to(torch.float32, copy=True)
+    if not bool(value.isfinite().all()):
+        raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
+    return value

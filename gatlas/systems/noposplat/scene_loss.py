@@ -1,0 +1,65 @@
+"""Predicted Gaussians of a scene against photos of it from other places, and against the rays of their own pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gatlas.raster import rasterize
+from gatlas.types import Cameras, Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from gatlas.systems.noposplat.network import PixelGaussians
+
+
+def render_targets(
+    pixels: PixelGaussians,
+    viewmats: Float[Tensor, "b t 4 4"],
+    Ks: Float[Tensor, "b t 3 3"],
+    width: int,
+    height: int,
+) -> Float[Tensor, "b t h w 3"]:
+    """Pictures of each sample's Gaussians, over black. `Ks` have rows divided by the width and the height."""
+    size = torch.tensor([[width], [height], [1.0]], device=Ks.device)
+    flat = pixels.flatten()
+    pictures = []
+    for i in range(len(viewmats)):
+        gaussians = Gaussians(flat.means[i], flat.quats[i], flat.scales[i], flat.opacities[i], flat.sh[i])
+        cameras = Cameras(viewmats[i], Ks[i] * size, width, height)
+        pictures.append(rasterize(gaussians, cameras).colors)
+    return torch.stack(pictures)
+
+
+def ray_distance(
+    means: Float[Tensor, "b v h w 3"], viewmats: Float[Tensor, "b v 4 4"], Ks: Float[Tensor, "b v 3 3"]
+) -> Float[Tensor, ""]:
+    """Mean squared chord between the direction of a Gaussian, from its own view's camera, and its pixel's ray.
+
+    What a pixel shows lies on its ray: with known poses this says where the Gaussians of every view belong, apart from
+    how far away, also while no picture says it yet. It is 4 for a Gaussian right behind its camera.
+    """
+    height, width = means.shape[2:4]
+    local = torch.einsum("bvij,bvhwj->bvhwi", viewmats[..., :3, :3], means) + viewmats[:, :, None, None, :3, 3]
+    y, x = torch.meshgrid(
+        (torch.arange(height, device=means.device) + 0.5) / height,
+        (torch.arange(width, device=means.device) + 0.5) / width,
+        indexing="ij",
+    )
+    rays = torch.einsum("bvij,hwj->bvhwi", torch.linalg.inv(Ks), torch.stack([x, y, torch.ones_like(x)], dim=-1))
+    directions, rays = (torch.nn.functional.normalize(each, dim=-1, eps=1e-3) for each in (local, rays))
+    return (directions - rays).square().sum(dim=-1).mean()
+
+
+def psnr(pictures: Float[Tensor, "*n h w 3"], truth: Float[Tensor, "*n h w 3"]) -> Float[Tensor, "*n"]:
+    """Peak signal-to-noise ratio of each picture, dB."""
+    error = (pictures.clamp(0.0, 1.0) - truth).square().mean(dim=(-3, -2, -1))
+    return -10 * error.clamp(min=1e-10).log10()
+
+
+def mean_color_psnr(truth: Float[Tensor, "*n h w 3"]) -> Float[Tensor, "*n"]:
+    """That of the best picture of a single colour: what says nothing of a scene but how bright it is."""
+    return psnr(truth.mean(dim=(-3, -2), keepdim=True).expand_as(truth), truth)

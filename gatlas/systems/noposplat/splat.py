@@ -1,0 +1,86 @@
+"""A splat that was predicted from photos, and where its photos were taken.
+
+The world is the first camera with the axes of glTF and OpenGL, as everywhere in gatlas: x right, y up, z towards the
+viewer, so that the first photo's `transform_matrix` is the identity. The network's own frame has OpenCV's axes, half a
+turn about x from there. Row by row and view by view, a Gaussian stands for each pixel: `origin.grid` is (height, width)
+of one view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.geometry.rotations import multiply_quats
+from gatlas.geometry.sh import half_turn_x
+from gatlas.images.crop import cover
+from gatlas.pose.solve import grid_correspondences, solve_pnp
+from gatlas.types import Cameras, Gaussians, Origin, Views
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.systems.contract import Photo
+    from gatlas.systems.noposplat.network import PixelGaussians
+
+HALF_TURN = np.array([0.0, 1.0, 0.0, 0.0])  # about x, wxyz
+FIRST_VIEWMAT = np.diag([1.0, -1.0, -1.0, 1.0])  # of the first camera
+PNP_THRESHOLD = 0.01  # of the picture's longer side: how far from its pixel a Gaussian may be seen
+LEAST_SCALE = 1e-9  # a file stores the logarithm
+
+
+class Located(NamedTuple):
+    """The photos as the network saw them, with the cameras that their own Gaussians speak for."""
+
+    views: Views
+    lost: tuple[int, ...]  # numbers of the photos whose camera was not found, which `views` leaves out
+
+
+def cut(photos: Sequence[Photo], width: int, height: int) -> tuple[Float[np.ndarray, "v h w 3"], np.ndarray]:
+    """The middle of each photo at the network's size, and its K with rows divided by the width and the height."""
+    cuts = []
+    for photo in photos:
+        size = np.array([[photo.image.shape[1]], [photo.image.shape[0]], [1.0]])
+        cuts.append(cover(photo.image, np.asarray(photo.K, dtype=np.float64) / size, width, height))
+    return np.stack([picture for picture, _ in cuts]), np.stack([K for _, K in cuts]).astype(np.float32)
+
+
+def to_gaussians(pixels: PixelGaussians, name: str) -> Gaussians:
+    """The Gaussians of one scene (numpy) in the world of gatlas."""
+    height, width = pixels.means.shape[2:4]
+    means, quats, scales, opacities, sh = (array[0].float().cpu().numpy() for array in pixels.flatten())
+    return Gaussians(
+        means=means * np.array([1, -1, -1], dtype=np.float32),
+        quats=multiply_quats(HALF_TURN, quats.astype(np.float64)).astype(np.float32),
+        scales=np.maximum(scales, LEAST_SCALE),
+        opacities=opacities,
+        sh=half_turn_x(sh),
+        origin=Origin(name, grid=(height, width)),
+    )
+
+
+def locate_photos(
+    gaussians: Gaussians, pictures: Float[np.ndarray, "v h w 3"], Ks: Float[np.ndarray, "v 3 3"]
+) -> Located:
+    """The camera of each picture: the first one's by definition, the others' by PnP of their own Gaussians.
+
+    `pictures` and `Ks` are those of `cut`.
+    """
+    height, width = pictures.shape[1:3]
+    size = np.array([[width], [height], [1.0]])
+    viewmats: dict[int, np.ndarray] = {0: FIRST_VIEWMAT}
+    for view in range(1, len(pictures)):
+        points, pixels = grid_correspondences(gaussians, view, width, height)
+        found = solve_pnp(points, pixels, Ks[view] * size, threshold=PNP_THRESHOLD * max(width, height))
+        if found is not None:
+            viewmats[view] = found.viewmat
+    there = sorted(viewmats)
+    cameras = Cameras(
+        np.stack([viewmats[view] for view in there]).astype(np.float32),
+        (Ks[there] * size).astype(np.float32),
+        width,
+        height,
+    )
+    return Located(Views(pictures[there], cameras), tuple(sorted(set(range(len(pictures))) - set(there))))

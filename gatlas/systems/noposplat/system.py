@@ -1,0 +1,306 @@
+"""A scene from photos without poses (Ye et al. 2024, No Pose, No Problem: Surprisingly Simple 3D Gaussian Splats from
+Sparse Unposed Images)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+
+from gatlas import io
+from gatlas.datasets.posed_views import PhotoSet, scene_set
+from gatlas.errors import GatlasError
+from gatlas.images.sheets import contact_sheet
+from gatlas.io.models.pipeline import read_description
+from gatlas.systems.contract import Preset, SampleRequest
+from gatlas.systems.noposplat import checkpoint as published
+from gatlas.systems.noposplat.config import RE10K, SCRATCH, TINY_SCENES, Settings
+from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
+from gatlas.systems.noposplat.scene_loss import mean_color_psnr, psnr, ray_distance, render_targets
+from gatlas.systems.noposplat.splat import Located, cut, locate_photos, to_gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+    from gatlas.datasets.posed_views import SceneBatch
+    from gatlas.metrics.lpips import Lpips
+    from gatlas.systems.contract import Photo
+    from gatlas.systems.noposplat.network import PixelGaussians
+    from gatlas.types import AtlasStats, Gaussians
+
+NAME = "noposplat"
+INPUT = "photos"  # what `sample` makes scenes from
+UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the published files have and nothing reads
+FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # with the whole learning rate
+
+
+class PhotoScenes:
+    """A network that predicts a Gaussian for each pixel of a few photos, all in the first photo's camera."""
+
+    name = NAME
+    part = published.PART
+
+    def __init__(self, config: Settings, network: nn.Module) -> None:
+        """`network` is a NoPoSplat of the config."""
+        self.config = config
+        self.network = network
+        for name, weight in network.named_parameters():
+            if any(part in name for part in UNUSED):
+                weight.requires_grad_(False)  # a gradient that never comes is an error among several processes
+        self.lpips_weights: str | None = None  # file or folder; None: where torch keeps its weights
+        self._device = torch.device("cpu")
+        self._dtype = torch.float32  # of the backbone in `sample`; its weights are float32 always
+        self._lpips: Lpips | None = None
+        self._shown: SceneBatch | None = None
+
+    def to(self, device: Any, dtype: Any = None) -> None:
+        """Move what is not the network."""
+        self._device = torch.device(device)
+        if dtype is not None:
+            self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if self._lpips is not None:
+            self._lpips.to(self._device)
+
+    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> PhotoSet:
+        """The scenes of folders. Where LPIPS has a weight, its network is loaded here."""
+        for option, value in (("--captions", captions), ("--views", views)):
+            if value is not None:
+                raise GatlasError(f"{option}: {NAME} learns from photos alone: name their folders as the INPUT")
+        scenes = scene_set(inputs, self.config.drawing)
+        self._shown = scenes.collate([scenes[0]])  # a set of another kind is refused before any work is done
+        if self.config.lpips > 0:
+            self._lpips = _lpips(self.lpips_weights, self.config).to(self._device)
+        return scenes
+
+    def lr_scale(self, name: str) -> float:
+        """The factor of the learning rate of a weight."""
+        return 1.0 if name.startswith(FRESH_PARTS) else self.config.backbone_lr
+
+    def loss(
+        self, network: nn.Module, batch: SceneBatch, generator: torch.Generator, *, step: int, steps: int
+    ) -> dict[str, Tensor]:
+        """ "mse" and "lpips" of the target views, and "ray" as long as it has a weight; see `ray_distance`."""
+        config = self.config
+        pixels: PixelGaussians = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics, generator)
+        rendered = self._render(pixels, batch)
+        truth = _pictures(batch.targets)
+        terms = {"mse": torch.nn.functional.mse_loss(rendered, truth)}
+        total = config.mse * terms["mse"]
+        if self._lpips is not None:
+            terms["lpips"] = self._lpips(rendered.flatten(0, 1).clamp(0.0, 1.0), truth.flatten(0, 1)).mean()
+            total = total + config.lpips * terms["lpips"]
+        if (share := config.ray_share(step)) > 0:
+            terms["ray"] = ray_distance(pixels.means, batch.context_viewmats, batch.context_intrinsics)
+            total = total + share * terms["ray"]
+        return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
+
+    def _render(self, pixels: PixelGaussians, batch: SceneBatch) -> Float[Tensor, "b t h w 3"]:
+        size = self.config.width, self.config.height
+        return render_targets(pixels, batch.target_viewmats, batch.target_intrinsics, *size)
+
+    @torch.no_grad()
+    def diagnose(self, network: nn.Module, batch: SceneBatch, generator: torch.Generator) -> dict[str, float]:
+        """The target views' mean PSNR (dB), and that of a picture of each one's mean colour."""
+        pixels = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics)
+        truth = _pictures(batch.targets)
+        return {
+            "psnr": float(psnr(self._render(pixels, batch), truth).mean()),
+            "psnr_mean_color": float(mean_color_psnr(truth).mean()),
+            "opacity": float(pixels.opacities.mean()),
+            "depth": float(pixels.means[..., 2].median()),
+        }
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
+        """The context views of the first scene; below them its targets as they are rendered, and as they are."""
+        if self._shown is None:
+            return None
+        batch = type(self._shown)(self._shown.keys, *(array.to(self._device) for array in self._shown[1:]))
+        pixels = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics)
+        rows = [
+            _pictures(batch.context)[0],
+            self._render(pixels, batch)[0].clamp(0.0, 1.0),
+            _pictures(batch.targets)[0],
+        ]
+        return contact_sheet(torch.cat(rows).cpu().numpy())
+
+    def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Gaussians]:
+        """One splat of the request's photos; see `gatlas.systems.noposplat.splat` for its frame."""
+        if len(request.photos) < 2:
+            raise GatlasError(f"{NAME} needs two photos of a scene or more, got {len(request.photos)}")
+        network = self.network if network is None else network
+        pictures, Ks = cut(request.photos, self.config.width, self.config.height)
+        images = torch.from_numpy(pictures).movedim(-1, 1)[None].to(self._device)
+        with torch.no_grad(), self._precision():
+            pixels = network(images, torch.from_numpy(Ks)[None].to(self._device))
+        if not all(bool(array.isfinite().all()) for array in pixels):
+            raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
+        yield to_gaussians(pixels, request.photos[0].name)
+
+    def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
+        """The photos as the network saw them, with the cameras that the splat of `sample` says of them."""
+        return locate_photos(gaussians, *cut(photos, self.config.width, self.config.height))
+
+    def save_frozen(self, folder: str) -> None:
+        """gatlas.json."""
+        published.save_description(folder, self.config.as_json())
+
+    def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
+        """The network with the given weights."""
+        published.save_weights(folder, weights)
+
+    def save(self, folder: str) -> None:
+        """The whole model, into an existing folder."""
+        published.save_network(folder, self.config.as_json(), self.network.state_dict())
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+
+def create(config: Settings, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0) -> PhotoScenes:
+    """A system to train: a network of random weights, or one that goes on from a published file or a model of ours.
+
+    The sizes of the network must be the base's; what does not fit together is a GatlasError.
+    """
+    if stats is not None:
+        raise GatlasError(f"--stats: {NAME} needs no statistics")
+    if base is None:
+        return PhotoScenes(config, fresh_network(config, torch.Generator().manual_seed(seed)))
+    trained = load(base)
+    names = [field.name for field in fields(Settings) if field.name in _NETWORK]
+    changed = [name for name in names if getattr(config, name) != getattr(trained.config, name)]
+    if changed:
+        name = changed[0]
+        raise GatlasError(
+            f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
+            f"use the preset that it was made with, or set {', '.join(changed)}"
+        )
+    return PhotoScenes(config, trained.network)
+
+
+def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
+    """The trained system of a model folder, a run, a checkpoint or a published file.
+
+    A published file says nothing of the size of its pictures: they are 256 x 256, or 512 x 512 where its name says so.
+    """
+    if io.exists(model) and not io.is_folder(model):
+        config = published_settings(model)
+        weights = published.load_published(model, weight_shapes(config))
+    else:
+        description = read_description(model)
+        if description["system"] != NAME:
+            raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
+        try:
+            config = cast("Settings", Settings.from_json(description["config"]))
+        except (GatlasError, TypeError) as error:
+            raise GatlasError(f"{model}: its config in gatlas.json cannot be used: {error}") from None
+        weights = published.load_network(model, weight_shapes(config))
+    with torch.device("meta"):
+        network = NoPoSplat(config)
+    network.load_state_dict(weights, assign=True)
+    system = PhotoScenes(config, network.to(device).eval())
+    system.to(device, dtype)
+    return system
+
+
+def published_settings(name: str) -> Settings:
+    """The settings of a published file, by its name."""
+    side = 512 if "512" in name.replace("\\", "/").rpartition("/")[2] else 256
+    return Settings(width=side, height=side)
+
+
+def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"]:
+    """Bytes as numbers in [0, 1]; "bvchw" puts the colours before the rows."""
+    pictures = stored.float() / 255
+    return pictures.movedim(-1, -3) if order == "bvchw" else pictures
+
+
+def _lpips(weights: str | None, config: Settings) -> Lpips:
+    """The network of LPIPS. Where it cannot be had, or pictures are too small for it, a GatlasError says what to do."""
+    from gatlas.metrics.lpips import Lpips
+
+    try:
+        found = io.load_lpips_weights(weights)
+    except GatlasError as error:
+        raise GatlasError(f"{error}; or train without this term: --set lpips=0") from None
+    network = Lpips(found.network, found.state)
+    if min(config.width, config.height) < network.smallest:
+        raise GatlasError(f"LPIPS needs pictures of {network.smallest} pixels or more: --set lpips=0")
+    return network
+
+
+_NETWORK = (
+    "patch",
+    "encoder_dim",
+    "encoder_depth",
+    "encoder_heads",
+    "decoder_dim",
+    "decoder_depth",
+    "decoder_heads",
+    "mlp_ratio",
+    "hooks",
+    "head_dim",
+    "level_dims",
+    "sh_degree",
+    "scale_unit",
+    "scale_max",
+    "residual",
+)  # fmt: skip  (settings without which the weights mean something else)
+
+PRESETS = {
+    # A laptop's CPU in minutes: pictures of 64 x 64.
+    "tiny": Preset(
+        TINY_SCENES,
+        {
+            "steps": 1_000,
+            "batch": 4,
+            "lr": 1e-3,
+            "betas": (0.9, 0.95),
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warmup": 50,
+            "clip": 0.5,
+            "ema_power": 0.75,
+            "checkpoint_every": 200,
+            "sample_every": 200,
+            "diagnose_every": 50,
+        },
+    ),
+    # The published numbers for pretrained weights, with --base: 128 samples a step are eight processes of 16.
+    "re10k": Preset(
+        RE10K,
+        {
+            "steps": 18_751,
+            "batch": 16,
+            "lr": 2e-4,
+            "betas": (0.9, 0.95),
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "lr_end": 2e-5,
+            "warmup": 125,
+            "clip": 0.5,
+        },
+    ),
+    # The published size from random weights, which the published training never begins with: the ray term and the
+    # pixel's own colour and ray keep it alive.
+    "base": Preset(
+        SCRATCH,
+        {
+            "steps": 300_001,
+            "batch": 8,
+            "lr": 1e-4,
+            "betas": (0.9, 0.95),
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "warmup": 2_000,
+            "clip": 0.5,
+        },
+    ),
+}

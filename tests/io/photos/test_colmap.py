@@ -1,0 +1,174 @@
+"""COLMAP models, text and binary, against a writer that knows only the format's description."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gatlas import io
+from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import orbit
+from tests.helpers.colmap_files import project, rows_of, write_binary, write_text
+
+WRITERS = pytest.mark.parametrize("write", [write_text, write_binary], ids=["text", "binary"])
+XYZ = np.array([[0.25, -0.5, 0.125], [0.0, 1.0, 2.0]])
+RGB = np.array([[255, 0, 51], [0, 102, 255]])
+
+
+@pytest.fixture
+def cameras():
+    return orbit(3, 6, 4, elevation=30)
+
+
+def scene(folder, cameras, write, names=("a.png", "b.png", "c.png"), place="sparse/0", images="images", **more):
+    rows = rows_of(cameras, names, **more)
+    write(folder / place, rows, XYZ, RGB)
+    for i, name in enumerate(names):
+        path = folder / images / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (cameras.width, cameras.height), (51 * i, 0, 255)).save(path)
+    return folder
+
+
+@WRITERS
+def test_photos_and_cameras_come_sorted_by_name(tmp_path, cameras, write):
+    views = io.load_views(scene(tmp_path, cameras, write))
+    np.testing.assert_allclose(views.cameras.viewmats, cameras.viewmats, atol=1e-6)
+    np.testing.assert_allclose(views.cameras.Ks, cameras.Ks, rtol=1e-6)
+    np.testing.assert_allclose(views.images[:, 0, 0], [[0, 0, 1], [0.2, 0, 1], [0.4, 0, 1]], atol=1e-6)
+    for i in range(3):
+        np.testing.assert_allclose(project(views.cameras, i, XYZ), project(cameras, i, XYZ), atol=1e-4)
+
+
+@WRITERS
+def test_points_come_with_their_colours(tmp_path, cameras, write):
+    points = io.load_points(scene(tmp_path, cameras, write))
+    np.testing.assert_allclose(points.xyz, XYZ)
+    np.testing.assert_allclose(points.rgb, RGB / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "images"),
+    [("sparse/0", "images"), ("sparse", "images"), ("", "images"), ("", ""), ("colmap/sparse/0", "images")],
+)
+def test_models_are_found_where_tools_put_them(tmp_path, cameras, place, images):
+    scene(tmp_path, cameras, write_binary, names=("x/a.png", "x/b.png", "y z.png"), place=place, images=images)
+    assert len(io.load_views(tmp_path)) == 3
+    assert len(io.load_views(tmp_path / place)) == 3  # the model's own folder may be named
+
+
+def test_names_with_spaces_and_lines_without_points_are_read(tmp_path, cameras):
+    scene(tmp_path, cameras, lambda *a: write_text(*a, seen=""), names=("a b.png", "c.png", "d e f.png"))
+    assert len(io.load_views(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "distortion"),
+    [("SIMPLE_PINHOLE", ()), ("SIMPLE_RADIAL", (0.0,)), ("RADIAL", (0.0, 0.0)), ("OPENCV", (0.0,) * 4)],
+)
+@WRITERS
+def test_all_pinhole_like_models_are_read(tmp_path, cameras, write, model, distortion):
+    found = io.load_cameras(scene(tmp_path, cameras, write, model=model, distortion=distortion))
+    np.testing.assert_allclose(found.Ks, cameras.Ks, rtol=1e-6)
+
+
+@WRITERS
+def test_other_models_are_refused_by_name(tmp_path, cameras, write):
+    folder = scene(tmp_path, cameras, write, model="OPENCV_FISHEYE", distortion=(0.1, 0, 0, 0))
+    with pytest.raises(GatlasError, match=r"cameras\.(bin|txt): the camera model OPENCV_FISHEYE is not read"):
+        io.load_views(folder)
+
+
+def test_missing_photos_are_left_out_with_one_warning(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_binary)
+    (folder / "images" / "b.png").unlink()
+    with pytest.warns(
+        UserWarning, match=r"images\.bin: 1 of its 3 pictures are missing and left out, .* b\.png"
+    ) as seen:
+        views = io.load_views(folder)
+    assert len(seen) == 1
+    np.testing.assert_allclose(views.cameras.viewmats, cameras.viewmats[[0, 2]], atol=1e-6)
+
+
+def test_no_photo_at_all_is_an_error(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_binary)
+    for path in (folder / "images").iterdir():
+        path.unlink()
+    with pytest.raises(GatlasError, match=r"none of its 3 pictures is there: the first would be a\.png"):
+        io.load_views(folder)
+
+
+@pytest.mark.parametrize("name", ["cameras", "images", "points3D"])
+def test_binary_files_that_are_cut_short_are_named(tmp_path, cameras, name):
+    folder = scene(tmp_path, cameras, write_binary)
+    path = folder / "sparse/0" / f"{name}.bin"
+    whole = path.read_bytes()
+    for size in (4, 12, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(GatlasError, match=rf"{name}\.bin: truncated or damaged"):
+            io.load_points(folder) if name == "points3D" else io.load_views(folder)
+    path.write_bytes(whole + b"x")
+    with pytest.raises(GatlasError, match=rf"{name}\.bin: damaged: 1 bytes follow"):
+        io.load_points(folder) if name == "points3D" else io.load_views(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("cameras", "1 PINHOLE 6\n", "line 1: a camera has"),
+        ("cameras", "1 PINHOLE 6 4 5 x 3 2\n", "line 1: '5 x 3 2' must be numbers"),
+        ("cameras", "7 PINHOLE 6 4 5 5\n8 PINHOLE 6 4 5 5 3 2\n9 PINHOLE 6 4 5 5 3 2\n", "has 2 parameters"),
+        ("cameras", "1 PINHOLE 6 4 5 5 3 2\n", "which the model does not have"),
+        ("images", "# nothing\n", "the model has no images"),
+        ("images", "1 1 0 0 0 0 0 nan 7 a.png\n\n", "NaN or infinite"),
+        ("images", "1 0 0 0 0 0 0 0 7 a.png\n\n", "its quaternion is zero"),
+        ("images", "1 1 0 0 0 0 0 0 7 a.png\n2 1 0 0 0 0 0 0 7 b.png\n", "line 2: an image takes two lines"),
+    ],
+)
+def test_broken_text_files_are_named(tmp_path, cameras, name, text, words):
+    folder = scene(tmp_path, cameras, write_text)
+    (folder / "sparse/0" / f"{name}.txt").write_text(text)
+    with pytest.raises(GatlasError, match=words):
+        io.load_views(folder)
+
+
+def test_a_binary_pose_that_is_nan_is_named(tmp_path, cameras):
+    rows = rows_of(cameras, ["a.png", "b.png", "c.png"])
+    rows[1][5][6] = float("nan")
+    write_binary(tmp_path, rows)
+    with pytest.raises(GatlasError, match=r"image b\.png: its pose is NaN"):
+        io.load_cameras(tmp_path)
+
+
+def test_photos_of_several_sizes_are_refused(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_text)
+    path = folder / "sparse/0/cameras.txt"
+    path.write_text(path.read_text().replace("PINHOLE 6 4", "PINHOLE 8 4", 1))
+    with pytest.raises(GatlasError, match="several sizes"):
+        io.load_views(folder)
+
+
+def test_a_model_without_points_has_none(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_binary)
+    (folder / "sparse/0/points3D.bin").unlink()
+    assert io.load_points(folder) is None
+
+
+def test_a_transforms_file_goes_before_a_model(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_binary)
+    (folder / "transforms.json").write_text("{")
+    with pytest.raises(GatlasError, match="it is no JSON"):
+        io.load_views(folder)
+
+
+def test_a_folder_with_neither_is_refused(tmp_path):
+    with pytest.raises(GatlasError, match=r"no transforms\.json in this folder, and no COLMAP model"):
+        io.load_views(tmp_path)
+
+
+def test_the_points_of_a_ply_are_read(tmp_path):
+    text = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\n"
+    text += "property uchar red\nproperty uchar green\nproperty uchar blue\nend_header\n1 2 3 255 0 51\n4 5 6 0 0 0\n"
+    (tmp_path / "p.ply").write_text(text)
+    points = io.load_points(tmp_path / "p.ply")
+    np.testing.assert_allclose(points.xyz, [[1, 2, 3], [4, 5, 6]])
+    np.testing.assert_allclose(points.rgb, [[1, 0, 0.2], [0, 0, 0]], atol=1e-6)

@@ -1,0 +1,152 @@
+"""Captions: five formats, and whose they are."""
+
+import json
+import tarfile
+from io import BytesIO
+
+import pytest
+
+from gatlas.errors import GatlasError
+from gatlas.io.sets.captions import captions_beside, load_captions, match
+from gatlas.io.sets.inputs import gather
+from gatlas.io.streams import Blob
+
+EXPECTED = {"a1": ("a red cube, shiny",), "dir/b2": ('a "blue" ball',)}
+
+
+def blob(text):
+    return Blob("captions", text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a1,"a red cube, shiny"\ndir/b2,"a ""blue"" ball"\n',
+        'extra,caption,uid\r\n1,"a red cube, shiny",a1\r\n2,"a ""blue"" ball",dir/b2\r\n',
+        json.dumps(
+            [
+                {"obj_id": "a1", "3dtopia": "a red cube, shiny", "x": 1},
+                {"obj_id": "dir/b2", "3dtopia": 'a "blue" ball'},
+            ]
+        ),
+        json.dumps({identity: texts[0] for identity, texts in EXPECTED.items()}, indent=1),
+        "\n".join(json.dumps({"id": identity, "text": list(texts)}) for identity, texts in EXPECTED.items()) + "\n\n",
+    ],
+    ids=["cap3d", "csv", "3dtopia", "gaussianverse", "jsonl"],
+)
+def test_every_format_gives_the_same_captions(text):
+    assert load_captions(blob(text)) == EXPECTED
+    assert load_captions(blob("\ufeff" + text)) == EXPECTED
+
+
+def test_one_json_line_is_a_record_and_not_a_map():
+    assert load_captions(blob('{"id": "a", "caption": "a hat"}\n')) == {"a": ("a hat",)}
+
+
+def test_an_id_that_comes_twice_has_two_captions():
+    assert load_captions(blob("a,one\nb,other\na,two\na,one\n")) == {"a": ("one", "two"), "b": ("other",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,one\nb,two,three\n", "line 2: must have 2 columns, has 3; a caption with a comma"),
+        ('a,one\nb,"two\nlines"\nc\n', "line 4: must have 2 columns, has 1"),
+        ("a,one\nb,\n", "line 2: the caption of 'b' is empty"),
+        (",one\n", "line 1: the id is empty"),
+        ('{"id": "a", "text": "x"}\n{"id": "b", "text": \n', "line 2: damaged JSON"),
+        ('{"id": "a", "text": "x"}\n{"id": "b"}\n', "line 2: has no field for a caption"),
+        ('[{"obj_id": "a", "3dtopia": 5}]', "record 1: the caption must be a text"),
+        ('{"a": "x", "b": 3}', "'b': the caption must be a text"),
+        ('{"a": "x",', "damaged JSON"),
+        ("[" * 100_000, "captions: "),
+        ("", "no captions"),
+        ("[]", "no captions"),
+        ('a,"open\n', "line 1: damaged CSV"),
+    ],
+)
+def test_a_broken_file_is_one_line_that_says_where(text, message):
+    with pytest.raises(GatlasError) as error:
+        load_captions(Blob("captions", text.encode()))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_refused():
+    with pytest.raises(GatlasError, match="not a UTF-8 text"):
+        load_captions(Blob("captions", b"\xff\xfe\x00a"))
+
+
+@pytest.mark.parametrize(
+    ("identity", "key"),
+    [("a", "a"), ("dir/a", "a"), ("a", "set/a"), ("dir/a", "set/dir/a"), ("a.glb", "a"), ("x/a.glb", "y/a")],
+)
+def test_ids_match_by_their_last_parts(identity, key):
+    matched = match({identity: ("text",)}, [key, "other"])
+    assert matched == ({key: ("text",)}, ("other",), (), ())
+
+
+def test_the_longer_common_path_decides():
+    captions = {"one/7": ("first",), "two/7": ("second",)}
+    matched = match(captions, ["set/two/7", "set/one/7"])
+    assert matched.captions == {"set/one/7": ("first",), "set/two/7": ("second",)}
+    assert match({"a": ("text",)}, ["a", "b/a"]).captions == {"a": ("text",)}
+
+
+def test_what_fits_two_alike_is_ambiguous_and_not_guessed():
+    assert match({"7": ("text",)}, ["one/7", "two/7"]) == ({}, ("one/7", "two/7"), (), ("7",))
+    assert match({"one/7": ("x",), "two/7": ("y",)}, ["7"]) == ({}, ("7",), (), ("one/7", "two/7"))
+
+
+def test_an_id_without_an_atlas_is_unmatched():
+    assert match({"a": ("x",), "b": ("y",)}, ["a"]) == ({"a": ("x",)}, (), ("b",), ())
+
+
+def write_shard(path, *members):
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, BytesIO(data))
+
+
+def test_a_caption_beside_its_atlas_in_a_shard_is_found(tmp_path):
+    members = {
+        "set/a.npz": b"x",
+        "set/a.txt": b"a red cube\n",
+        "b.npz": b"x",
+        "b.json": b'{"caption": ["one", "two"], "x": 1}',
+        "c.npz": b"x",
+        "c.json": b'{"license": "by"}',
+        "d.txt": b"nobody's",
+    }
+    write_shard(tmp_path / "s.tar", *members.items())
+    found = captions_beside(gather([str(tmp_path / "s.tar")]))
+    assert {item.key: texts for item, texts in found.items()} == {"set/a": ("a red cube",), "b": ("one", "two")}
+
+
+def test_a_caption_in_a_shard_is_its_own_atlases_alone(tmp_path):
+    write_shard(tmp_path / "0.tar", ("000.npz", b"x"), ("000.txt", b"a red cube"), ("001.npz", b"x"))
+    write_shard(tmp_path / "1.tar", ("000.npz", b"y"), ("000.txt", b"a golden ring"), ("001.txt", b"nobody's"))
+    items = gather([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
+    found = captions_beside(items)
+    assert [found.get(item) for item in items] == [("a red cube",), None, ("a golden ring",)]
+
+
+def test_one_caption_for_two_atlases_of_a_shard_is_refused(tmp_path):
+    write_shard(tmp_path / "0.tar", ("a.npz", b"x"), ("a.npz", b"y"), ("a.txt", b"a red cube"))
+    with pytest.raises(GatlasError, match=r"0\.tar:a\.npz: the shard has two of this name and a caption for one"):
+        captions_beside(gather([str(tmp_path / "0.tar")]))
+
+
+def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
+    for name in ("a.npz", "b.v2.npz", "c.npz", "d.npz"):
+        (tmp_path / name).write_bytes(b"atlas")
+    (tmp_path / "a.txt").write_text("a red cube\n")
+    (tmp_path / "b.v2.json").write_text(json.dumps({"caption": ["one", "two"]}))
+    (tmp_path / "c.json").write_text(json.dumps({"gap": 0}))  # a report
+    (tmp_path / "d.json").write_text('{"step": 1}\n{"step": 2}\n')  # a log
+    (tmp_path / "d.txt").touch()
+    (tmp_path / "b.txt").write_text("of another")
+    found = {item.key: texts for item, texts in captions_beside(gather([str(tmp_path)])).items()}
+    assert found == {"a": ("a red cube",), "b.v2": ("one", "two")}
