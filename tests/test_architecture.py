@@ -11,13 +11,15 @@ PACKAGE = Path(gatlas.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "config"},
+    {"errors", "lazy"},
+    {"config"},
     {"types"},
     {"geometry"},
     {"images"},
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
-    {"fit", "prune", "pose", "atlas", "diffusion", "models", "render"},
+    {"fit", "pose", "atlas", "diffusion", "models", "render"},
+    {"prune"},
     {"datasets"},
     {"systems"},
     {"train", "batch"},

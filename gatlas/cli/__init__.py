@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,14 +18,15 @@ from typer.core import TyperCommand, TyperGroup
 from gatlas import __version__
 from gatlas.cli.atlas_decode import atlas_decode
 from gatlas.cli.atlas_encode import atlas_encode
+from gatlas.cli.command import build_command
 from gatlas.cli.fit import fit
 from gatlas.cli.man import man
 from gatlas.cli.normalize_stats import normalize_stats
 from gatlas.cli.pose_pnp import pose_pnp
-from gatlas.cli.prune import prune
 from gatlas.cli.render import render
 from gatlas.cli.sample import sample
 from gatlas.cli.train import train
+from gatlas.cli.verbs import VERBS
 from gatlas.errors import GatlasError
 
 
@@ -64,7 +66,7 @@ app = typer.Typer(
 )
 
 app.command("fit", cls=_Command)(fit)
-app.command("prune", cls=_Command)(prune)
+app.command("prune", cls=_Command)(build_command(VERBS["prune"]))
 app.command("atlas-encode", cls=_Command)(atlas_encode)
 app.command("atlas-decode", cls=_Command)(atlas_decode)
 app.command("normalize-stats", cls=_Command)(normalize_stats)
@@ -131,8 +133,11 @@ def _reserve_closed_streams() -> None:
         sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115
 
 
-def main() -> None:
-    """Run the command line. What a user can fix is printed without a traceback, with exit status 1."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line, that of the process or `argv` (without the program's name).
+
+    What a user can fix is printed without a traceback, with exit status 1.
+    """
     _reserve_closed_streams()
     from gatlas.cli.terminal import say
 
@@ -145,7 +150,7 @@ def main() -> None:
     # Messages of ours, whatever PYTHONWARNINGS says of the warnings that a programmer should see.
     warnings.filterwarnings("default", category=UserWarning, module="gatlas")
     try:
-        app()
+        app(None if argv is None else list(argv))
     except GatlasError as error:
         say(str(error))
         sys.exit(1)

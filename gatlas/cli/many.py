@@ -101,6 +101,7 @@ class Verb:
     suffix: str  # of its result; "/" is a folder
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
     photos: bool  # a folder of photos is one input
+    command: Any = None  # a `gatlas.cli.command.Verb`
 
 
 def many(
@@ -143,6 +144,38 @@ def many(
         return command
 
     return decorate
+
+
+def batch_parameters() -> list[tuple[str, Any, Any]]:
+    """Return the name, annotation and default of each option of a batch."""
+    return [(name, annotation, getattr(Batch, name)) for name, annotation in _OPTIONS.items()]
+
+
+def dispatch_verb(command: Any, options: Any, inputs: list[str] | None, output: str, **values: Any) -> None:
+    """Run a verb of `gatlas.cli.command` on one object or on many."""
+    batch = Batch(**{name: values.pop(name) for name in _OPTIONS})
+    spec = command.batch
+    folders = spec.folder_results(options)
+    name = command.name.replace("-", "_")
+    about = Verb(command.run, name, "source", "/" if folders else spec.suffix, spec.accepts, spec.photos, command)
+    plain = {**{field: getattr(options, field) for field in type(options).__dataclass_fields__}, **values}
+    one_folder = folders or spec.may_fill_folder
+    _dispatch(about, single_of(about), inputs or [], batch, {**plain, "output": output}, one_folder)
+
+
+def single_of(about: Verb) -> Callable[..., Any]:
+    """Return the function that runs a verb on one object."""
+    from importlib import import_module
+
+    if about.command is None:
+        return getattr(import_module(about.module), about.name).single
+    from gatlas.cli.command import set_threads
+
+    def single(source: Any, *, output: str, force: bool, threads: int | None = None, **options: Any) -> Any:
+        set_threads(threads)
+        return about.command.function()(source, output, about.command.options(**options), force=force)
+
+    return lambda *sources, **options: single(*(sources or (options.pop("source"),)), **options)
 
 
 def _dispatch(

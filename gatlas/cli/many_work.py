@@ -19,7 +19,7 @@ import typer
 from gatlas import __version__, io
 from gatlas.batch import Ended, Job, ReadAhead, Reply, Task, count_devices, fingerprint_of, in_order, made_line, run
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
-from gatlas.cli.many import STEM, Batch, Verb
+from gatlas.cli.many import STEM, Batch, Verb, single_of
 from gatlas.cli.terminal import collected, counting_bar, say
 from gatlas.errors import GatlasError
 from gatlas.io.streams import is_full, is_passing
@@ -70,8 +70,6 @@ class VerbWork:
             return Reply("failed", 0.0, {}, said, passing=is_passing(error), full_disk=is_full(error))
 
     def _do(self, job: Job) -> dict[str, Any]:
-        import importlib
-
         source = job.source
         if isinstance(source, Path) and source.is_fifo():
             source = io.as_blob(source)  # a pipe, as the shell's <(command), is read once only
@@ -87,8 +85,7 @@ class VerbWork:
             if place in beside:
                 io.check_output(place, force=True, folder=BESIDE[name])  # before the work, as for a single object
             options[name] = str(beside.get(place, place))
-        verb = getattr(importlib.import_module(self.about.module), self.about.name).single
-        record = verb(**{self.about.source: source}, **options) or {}
+        record = single_of(self.about)(**{self.about.source: source}, **options) or {}
         made = Path(job.output)
         hashed = {} if made.is_dir() else {"output_sha256": io.sha256_of(made)}
         return {"input_sha256": digest, **record, **hashed}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gatlas.config import Options
     from gatlas.io import Blob
 
 
@@ -56,6 +57,25 @@ def refuse_shared_names(*outputs: str | None) -> None:
     paths = [os.path.realpath(output) for output in outputs if output is not None and output != "-"]
     if len(set(paths)) < len(paths):
         raise GatlasError("two outputs have one name: give each its own")
+
+
+KINDS = {".json": "a report", ".png": "a picture", ".npz": "a checkpoint"}  # of output options, by suffix
+
+
+def check_outputs(output: str, options: Options, *, suffix: str, what: str, force: bool) -> None:
+    """Raise a GatlasError, before any work, where an output could not be written."""
+    from gatlas import io
+    from gatlas.config import output_fields
+
+    io.check_output(output, force=force, **({"folder": True} if suffix == "/" else {"suffix": suffix, "what": what}))
+    others = output_fields(options)
+    for name, field in others.items():
+        path, kind = getattr(options, name), field.info.output
+        if kind:
+            io.check_output(path, force=force or not field.info.once, suffix=kind, what=KINDS[kind])
+        else:
+            io.check_output(path, force=force or not field.info.once, folder=True)
+    refuse_shared_names(output, *(getattr(options, name) for name in others))
 
 
 @contextmanager

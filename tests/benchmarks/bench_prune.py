@@ -11,7 +11,7 @@ import numpy as np
 from gatlas import io
 from gatlas.fit import FitOptions, fit_mesh
 from gatlas.fit.finetune import finetune, picture_quality
-from gatlas.prune import SCORES, keep_highest, rank
+from gatlas.prune.ranking import SCORES, keep_highest, rank
 
 
 def main():

@@ -1,0 +1,182 @@
+"""From an options class and a function to a command of typer: the one place that builds a command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+
+from gatlas.config import OptionField, Options, option_fields
+
+if TYPE_CHECKING:
+    from gatlas.io import Blob
+
+    Input = str | Blob  # a batch gives what a tar held
+else:
+    Input = Any
+
+METAVARS = {int: "N", float: "X", str: "TEXT"}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: what it is called, what it takes and which function runs it.
+
+    `run` is called with (inputs, output, options, force=..., given=...), where `given` are the names of the options
+    that the command line holds. With `batch`, it is called once per object with (source, output, options, force=...)
+    and returns what the manifest records of the object.
+    """
+
+    name: str
+    run: str  # "module:function", imported when the command runs
+    options: type[Options]
+    inputs: Any = None  # typer.Argument; None: the verb has no inputs
+    inputs_type: Any = list[str] | None
+    output: Any = None  # typer.Option; None: the verb has no output
+    output_default: str = "-"
+    threads: bool = False
+    batch: Batchable | None = None
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function that runs the verb."""
+        module, name = self.run.split(":")
+        return getattr(import_module(module), name)
+
+
+@dataclass(frozen=True)
+class Batchable:
+    """What a batch must know of a verb."""
+
+    suffix: str  # of its result
+    accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
+    photos: bool = False  # a folder of photos is one input
+    folder_results: Callable[[Any], bool] = lambda options: False  # whether each result is a folder, by the options
+    may_fill_folder: bool = False  # -o DIR/ of a single input is one result
+
+
+Output = typer.Option(
+    "--output",
+    "-o",
+    metavar="OUTPUT",
+    help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
+)
+Force = typer.Option("--force", help="Overwrite an existing output.")
+
+
+def _at_most_all(count: int | None) -> int | None:
+    """Return the count, at most the number of processors: more threads only take memory and time."""
+    if count is None:
+        return None
+    from gatlas.raster.threads import available_cpus
+
+    return min(count, available_cpus())
+
+
+Threads = typer.Option(
+    "--threads",
+    min=1,
+    metavar="N",
+    callback=_at_most_all,
+    help="Threads; default and at most all processors it may run on.",
+    show_default=False,
+)
+
+
+def build_command(verb: Verb) -> Callable[..., None]:
+    """Return the function that typer turns into the verb's command."""
+    fields = option_fields(verb.options)
+    parameters: list[tuple[str, Any, Any]] = []  # name, annotation, default
+    if verb.inputs is not None:
+        parameters.append(("inputs", Annotated[verb.inputs_type, verb.inputs], _none_or_required(verb.inputs_type)))
+    if verb.output is not None:
+        default = inspect.Parameter.empty if verb.output_default == "" else verb.output_default
+        parameters.append(("output", Annotated[str, verb.output], default))
+    parameters += [_parameter(field) for field in fields.values()]
+    if verb.threads:
+        parameters.append(("threads", Annotated[int | None, Threads], None))
+    if verb.output is not None:
+        parameters.append(("force", Annotated[bool, Force], False))
+    if verb.batch is not None:
+        from gatlas.cli.many import batch_parameters
+
+        parameters += batch_parameters()
+
+    def command(context: typer.Context, **values: Any) -> None:
+        given = frozenset(name for name in values if _is_given(context, name))
+        options = verb.options(**{name: _plain(values.pop(name), field) for name, field in fields.items()})
+        if verb.batch is not None:
+            from gatlas.cli.many import dispatch_verb
+
+            dispatch_verb(verb, options, **values)
+            return
+        set_threads(values.pop("threads", None))
+        arguments = [values[name] for name in ("inputs", "output") if name in values]
+        verb.function()(*arguments, options, force=values.get("force", False), given=given)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = [inspect.Parameter("context", keyword, annotation=typer.Context)]
+    signature += [inspect.Parameter(name, keyword, default=d, annotation=a) for name, a, d in parameters]
+    command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in signature}
+    command.__name__ = verb.name.replace("-", "_")
+    command.__doc__ = inspect.cleandoc(verb.options.__doc__ or "")
+    return command
+
+
+def set_threads(count: int | None) -> None:
+    """Set the number of threads of the kernels, where one was asked for."""
+    if count is not None:
+        from gatlas.raster.threads import set_num_threads
+
+        set_num_threads(count)
+
+
+def _none_or_required(kind: Any) -> Any:
+    return None if type(None) in get_args(kind) else inspect.Parameter.empty
+
+
+def _parameter(field: OptionField) -> tuple[str, Any, Any]:
+    """Return the name, annotation and default of an option for typer."""
+    kind: Any = field.type
+    info, default = field.info, field.default
+    optional = type(None) in get_args(kind)
+    if optional and get_origin(kind) in (Union, UnionType):
+        (kind,) = (part for part in get_args(kind) if part is not type(None))
+    metavar = info.metavar or ("|".join(field.choices) if field.choices else METAVARS.get(kind))
+    if get_origin(kind) is Literal:
+        kind = choice_type(field)
+        default = None if default is None else kind(default)
+    elif get_origin(kind) is tuple:  # an option that may be given many times
+        kind, default, optional = list[get_args(kind)[0]], None, True  # type: ignore[misc]
+    hidden_default = default is None or info.show_default is False
+    settings: dict[str, Any] = {"help": info.help, "metavar": None if kind is bool else metavar}
+    settings |= {name: value for name, value in (("min", info.min), ("max", info.max)) if value is not None}
+    if hidden_default:
+        settings["show_default"] = False
+    annotation = kind | None if optional else kind
+    return field.name, Annotated[annotation, typer.Option(field.flag, *info.flags, **settings)], default
+
+
+def choice_type(field: OptionField) -> Any:
+    """Return an Enum of the choices of a field, which is how typer reads them."""
+    members: Any = {choice: choice for choice in field.choices}
+    return Enum(value=field.name, names=members)
+
+
+def _plain(value: Any, field: OptionField) -> Any:
+    """Return a value from typer as the options class holds it."""
+    if isinstance(value, Enum):
+        return value.value
+    return tuple(value or ()) if get_origin(field.type) is tuple else value
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Return True where the command line holds the parameter."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -1,0 +1,70 @@
+"""Pruning a splat to a number of Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.config import Report, ignore
+from gatlas.prune.ranking import drop_faint, keep_highest, rank
+
+if TYPE_CHECKING:
+    from gatlas.prune.options import PruneOptions
+    from gatlas.types import Gaussians, Mesh, Views
+
+
+def prune(
+    gaussians: Gaussians,
+    options: PruneOptions,
+    *,
+    reference: Mesh | Views | None = None,
+    report: Report = ignore,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Gaussians:
+    """Return the `options.count` Gaussians of highest score, in their order, finetuned where asked for (numpy).
+
+    `reference` is what the finetuning compares with; None: the Gaussians themselves. `options.reference` and
+    `options.report` name files and are not read here. `on_step` is called with (steps done, PSNR in dB or NaN). That no
+    Gaussian reaches `options.min_opacity` is a GatlasError.
+    """
+    rng = np.random.default_rng(options.seed)
+    kept = drop_faint(gaussians, options.min_opacity) if options.min_opacity > 0 else gaussians
+    if options.count < len(kept):
+        scores = rank(kept, options.score, rng, views=options.views, resolution=options.resolution)
+        kept = keep_highest(kept, scores, options.count)
+    if not options.finetune:
+        return kept
+    if kept.sh.shape[1] > 1:
+        report("finetuning keeps no view-dependent colour")
+    from gatlas.fit.finetune import finetune
+    from gatlas.raster.devices import choose_device
+
+    return finetune(
+        kept,
+        gaussians if reference is None else reference,
+        options.finetune,
+        rng,
+        views=options.views,
+        resolution=options.resolution,
+        device=choose_device(options.device),
+        progress=on_step,
+    )
+
+
+def measure_pruning(
+    before: Gaussians, after: Gaussians, reference: Mesh | Views | None, *, resolution: int = 256
+) -> dict[str, float]:
+    """Return the "psnr" (dB, inf for equal pictures) and "ssim" of the pruned Gaussians against the reference.
+
+    With a reference other than the Gaussians themselves, "psnr_before" and "ssim_before" are those of the Gaussians
+    before pruning.
+    """
+    from gatlas.fit.finetune import picture_quality
+
+    psnr, ssim = picture_quality(after, before if reference is None else reference, resolution=resolution)
+    result = {"psnr": psnr, "ssim": ssim}
+    if reference is not None:
+        result["psnr_before"], result["ssim_before"] = picture_quality(before, reference, resolution=resolution)
+    return result
