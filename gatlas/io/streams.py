@@ -69,12 +69,8 @@ def read(source: str | Path) -> Blob:
     if not str(source):
         raise GatlasError("the name of the input is empty")
     path = Path(source)
-    try:
-        data = path.read_bytes()
-    except IsADirectoryError:
-        raise GatlasError(f"{path}: is a folder; a file is needed here") from None
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
+    with opened_file(path) as file:
+        data = file.read()
     if not data:
         raise GatlasError(f"{path}: the file is empty")
     # A named pipe, such as the shell's <(command), has a path whose name says nothing about the object.
@@ -83,18 +79,14 @@ def read(source: str | Path) -> Blob:
 
 def exists(path: str | Path) -> bool:
     """Whether there is a file or a folder of this name."""
-    try:
+    with os_errors(path):
         return Path(path).exists()
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def make_folder(path: str | Path, *, parents: bool = False) -> None:
     """Make a folder where it is missing; its parent must be there, or is made too."""
-    try:
+    with os_errors(path):
         Path(path).mkdir(exist_ok=True, parents=parents)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def as_blob(source: str | Path | Blob) -> Blob:
@@ -140,10 +132,8 @@ class _AwakeReader(io.RawIOBase):
 
 
 def _read_stdin() -> Blob:
-    try:
+    with os_errors("standard input"):
         data = stdin_bytes().read()
-    except OSError as error:
-        raise GatlasError(describe("standard input", error)) from None
     if not data:
         raise GatlasError("standard input is empty: the command before this one in the pipe failed or wrote nothing")
     return Blob("standard input", data)
@@ -171,19 +161,39 @@ def _comes_from(error: BaseException | None, numbers: Container[int]) -> bool:
     return False
 
 
-def describe(path: str | Path, error: OSError) -> str:
-    """One line for an error of the operating system."""
-    return f"{path}: {error.strerror or error}"
+@contextmanager
+def os_errors(path: str | Path, *, named: bool = False) -> Iterator[None]:
+    """Convert an OSError inside the block to a GatlasError of one line that begins with `path`.
+
+    With `named` it begins with the file that the error itself names, where it names one: of a rename, the new name.
+    A reader that closes the pipe stays a BrokenPipeError, for the command line to end quietly.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = (error.filename2 or error.filename or path) if named else path
+        raise GatlasError(f"{place}: {error.strerror or error}") from None
+
+
+@contextmanager
+def opened_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a file open for reading. Errors inside the block are those of `os_errors`; a folder is refused as such."""
+    with os_errors(path):
+        try:
+            with Path(path).open("rb") as file:
+                yield file
+        except IsADirectoryError:
+            raise GatlasError(f"{path}: is a folder; a file is needed here") from None
 
 
 def is_folder(out: str | Path) -> bool:
     """Whether an output names a folder: one that exists, or a path that ends in a slash."""
     if is_stream(out):
         return False
-    try:
+    with os_errors(out):
         return str(out).endswith(os.sep) or Path(out).is_dir()
-    except OSError as error:
-        raise GatlasError(describe(out, error)) from None
 
 
 def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: str = "", what: str = "") -> None:
@@ -203,7 +213,7 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
     if not str(out):
         raise GatlasError("the name of the output is empty")
     path = Path(out)
-    try:
+    with os_errors(path):
         if folder:
             _check_folder(path, force)
         else:
@@ -211,8 +221,6 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
                 raise GatlasError(f"{out}: is a folder; the output must be a file")
             check_suffix(path, suffix, what)
             _check_file(path, force)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def check_suffix(path: Path, suffix: str, what: str) -> None:
@@ -287,7 +295,7 @@ def write_stdout(chunks: Iterable[Buffer]) -> None:
     """Write every byte to standard output, however little it takes at a time. Errors as for `write`."""
     if sys.stdout is None:
         raise GatlasError(_CLOSED)
-    try:
+    with os_errors("standard output"):
         sys.stdout.flush()
         stream = sys.stdout.buffer
         for chunk in chunks:
@@ -302,10 +310,6 @@ def write_stdout(chunks: Iterable[Buffer]) -> None:
                     select.select([], [stream], [])
                 rest = rest[taken:]
         stream.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise GatlasError(describe("standard output", error)) from None
 
 
 def show(text: str) -> None:
@@ -325,7 +329,7 @@ def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
 def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
     """A file to write that becomes `out` when the block ends well, and leaves nothing behind when it does not."""
     path = Path(out)
-    try:
+    with os_errors(path):
         if _is_special(path):
             with path.open("wb") as file:
                 yield file
@@ -339,10 +343,6 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
             if not force and target.exists():
                 raise GatlasError(f"{path} exists: use --force to overwrite it")
             os.replace(scratch, target)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 @contextmanager
@@ -368,7 +368,7 @@ def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
     """
     path = Path(folder)
     check_output(path, force=force, folder=True)
-    try:
+    with os_errors(path):
         target = Path(os.path.realpath(path))
         if target.is_dir():
             yield target
@@ -377,8 +377,6 @@ def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
             scratch.mkdir()
             yield scratch
             os.rename(scratch, target)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def _file_name(name: str) -> str:

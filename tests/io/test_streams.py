@@ -1,5 +1,6 @@
 """Bytes in and out: what is read, what is refused, and that a file appears whole or not at all."""
 
+import errno
 import io as stdio
 import os
 import pty
@@ -195,6 +196,22 @@ def test_a_named_pipe_is_written_to_and_not_replaced(tmp_path):
 
 
 # Refusing outputs before the work
+
+
+def test_an_error_of_the_system_is_one_line_about_the_path_or_the_file_that_it_names(tmp_path):
+    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "old.ply", None, "new.ply")
+    for named, place in ((False, "run"), (True, "new.ply")):
+        with pytest.raises(GatlasError) as caught, streams.os_errors("run", named=named):
+            raise missing
+        assert str(caught.value) == f"{place}: No such file or directory"
+    with pytest.raises(GatlasError, match=r"^run: torn$"), streams.os_errors("run", named=True):
+        raise OSError("torn")
+
+
+def test_a_full_disk_is_known_after_its_error_became_one_line():
+    with pytest.raises(GatlasError) as caught, streams.os_errors("chair.ply"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert streams.is_full(caught.value)
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.torch_file import load_state
-from gatlas.io.streams import describe
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -156,8 +156,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device="cpu")
+        with os_errors(path):
+            return load_file(path, device="cpu")
     except SafetensorError as error:
         raise GatlasError(f"{path}: not a safetensors file, or damaged ({error})") from None
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None

@@ -27,7 +27,7 @@ from gatlas.io.models.pipeline_parts import (
     save_unet,
 )
 from gatlas.io.models.tensors import read_json, write_json
-from gatlas.io.streams import describe, read
+from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
     import torch
@@ -140,11 +140,9 @@ def save_parts(
         "requires_safety_checker": False,
     }
     write_json(path / INDEX, index)
-    try:
+    with os_errors(path):
         for part in ("scheduler", "text_encoder", "tokenizer"):
             (path / part).mkdir()
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
     write_json(path / "scheduler" / "scheduler_config.json", pipeline.scheduler)
     save_text_encoder(path / "text_encoder", pipeline.text_encoder)
     save_tokenizer(path / "tokenizer", pipeline.tokenizer)
@@ -161,13 +159,11 @@ def _load_parts(root: Path, unet: Path, dtype: torch.dtype | None, name: str) ->
     for part, place in places.items():
         if not os.path.isdir(place):
             raise GatlasError(f"{place.parent}: lacks the folder '{part}' of a pipeline: copy or download it again")
-    try:
+    with os_errors(root, named=True):
         scheduler = _read_scheduler(places["scheduler"])
         tokenizer = read_tokenizer(places["tokenizer"])
         text_encoder = read_text_encoder(places["text_encoder"], dtype)
         network = read_unet(places["unet"], dtype)
-    except OSError as error:
-        raise GatlasError(describe(error.filename or root, error)) from None
     _check_fit(root, network.config, text_encoder.config, tokenizer)
     return Pipeline(network, scheduler, text_encoder, tokenizer, name)
 

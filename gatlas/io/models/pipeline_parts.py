@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.tensors import fill, read_json, read_tensors, weight_files, write_json, write_tensors
-from gatlas.io.streams import describe
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     import torch
@@ -130,13 +130,10 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
 
 def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
     """Write the tokenizer into an existing folder, with the vocab.json and merges.txt that every version reads."""
-    try:
-        with _quiet():
-            tokenizer.save_pretrained(str(folder))
-            if not (folder / "vocab.json").is_file():  # transformers 5 writes tokenizer.json only
-                tokenizer.backend_tokenizer.model.save(str(folder))
-    except OSError as error:
-        raise GatlasError(describe(folder, error)) from None
+    with os_errors(folder), _quiet():
+        tokenizer.save_pretrained(str(folder))
+        if not (folder / "vocab.json").is_file():  # transformers 5 writes tokenizer.json only
+            tokenizer.backend_tokenizer.model.save(str(folder))
 
 
 @contextlib.contextmanager

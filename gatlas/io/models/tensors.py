@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import describe, read
+from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
     import torch
@@ -31,10 +31,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write an object as indented JSON. NaN and values that JSON does not know are the caller's mistake."""
     text = json.dumps(dict(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
-    try:
+    with os_errors(path):
         path.write_text(text)
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def weight_files(folder: Path, stem: str) -> list[Path]:
@@ -73,19 +71,18 @@ def read_tensors(files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]
     tensors: dict[str, Tensor] = {}
     for path in files:
         try:
-            with path.open("rb"):  # safetensors calls every failure "no such file"
-                pass
-            with safe_open(path, framework="pt", device="cpu") as file:
-                for name in file.keys():  # noqa: SIM118  (it is no mapping)
-                    stored = file.get_tensor(name)
-                    # A copy, so that nothing is left mapped to a file that may be removed.
-                    tensors[name] = stored.to(dtype if stored.is_floating_point() else stored.dtype, copy=True)
-                    if not bool(tensors[name].isfinite().all()):
-                        raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
+            with os_errors(path):
+                with path.open("rb"):  # safetensors calls every failure "no such file"
+                    pass
+                with safe_open(path, framework="pt", device="cpu") as file:
+                    for name in file.keys():  # noqa: SIM118  (it is no mapping)
+                        stored = file.get_tensor(name)
+                        # A copy, so that nothing is left mapped to a file that may be removed.
+                        tensors[name] = stored.to(dtype if stored.is_floating_point() else stored.dtype, copy=True)
+                        if not bool(tensors[name].isfinite().all()):
+                            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
         except SafetensorError as error:
             raise GatlasError(f"{path}: truncated or damaged ({error}): copy or download it again") from None
-        except OSError as error:
-            raise GatlasError(describe(path, error)) from None
     return tensors
 
 
@@ -96,14 +93,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        path.touch()
-        mode = path.stat().st_mode  # as the umask says; safetensors makes files that only their owner can read
-        save_file(plain, path, metadata={"format": "pt"})
-        path.chmod(mode)
+        with os_errors(path):
+            path.touch()
+            mode = path.stat().st_mode  # as the umask says; safetensors makes files that only their owner can read
+            save_file(plain, path, metadata={"format": "pt"})
+            path.chmod(mode)
     except SafetensorError as error:
         raise GatlasError(f"{path}: not written: {error}") from None
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, prefix: str = "") -> None:

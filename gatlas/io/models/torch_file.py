@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import describe
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,11 +24,8 @@ def load_torch(path: Path, what: str) -> Any:
     """
     import torch
 
-    try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"  # what torch has written since 1.6; only that can be mapped
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
+    with os_errors(path), path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"  # what torch has written since 1.6; only that can be mapped
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -45,7 +42,8 @@ def load_torch(path: Path, what: str) -> Any:
         raise
     except OSError as error:
         if error.errno != errno.EINVAL:  # that is what mapping a file that breaks off gives
-            raise GatlasError(describe(path, error)) from None
+            with os_errors(path):
+                raise
     except Exception as error:  # on damaged bytes torch's reader fails in any way
         if "Cannot allocate memory" in str(error):  # torch says so of a map that does not fit, as a RuntimeError
             raise MemoryError from None

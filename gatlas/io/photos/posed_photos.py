@@ -52,7 +52,5 @@ def scene_folders(folder: str | Path) -> list[Path]:
         raise GatlasError(f"{path}: there is no such folder")
     if is_scene(path):
         return [path]
-    try:
+    with streams.os_errors(path):
         return sorted(each for each in path.iterdir() if each.is_dir() and is_scene(each))
-    except OSError as error:
-        raise GatlasError(streams.describe(path, error)) from None

@@ -90,10 +90,8 @@ def read_chunk(path: str | Path) -> list[Any]:
 def chunk_files(folder: str | Path) -> list[Path]:
     """The chunks of a folder, or of its folder `train`; none where it is no folder of chunks."""
     for place in (Path(folder), Path(folder) / TRAIN):
-        try:
+        with streams.os_errors(place):
             found = sorted(place.glob(f"*{SUFFIX}"))
-        except OSError as error:
-            raise GatlasError(streams.describe(place, error)) from None
         if found:
             return found
     return []

@@ -42,15 +42,10 @@ def decode_checkpoint(blob: Blob) -> tuple[dict[str, np.ndarray], dict[str, Any]
 
 def is_there(path: str | Path) -> bool:
     """Whether there is a checkpoint to go on from."""
-    try:
-        return Path(path).exists()
-    except OSError as error:
-        raise GatlasError(streams.describe(path, error)) from None
+    return streams.exists(path)
 
 
 def remove(path: str | Path) -> None:
     """Remove a checkpoint whose work is done, if there is one."""
-    try:
+    with streams.os_errors(path):
         Path(path).unlink(missing_ok=True)
-    except OSError as error:
-        raise GatlasError(streams.describe(path, error)) from None

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gatlas.io.runs.train_run import said
-from gatlas.io.streams import write
+from gatlas.io.streams import os_errors, write
 
 LOG, LOSS = "log.jsonl", "loss.png"
 
@@ -16,14 +15,14 @@ LOG, LOSS = "log.jsonl", "loss.png"
 def append_log(run: str | Path, entry: Mapping[str, Any]) -> None:
     """Add one line to the log."""
     path = Path(run) / LOG
-    with said(path), path.open("a", encoding="utf-8") as file:
+    with os_errors(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry, allow_nan=False) + "\n")
 
 
 def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
     """Cut the log behind a step, and with it a line that a killed process left half-written; what is left of it."""
     path = Path(run) / LOG
-    with said(path):
+    with os_errors(path):
         text = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
     entries = []
     for line in text.splitlines():
@@ -42,7 +41,7 @@ def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
 def sample_path(run: str | Path, step: int) -> Path:
     """Where the picture of a step goes; its folder is made."""
     path = Path(run) / "samples" / f"step-{step:06d}.png"
-    with said(path):
+    with os_errors(path):
         path.parent.mkdir(exist_ok=True)
     return path
 
@@ -57,19 +56,19 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return
-        with said(self._folder):
+        with os_errors(self._folder):
             self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """One line of the log as curves."""
         if self._writer is None:
             return
-        with said(self._folder):
+        with os_errors(self._folder):
             for name, value in entry.items():
                 if name != "step" and isinstance(value, (int, float)):
                     self._writer.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:
         if self._writer is not None:
-            with said(self._folder):
+            with os_errors(self._folder):
                 self._writer.close()

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import describe
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     import torch
@@ -42,23 +42,10 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]  # what training.json holds
 
 
-@contextmanager
-def said(path: str | Path) -> Iterator[None]:
-    """Failures of the disk as one line that begins with the path."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
-    except SafetensorError as error:  # its text for a full disk ends in "(os error 28)"
-        raise GatlasError(f"{path}: {error}") from None
-
-
 def check_new(run: str | Path) -> None:
     """Refuse a folder for a new run that is there and not empty, or that could not be made."""
     path = Path(run)
-    with said(path):
+    with os_errors(path):
         if not str(run) or str(run) == "-":
             raise GatlasError("a run needs a folder: name one with -o")
         if path.is_dir() and any(path.iterdir()):
@@ -80,7 +67,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
     existing run that never came to a checkpoint has it replaced. Where the file system has no locks there is none.
     """
     path = Path(run)
-    with said(path):
+    with os_errors(path):
         if fresh and not (resume and path.is_dir() and any(path.iterdir())):
             _make(path, fill)
             fresh = False
@@ -89,7 +76,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
         lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     try:
         locked = _lock(lock, path)
-        with said(path):
+        with os_errors(path):
             for scratch in path.glob(".gatlas-*.tmp"):
                 _discard(scratch)
             if fresh:
@@ -147,7 +134,7 @@ def _lock(lock: int, path: Path) -> bool:
 def list_steps(run: str | Path) -> list[int]:
     """The steps of a run's checkpoints, ascending."""
     path = Path(run)
-    with said(path):
+    with os_errors(path):
         names = [each.name for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
     return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
@@ -168,7 +155,7 @@ def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
             raise GatlasError(f"{run}: no checkpoint of step {step}: {there}")
     folder = _folder(Path(run), step)
     source = folder / META
-    with said(source):
+    with os_errors(source):
         text = source.read_bytes()
     try:
         meta = json.loads(text)
@@ -184,7 +171,7 @@ def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     path = checkpoint.folder / TENSORS
-    with said(path):
+    with os_errors(path), _safetensors_errors(path):
         return load_file(path)
 
 
@@ -207,7 +194,7 @@ def save_checkpoint(
 
     path = Path(run)
     folder = _folder(path, step)
-    with said(folder):
+    with os_errors(folder), _safetensors_errors(folder):
         with _scratch(path) as scratch:
             (scratch / part).mkdir(parents=True)
             fill(str(scratch / part))
@@ -229,10 +216,21 @@ def save_checkpoint(
     return folder
 
 
+@contextmanager
+def _safetensors_errors(path: Path) -> Iterator[None]:
+    """Convert what safetensors raises, also for a full disk, to a GatlasError of one line that begins with `path`."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:  # its text for a full disk ends in "(os error 28)"
+        raise GatlasError(f"{path}: {error}") from None
+
+
 def point_to(run: str | Path, part: str, step: int) -> None:
     """Make RUN/`part` a relative link to a checkpoint's, in one step."""
     path = Path(run)
-    with said(path / part):
+    with os_errors(path / part):
         if (path / part).is_dir() and not (path / part).is_symlink():
             raise GatlasError(f"{path / part}: is a folder; in a run it is a link to the newest checkpoint")
         with _scratch(path) as scratch:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io.sets.inputs import CAPTIONS, captions_of_shard
 from gatlas.io.sets.shards import Member, read_member
-from gatlas.io.streams import as_blob, describe
+from gatlas.io.streams import as_blob, os_errors
 
 if TYPE_CHECKING:
     from gatlas.io.sets.inputs import Item
@@ -101,10 +101,8 @@ def _in_folder(path: Path) -> tuple[str, ...]:
 
 
 def _names_in(folder: Path) -> set[str]:
-    try:
+    with os_errors(folder):
         return set(os.listdir(folder))
-    except OSError as error:
-        raise GatlasError(describe(folder, error)) from None
 
 
 def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:

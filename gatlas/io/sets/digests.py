@@ -6,9 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatlas.errors import GatlasError
 from gatlas.io.sets.shards import read_member
-from gatlas.io.streams import Blob, describe
+from gatlas.io.streams import Blob, os_errors
 
 if TYPE_CHECKING:
     from gatlas.io.sets.shards import Member
@@ -36,7 +35,7 @@ def sha256_of(source: Path | Member | Blob) -> str:
         return hashlib.sha256(source.data).hexdigest()
     if not isinstance(source, Path):
         return hashlib.sha256(read_member(source).data).hexdigest()
-    try:
+    with os_errors(source, named=True):
         if not source.is_dir():
             return _digest(source).hexdigest()
         whole = hashlib.sha256()
@@ -44,8 +43,6 @@ def sha256_of(source: Path | Member | Blob) -> str:
             whole.update(str(path.relative_to(source)).encode("utf-8", "surrogateescape") + b"\0")
             whole.update(_digest(path).digest())
         return whole.hexdigest()
-    except OSError as error:
-        raise GatlasError(describe(error.filename or source, error)) from None
 
 
 def _digest(path: Path) -> hashlib._Hash:

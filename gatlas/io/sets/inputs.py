@@ -7,7 +7,6 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cache
 from glob import glob, has_magic
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io.sets.shards import SUFFIX as SHARD
 from gatlas.io.sets.shards import Member, is_tar, list_members, read_member
-from gatlas.io.streams import Blob, describe, read
+from gatlas.io.streams import Blob, opened_file, os_errors, read
 
 CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _COMPRESSED = (".tar.gz", ".tgz")
@@ -77,7 +76,7 @@ def names_many(given: str, *, photos: bool = False) -> bool:
     path = Path(given)
     if not os.path.lexists(path):
         return has_magic(given) or _RANGE.search(given) is not None
-    with _looking(given):
+    with os_errors(given, named=True):
         if path.is_dir():
             return not (photos and has_photos(path))
         return path.is_file() and (without_suffix(given, _COMPRESSED) is not None or _holds_tar(path))
@@ -107,7 +106,7 @@ def has_photos(folder: Path) -> bool:
 
 
 def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
-    with _looking(given):
+    with os_errors(given, named=True):
         for path in _expand(given):
             if photos and path.is_dir():
                 yield from _photo_folders(path)
@@ -115,15 +114,6 @@ def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
                 yield from _in_folder(path, suffix)
             else:
                 yield from _in_file(path, path.name, suffix, named=path == Path(given))
-
-
-@contextmanager
-def _looking(given: str) -> Iterator[None]:
-    """What the operating system will not show is a GatlasError: what cannot be seen must not be left out in silence."""
-    try:
-        yield
-    except OSError as error:
-        raise GatlasError(describe(error.filename or given, error)) from None
 
 
 def _expand(given: str) -> list[Path]:
@@ -254,8 +244,5 @@ _captions_of = cache(captions_of_shard)
 
 
 def _holds_tar(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return is_tar(file.read(512))
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
+    with opened_file(path) as file:
+        return is_tar(file.read(512))

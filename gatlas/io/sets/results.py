@@ -46,10 +46,8 @@ def read_lines(manifests: Iterable[Path], verb: str = "") -> dict[str, Line]:
     """The newest line that a verb has of every object, by its id."""
     newest: dict[str, Line] = {}
     for path in manifests:
-        try:
+        with streams.os_errors(path):
             text = path.read_bytes() if path.exists() else b""
-        except OSError as error:
-            raise GatlasError(streams.describe(path, error)) from None
         for line in _parsed(text):
             if line.get("verb", "") != verb:
                 continue
@@ -86,7 +84,7 @@ class Results:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        with _described(self.folder):
+        with streams.os_errors(self.folder, named=True):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._take_lock()
             try:
@@ -127,7 +125,7 @@ class Results:
 
     def record(self, line: Mapping[str, Any]) -> None:
         """Append one line to the manifest; it is on the disk when this returns."""
-        with _described(self.manifest), self.manifest.open("ab") as file:
+        with streams.os_errors(self.manifest, named=True), self.manifest.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -237,7 +235,7 @@ class FolderResults(Results):
         """The newest line of every object, over the manifests of all shards, however many there were."""
         if not streams.is_folder(self.folder):
             return {}
-        with _described(self.folder):
+        with streams.os_errors(self.folder, named=True):
             manifests = [path for path in sorted(self.folder.iterdir()) if MANIFEST.fullmatch(path.name)]
         return read_lines(manifests, self.verb)
 
@@ -270,7 +268,7 @@ class FolderResults(Results):
         """
         if output is None:
             raise ValueError("a folder's results have a place each")
-        with _described(output):
+        with streams.os_errors(output, named=True):
             output.parent.mkdir(parents=True, exist_ok=True)
             more: Line = (
                 {"contents": folder_contents(scratch)} if scratch.is_dir() else {"bytes": scratch.stat().st_size}
@@ -323,7 +321,7 @@ class TarResults(Results):
 
     def go_on(self, end: int) -> None:
         """Go on behind byte `end`, that of the last result whose line is kept; 0 starts afresh."""
-        with _described(self.tar):
+        with streams.os_errors(self.tar, named=True):
             if end and not self.partial.exists():
                 os.replace(self.tar, self.partial)
             with self.partial.open("r+b" if self.partial.exists() else "wb") as file:
@@ -341,7 +339,7 @@ class TarResults(Results):
         earlier: Line = NO_LINE,
     ) -> None:
         """Append the files of an object, record it, and move what was made `beside` it (place -> scratch)."""
-        with _described(self.tar):
+        with streams.os_errors(self.tar, named=True):
             with self.partial.open("ab") as file:
                 for suffix, content in {self.suffix: scratch.read_bytes(), **sidecars}.items():
                     file.writelines(member_bytes(line["id"], suffix, content))
@@ -360,7 +358,7 @@ class TarResults(Results):
 
     def finish(self) -> None:
         """Give the tar its end mark and its name."""
-        with _described(self.tar):
+        with streams.os_errors(self.tar, named=True):
             with self.partial.open("ab") as file:
                 file.write(end_mark(file.tell()))
             os.replace(self.partial, self.tar)
@@ -404,21 +402,11 @@ class StreamResults:
         earlier: Line = NO_LINE,
     ) -> None:
         """Write the files of an object to the stream; what stands `beside` its result is in its place already."""
-        with _described(scratch):
+        with streams.os_errors(scratch, named=True):
             content = scratch.read_bytes()
             scratch.unlink()
         for suffix, each in {self.suffix: content, **sidecars}.items():
             self._shard.add(line["id"], suffix, each)
-
-
-@contextmanager
-def _described(path: Path) -> Iterator[None]:
-    """Errors of the operating system are a GatlasError that names the file."""
-    try:
-        yield
-    except OSError as error:
-        # Of a rename the second name is the place, and the first that of a scratch file.
-        raise GatlasError(streams.describe(error.filename2 or error.filename or path, error)) from None
 
 
 def _remove_leftovers(folder: Path, own: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import Blob, check_output, describe, is_stream, read, stdin_bytes, whole_file, write_stdout
+from gatlas.io.streams import Blob, check_output, is_stream, opened_file, read, stdin_bytes, whole_file, write_stdout
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,14 +70,14 @@ def is_empty_tar(path: str | Path) -> bool:
     """Whether a file is a whole tar without files, as that of a shard that had no objects."""
     if not os.path.isfile(path):  # a pipe is read once only
         return False
-    with _opened(path) as file:
+    with opened_file(path) as file:
         content = file.read(tarfile.RECORDSIZE + 1)
     return len(content) == tarfile.RECORDSIZE and not any(content)
 
 
 def list_members(path: str | Path) -> list[Member]:
     """The members of an uncompressed tar on disk, in its order. Only the headers are read."""
-    with _opened(path) as file:
+    with opened_file(path) as file:
         head = file.read(512)
         _refuse_compression(path, head)
         file.seek(0)
@@ -91,7 +91,7 @@ def list_members(path: str | Path) -> list[Member]:
 def read_member(member: Member) -> Blob:
     """The content of a member."""
     name = f"{member.shard}:{member.key}{member.suffix}"
-    with _opened(member.shard) as file:
+    with opened_file(member.shard) as file:
         file.seek(member.offset)
         data = file.read(member.size)
     if len(data) < member.size:
@@ -110,7 +110,7 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
             # Unbuffered: a thread that waits in a buffered stream holds its lock, and the process cannot end.
             file = getattr(stdin_bytes(), "raw", stdin_bytes())
         else:
-            file = stack.enter_context(_opened(source))
+            file = stack.enter_context(opened_file(source))
         head = _read_exactly(file, 512)
         rest = _Rejoined(head, file)
         if not is_tar(head) and _compression(head) is None:
@@ -294,18 +294,6 @@ def _refuse_compression(path: str | Path, head: bytes) -> None:
     how = _compression(head)
     if how is not None:
         raise GatlasError(f"{path}: a tar compressed with {how} cannot be read out of order: decompress it first")
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[BinaryIO]:
-    """An open file; errors of the operating system inside the block are a GatlasError."""
-    try:
-        with Path(path).open("rb") as file:
-            yield file
-    except IsADirectoryError:
-        raise GatlasError(f"{path}: is a folder; a file is needed here") from None
-    except OSError as error:
-        raise GatlasError(describe(path, error)) from None
 
 
 @contextmanager

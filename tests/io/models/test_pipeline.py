@@ -458,7 +458,7 @@ LIMITED = """
 import resource, signal, sys, torch
 from pathlib import Path
 from gatlas.errors import GatlasError
-from gatlas.io.tensors import write_tensors
+from gatlas.io.models.tensors import write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

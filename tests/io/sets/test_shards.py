@@ -264,7 +264,7 @@ def test_a_name_that_comes_twice_is_refused(tmp_path):
 
 
 WRITER = """
-from gatlas.io.shards import ShardWriter
+from gatlas.io.sets.shards import ShardWriter
 with ShardWriter("-") as writer:
     writer.add("a", ".npz", b"first")
     {then}
