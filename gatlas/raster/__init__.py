@@ -7,7 +7,9 @@ differentiable. What every backend computes is written down in `gatlas.raster.re
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from gatlas.raster.rendering import Options, Rendering
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -23,23 +25,6 @@ __all__ = ["Rendering", "composite", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")
-
-
-class Rendering(NamedTuple):
-    """Pictures of Gaussians."""
-
-    colors: Float[Array, "c h w 3"]  # sRGB, over the background, which is black where none was given
-    alphas: Float[Array, "c h w 1"]  # [0, 1]
-    depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
-
-
-class Options(NamedTuple):
-    """How `rasterize` is to project, for the backends."""
-
-    near_plane: float = 0.01  # world units
-    far_plane: float = 1e10
-    eps2d: float = 0.3  # square pixels
-    antialiased: bool = False
 
 
 def rasterize(

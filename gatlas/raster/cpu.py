@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.raster import Options, Rendering, pair_kernels, projection_kernels, tile_kernels, weight_kernels
+from gatlas.raster import pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.rendering import Options, Rendering
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:

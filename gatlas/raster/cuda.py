@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from gatlas.errors import GatlasError
-from gatlas.raster import Options, Rendering
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.rendering import Options, Rendering
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gatlas.raster import Options, Rendering
+from gatlas.raster.rendering import Options, Rendering
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from gatlas.raster import Options, Rendering
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.rendering import Options, Rendering
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Int64

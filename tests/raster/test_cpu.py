@@ -44,7 +44,7 @@ for heavy in ("numpy", "numba", "torch"):
     assert heavy not in sys.modules, heavy
 import numpy as np
 from gatlas.raster import rasterize, visibility
-from gatlas.raster.ssim import ssim
+from gatlas.metrics.ssim import ssim
 from gatlas.types import Cameras, Gaussians
 one = np.ones(1, dtype=np.float32)
 scene = Gaussians(np.array([[0, 0, 1.0]]), np.array([[1.0, 0, 0, 0]]), np.ones((1, 3)), one, np.ones((1, 4, 3)))
