@@ -1,1 +1,1 @@
-"""Noise processes of diffusion models: schedules, losses, guidance and samplers."""
+"""Diffusion: noise schedules, training targets, guidance and samplers. Every module needs torch."""

@@ -17,15 +17,9 @@ from gatlas import __version__
 from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
 from gatlas.datasets.atlases import AtlasSet, Shots, all_captions, atlas_set
-from gatlas.diffusion.schedules import (
-    add_noise,
-    denoised,
-    min_snr_weight,
-    noise_schedule,
-    sample_latents,
-    stratified_timesteps,
-    target,
-)
+from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
+from gatlas.diffusion.samplers import sample_latents
+from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
