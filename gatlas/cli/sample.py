@@ -116,9 +116,10 @@ def sample(
     draws = [Draw(text, number) for text in wanted for number in range(count)]
     kind = _check_output(output, len(draws), force)
 
-    from gatlas.systems import choose_device, load_system
+    from gatlas.raster.devices import choose_device
+    from gatlas.systems import load_system
 
-    chosen = choose_device(device.value)
+    chosen = choose_device(device.value, gsplat=False)
     system = cast("TextSystem", load_system(model, device=chosen, dtype=_dtype(dtype, chosen)))
     request = SampleRequest(
         draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch

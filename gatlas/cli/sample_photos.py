@@ -68,7 +68,8 @@ def sample_photos(wish: Wish, device: str, dtype: Callable[[str], str]) -> None:
     from gatlas import io
     from gatlas.cli.terminal import say
     from gatlas.io.photos.photo_loader import read_photos
-    from gatlas.systems import choose_device, load_system
+    from gatlas.raster.devices import choose_device
+    from gatlas.systems import load_system
     from gatlas.systems.contract import Photo, SampleRequest
 
     io.check_output(wish.output, force=wish.force, suffix=".ply", what="Gaussians")
@@ -79,7 +80,7 @@ def sample_photos(wish: Wish, device: str, dtype: Callable[[str], str]) -> None:
     require_input(wish.model, "photos")
     shown = read_photos(wish.photos, fov=wish.fov, source=wish.intrinsics)
     photos = tuple(Photo(*each) for each in shown)
-    chosen = choose_device(device)
+    chosen = choose_device(device, gsplat=False)
     system: Any = load_system(wish.model, device=chosen, dtype=dtype(chosen))
     (gaussians,) = system.sample(SampleRequest(photos=photos))
     _tell_cut(photos, system.config.width, system.config.height)

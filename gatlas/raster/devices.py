@@ -1,4 +1,4 @@
-"""Which device renders, by what the user asked for and what the machine can do."""
+"""The device that renders or runs a network: the user's choice, checked against the machine."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from gatlas.errors import GatlasError
 DEVICES = ("auto", "cpu", "cuda")
 
 
-def choose_device(device: str) -> str:
-    """ "cpu" or "cuda". "auto" is CUDA where gsplat runs on it; a GPU on which it does not is a warning.
+def choose_device(device: str, *, gsplat: bool = True) -> str:
+    """Return "cpu" or "cuda"; "auto" is CUDA where it can be used: where torch finds it and `gsplat` runs on it.
 
-    That "cuda" is asked for and cannot be had is a GatlasError. Only "cpu" is answered without importing torch.
+    A network that renders nothing needs no `gsplat`. "auto" with a GPU on which gsplat does not run is a warning and
+    the CPU; "cuda" that cannot be used is a GatlasError. "cpu" is returned without importing torch.
     """
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
@@ -20,11 +21,15 @@ def choose_device(device: str) -> str:
         return "cpu"
     import torch
 
-    if device == "auto" and not torch.cuda.is_available():
+    found = torch.cuda.is_available()
+    if device == "auto" and not found:
         return "cpu"
-    from gatlas.raster.cuda import why_unusable
+    if gsplat:
+        from gatlas.raster.cuda import why_unusable
 
-    reason = why_unusable()
+        reason = why_unusable()
+    else:
+        reason = None if found else "torch finds no CUDA device"
     if reason is None:
         return "cuda"
     if device == "cuda":

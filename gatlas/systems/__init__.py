@@ -23,15 +23,6 @@ def system_module(name: str) -> Any:
     return importlib.import_module(SYSTEMS[name])
 
 
-def choose_device(device: str) -> str:
-    """ "cpu" or "cuda", for a network: "auto" is CUDA where torch has it. CUDA that cannot be had is a GatlasError."""
-    import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise GatlasError("--device cuda cannot be used: torch finds no CUDA device")
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-
-
 def load_system(folder: str, *, device: Any = "cpu", dtype: Any = None) -> System:
     """The trained system of a model folder, of a run's checkpoint or of a published file, ready to sample."""
     return system_module(system_of(folder)).load(folder, device=device, dtype=dtype)

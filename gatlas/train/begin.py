@@ -14,7 +14,7 @@ import torch
 from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.io.runs import train_run as folder
-from gatlas.systems import choose_device
+from gatlas.raster.devices import choose_device
 from gatlas.train.loop import Loop, Outcome
 from gatlas.train.options import TrainOptions, options_from, refuse_changes, refuse_other_training
 from gatlas.train.processes import choose_precision, joined
@@ -52,7 +52,7 @@ def train(
     What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
     processes; the checkpoints written before it stay.
     """
-    device = choose_device(device)
+    device = choose_device(device, gsplat=False)
     precision = choose_precision(device, options.precision)
     with ExitStack() as stack:
         crew = stack.enter_context(joined(device, precision, processes))

@@ -35,6 +35,16 @@ def test_a_gpu_that_works_is_taken(monkeypatch):
     assert choose_device("auto") == "cuda"
 
 
+def test_a_network_needs_no_gsplat(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("gatlas.raster.cuda.why_unusable", lambda: "no compiler")
+    assert choose_device("auto", gsplat=False) == choose_device("cuda", gsplat=False) == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto", gsplat=False) == "cpu"
+    with pytest.raises(GatlasError, match="torch finds no CUDA device"):
+        choose_device("cuda", gsplat=False)
+
+
 def test_the_cpu_is_chosen_without_torch():
     program = (
         "import sys; from gatlas.raster.devices import choose_device\n"
