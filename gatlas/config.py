@@ -42,6 +42,7 @@ class OptionInfo:
     affects_result: bool = True  # a batch makes results anew where such a field has another value
     show_default: bool | str = True  # a text: shown in place of the default
     former_names: tuple[str, ...] = ()  # under which stored JSON is still read
+    command_line: bool = True  # False: only from Python and JSON
     group: str | None = None  # of options that go together; the verb says what that means
 
 
@@ -59,6 +60,7 @@ def option(
     affects_result: bool | None = None,
     show_default: bool | str = True,
     former_names: tuple[str, ...] = (),
+    command_line: bool = True,
     group: str | None = None,
 ) -> Any:
     """Return a dataclass field with an `OptionInfo`; without a default the option is required.
@@ -78,6 +80,7 @@ def option(
         output is None if affects_result is None else affects_result,
         show_default,
         former_names,
+        command_line,
         group,
     )
     return dataclasses.field(default=default, metadata={"option": info})
@@ -166,11 +169,12 @@ def _resolved_fields(options: Any) -> dict[str, OptionField]:
 
 
 def result_fields(options: Options) -> dict[str, Any]:
-    """Return the values of the fields that change the result, by name."""
+    """Return the values of the options of the command line that change the result, by name."""
+    fields = option_fields(type(options)).values()
     return {
-        name: getattr(options, name)
-        for name, field in option_fields(type(options)).items()
-        if field.info.affects_result
+        field.name: getattr(options, field.name)
+        for field in fields
+        if field.info.affects_result and field.info.command_line
     }
 
 

@@ -19,7 +19,6 @@ from gatlas import __version__
 from gatlas.cli.atlas_decode import atlas_decode
 from gatlas.cli.atlas_encode import atlas_encode
 from gatlas.cli.command import build_command
-from gatlas.cli.fit import fit
 from gatlas.cli.man import man
 from gatlas.cli.normalize_stats import normalize_stats
 from gatlas.cli.pose_pnp import pose_pnp
@@ -65,7 +64,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("fit", cls=_Command)(fit)
+app.command("fit", cls=_Command)(build_command(VERBS["fit"]))
 app.command("prune", cls=_Command)(build_command(VERBS["prune"]))
 app.command("atlas-encode", cls=_Command)(atlas_encode)
 app.command("atlas-decode", cls=_Command)(atlas_decode)

@@ -90,7 +90,7 @@ Threads = typer.Option(
 
 def build_command(verb: Verb) -> Callable[..., None]:
     """Return the function that typer turns into the verb's command."""
-    fields = option_fields(verb.options)
+    fields = {name: field for name, field in option_fields(verb.options).items() if field.info.command_line}
     parameters: list[tuple[str, Any, Any]] = []  # name, annotation, default
     if verb.inputs is not None:
         parameters.append(("inputs", Annotated[verb.inputs_type, verb.inputs], _none_or_required(verb.inputs_type)))

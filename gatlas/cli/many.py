@@ -153,12 +153,15 @@ def batch_parameters() -> list[tuple[str, Any, Any]]:
 
 def dispatch_verb(command: Any, options: Any, inputs: list[str] | None, output: str, **values: Any) -> None:
     """Run a verb of `gatlas.cli.command` on one object or on many."""
+    from gatlas.config import option_fields
+
     batch = Batch(**{name: values.pop(name) for name in _OPTIONS})
     spec = command.batch
     folders = spec.folder_results(options)
     name = command.name.replace("-", "_")
     about = Verb(command.run, name, "source", "/" if folders else spec.suffix, spec.accepts, spec.photos, command)
-    plain = {**{field: getattr(options, field) for field in type(options).__dataclass_fields__}, **values}
+    fields = option_fields(type(options))
+    plain = {**{name: getattr(options, name) for name, field in fields.items() if field.info.command_line}, **values}
     one_folder = folders or spec.may_fill_folder
     _dispatch(about, single_of(about), inputs or [], batch, {**plain, "output": output}, one_folder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from gatlas.cli.command import Batchable, Output, Verb
+from gatlas.fit.options import FitOptions
 from gatlas.prune.options import PruneOptions
 
 MANY = typer.Argument(
@@ -15,6 +16,15 @@ SPLATS = (".ply", ".splat", ".spz")
 VERBS = {
     verb.name: verb
     for verb in (
+        Verb(
+            "fit",
+            "gatlas.cli.fit:run",
+            FitOptions,
+            inputs=MANY,
+            output=Output,
+            threads=True,
+            batch=Batchable(".ply", (".glb", ".gltf", ".obj", ".ply"), photos=True),
+        ),
         Verb(
             "prune",
             "gatlas.cli.prune:run",

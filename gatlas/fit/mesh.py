@@ -42,15 +42,15 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
 
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)
-    side = options.resolution
+    iterations, count, side = budget = options.budget
     look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
-    views = render_mesh(mesh, fibonacci_views(options.views, side, side), **look)
+    views = render_mesh(mesh, fibonacci_views(count, side, side), **look)
     if start is None:
         start = surface_gaussians(mesh, views, options.count, rng, options.shading)
     else:
         start = recount(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
-    coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
-    gaussians = optimize(start, views, options.iterations, rng, coarse=coarse, **running)
+    coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
+    gaussians = optimize(start, views, iterations, rng, coarse=coarse, **running)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)

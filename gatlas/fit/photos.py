@@ -55,18 +55,19 @@ def fit_photos(
         raise ValueError(f"init must be Gaussians or one of {', '.join(INITS)}, got {init!r}")
     if len(views) < 2:
         raise GatlasError(f"{len(views)} photo is too few: one is held out to measure on, so at least 2 are needed")
+    budget = options.budget
     rng = np.random.default_rng(options.seed)
-    views = rgba_views(resize_views(views, options.resolution))
+    views = rgba_views(resize_views(views, budget.resolution))
     start, frame = start_photos(views, options.count, points, init, rng)
     views = Views(views.images, into_frame(views.cameras, frame))
 
     held_out = held_out_indices(len(views))
     training = views[np.setdiff1d(np.arange(len(views)), held_out)]
     coarse = None
-    if options.coarse_iterations:
+    if budget.coarse_iterations:
         half = max(training.cameras.width, training.cameras.height) // 2
-        coarse = (resize_views(training, half), options.coarse_iterations)
-    relocate = Relocator(training, options.iterations, rng)
+        coarse = (resize_views(training, half), budget.coarse_iterations)
+    relocate = Relocator(training, budget.iterations, rng)
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         relocate(step, parameters, adam)
@@ -75,12 +76,12 @@ def fit_photos(
 
     if scaffold:
         limit = min(options.count, CAP)
-        gaussians = optimize_scaffold(start, training, options.iterations, rng, limit=limit, coarse=coarse, **running)
+        gaussians = optimize_scaffold(start, training, budget.iterations, rng, limit=limit, coarse=coarse, **running)
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     gaussians = optimize(
         start,
         training,
-        options.iterations,
+        budget.iterations,
         rng,
         coarse=coarse,
         between=each_step,

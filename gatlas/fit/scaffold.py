@@ -63,16 +63,16 @@ def fit_scaffold(
     """
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)
-    side = options.resolution
+    iterations, count, side = budget = options.budget
     limit = min(options.count, cap)
     look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
-    views = render_mesh(mesh, fibonacci_views(options.views, side, side), **look)
+    views = render_mesh(mesh, fibonacci_views(count, side, side), **look)
     start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng, options.shading)
-    coarse = (halve(views), options.coarse_iterations) if options.coarse_iterations else None
+    coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
     gaussians = optimize_scaffold(
         start,
         views,
-        options.iterations,
+        iterations,
         rng,
         limit=limit,
         coarse=coarse,

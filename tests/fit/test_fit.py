@@ -134,7 +134,7 @@ def test_an_invisible_mesh_is_refused():
 
 @pytest.mark.parametrize("wrong", [{"count": 0}, {"iterations": -1}, {"resolution": 8}, {"views": 0}])
 def test_impossible_options_are_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(GatlasError, match=next(iter(wrong))):
         FitOptions(**wrong)
 
 

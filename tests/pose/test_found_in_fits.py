@@ -5,7 +5,7 @@ import pytest
 
 from gatlas import io
 from gatlas.fit.mesh import fit_mesh
-from gatlas.fit.options import PROFILES, FitOptions
+from gatlas.fit.options import FitOptions
 from gatlas.fit.photos import fit_photos
 from gatlas.geometry.cameras import intrinsics
 from gatlas.geometry.frames import denormalized
@@ -24,7 +24,7 @@ SIDE = 256
 @pytest.mark.shared
 def test_pictures_of_a_mesh_are_found_in_a_quick_fit_of_it(shared_data):
     mesh = io.load_mesh(shared_data / "models/Knight.glb")
-    gaussians = fit_mesh(mesh, PROFILES["quick"]).gaussians
+    gaussians = fit_mesh(mesh, FitOptions(profile="quick")).gaussians
     rng = np.random.default_rng(0)
     lens = intrinsics(SIDE, SIDE)
     truths = np.stack(

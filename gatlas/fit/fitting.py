@@ -1,0 +1,126 @@
+"""A fit of a mesh or of photos, as its options say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from gatlas import __version__
+from gatlas.config import Report, ignore
+from gatlas.errors import GatlasError
+from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS, LossWeights
+from gatlas.fit.photo_start import INITS
+from gatlas.meshes.edits import stand_up, without_vertex_colors
+from gatlas.types import Mesh, Views
+
+if TYPE_CHECKING:
+    from gatlas.fit.mesh import Fit
+    from gatlas.fit.optimize import Between, Progress, Snapshot
+    from gatlas.fit.options import FitOptions
+    from gatlas.fit.photo_start import Cloud
+    from gatlas.metrics.lpips import Lpips
+    from gatlas.types import Gaussians
+
+
+def fit(
+    source: Mesh | Views,
+    options: FitOptions,
+    *,
+    start: Gaussians | None = None,
+    points: Cloud | None = None,
+    lpips: Lpips | None = None,
+    report: Report = ignore,
+    on_step: Progress | None = None,
+    on_parameters: Between | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    resume: Snapshot | None = None,
+) -> Fit:
+    """Return the Gaussians fitted to a mesh, or to photos with their cameras, and their held-out PSNR and SSIM.
+
+    `start` are Gaussians to begin with in place of `options.init`, and `points` the positions and sRGB colors that
+    photos may begin at. Files that the options name are not read or written here. `on_step` is called with (steps done,
+    PSNR in dB), `on_parameters` as `gatlas.fit.optimize.optimize` says; where `should_stop` returns True, the fit ends
+    with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go together are a
+    GatlasError.
+    """
+    check_fit(options, photos=isinstance(source, Views))
+    running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "progress": on_step}
+    scaffold = options.model == "scaffold"
+    if not scaffold:
+        from gatlas.raster.devices import choose_device
+
+        running |= {"device": choose_device(options.device), "stop": should_stop, "resume": resume}
+    if isinstance(source, Views):
+        from gatlas.fit.photos import fit_photos
+
+        begin: Any = start if start is not None else options.init or "auto"
+        return fit_photos(
+            source, options, points=points, init=begin, scaffold=scaffold, between=on_parameters, **running
+        )
+    mesh = prepare_mesh(source, options, report)
+    if scaffold:
+        from gatlas.fit.scaffold import fit_scaffold
+
+        return fit_scaffold(mesh, options, **running)
+    from gatlas.fit.mesh import fit_mesh
+
+    return fit_mesh(mesh, options, start=start, between=on_parameters, **running)
+
+
+def check_fit(options: FitOptions, *, photos: bool) -> None:
+    """Raise a GatlasError where the options do not go together, or not with a mesh or photos."""
+    init = options.init
+    if options.time_limit is not None and options.resume is None:
+        raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is over")
+    if options.model == "scaffold":
+        refused = {"--init": None if photos else init, "--resume": options.resume, "--preview": options.preview}
+        for name, given in refused.items():
+            if given:
+                raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
+    if init is None or init.endswith(".ply"):
+        return
+    if photos and init == "surface":
+        raise GatlasError("--init surface is for meshes: photos begin at their points, their hull or random places")
+    if photos and init not in INITS:
+        raise GatlasError(f"--init {init}: photos begin at points, hull, random or a splat FILE.ply")
+    if not photos and init != "surface":
+        raise GatlasError(f"--init {init} is for photos: a mesh begins at its surface, or at a splat FILE.ply")
+
+
+def prepare_mesh(mesh: Mesh, options: FitOptions, report: Report = ignore) -> Mesh:
+    """Return the mesh with its vertical axis up and, where asked for, without vertex colors."""
+    from gatlas.meshes.colors import resolve_shading
+
+    mesh = stand_up(mesh, options.up)
+    if options.ignore_vertex_colors:
+        mesh = without_vertex_colors(mesh)
+    if options.shading == "auto" and resolve_shading(mesh) == "headlight":
+        report("the mesh has no textures and no colours to tell apart: shading it with a head light")
+    return mesh
+
+
+def loss_weights(options: FitOptions) -> LossWeights:
+    """Return the weights of the loss: the model's defaults, and those that the options give."""
+    given = {
+        "rgb": options.lambda_rgb,
+        "ssim": options.lambda_ssim,
+        "lpips": options.lambda_lpips,
+        "scales": options.lambda_reg,
+    }
+    defaults = SCAFFOLD_WEIGHTS if options.model == "scaffold" else DIRECT_WEIGHTS
+    return replace(defaults, **{name: value for name, value in given.items() if value is not None})
+
+
+def run_identity(options: FitOptions, source_digest: str, lpips: str | None) -> dict[str, Any]:
+    """Return what a fit must keep unchanged to be resumed, JSON-able: its input, options and loss.
+
+    `source_digest` is of the input's content, `lpips` the name of the network that LPIPS is measured with.
+    """
+    return {
+        "version": __version__,
+        "input": source_digest,
+        "options": options.as_record(),
+        "init": options.init,
+        "loss": {**asdict(loss_weights(options)), "lpips_network": lpips},
+    }
