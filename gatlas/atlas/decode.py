@@ -10,7 +10,8 @@ import numpy as np
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.errors import GatlasError
-from gatlas.geometry.rotations import multiply_quats, normalize_quats
+from gatlas.geometry.frames import half_turn
+from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.transport import PROJECTIONS, SPHERE_NAME, fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
@@ -51,13 +52,9 @@ def decode(atlas: Atlas) -> Gaussians:
 
 
 def half_turned(gaussians: Gaussians) -> Gaussians:
-    """The Gaussians (degree 0) after half a turn about z: from a published file's axes to the object's and back."""
-    turn = np.array([0.0, 0.0, 0.0, 1.0])  # wxyz
-    return replace(
-        gaussians,
-        means=gaussians.means * np.array([-1, -1, 1], dtype=np.float32),
-        quats=normalize_quats(multiply_quats(turn, gaussians.quats.astype(np.float64))).astype(np.float32),
-    )
+    """Return the Gaussians after half a turn about z: from a published file's axes to the object's, and back."""
+    means, quats, sh = half_turn(gaussians.means, gaussians.quats.astype(np.float64), gaussians.sh, "z")
+    return replace(gaussians, means=means, quats=normalize_quats(quats).astype(np.float32), sh=sh)
 
 
 def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:

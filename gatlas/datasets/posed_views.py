@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
 from gatlas.images.crop import cover
 from gatlas.io.photos.posed_photos import PhotoFolder, scene_folders
 from gatlas.io.photos.re10k import Clip, chunk_files, listed_keys, read_chunk
@@ -250,7 +251,7 @@ def _choose(
 def _starts(viewmats: Float[np.ndarray, "n 4 4"], gaps: tuple[int, int]) -> dict[int, np.ndarray]:
     """For each gap that the scene has, the first photos whose partner stands elsewhere. A short scene is used whole."""
     count = len(viewmats)
-    centers = -np.einsum("nji,nj->ni", viewmats[:, :3, :3], viewmats[:, :3, 3])
+    centers = camera_centers(viewmats)
     low, high = min(gaps[0], count - 1), min(gaps[1], count - 1)
     found = {}
     for gap in range(low, high + 1):

@@ -9,6 +9,8 @@ import torch
 
 from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.rays import directions_through
 from gatlas.raster import composite, rasterize, visibility
 from gatlas.types import LOG_SCALE_RANGE, Origin
 
@@ -96,11 +98,9 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
     view, row, column = np.unravel_index(np.minimum(picked, weights.size - 1), weights.shape)
 
     cameras = views.cameras
-    pixels = np.stack([column + rng.random(tries), row + rng.random(tries), np.ones(tries)], axis=-1)
-    local = np.einsum("nij,nj->ni", np.linalg.inv(cameras.Ks.astype(np.float64))[view], pixels)  # z = 1
-    rotation = cameras.viewmats[view, :3, :3].astype(np.float64)
-    eyes = -np.einsum("nji,nj->ni", rotation, cameras.viewmats[view, :3, 3])
-    rays = np.einsum("nji,nj->ni", rotation, local)
+    pixels = np.stack([column + rng.random(tries), row + rng.random(tries)], axis=-1)
+    eyes = camera_centers(cameras.viewmats.astype(np.float64))[view]
+    rays = directions_through(pixels, cameras, view)
     known = np.stack(alphas)[view, row, column] > COVERED
     depth, met = _through_ball(eyes, rays, rng)
     depth = np.where(known, np.stack(depths)[view, row, column], depth)

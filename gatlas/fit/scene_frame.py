@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.geometry.cameras import positions
-from gatlas.geometry.frames import unscaled_views
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.frames import bounding_ball, unscaled_views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,7 +32,7 @@ def frame_of_cameras(cameras: Cameras) -> SceneFrame:
     Where the axes are parallel, or most cameras look away from that point (a room seen from within), it is the ball
     around the cameras instead.
     """
-    eyes = positions(cameras).astype(np.float64)
+    eyes = camera_centers(cameras.viewmats).astype(np.float64)
     axes = cameras.viewmats[:, 2, :3].astype(np.float64)
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projections onto the planes across the axes
     curvature = across.mean(axis=0)
@@ -54,9 +54,7 @@ def frame_of_points(cameras: Cameras, xyz: Float[np.ndarray, "n 3"]) -> SceneFra
     looked_at = frame_of_cameras(cameras)
     near = xyz[np.linalg.norm(xyz - looked_at.center, axis=1) < looked_at.radius]
     cloud = (near if len(near) >= FEW_POINTS else xyz).astype(np.float64)
-    low, high = np.quantile(cloud, [0.01, 0.99], axis=0)
-    center = (low + high) / 2
-    radius = float(np.quantile(np.linalg.norm(cloud - center, axis=1), 0.99))
+    center, radius = bounding_ball(cloud, tail=0.01, share=0.99)
     return SceneFrame(center, radius or looked_at.radius)
 
 

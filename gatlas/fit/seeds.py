@@ -9,6 +9,8 @@ import numpy as np
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.fit.hull import Surface, hull_surface
 from gatlas.fit.projection import mean_colors, sight
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.rays import directions_through
 from gatlas.geometry.rotations import quats_from_normals
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
@@ -113,15 +115,13 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
         empty = np.empty((0, 3))
         return _gaussians(empty, np.empty((0, 4)), empty, BACKDROP_OPACITY, empty)
     cameras = views.cameras
-    eyes = -np.einsum("cji,cj->ci", cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]).astype(np.float64)
+    eyes = camera_centers(cameras.viewmats).astype(np.float64)
     radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), 1.0)
     pool = POOL * count
     index = rng.integers(len(views), size=pool)
     # A little beyond the pictures' edges, so that the discs cover the edges too.
     pixels = rng.uniform(-0.02, 1.02, size=(pool, 2)) * [cameras.width, cameras.height]
-    local = np.concatenate([pixels, np.ones((pool, 1))], axis=1)
-    local = np.einsum("nij,nj->ni", np.linalg.inv(cameras.Ks.astype(np.float64))[index], local)
-    rays = np.einsum("nji,nj->ni", cameras.viewmats[index, :3, :3].astype(np.float64), local)
+    rays = directions_through(pixels, cameras, index)
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     along = np.einsum("ni,ni->n", rays, eyes[index])
     distance = -along + np.sqrt(along**2 + radius**2 - (eyes[index] ** 2).sum(axis=1))

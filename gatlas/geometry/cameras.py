@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.geometry.frames import bounding_ball
+from gatlas.geometry.libraries import library_of
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -14,8 +16,11 @@ if TYPE_CHECKING:
 
     from gatlas.types import Gaussians
 
+    Array = Any  # a numpy array or a torch tensor
+
 DEFAULT_FOV = 47.0  # degrees; with DEFAULT_DISTANCE the unit ball fills the picture
 DEFAULT_DISTANCE = 2.6
+OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera (x right, y up, z backward) in OpenCV's, and back
 
 
 def intrinsics(width: int, height: int, fov: float = DEFAULT_FOV) -> Float[np.ndarray, "3 3"]:
@@ -51,8 +56,7 @@ def look_at(
     rotation = np.stack([right, down, forward], axis=1)  # rows are the camera's axes [c 3 3]
     viewmats = np.tile(np.eye(4), (len(eyes), 1, 1))
     viewmats[:, :3, :3] = rotation
-    viewmats[:, :3, 3] = -np.einsum("cij,cj->ci", rotation, eyes)
-    return viewmats
+    return moved_to(viewmats, eyes)
 
 
 def orbit(
@@ -130,13 +134,9 @@ def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
     means = gaussians.means[gaussians.opacities > 0.05]
     if len(means) == 0:
         means = gaussians.means
-    low, high = np.quantile(means, [0.0005, 0.9995], axis=0)
-    center = (low + high) / 2
-    radius = float(np.quantile(np.linalg.norm(means - center, axis=1), 0.999)) or 1.0
-    eyes = positions(cameras) * radius + center
-    viewmats = cameras.viewmats.copy()
-    viewmats[:, :3, 3] = -np.einsum("cij,cj->ci", viewmats[:, :3, :3], eyes)
-    return replace(cameras, viewmats=viewmats)
+    center, radius = bounding_ball(means, tail=0.0005, share=0.999)
+    eyes = camera_centers(cameras.viewmats) * (radius or 1.0) + center
+    return replace(cameras, viewmats=moved_to(cameras.viewmats, eyes))
 
 
 def resized(cameras: Cameras, width: int, height: int) -> Cameras:
@@ -145,18 +145,13 @@ def resized(cameras: Cameras, width: int, height: int) -> Cameras:
     return replace(cameras, Ks=cameras.Ks * stretch, width=width, height=height)
 
 
-def positions(cameras: Cameras) -> Float[np.ndarray, "c 3"]:
-    """Where each camera stands, in world units."""
-    rotation, translation = cameras.viewmats[:, :3, :3], cameras.viewmats[:, :3, 3]
-    return -np.einsum("cji,cj->ci", rotation, translation)
+def camera_centers(viewmats: Float[Array, "*c 4 4"]) -> Float[Array, "*c 3"]:
+    """Return the position of each camera in the world, -R^T t of its world-to-camera matrix."""
+    return -library_of(viewmats).einsum("...ji,...j->...i", viewmats[..., :3, :3], viewmats[..., :3, 3])
 
 
-def rays(cameras: Cameras) -> tuple[Float[np.ndarray, "c 3"], Float[np.ndarray, "c h w 3"]]:
-    """Origins and unit directions, in the world, of the rays through the pixel centres."""
-    u = np.arange(cameras.width) + 0.5
-    v = np.arange(cameras.height) + 0.5
-    pixels = np.stack([*np.meshgrid(u, v), np.ones((cameras.height, cameras.width))], axis=-1)  # [h w 3]
-    inverse = np.linalg.inv(np.asarray(cameras.Ks, dtype=np.float64))
-    local = np.einsum("cij,hwj->chwi", inverse, pixels)
-    world = np.einsum("cji,chwj->chwi", np.asarray(cameras.viewmats[:, :3, :3], dtype=np.float64), local)
-    return positions(cameras), world / np.linalg.norm(world, axis=-1, keepdims=True)
+def moved_to(viewmats: Float[np.ndarray, "c 4 4"], centers: Float[np.ndarray, "c 3"]) -> Float[np.ndarray, "c 4 4"]:
+    """Return the world-to-camera matrices of the same cameras at other positions (numpy)."""
+    moved = viewmats.copy()
+    moved[:, :3, 3] = -np.einsum("cij,cj->ci", moved[:, :3, :3], centers)
+    return moved

@@ -1,16 +1,50 @@
-"""Moving Gaussians into the unit ball and back."""
+"""The frame of an object: its bounding ball, the unit ball and back, half turns between conventions of axes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gatlas.geometry.rotations import multiply_quats
+from gatlas.geometry.sh import half_turn_sh
+
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Float64
 
     from gatlas.types import Gaussians
+
+
+def bounding_ball(
+    points: Float[np.ndarray, "n 3"], *, tail: float = 0.0, share: float = 1.0
+) -> tuple[Float[np.ndarray, " 3"], float]:
+    """Return center and radius of a ball about the center of the points' bounding box (numpy).
+
+    So that strays do not enlarge it, the box leaves out the share `tail` of the coordinates at either end of each axis,
+    and the ball holds a `share` of the points.
+    """
+    if tail == 0.0 and share == 1.0:
+        center = (points.min(axis=0) + points.max(axis=0)) / 2
+        return center, float(np.linalg.norm(points - center, axis=1).max())
+    low, high = np.quantile(points, [tail, 1 - tail], axis=0)
+    center = (low + high) / 2
+    return center, float(np.quantile(np.linalg.norm(points - center, axis=1), share))
+
+
+def half_turn(
+    means: Float[np.ndarray, "n 3"],
+    quats: Float[np.ndarray, "n 4"],
+    sh: Float[np.ndarray, "n k 3"],
+    axis: Literal["x", "z"],
+) -> tuple[Float[np.ndarray, "n 3"], Float64[np.ndarray, "n 4"], Float[np.ndarray, "n k 3"]]:
+    """Return positions, quaternions (float64) and coefficients after 180 degrees about an axis of the world (numpy).
+
+    About x it leads from OpenCV's axes to OpenGL's, about z from an object that stands on its head to one upright.
+    """
+    signs = np.array([1 if name == axis else -1 for name in "xyz"], dtype=means.dtype)
+    turn = np.array([0.0, *(1.0 if name == axis else 0.0 for name in "xyz")])  # wxyz
+    return means * signs, multiply_quats(turn, quats), half_turn_sh(sh, axis)
 
 
 def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float, float], float]:
@@ -21,8 +55,7 @@ def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float,
     if gaussians.origin.normalized:
         return gaussians, (0.0, 0.0, 0.0), 1.0
     means = gaussians.means.astype(np.float64)
-    center = (means.min(axis=0) + means.max(axis=0)) / 2
-    scale = float(np.linalg.norm(means - center, axis=1).max())
+    center, scale = bounding_ball(means)
     if scale == 0.0:  # a single Gaussian, or all at one place
         scale = 1.0
     x, y, z = (float(value) for value in center)

@@ -5,8 +5,9 @@ The functions take numpy arrays or torch tensors and return the same kind.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
+
+from gatlas.geometry.libraries import library_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -17,13 +18,8 @@ TINY_SQUARED_ANGLE = 1e-24  # radians^2: keeps the axis of no rotation, and its 
 
 
 def _stack(parts: list[Any]) -> Any:
-    """Stack along a new last axis, in whichever library the parts belong to."""
-    torch = sys.modules.get("torch")
-    if torch is not None and any(isinstance(part, torch.Tensor) for part in parts):
-        return torch.stack(parts, dim=-1)
-    import numpy as np
-
-    return np.stack(parts, axis=-1)
+    """Return the parts stacked along a new last axis."""
+    return library_of(*parts).stack(parts, axis=-1)
 
 
 def normalize_quats(quats: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
@@ -98,9 +94,9 @@ def quats_from_normals(normals: Float[Array, "n 3"]) -> Float[Array, "n 4"]:
 def so3_exp(vectors: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
     """Rotation matrices of rotation vectors: axis times angle in radians."""
     half = 0.5 * ((vectors**2).sum(-1) + TINY_SQUARED_ANGLE) ** 0.5
-    sin, cos = _sin_cos(half)
-    factor = 0.5 * sin / half
-    return quats_to_matrices(_stack([cos, *(factor * vectors[..., i] for i in range(3))]))
+    library = library_of(half)
+    factor = 0.5 * library.sin(half) / half
+    return quats_to_matrices(_stack([library.cos(half), *(factor * vectors[..., i] for i in range(3))]))
 
 
 def so3_log(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n 3"]:
@@ -152,12 +148,3 @@ def angles_between(first: Float[Array, "*n 3 3"], second: Float[Array, "*n 3 3"]
     # The chord is exact for small angles, where the arc cosine of the trace has lost its digits.
     chord = np.linalg.norm(between - np.eye(3), axis=(-2, -1)) / np.sqrt(8)
     return np.degrees(2 * np.arcsin(np.clip(chord, 0, 1)))
-
-
-def _sin_cos(angles: Array) -> tuple[Array, Array]:
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(angles, torch.Tensor):
-        return torch.sin(angles), torch.cos(angles)
-    import numpy as np
-
-    return np.sin(angles), np.cos(angles)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Float
 
     Array = Any  # a numpy array or a torch tensor
@@ -22,11 +23,11 @@ SH_C3 = (
     -0.5900435899266435,
 )
 
-# Order m of each basis function: a half turn about z flips the sign of the odd ones.
-ORDERS = (0, -1, 0, 1, -2, -1, 0, 1, 2, -3, -2, -1, 0, 1, 2, 3)
-
-# Of each basis function, whether a half turn about x (y -> -y, z -> -z) flips its sign.
-SIGNS_X = (1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1)
+# Sign that each basis function takes in a half turn. About x, y and z change theirs; about z, the odd orders flip.
+HALF_TURN_SIGNS = {
+    "x": (1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1),
+    "z": (1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1),
+}
 
 
 def rgb_to_dc(rgb: Array) -> Array:
@@ -80,17 +81,8 @@ def eval_sh(sh: Float[Array, "n k 3"], directions: Float[Array, "n 3"]) -> Float
     )
 
 
-def half_turn_z(sh: Float[Array, "n k 3"]) -> Float[Array, "n k 3"]:
-    """Coefficients of the same colours after the object is rotated by 180 degrees about z (numpy). Its own inverse."""
+def half_turn_sh(sh: Float[np.ndarray, "n k 3"], axis: Literal["x", "z"]) -> Float[np.ndarray, "n k 3"]:
+    """Return coefficients of the same colors after the object turned by 180 degrees (numpy). Its own inverse."""
     import numpy as np
 
-    signs = np.array([-1.0 if order % 2 else 1.0 for order in ORDERS[: sh.shape[-2]]], dtype=sh.dtype)
-    return sh * signs[:, None]
-
-
-def half_turn_x(sh: Float[Array, "n k 3"]) -> Float[Array, "n k 3"]:
-    """Coefficients of the same colours after the object is rotated by 180 degrees about x (numpy). Its own inverse."""
-    import numpy as np
-
-    signs = np.array(SIGNS_X[: sh.shape[-2]], dtype=sh.dtype)
-    return sh * signs[:, None]
+    return sh * np.array(HALF_TURN_SIGNS[axis][: sh.shape[-2]], dtype=sh.dtype)[:, None]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.frames import bounding_ball
 from gatlas.images.srgb import linear_to_srgb
 from gatlas.meshes import kernels as mesh_kernels
 from gatlas.meshes.colors import Surface, build_surface, face_normals, resolve_shading, sample_colors, unit
@@ -61,8 +62,7 @@ def normalize_mesh(mesh: Mesh) -> Mesh:
     used = vertices[np.unique(mesh.faces)]
     if len(used) == 0:
         raise GatlasError(f"{mesh.origin.name or 'the mesh'}: has no triangles")
-    center = (used.min(axis=0) + used.max(axis=0)) / 2
-    radius = float(np.linalg.norm(used - center, axis=1).max())
+    center, radius = bounding_ball(used)
     if not 0 < radius < np.inf:
         raise GatlasError(f"{mesh.origin.name or 'the mesh'}: its vertices are all at one point, or not finite")
     before = mesh.origin

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rotations import angles_between
 
 if TYPE_CHECKING:
@@ -32,14 +33,14 @@ def center_errors(
     distance = target_distances(truths, target)
     if not (distance > 0).all():
         raise ValueError("a true camera stands on the target: its distance is no unit to measure in")
-    return 100 * np.linalg.norm(_centers(viewmats) - _centers(truths), axis=1) / distance
+    return 100 * np.linalg.norm(camera_centers(viewmats) - camera_centers(truths), axis=1) / distance
 
 
 def target_distances(
     truths: Float[np.ndarray, "c 4 4"], target: Float[np.ndarray, " 3"] | Sequence[float] = (0.0, 0.0, 0.0)
 ) -> Float[np.ndarray, " c"]:
     """How far each camera stands from `target`; 0 is no unit for `center_errors`."""
-    places = _centers(np.asarray(truths, dtype=np.float64))
+    places = camera_centers(np.asarray(truths, dtype=np.float64))
     return np.linalg.norm(places - np.asarray(target, dtype=np.float64), axis=1)
 
 
@@ -52,7 +53,7 @@ def direction_errors(
     NoPoSplat). NaN where a place is the first camera's own.
     """
     viewmats, truths = _pair(viewmats, truths)
-    place, true_place = _centers(viewmats), _centers(truths)
+    place, true_place = camera_centers(viewmats), camera_centers(truths)
     cross = np.linalg.norm(np.cross(place, true_place), axis=1)
     dot = np.abs((place * true_place).sum(axis=1))
     return np.degrees(np.where((cross > 0) | (dot > 0), np.arctan2(cross, dot), np.nan))
@@ -74,10 +75,6 @@ def recall_area(errors: Float[np.ndarray, " c"], threshold: float) -> float:
     x = np.concatenate([[0.0], reached, [threshold]])
     recall = np.concatenate([np.arange(len(reached) + 1), [len(reached)]]) / len(errors)
     return float(((recall[1:] + recall[:-1]) / 2 * np.diff(x)).sum() / threshold)
-
-
-def _centers(viewmats: Float[np.ndarray, "c 4 4"]) -> Float[np.ndarray, "c 3"]:
-    return -np.einsum("cji,cj->ci", viewmats[:, :3, :3], viewmats[:, :3, 3])
 
 
 def _pair(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import fibonacci_views, positions
+from gatlas.geometry import frames
+from gatlas.geometry.cameras import camera_centers, fibonacci_views, moved_to
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ def bounding_ball(gaussians: Gaussians) -> tuple[Float[np.ndarray, " 3"], float]
         raise GatlasError(f"no Gaussian is visible: all opacities are {FAINT:g} or less")
     if gaussians.origin.normalized:
         return np.zeros(3), 1.0
-    low, high = np.quantile(means[solid], [0.0005, 0.9995], axis=0)
-    center = (low + high) / 2
-    radius = float(np.quantile(np.linalg.norm(means[solid] - center, axis=1), 0.999))
+    center, radius = frames.bounding_ball(means[solid], tail=0.0005, share=0.999)
     return center, radius or 1.0
 
 
@@ -47,8 +46,7 @@ def candidate_cameras(
     # An off-centre principal point, as of a cropped photo, would push the object out of its pictures.
     half = min(np.arctan(0.5 * width / K[0, 0]), np.arctan(0.5 * height / K[1, 1]))
     lattice = fibonacci_views(views, width, height, distance=MARGIN / float(np.sin(half)))
-    eyes = np.asarray(positions(lattice), dtype=np.float64) * radius + center
-    viewmats = np.asarray(lattice.viewmats, dtype=np.float64)
-    viewmats[:, :3, 3] = -np.einsum("cij,cj->ci", viewmats[:, :3, :3], eyes)
+    eyes = np.asarray(camera_centers(lattice.viewmats), dtype=np.float64) * radius + center
+    viewmats = moved_to(np.asarray(lattice.viewmats, dtype=np.float64), eyes)
     centered = np.array([[K[0, 0], 0, 0.5 * width], [0, K[1, 1], 0.5 * height], [0, 0, 1]])
     return Cameras(viewmats, np.tile(centered, (views, 1, 1)), width, height)

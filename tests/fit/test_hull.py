@@ -6,7 +6,8 @@ import pytest
 from gatlas.errors import GatlasError
 from gatlas.fit.hull import carve_hull, hull_frame, hull_surface, inside_silhouettes
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, into_frame
-from gatlas.geometry.cameras import fibonacci_views, rays
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.rays import rays
 from gatlas.types import Views
 
 CENTER, RADIUS = np.array([0.2, -0.1, 0.1]), 0.5

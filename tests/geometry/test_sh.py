@@ -36,10 +36,11 @@ def test_colors_equal_scipys_harmonics(directions, degree):
     assert np.allclose(sh.eval_sh(coefficients, directions), expected, atol=1e-12)
 
 
-def test_half_turn_about_z_moves_the_colors(directions):
+@pytest.mark.parametrize(("axis", "signs"), [("x", [1, -1, -1]), ("z", [-1, -1, 1])])
+def test_a_half_turn_moves_the_colors(directions, axis, signs):
     coefficients = np.random.default_rng(3).normal(size=(100, 16, 3))
-    turned = directions * [-1, -1, 1]
-    assert np.allclose(sh.eval_sh(sh.half_turn_z(coefficients), turned), sh.eval_sh(coefficients, directions))
+    turned = sh.half_turn_sh(coefficients, axis)
+    assert np.allclose(sh.eval_sh(turned, directions * signs), sh.eval_sh(coefficients, directions))
 
 
 def test_rgb_round_trip():

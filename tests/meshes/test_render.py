@@ -9,7 +9,8 @@ import pytest
 import trimesh
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import fibonacci_views, intrinsics, look_at, orbit, rays
+from gatlas.geometry.cameras import fibonacci_views, intrinsics, look_at, orbit
+from gatlas.geometry.rays import rays
 from gatlas.meshes.colors import corner_lights
 from gatlas.meshes.render import (
     UP_AXES,

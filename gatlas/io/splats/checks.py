@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.rotations import multiply_quats
-from gatlas.geometry.sh import half_turn_z
+from gatlas.geometry.frames import half_turn
 from gatlas.types import Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from gatlas.io.streams import Blob
-
-HALF_TURN = np.array([0.0, 0.0, 0.0, 1.0])  # wxyz; 180 degrees about z
 
 
 def check(blob: Blob, good: Any, fault: str) -> None:
@@ -65,9 +62,7 @@ def checked_gaussians(
     sh = sh.astype(np.float32)
     check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
     if not as_stored:
-        means = means * np.array([-1, -1, 1], dtype=np.float32)
-        quats = multiply_quats(HALF_TURN, quats)
-        sh = half_turn_z(sh)
+        means, quats, sh = half_turn(means, quats, sh, "z")
     quats = canonical_quats(quats, norms).astype(np.float32)
     origin = Origin(name=blob.stem.removesuffix(".compressed"))
     return Gaussians(means, quats, scales, opacities.astype(np.float32), sh, origin)

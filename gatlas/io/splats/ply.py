@@ -16,12 +16,11 @@ import numpy as np
 
 from gatlas import __version__
 from gatlas.errors import GatlasError
-from gatlas.geometry.rotations import multiply_quats
-from gatlas.geometry.sh import half_turn_z
+from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
 from gatlas.io import streams
 from gatlas.io.arrays import host_array
-from gatlas.io.splats.checks import HALF_TURN, canonical_quats, check
+from gatlas.io.splats.checks import canonical_quats, check
 from gatlas.types import Gaussians, Origin
 
 if TYPE_CHECKING:
@@ -84,9 +83,7 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
 
     comments = _Comments.parse(blob, header.comments, count)
     if comments.frame == "y-down" and not as_stored:
-        means *= np.array([-1, -1, 1], dtype=np.float32)
-        quats = multiply_quats(HALF_TURN, quats)
-        sh = half_turn_z(sh)
+        means, quats, sh = half_turn(means, quats, sh, "z")
     quats = canonical_quats(quats, norms).astype(np.float32)
     return Gaussians(means, quats, scales, opacities, sh, comments.origin)
 
@@ -139,9 +136,7 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     _refuse(np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
 
     if frame == "y-down":
-        means = means * np.array([-1, -1, 1], dtype=means.dtype)
-        quats = multiply_quats(HALF_TURN, quats)
-        sh = half_turn_z(sh)
+        means, quats, sh = half_turn(means, quats, sh, "z")
     # Bounds that float32 holds, so that what is read back is written alike.
     alphas = np.clip(opacities, np.float32(MIN_OPACITY), np.float32(1 - MIN_OPACITY)).astype(np.float64)
     rest = 3 * (coefficients - 1)

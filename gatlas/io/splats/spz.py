@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.rotations import multiply_quats
+from gatlas.geometry.frames import half_turn
 from gatlas.io.splats.checks import checked_gaussians, smallest_three
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ _COLOR_SCALE = 0.15  # of a degree-0 coefficient
 _HAS_EXTENSIONS = 2
 _MOST = 1 << 32  # bytes; a gzip of zeros would fill the memory
 _SH_RANGE_EXTENSION = 0xADBE0001  # coefficients are stored between bounds of its own
-# From RUB to RDF is a half turn about x. y and z change their sign: so do the basis functions odd in the two together.
-_HALF_TURN_X = np.array([0.0, 1.0, 0.0, 0.0])  # wxyz
-_SH_SIGNS = np.array([1, -1, -1, 1, -1, 1, 1, -1, 1, -1, 1, -1, -1, 1, -1, 1])
 
 
 def decode_spz(blob: Blob, *, as_stored: bool = False) -> Gaussians:
@@ -68,15 +65,8 @@ def decode_spz(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     sh[:, 0] = (colors / 255.0 - 0.5) / _COLOR_SCALE
     sh[:, 1:] = (coefficients.reshape(count, rest, 3) - 128.0) / 128.0
     quats = _first_three(rotations) if version == 2 else _smallest_three(rotations)
-    return checked_gaussians(
-        blob,
-        _fixed_point(positions, fraction) * [1.0, -1.0, -1.0],
-        multiply_quats(_HALF_TURN_X, quats),
-        scales / 16.0 - 10.0,
-        alphas[:, 0] / 255.0,
-        sh * _SH_SIGNS[: 1 + rest, None],
-        as_stored=as_stored,
-    )
+    means, quats, sh = half_turn(_fixed_point(positions, fraction), quats, sh, "x")  # from RUB to RDF
+    return checked_gaussians(blob, means, quats, scales / 16.0 - 10.0, alphas[:, 0] / 255.0, sh, as_stored=as_stored)
 
 
 def _inflate(blob: Blob) -> bytes:

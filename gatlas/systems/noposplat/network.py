@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
+from gatlas.geometry.rays import pixel_rays
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.systems.noposplat.dpt import GaussianHead, PointHead
 from gatlas.systems.noposplat.network_config import BASE, TINY, NoPoSplatConfig
@@ -113,7 +114,9 @@ class NoPoSplat(nn.Module):
         sh = sh.unflatten(-1, (3, config.coefficients))[..., :OUTPUT_COEFFICIENTS].transpose(-1, -2)  # [... k 3]
         sh = sh * _harmonic_weights(sh.shape[-2]).to(sh.device)[:, None]
         if config.residual:
-            points = points + _log_map(config.start_depth * _rays(intrinsics, *images.shape[-2:]))
+            points = points + _log_map(
+                config.start_depth * pixel_rays(intrinsics, images.shape[-1], images.shape[-2], normalized=True)
+            )
             color = rgb_to_dc(images.movedim(2, -1))[..., None, :]
             sh = torch.cat([sh[..., :1, :] + color, sh[..., 1:, :]], dim=-2)
         quat = quat / (quat.norm(dim=-1, keepdim=True) + EPS)
@@ -182,18 +185,6 @@ def _log_map(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
     """The inverse of `_exp_map`."""
     distance = points.norm(dim=-1, keepdim=True).clamp(min=EPS)
     return points / distance * torch.log1p(distance)
-
-
-def _rays(intrinsics: Float[Tensor, "b v 3 3"], height: int, width: int) -> Float[Tensor, "b v h w 3"]:
-    """What each pixel's centre looks at, at z = 1 in its own camera."""
-    device = intrinsics.device
-    y, x = torch.meshgrid(
-        (torch.arange(height, device=device) + 0.5) / height,
-        (torch.arange(width, device=device) + 0.5) / width,
-        indexing="ij",
-    )
-    pixels = torch.stack([x, y, torch.ones_like(x)], dim=-1)  # [h w 3]
-    return torch.einsum("bvij,hwj->bvhwi", torch.linalg.inv(intrinsics), pixels)
 
 
 def _harmonic_weights(count: int) -> Float[Tensor, " k"]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from gatlas.geometry.rays import pixel_rays
 from gatlas.raster import rasterize
 from gatlas.types import Cameras, Gaussians
 
@@ -44,12 +45,7 @@ def ray_distance(
     """
     height, width = means.shape[2:4]
     local = torch.einsum("bvij,bvhwj->bvhwi", viewmats[..., :3, :3], means) + viewmats[:, :, None, None, :3, 3]
-    y, x = torch.meshgrid(
-        (torch.arange(height, device=means.device) + 0.5) / height,
-        (torch.arange(width, device=means.device) + 0.5) / width,
-        indexing="ij",
-    )
-    rays = torch.einsum("bvij,hwj->bvhwi", torch.linalg.inv(Ks), torch.stack([x, y, torch.ones_like(x)], dim=-1))
+    rays = pixel_rays(Ks, width, height, normalized=True)
     directions, rays = (torch.nn.functional.normalize(each, dim=-1, eps=1e-3) for each in (local, rays))
     return (directions - rays).square().sum(dim=-1).mean()
 

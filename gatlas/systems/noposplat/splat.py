@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.geometry.rotations import multiply_quats
-from gatlas.geometry.sh import half_turn_x
+from gatlas.geometry.cameras import OPENGL_AXES
+from gatlas.geometry.frames import half_turn
 from gatlas.images.crop import cover
 from gatlas.pose.solve import grid_correspondences, solve_pnp
 from gatlas.types import Cameras, Gaussians, Origin, Views
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from gatlas.systems.contract import Photo
     from gatlas.systems.noposplat.network import PixelGaussians
 
-HALF_TURN = np.array([0.0, 1.0, 0.0, 0.0])  # about x, wxyz
-FIRST_VIEWMAT = np.diag([1.0, -1.0, -1.0, 1.0])  # of the first camera
+FIRST_VIEWMAT = OPENGL_AXES  # of the first camera
 PNP_THRESHOLD = 0.01  # of the picture's longer side: how far from its pixel a Gaussian may be seen
 LEAST_SCALE = 1e-9  # a file stores the logarithm
 
@@ -51,12 +50,13 @@ def to_gaussians(pixels: PixelGaussians, name: str) -> Gaussians:
     """The Gaussians of one scene (numpy) in the world of gatlas."""
     height, width = pixels.means.shape[2:4]
     means, quats, scales, opacities, sh = (array[0].float().cpu().numpy() for array in pixels.flatten())
+    means, turned, sh = half_turn(means, quats.astype(np.float64), sh, "x")
     return Gaussians(
-        means=means * np.array([1, -1, -1], dtype=np.float32),
-        quats=multiply_quats(HALF_TURN, quats.astype(np.float64)).astype(np.float32),
+        means=means,
+        quats=turned.astype(np.float32),
         scales=np.maximum(scales, LEAST_SCALE),
         opacities=opacities,
-        sh=half_turn_x(sh),
+        sh=sh,
         origin=Origin(name, grid=(height, width)),
     )
 
