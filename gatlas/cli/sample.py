@@ -11,7 +11,7 @@ import typer
 from gatlas.cli.options import Device, Force, Fov, Intrinsics, Seed
 
 if TYPE_CHECKING:
-    from gatlas.systems.contract import Draw, SampleRequest, TextSystem
+    from gatlas.systems.contract import Draw, SampleRequest, System
 
 
 class Dtype(str, Enum):
@@ -120,7 +120,7 @@ def sample(
     from gatlas.systems import load_system
 
     chosen = choose_device(device.value, gsplat=False)
-    system = cast("TextSystem", load_system(model, device=chosen, dtype=_dtype(dtype, chosen)))
+    system = cast("System", load_system(model, device=chosen, dtype=_dtype(dtype, chosen)))
     request = SampleRequest(
         draws=tuple(draws), seed=seed, steps=steps, guidance=guidance, scheduler=scheduler.value, batch=batch
     )
@@ -177,7 +177,7 @@ def _check_output(output: str, samples: int, force: bool) -> str:
     return "atlas"
 
 
-def _lacking(system: TextSystem, request: SampleRequest, folder: str) -> tuple[Draw, ...]:
+def _lacking(system: System, request: SampleRequest, folder: str) -> tuple[Draw, ...]:
     """The draws whose samples are not in the folder yet. One that was made in another way is a GatlasError."""
     from gatlas import io
     from gatlas.cli.terminal import say

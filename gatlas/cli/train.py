@@ -175,13 +175,14 @@ def _train(
     """Train; whether it was stopped before its end."""
     from gatlas.cli.terminal import progress_bar, say
     from gatlas.cli.train_plan import plan
+    from gatlas.systems.contract import Sources
     from gatlas.train import train as run_training
     from gatlas.train.processes import check_count
 
     first = os.environ.get("RANK", "0") == "0"
     together = check_count(processes)
     system, options, origin = plan(wish)
-    scenes = system.dataset(inputs, captions=captions, views=views)
+    scenes = system.dataset(Sources(tuple(inputs), captions, views, wish.stats, wish.lpips_weights))
     if first:
         for line in scenes.report():
             say(line)

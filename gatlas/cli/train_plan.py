@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io.runs.train_run import check_new, find_checkpoint
@@ -18,7 +16,7 @@ from gatlas.train.settings import parse_settings
 
 if TYPE_CHECKING:
     from gatlas.io.runs.train_run import Checkpoint
-    from gatlas.systems.contract import System
+    from gatlas.systems.contract import Preset, System
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,10 @@ class Wish:
     flags: dict[str, Any] = field(default_factory=dict)  # of TrainOptions, those that were given
     settings: Sequence[str] = ()  # KEY=VALUE
 
-    def chosen(self, presets: Mapping[str, Any]) -> str:
-        """The preset: without a base the system's first one, which is small, and its second one with a base."""
-        return self.preset or list(presets)[self.base is not None]
+    def chosen(self, presets: Mapping[str, Preset]) -> str:
+        """The preset that is named, or the system's first one with or without a base."""
+        fitting = (name for name, each in presets.items() if each.with_base == (self.base is not None))
+        return self.preset or next(fitting, next(iter(presets)))
 
 
 class Plan(NamedTuple):
@@ -69,10 +68,6 @@ def plan(wish: Wish) -> Plan:
         result = Plan(system, options, {"base": wish.base, "preset": chosen})
     else:
         result = _going_on(module, checkpoint, wish, given, fields)
-    if wish.lpips_weights is not None:
-        if not hasattr(result.system, "lpips_weights"):
-            raise GatlasError(f"--lpips-weights: {wish.system} does not measure LPIPS")
-        result.system.lpips_weights = wish.lpips_weights
     return result
 
 
@@ -83,11 +78,5 @@ def _going_on(module: Any, checkpoint: Checkpoint, wish: Wish, given: dict[str, 
     stored = {**belongings.config, **belongings.origin}
     refuse_changes(wanted, {name: stored.get(name) for name in wanted}, str(checkpoint.folder))
     system = module.load(str(checkpoint.folder), device="cpu", dtype=None)
-    if wish.stats is not None and not hasattr(system, "stats"):
-        raise GatlasError(f"--stats: {wish.system} needs no statistics")
-    if wish.stats is not None:
-        named = io.load_stats(wish.stats)
-        if not (np.array_equal(named.mean, system.stats.mean) and np.array_equal(named.m2, system.stats.m2)):
-            raise GatlasError(f"{wish.stats}: other statistics than those that {wish.run} was begun with")
     options = replace(belongings.options, **given)
     return Plan(system, options, dict(belongings.origin))

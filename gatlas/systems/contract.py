@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +46,8 @@ class Photo(NamedTuple):
 
     name: str  # of its file, without suffix
     image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
-    K: Float[np.ndarray, "3 3"]  # pixels; the centre of the first pixel is (0.5, 0.5)
+    K: Float[np.ndarray, "3 3"]  # pixels; the center of the first pixel is (0.5, 0.5)
+    viewmat: Float[np.ndarray, "4 4"] | None = None  # world -> camera, OpenCV; None: not known
 
 
 @dataclass(frozen=True)
@@ -64,75 +68,107 @@ class Preset(NamedTuple):
 
     config: Any
     training: Mapping[str, Any] = {}  # of `gatlas.train.TrainOptions`
+    with_base: bool = False  # it fine-tunes a pretrained model: the default preset is the first that fits --base
+    help: str = ""  # for the manual
 
 
-class SceneSet(Protocol):
-    """A map-style set of training samples.
+@dataclass(frozen=True)
+class Sources:
+    """The training data that a user named. A system refuses what it does not use: see `refuse`."""
 
-    One whose samples are drawn at random has `draw(index, *, seed, step)` too, and the loop asks for that instead: the
-    sample follows from the three alone, and every turn of a sample has another seed.
-    """
+    inputs: tuple[str, ...]
+    captions: str | None = None  # a file of captions
+    views: str | None = None  # a folder with pictures of each object
+    stats: str | None = None  # statistics of atlases; those that the system was created with, or a GatlasError
+    lpips_weights: str | None = None  # file or folder of LPIPS's weights; None: where torch keeps its weights
+
+    def refuse(self, *fields: str, reason: str) -> None:
+        """Raise a GatlasError that names the option and the reason where one of the fields is given."""
+        for field in fields:
+            if getattr(self, field) is not None:
+                raise GatlasError(f"--{field.replace('_', '-')}: {reason}")
+
+
+class SampleSet(Protocol):
+    """A map-style set of training samples."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Any: ...
 
+    def draw(self, index: int, *, seed: int, step: int | None = None) -> Any:
+        """Return a sample as it is in one of its epochs; what is random in it follows from the three values alone.
+
+        `step` is the optimizer step that it is for, from 0; None: as at the end of the training.
+        """
+        return self[index]
+
     def collate(self, items: list[Any]) -> Any:
-        """One batch of the items."""
+        """Return one batch of the items."""
 
     def report(self) -> list[str]:
-        """What the user should know about the set, a line each: what was left out and why."""
+        """Return what the user should know about the set, one message each: what was left out and why."""
+        return []
 
     def identity(self) -> Mapping[str, Iterable[Any]]:
-        """What makes the set this one, under names for messages: JSON-able values in the order of the samples.
+        """Return what makes the set this one, under names for messages: JSON-able values in the order of the samples.
 
-        A run goes on with a set of the same values only. No sample is read for them.
+        A run is resumed with a set of the same values only. No sample is read for them.
         """
 
 
-class System(Protocol):
-    """A network, its loss and its sampler.
+class System(ABC):
+    """A network, the loss that it is trained on and the procedure that it is sampled with.
 
-    It may have `lr_scale(name) -> float` too: the factor of the learning rate of a weight of the network.
+    A subclass gives the members without a default and the abstract methods; the others may stay as they are.
     """
 
-    name: str
+    name: str  # in the registry
     part: str  # sub-folder of the trained network in a model folder
-    network: nn.Module  # what is optimised; its forward is what is called in parallel
+    network: nn.Module  # what is optimized; its forward is what is called in parallel
     config: Any  # frozen dataclass of JSON-able fields
 
-    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> SceneSet:
-        """The training samples of files, folders and shards. What cannot be used is a GatlasError."""
+    @abstractmethod
+    def dataset(self, sources: Sources) -> SampleSet:
+        """Return the training samples. What cannot be used, or is not used by this system, is a GatlasError."""
 
+    @abstractmethod
     def loss(
         self, network: nn.Module, batch: Any, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Named terms of the loss; "loss" is the weighted sum that is minimised."""
+        """Return the named terms of the loss; "loss" is the weighted sum that is minimized."""
+
+    def lr_scale(self, name: str) -> float:
+        """Return the factor of the learning rate of a weight of the network, by its name."""
+        return 1.0
 
     def diagnose(self, network: nn.Module, batch: Any, generator: torch.Generator) -> dict[str, float]:
-        """Numbers for the log that the loss does not show."""
+        """Return numbers for the log that the loss does not show."""
+        return {}
 
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
-        """A picture of a few samples in [0, 1]; None where there is nothing to show."""
+        """Return a picture of a few samples in [0, 1]; None where there is nothing to show."""
+        return None
 
+    @abstractmethod
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas | Gaussians | Views]:
-        """The samples, in the order of the request's draws."""
+        """Yield the samples, in the order of the request's draws."""
 
+    @abstractmethod
     def save_frozen(self, folder: str) -> None:
         """Write all but the trained network into an existing folder."""
 
+    @abstractmethod
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
         """Write the trained network with the given weights into an existing folder."""
 
-    def to(self, device: Any, dtype: Any = None) -> None:
-        """Move what is not the network."""
-
-
-class TextSystem(System, Protocol):
-    """A system that samples from prompts."""
+    def to(self, device: Any, dtype: Any = None) -> None:  # noqa: B027  (a system may have nothing to move)
+        """Move what is not the network to a device."""
 
     def check(self, request: SampleRequest) -> list[str]:
-        """What the user should know of a request, a line each. One that cannot be met is a GatlasError."""
+        """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
+        return []
 
     def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
-        """How the sample of a draw is made, as JSON-able values; its atlas's meta keeps it as "sample"."""
+        """Return how the sample of a draw is made, as JSON-able values."""
+        return {}

@@ -21,14 +21,14 @@ from gatlas.train.processes import choose_precision, joined
 
 if TYPE_CHECKING:
     from gatlas.io.runs.train_run import Checkpoint
-    from gatlas.systems.contract import SceneSet, System
+    from gatlas.systems.contract import SampleSet, System
 
 FORMAT = 1  # of training.json
 
 
 def train(
     system: System,
-    scenes: SceneSet,
+    scenes: SampleSet,
     options: TrainOptions,
     run: str,
     *,
@@ -95,7 +95,7 @@ class Belongings(NamedTuple):
     scenes: Mapping[str, str]  # what the set was, a digest of each part of its identity
 
 
-def digests_of(scenes: SceneSet) -> dict[str, str]:
+def digests_of(scenes: SampleSet) -> dict[str, str]:
     """A digest (SHA-256, hex) of each part of a set's identity."""
     found = {}
     for name, values in scenes.identity().items():

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gatlas.io.runs.train_run import Checkpoint
-    from gatlas.systems.contract import SceneSet, System
+    from gatlas.systems.contract import SampleSet, System
 
 CUDA_CHECKS = 50  # steps between two looks, which wait for the GPU, at whether all numbers are finite
 
@@ -44,7 +44,7 @@ class Loop:
     def __init__(
         self,
         system: System,
-        scenes: SceneSet,
+        scenes: SampleSet,
         options: TrainOptions,
         run: str,
         crew: Processes,
@@ -60,7 +60,7 @@ class Loop:
         system.to(crew.device)
         if options.gradient_checkpointing:
             _checkpoint_gradients(self.network)
-        self.state = State(self.network, options, getattr(system, "lr_scale", lambda name: 1.0))
+        self.state = State(self.network, options, system.lr_scale)
         self.parallel: nn.Module = crew.accelerator.prepare_model(self.network)
         self.generator = torch.Generator(crew.device)
         self.averages, self.finite = Averages(), Finite(crew.device)

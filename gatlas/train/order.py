@@ -12,7 +12,7 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gatlas.systems.contract import SceneSet
+    from gatlas.systems.contract import SampleSet
     from gatlas.train.options import TrainOptions
 
 
@@ -79,13 +79,13 @@ class Refused(str):
 class Reading:
     """A set whose samples' GatlasErrors are values. It is a class of its own so that workers can be sent it."""
 
-    def __init__(self, scenes: SceneSet) -> None:
+    def __init__(self, scenes: SampleSet) -> None:
         self.scenes = scenes
 
     def __getitem__(self, index: int | Turn) -> object:
         try:
             if isinstance(index, Turn):
-                return self.scenes.draw(index.sample, seed=index.seed, step=index.step)  # type: ignore[attr-defined]
+                return self.scenes.draw(index.sample, seed=index.seed, step=index.step)
             return self.scenes[index]
         except GatlasError as error:
             return Refused(error)
@@ -107,18 +107,15 @@ def ignore_signals(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def batches(scenes: SceneSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
-    """The batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError.
-
-    A set that has `draw` gives a sample anew in each of its turns.
-    """
+def batches(scenes: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
+    """The batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError."""
     from torch.utils.data import DataLoader
 
     reading = Reading(scenes)
     initialise: Callable[[int], None] | None = ignore_signals if workers else None
     loader: DataLoader[object] = DataLoader(
         reading,  # type: ignore[arg-type]
-        batch_sampler=Turns(order) if hasattr(scenes, "draw") else order,
+        batch_sampler=Turns(order),
         collate_fn=reading.collate,
         num_workers=workers,
         pin_memory=pin,

@@ -23,7 +23,7 @@ from gatlas.geometry.rotations import nearest_rotation
 from gatlas.metrics.pose_errors import direction_errors, recall_area, rotation_errors
 from gatlas.raster.threads import set_num_threads
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest
+from gatlas.systems.contract import Photo, SampleRequest, Sources
 from gatlas.systems.noposplat.scene_loss import psnr
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, locate_photos
 from gatlas.systems.noposplat.system import PRESETS, create
@@ -101,7 +101,7 @@ def main():
         run = wish.model or f"{folder}/run"
         if wish.model is None:
             system = create(config)
-            scenes = system.dataset([str(write_scenes(Path(folder) / "train", range(wish.scenes)))])
+            scenes = system.dataset(Sources((str(write_scenes(Path(folder) / "train", range(wish.scenes))),)))
             options = TrainOptions(
                 **{**PRESETS["tiny"].training, "steps": wish.steps, "warmup": 20, "checkpoint_every": wish.steps}
             )

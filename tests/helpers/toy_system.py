@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from gatlas.errors import GatlasError
-from gatlas.systems.contract import Preset
+from gatlas.systems.contract import Preset, SampleSet, System
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ToyConfig:
     scale: float = 1.0
 
 
-class ToyScenes:
+class ToyScenes(SampleSet):
     """Points whose last value is to be told from the others; sample `broken` cannot be read."""
 
     def __init__(self, size=10, broken=None, seen=None):
@@ -41,14 +41,11 @@ class ToyScenes:
     def collate(self, items):
         return torch.stack(items)
 
-    def report(self):
-        return []
-
     def identity(self):
         return {"points": self.values.tolist()}
 
 
-class ToySystem:
+class ToySystem(System):
     name, part = "toy", "net"
 
     def __init__(self, config=None, *, seed=0, poison=None):
@@ -61,9 +58,10 @@ class ToySystem:
         )
         self.network[2].requires_grad_(False)
 
-    def dataset(self, inputs, *, captions=None, views=None):
+    def dataset(self, sources):
+        sources.refuse("lpips_weights", reason="toy does not measure LPIPS")
         broken = os.environ.get("TOY_BROKEN")
-        return ToyScenes(int(inputs[0]), broken=None if broken is None else int(broken), seen=captions)
+        return ToyScenes(int(sources.inputs[0]), broken=None if broken is None else int(broken), seen=sources.captions)
 
     def loss(self, network, batch, generator, *, step, steps):
         noise = torch.randn(batch.shape, generator=generator)
@@ -86,8 +84,8 @@ class ToySystem:
     def save_network(self, folder, weights):
         save_file(dict(weights), f"{folder}/weights.safetensors")
 
-    def to(self, device, dtype=None):
-        pass
+    def sample(self, request, network=None):
+        raise NotImplementedError
 
 
 PRESETS = {"small": Preset(ToyConfig(), {"steps": 40, "lr": 1e-2, "warmup": 0}), "paper": Preset(ToyConfig(width=16))}

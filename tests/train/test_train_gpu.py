@@ -10,7 +10,7 @@ import torch
 from gatlas.io import load_stats, save_stats
 from gatlas.io.runs.train_run import find_checkpoint, load_tensors
 from gatlas.systems import load_system
-from gatlas.systems.contract import Draw, SampleRequest
+from gatlas.systems.contract import Draw, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas.system import PRESETS, create
 from gatlas.train import TrainOptions, train
 from tests.helpers.atlas_sets import BALLS, write_captions, write_set
@@ -30,7 +30,7 @@ pytestmark = [
 
 def trained(root, run, *, resume=None, **changes):
     system = create(CONFIG, stats=load_stats(root / "stats.npz"))
-    scenes = system.dataset([str(root / "set")], captions=str(root / "captions.csv"))
+    scenes = system.dataset(Sources((str(root / "set"),), captions=str(root / "captions.csv")))
     options = replace(OPTIONS, **{"precision": PRECISION, **changes})
     train(system, scenes, options, str(root / run), resume=resume, device=DEVICE)
 

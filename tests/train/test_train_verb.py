@@ -116,7 +116,6 @@ def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
         ({"flags": {"lr": 1.0}, "settings": ["lr=2"]}, "--set lr: given twice, as --lr too"),
         ({"system": "tyo"}, "there is no system 'tyo'"),
         ({"resume": "100"}, "no checkpoint of step 100: there is none"),
-        ({"lpips_weights": "vgg.pth"}, "toy does not measure LPIPS"),
     ],
 )
 def test_a_mistake_is_named_before_anything_is_written(tmp_path, monkeypatch, wish, message):

@@ -23,10 +23,11 @@ from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
+from gatlas.io import load_stats
 from gatlas.io.models.pipeline import Pipeline, load_model, save_parts, save_unet
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.raster import rasterize
-from gatlas.systems.contract import Draw, Preset, SampleRequest
+from gatlas.systems.contract import Draw, Preset, SampleRequest, System
 from gatlas.systems.gaussian_atlas.config import AtlasConfig, config_from
 from gatlas.systems.gaussian_atlas.gaussians import gaussians_of, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
@@ -42,13 +43,14 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.atlases import Batch
     from gatlas.metrics.lpips import Lpips
+    from gatlas.systems.contract import Sources
     from gatlas.types import Atlas, AtlasStats
 
 NAME = "gaussian-atlas"
 PREVIEWED = 8  # samples in a preview
 
 
-class GaussianAtlas:
+class GaussianAtlas(System):
     """A UNet that denoises whitened atlases, with the text encoder and the statistics that go with it."""
 
     name = NAME
@@ -58,7 +60,6 @@ class GaussianAtlas:
         """`config.size` is the statistics' own; the pipeline's UNet is one of packed atlases."""
         self.config = config
         self.stats = stats
-        self.lpips_weights: str | None = None  # file or folder; None: where torch keeps its weights
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
         positions = position_planes(self._sphere, config.octaves) if config.positions else None
         self.network: nn.Module = AtlasUNet(pipeline.unet, positions)
@@ -84,19 +85,23 @@ class GaussianAtlas:
         if self._lpips is not None:
             self._lpips.to(device)
 
-    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> AtlasSet:
+    def dataset(self, sources: Sources) -> AtlasSet:
         """The atlases of files, folders and shards. Where LPIPS has a weight, its network is loaded here."""
         shots = Shots(self.config.render_views, self.config.render_size)
-        if views is not None and not self.config.renders:
-            raise GatlasError("--views: no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
-        examples = atlas_set(inputs, self.stats, captions=captions, views=views, shots=shots)
+        if not self.config.renders:
+            sources.refuse("views", reason="no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
+        if sources.stats is not None:
+            named = load_stats(sources.stats)
+            if not (np.array_equal(named.mean, self.stats.mean) and np.array_equal(named.m2, self.stats.m2)):
+                raise GatlasError(f"{sources.stats}: other statistics than those that the run was begun with")
+        examples = atlas_set(sources.inputs, self.stats, captions=sources.captions, views=sources.views, shots=shots)
         examples.draw(0, seed=0)  # a set of another kind is refused before any work is done
         self._captions = all_captions(examples)
         self.captioned = bool(self._captions)
         every = (text for i in range(len(examples)) for text in examples.captions_of(i))
         examples.note(self._prompts.remarks(every, "captions"))
         if self.config.lpips > 0:
-            self._lpips = _lpips(self.lpips_weights, self.config.render_size).to(self._sphere.device)
+            self._lpips = _lpips(sources.lpips_weights, self.config.render_size).to(self._sphere.device)
         return examples
 
     def loss(
@@ -407,10 +412,12 @@ PRESETS = {
     "finetune": Preset(
         AtlasConfig(),
         {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 1_000, "checkpoint_every": 5_000},
+        with_base=True,
     ),
     # The paper and, where it is silent, GaussianCube: 64 samples a step are eight processes of 8.
     "paper": Preset(
         AtlasConfig(render_ramp=0.0, snr_cap=0.0),
         {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 0, "checkpoint_every": 5_000},
+        with_base=True,
     ),
 }

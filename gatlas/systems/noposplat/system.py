@@ -16,7 +16,7 @@ from gatlas.datasets.posed_views import PhotoSet, scene_set
 from gatlas.errors import GatlasError
 from gatlas.images.sheets import contact_sheet
 from gatlas.io.models.pipeline import read_description
-from gatlas.systems.contract import Preset, SampleRequest
+from gatlas.systems.contract import Preset, SampleRequest, System
 from gatlas.systems.noposplat import checkpoint as published
 from gatlas.systems.noposplat.config import RE10K, SCRATCH, TINY_SCENES, Settings
 from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.posed_views import SceneBatch
     from gatlas.metrics.lpips import Lpips
-    from gatlas.systems.contract import Photo
+    from gatlas.systems.contract import Photo, Sources
     from gatlas.systems.noposplat.network import PixelGaussians
     from gatlas.types import AtlasStats, Gaussians
 
@@ -39,7 +39,7 @@ UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the publishe
 FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # with the whole learning rate
 
 
-class PhotoScenes:
+class PhotoScenes(System):
     """A network that predicts a Gaussian for each pixel of a few photos, all in the first photo's camera."""
 
     name = NAME
@@ -52,7 +52,6 @@ class PhotoScenes:
         for name, weight in network.named_parameters():
             if any(part in name for part in UNUSED):
                 weight.requires_grad_(False)  # a gradient that never comes is an error among several processes
-        self.lpips_weights: str | None = None  # file or folder; None: where torch keeps its weights
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the backbone in `sample`; its weights are float32 always
         self._lpips: Lpips | None = None
@@ -66,15 +65,15 @@ class PhotoScenes:
         if self._lpips is not None:
             self._lpips.to(self._device)
 
-    def dataset(self, inputs: Sequence[str], *, captions: str | None = None, views: str | None = None) -> PhotoSet:
+    def dataset(self, sources: Sources) -> PhotoSet:
         """The scenes of folders. Where LPIPS has a weight, its network is loaded here."""
-        for option, value in (("--captions", captions), ("--views", views)):
-            if value is not None:
-                raise GatlasError(f"{option}: {NAME} learns from photos alone: name their folders as the INPUT")
-        scenes = scene_set(inputs, self.config.drawing)
+        reason = f"{NAME} learns from photos alone: name their folders as the INPUT"
+        sources.refuse("captions", "views", reason=reason)
+        sources.refuse("stats", reason=f"{NAME} needs no statistics")
+        scenes = scene_set(sources.inputs, self.config.drawing)
         self._shown = scenes.collate([scenes[0]])  # a set of another kind is refused before any work is done
         if self.config.lpips > 0:
-            self._lpips = _lpips(self.lpips_weights, self.config).to(self._device)
+            self._lpips = _lpips(sources.lpips_weights, self.config).to(self._device)
         return scenes
 
     def lr_scale(self, name: str) -> float:
@@ -287,6 +286,7 @@ PRESETS = {
             "warmup": 125,
             "clip": 0.5,
         },
+        with_base=True,
     ),
     # The published size from random weights, which the published training never begins with: the ray term and the
     # pixel's own colour and ray keep it alive.

@@ -21,7 +21,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import Pipeline, save_parts, save_unet
 from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, small_text_encoder
 from gatlas.systems import load_system, system_module
-from gatlas.systems.contract import Draw, SampleRequest
+from gatlas.systems.contract import Draw, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
 from gatlas.systems.gaussian_atlas.generated import LEAST_OPACITY, generated_atlas
 from gatlas.systems.gaussian_atlas.prompts import Prompts
@@ -52,8 +52,12 @@ def system(folder, stats):
     return create(CONFIG, stats=stats)
 
 
-def batch_of(system, folder, captions=True):
-    examples = system.dataset([str(folder / "set")], captions=str(folder / "captions.csv") if captions else None)
+def batch_of(system, folder, captions=True, weights=None):
+    examples = system.dataset(
+        Sources(
+            (str(folder / "set"),), captions=str(folder / "captions.csv") if captions else None, lpips_weights=weights
+        )
+    )
     return examples.collate([examples[i] for i in range(len(examples))])
 
 
@@ -175,12 +179,12 @@ def test_captions_that_are_cut_are_told_in_one_line(system, folder, tmp_path):
     long = "a ball " * 60
     captions = {"red": [f"{long} red", "a red ball"], "green": f"{long} green", "blue": f"blue {long}"}
     (tmp_path / "long.json").write_text(json.dumps(captions))
-    examples = system.dataset([str(folder / "set")], captions=str(tmp_path / "long.json"))
+    examples = system.dataset(Sources((str(folder / "set"),), captions=str(tmp_path / "long.json")))
     assert examples.report() == [
         "3 of 4 captions are longer than the 206 tokens that the text encoder reads and lose their ends, which makes "
         "2 of them the same as another"
     ]
-    assert system.dataset([str(folder / "set")], captions=str(folder / "captions.csv")).report() == []
+    assert system.dataset(Sources((str(folder / "set"),), captions=str(folder / "captions.csv"))).report() == []
 
 
 def test_a_model_that_learned_without_captions_takes_no_prompt(folder, stats, tmp_path):
@@ -416,7 +420,7 @@ def test_statistics_of_another_size_are_one_line(folder, stats, tmp_path):
     assert one_line(error)
     other = create(CONFIG, stats=write_set(tmp_path / "set", 16))
     with pytest.raises(GatlasError, match="the atlas is 8 x 8, the statistics are 16 x 16") as error:
-        other.dataset([str(folder / "set")])
+        other.dataset(Sources((str(folder / "set"),)))
     assert one_line(error)
     with pytest.raises(GatlasError, match="no statistics"):
         create(CONFIG)
@@ -451,7 +455,7 @@ def test_lacking_lpips_weights_are_one_line_that_says_what_to_do(folder, stats, 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     system = create(replace(CONFIG, lpips=1.0), stats=stats)
     with pytest.raises(GatlasError, match=re.escape("--set lpips=0")) as error:
-        system.dataset([str(folder / "set")])
+        system.dataset(Sources((str(folder / "set"),)))
     assert one_line(error)
     assert "--lpips-weights" in str(error.value)
 
@@ -467,16 +471,16 @@ def test_lpips_of_named_weights_is_a_term_of_the_loss(folder, stats, tmp_path):
     save_file(state, tmp_path / "weights.safetensors")
     config = replace(CONFIG, lpips=1.0, rgb=0.0, mask=0.0, render_start=0.0, render_ramp=0.0, render_size=32, snr_cap=0)
     system = create(config, stats=stats)
-    system.lpips_weights = str(tmp_path / "weights.safetensors")
-    terms = system.loss(system.network, batch_of(system, folder), generator, step=1, steps=10)
+    weights = str(tmp_path / "weights.safetensors")
+    batch = batch_of(system, folder, weights=weights)
+    terms = system.loss(system.network, batch, generator, step=1, steps=10)
     assert float(terms["lpips"]) > 0
     assert float(terms["loss"].detach()) == pytest.approx(float(terms["diffusion"] + terms["lpips"]), rel=1e-6)
     terms["loss"].backward()
     assert torch.isfinite(system.network.unet.conv_in.weight.grad).all()
     small = create(replace(config, render_size=16), stats=stats)
-    small.lpips_weights = system.lpips_weights
     with pytest.raises(GatlasError, match="LPIPS needs pictures of 31 pixels or more") as error:
-        small.dataset([str(folder / "set")])
+        small.dataset(Sources((str(folder / "set"),), lpips_weights=weights))
     assert one_line(error)
 
 
@@ -543,7 +547,7 @@ def test_the_system_is_known_by_its_name(system):
 @pytest.mark.slow
 def test_150_steps_learn_what_the_captions_say(folder, stats):
     system = create(CONFIG, stats=stats)
-    examples = system.dataset([str(folder / "set")], captions=str(folder / "captions.csv"))
+    examples = system.dataset(Sources((str(folder / "set"),), captions=str(folder / "captions.csv")))
     batch = examples.collate([examples[i % 3] for i in range(6)])
     optimizer = torch.optim.AdamW(system.network.parameters())
     options = TrainOptions(steps=150, lr=3e-3, schedule="cosine", warmup=0)
@@ -571,3 +575,12 @@ def test_the_prompt_no_text_has_another_name_than_no_prompt():
     assert Draw("").name == "no-text-0"
     assert Draw("no text").name != "no-text-0"
     assert Draw("a red ball", 2).name == "a-red-ball-2"
+
+
+def test_a_run_is_resumed_with_its_own_statistics_only(system, folder, tmp_path):
+    other = write_set(tmp_path / "set")
+    io.save_stats(str(tmp_path / "own.npz"), system.stats)
+    io.save_stats(str(tmp_path / "other.npz"), replace(other, mean=other.mean + 1))
+    assert len(system.dataset(Sources((str(folder / "set"),), stats=str(tmp_path / "own.npz"))))
+    with pytest.raises(GatlasError, match=r"other\.npz: other statistics than those that the run was begun with"):
+        system.dataset(Sources((str(folder / "set"),), stats=str(tmp_path / "other.npz")))

@@ -8,7 +8,7 @@ from gatlas import io
 from gatlas.datasets.posed_views import scene_set
 from gatlas.pose.solve import grid_correspondences, solve_pnp
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest
+from gatlas.systems.contract import Photo, SampleRequest, Sources
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT
 from gatlas.systems.noposplat.system import PRESETS, create
 from gatlas.train import TrainOptions, train
@@ -24,7 +24,7 @@ def trained(tmp_path_factory, one_thread):
     preset = PRESETS["tiny"]
     system = create(preset.config)
     options = TrainOptions(**{**preset.training, "steps": STEPS, "warmup": 20, "sample_every": 0})
-    scenes = system.dataset([str(write_scenes(folder / "train", range(32)))])
+    scenes = system.dataset(Sources((str(write_scenes(folder / "train", range(32))),)))
     train(system, scenes, options, str(folder / "run"), device="cpu")
     held = scene_set([str(write_scenes(folder / "held", range(1000, 1006)))], preset.config.drawing)
     return load_system(str(folder / "run")), held, [held.draw(i, seed=i) for i in range(6)]

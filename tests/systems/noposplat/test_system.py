@@ -14,7 +14,7 @@ from gatlas.errors import GatlasError
 from gatlas.pose.solve import grid_correspondences, reprojection_errors, solve_pnp
 from gatlas.raster import rasterize
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest
+from gatlas.systems.contract import Photo, SampleRequest, Sources
 from gatlas.systems.noposplat.network import NoPoSplat, PixelGaussians
 from gatlas.systems.noposplat.scene_loss import mean_color_psnr, psnr, ray_distance, render_targets
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, to_gaussians
@@ -143,7 +143,7 @@ def test_psnr_is_that_of_the_definition():
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(system, folder):
-    scenes = system.dataset([folder])
+    scenes = system.dataset(Sources((folder,)))
     batch = scenes.collate([scenes.draw(i, seed=i) for i in range(2)])
     terms = system.loss(system.network, batch, generator(), step=50, steps=100)
     share = 1 + (50 / CONFIG.ray_steps) * (CONFIG.ray_end - 1)
@@ -156,7 +156,7 @@ def test_the_loss_is_the_weighted_sum_of_its_terms(system, folder):
 
 
 def test_lpips_counts_on_the_targets_by_its_weight(system, folder):
-    scenes = system.dataset([folder])
+    scenes = system.dataset(Sources((folder,)))
     batch = scenes.collate([scenes[0]])
     system.config = replace(CONFIG, lpips=0.05, ray=0.0, ray_end=0.0)
     system._lpips = lambda a, b: (a - b).abs().mean(dim=(1, 2, 3))
@@ -166,9 +166,8 @@ def test_lpips_counts_on_the_targets_by_its_weight(system, folder):
 
 def test_missing_lpips_weights_are_one_line(folder, tmp_path):
     system = create(replace(CONFIG, lpips=0.05))
-    system.lpips_weights = str(tmp_path / "none.pth")
     with pytest.raises(GatlasError, match=r"none.pth.*--set lpips=0"):
-        system.dataset([folder])
+        system.dataset(Sources((folder,), lpips_weights=str(tmp_path / "none.pth")))
 
 
 def test_a_resumed_run_has_the_weights_of_one_without_a_break(folder, tmp_path):
@@ -176,7 +175,7 @@ def test_a_resumed_run_has_the_weights_of_one_without_a_break(folder, tmp_path):
 
     def run(name, steps, **words):
         system = create(replace(CONFIG, flip=0.5, dropout=0.1))
-        train(system, system.dataset([folder]), replace(options, steps=steps), str(tmp_path / name), **words)
+        train(system, system.dataset(Sources((folder,))), replace(options, steps=steps), str(tmp_path / name), **words)
 
     run("whole", 4, device="cpu")
     run("broken", 2, device="cpu")
@@ -282,9 +281,11 @@ def test_settings_are_checked_in_one_line(changes, words):
 
 def test_what_does_not_belong_to_the_system_is_one_line(system, folder, tmp_path):
     with pytest.raises(GatlasError, match="--captions: noposplat"):
-        system.dataset([folder], captions="x.csv")
+        system.dataset(Sources((folder,), captions="x.csv"))
     with pytest.raises(GatlasError, match="--stats: noposplat"):
         create(CONFIG, stats=object())
+    with pytest.raises(GatlasError, match="--stats: noposplat"):
+        system.dataset(Sources((folder,), stats="stats.npz"))
     system.save(str(tmp_path))
     path = tmp_path / "gatlas.json"
     path.write_text(path.read_text().replace('"patch"', '"pitch"'))
