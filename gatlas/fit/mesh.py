@@ -11,10 +11,11 @@ from gatlas.fit.recount import recount
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import unscaled
+from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.metrics import psnr
-from gatlas.raster import composite, rasterize
+from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:

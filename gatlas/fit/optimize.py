@@ -13,7 +13,8 @@ from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, pi
 from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
-from gatlas.raster import composite, rasterize
+from gatlas.images.composite import composite
+from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from gatlas.errors import GatlasError
 from gatlas.fit.mesh import Fit, measure
 from gatlas.fit.photo_start import INITS, start_photos
 from gatlas.fit.scene_frame import into_frame
-from gatlas.images.resize_views import resize_views
+from gatlas.images.resize import resize_views
 from gatlas.types import Gaussians, Views
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
-from gatlas.raster import composite, rasterize, visibility
+from gatlas.images.composite import composite
+from gatlas.raster import rasterize, visibility
 from gatlas.types import LOG_SCALE_RANGE, Origin
 
 if TYPE_CHECKING:

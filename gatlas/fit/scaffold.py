@@ -18,9 +18,10 @@ from gatlas.fit.scaffold_start import gather_anchors
 from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
+from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.render import normalize_mesh, render_mesh
-from gatlas.raster import composite, rasterize
+from gatlas.raster import rasterize
 from gatlas.types import Origin
 
 if TYPE_CHECKING:

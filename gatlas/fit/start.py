@@ -10,6 +10,7 @@ from gatlas.errors import GatlasError
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.geometry.rotations import quats_from_normals
 from gatlas.geometry.sh import rgb_to_dc
+from gatlas.images.composite import composite
 from gatlas.meshes.render import mesh_depths, sample_surface, surface_colors, visible_from
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
@@ -119,7 +120,7 @@ def _detail(
     squared = np.zeros(len(points))
     cameras = views.cameras
     for image, viewmat, K, seen in zip(views.images, cameras.viewmats, cameras.Ks, visible, strict=True):
-        over_grey = image[..., :3] * image[..., 3:] + 0.5 * (1 - image[..., 3:])
+        over_grey = composite(image, 0.5)
         laplacian = sum(gaussian_laplace(over_grey[..., channel], 0.7) ** 2 for channel in range(3))
         local = points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]
         column = (local[:, 0] / local[:, 2] * K[0, 0] + K[0, 2]).astype(int).clip(0, cameras.width - 1)

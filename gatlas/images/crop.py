@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from gatlas.images.composite import composite
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -21,7 +23,7 @@ def cover(
     """
     rows, columns = picture.shape[:2]
     if picture.shape[2] == 4:
-        picture = picture[..., :3] * picture[..., 3:]
+        picture = composite(picture, 0.0)
     scale = max(width / columns, height / rows)
     wide, high = max(width, round(columns * scale)), max(height, round(rows * scale))
     if (wide, high) != (columns, rows):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.geometry.cameras import resized
+from gatlas.images.composite import straight_alpha
 from gatlas.types import Views
 
 if TYPE_CHECKING:
@@ -20,10 +21,8 @@ def halve(views: Views) -> Views:
         raise ValueError(f"width and height must be even to be halved, got {width} x {height}")
     images = np.empty((count, height // 2, width // 2, 4), dtype=np.float32)
     for half, image in zip(images, views.images, strict=True):
-        alpha = _mean_of_four(image[..., 3:])
-        color = _mean_of_four(image[..., :3] * image[..., 3:])
-        half[..., :3] = np.divide(color, alpha, out=np.zeros_like(color), where=alpha > 0)
-        half[..., 3:] = alpha
+        colors = _mean_of_four(image[..., :3] * image[..., 3:])
+        half[...] = straight_alpha(colors, _mean_of_four(image[..., 3:]))
     return Views(images, resized(views.cameras, width // 2, height // 2))
 
 

@@ -1,10 +1,14 @@
-"""Smaller pictures by exact area averages."""
+"""Smaller pictures and views, by exact area averages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from gatlas.geometry.cameras import resized
+from gatlas.images.composite import straight_alpha
+from gatlas.types import Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -34,9 +38,20 @@ def reduce_picture(picture: Float[np.ndarray, "h w d"], width: int, height: int)
 
     if picture.shape[2] == 3:
         return averaged(picture)
-    alpha = averaged(picture[..., 3:])
-    weighed = averaged(picture[..., :3] * picture[..., 3:])
-    return np.concatenate([np.divide(weighed, alpha, out=np.zeros_like(weighed), where=alpha > 0), alpha], axis=-1)
+    return straight_alpha(averaged(picture[..., :3] * picture[..., 3:]), averaged(picture[..., 3:]))
+
+
+def resize_views(views: Views, side: int) -> Views:
+    """Return the views with the longer side at most `side` pixels (numpy), never enlarged.
+
+    The focal lengths and the principal point follow the pictures.
+    """
+    cameras = views.cameras
+    width, height = reduced_size(cameras.width, cameras.height, side)
+    if (width, height) == (cameras.width, cameras.height):
+        return views
+    images = np.stack([reduce_picture(image, width, height) for image in views.images])
+    return Views(images, resized(cameras, width, height))
 
 
 def _shares(before: int, after: int) -> Float[np.ndarray, "after before"]:

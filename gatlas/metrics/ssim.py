@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.geometry.libraries import is_tensor
 from gatlas.metrics.ssim_cpu import compare, compile_kernels
 from gatlas.metrics.ssim_kernels import CHANNELS, RADIUS
 
@@ -28,8 +28,9 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
         raise ValueError(f"images_a must have shape [c h w 3] and not be empty, got {list(shape)}")
     if tuple(images_b.shape) != shape:
         raise ValueError(f"images_b must have the shape of images_a, {list(shape)}, got {list(images_b.shape)}")
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(images_a, torch.Tensor):
+    if is_tensor(images_a):
+        import torch
+
         if images_a.is_cuda:
             from kornia.metrics import ssim as kornia_ssim
 

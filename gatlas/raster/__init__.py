@@ -6,9 +6,10 @@ differentiable. What every backend computes is written down in `gatlas.raster.re
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
+from gatlas.geometry.libraries import is_tensor
+from gatlas.images.composite import composite, straight_alpha
 from gatlas.raster.rendering import Options, Rendering
 
 if TYPE_CHECKING:
@@ -64,9 +65,9 @@ def rasterize(
     if rasterize_mode not in MODES:
         raise ValueError(f"rasterize_mode must be one of {', '.join(MODES)}, got {rasterize_mode!r}")
     options = Options(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
-    if means2d_absgrad is not None and not _is_torch(gaussians.means):
+    if means2d_absgrad is not None and not is_tensor(gaussians.means):
         raise ValueError("means2d_absgrad needs Gaussians that are torch tensors: numpy arrays have no backward pass")
-    if _is_torch(gaussians.means) or backend in ("reference", "cuda"):
+    if is_tensor(gaussians.means) or backend in ("reference", "cuda"):
         from gatlas.raster.dispatch import rasterize_tensors
 
         return rasterize_tensors(gaussians, cameras, background, backend, means2d_absgrad, options)
@@ -75,18 +76,9 @@ def rasterize(
     return rasterize_arrays(gaussians, cameras, background, options)
 
 
-def composite(rgba: Float[Array, "*n 4"], background: Float[Array, " 3"] | float) -> Float[Array, "*n 3"]:
-    """Straight RGBA over a background, both sRGB: what a fit compares and a person sees."""
-    return rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
-
-
 def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
-    """The pictures as straight RGBA (numpy), colours in [0, 1]; the rendering must have had no background."""
-    import numpy as np
-
-    colors, alphas, _ = rendering
-    straight = np.divide(colors, alphas, out=np.zeros_like(colors), where=alphas > 0)
-    return np.concatenate([np.clip(straight, 0.0, 1.0), alphas], axis=-1)
+    """Return the pictures as straight RGBA in [0, 1] (numpy); the rendering must have had no background."""
+    return straight_alpha(rendering.colors, rendering.alphas).clip(0.0, 1.0)
 
 
 def visibility(
@@ -101,8 +93,3 @@ def visibility(
     from gatlas.raster.cpu import visibility_arrays
 
     return visibility_arrays(gaussians, cameras, reduce)
-
-
-def _is_torch(array: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)

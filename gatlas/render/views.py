@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.images.composite import composite
 from gatlas.meshes.render import normalize_mesh, render_mesh
-from gatlas.raster import composite, rasterize, straight_rgba
+from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Gaussians, Mesh, Views
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ from scipy.ndimage import gaussian_filter
 
 from gatlas import io
 from gatlas.geometry.cameras import intrinsics, look_at
+from gatlas.images.composite import composite
 from gatlas.meshes.render import normalize_mesh, render_mesh
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import CONFIDENT, Missed, locate
-from gatlas.raster import composite
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras
 

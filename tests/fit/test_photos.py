@@ -10,7 +10,7 @@ from gatlas.fit.mesh import measure
 from gatlas.fit.photos import fit_photos, held_out_indices
 from gatlas.fit.scene_frame import SceneFrame, into_frame
 from gatlas.geometry.cameras import fibonacci_views
-from gatlas.images.resize_views import resize_views
+from gatlas.images.resize import resize_views
 from gatlas.meshes.render import render_mesh
 from gatlas.types import Cameras, Material, Mesh, Views
 

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from gatlas.geometry.cameras import random_views
-from gatlas.raster import composite, rasterize
+from gatlas.images.composite import composite
+from gatlas.raster import rasterize
 
 if TYPE_CHECKING:
     from jaxtyping import Float
