@@ -81,7 +81,7 @@ def render(
     from gatlas.errors import GatlasError
     from gatlas.images.colors import parse_background
     from gatlas.images.sheets import atlas_picture, contact_sheet
-    from gatlas.meshes.render import stand_up, without_vertex_colors
+    from gatlas.meshes.edits import stand_up, without_vertex_colors
     from gatlas.raster.devices import choose_device
     from gatlas.raster.threads import set_num_threads
     from gatlas.render import take_views

@@ -13,7 +13,8 @@ from gatlas.fit.photos import held_out_indices, rgba_views
 from gatlas.fit.scene_frame import SceneFrame, into_frame
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import into_unit_ball, scaled, unscaled
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Mesh, Views
 

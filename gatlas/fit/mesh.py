@@ -13,7 +13,8 @@ from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import unscaled
 from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE

@@ -20,7 +20,8 @@ from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize
 from gatlas.types import Origin
 

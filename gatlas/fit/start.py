@@ -11,7 +11,8 @@ from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.geometry.rotations import quats_from_normals
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.composite import composite
-from gatlas.meshes.render import mesh_depths, sample_surface, surface_colors, visible_from
+from gatlas.meshes.render import mesh_depths, visible_from
+from gatlas.meshes.sample import sample_surface, surface_colors
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:

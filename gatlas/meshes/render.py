@@ -1,48 +1,28 @@
-"""Meshes to pictures, depths and surface samples: a z-buffer renderer on the CPU (numpy and numba).
+"""Meshes to pictures and depths: a z-buffer renderer on the CPU (numpy and numba).
 
-Colours are pure albedo: no light, no shadow, no culling, so that a surface has one colour from all sides. Meshes that
-have no colours of their own are lit by one light that hangs in the world (see `resolve_shading`). A pixel is the mean,
-in linear light, of its covered subsamples; its alpha is their share.
+Colors are pure albedo: no light, no shadow, no culling, so that a surface has one color from all sides. Meshes that
+have no colors of their own are lit by one light that hangs in the world (see `gatlas.meshes.colors.resolve_shading`). A
+pixel is the mean, in linear light, of its covered subsamples; its alpha is their share.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.errors import GatlasError
-from gatlas.geometry.frames import bounding_ball
-from gatlas.images.srgb import linear_to_srgb
-from gatlas.meshes import kernels as mesh_kernels
-from gatlas.meshes.colors import Surface, build_surface, face_normals, resolve_shading, sample_colors, unit
-from gatlas.meshes.edits import UP_AXES, stand_up, without_vertex_colors
+from gatlas.meshes import kernels
+from gatlas.meshes.colors import Surface, build_surface
 from gatlas.raster.threads import get_num_threads, launch, split_range
 from gatlas.types import Views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
+    from jaxtyping import Bool, Float, Float32, Int32
 
     from gatlas.meshes.colors import Shading
     from gatlas.types import Cameras, Mesh
-
-__all__ = [
-    "UP_AXES",
-    "MeshHits",
-    "mesh_depths",
-    "mesh_hits",
-    "normalize_mesh",
-    "render_mesh",
-    "resolve_shading",
-    "sample_surface",
-    "stand_up",
-    "surface_colors",
-    "visible_from",
-    "without_vertex_colors",
-]
 
 
 class MeshHits(NamedTuple):
@@ -51,29 +31,6 @@ class MeshHits(NamedTuple):
     faces: Int32[np.ndarray, "c h w"]  # -1 where nothing is
     barycentrics: Float32[np.ndarray, "c h w 2"]  # weights of the face's first two corners; the third is the rest
     depths: Float32[np.ndarray, "c h w"]  # z in the camera, world units; +inf where nothing is
-
-
-def normalize_mesh(mesh: Mesh) -> Mesh:
-    """The mesh moved into the unit ball: its bounding box's centre to 0, its farthest vertex to distance 1.
-
-    Only vertices that a face refers to count. `origin` leads back: own units = position * scale + center.
-    """
-    vertices = np.asarray(mesh.vertices, dtype=np.float64)
-    used = vertices[np.unique(mesh.faces)]
-    if len(used) == 0:
-        raise GatlasError(f"{mesh.origin.name or 'the mesh'}: has no triangles")
-    center, radius = bounding_ball(used)
-    if not 0 < radius < np.inf:
-        raise GatlasError(f"{mesh.origin.name or 'the mesh'}: its vertices are all at one point, or not finite")
-    before = mesh.origin
-    own = center * before.scale + np.asarray(before.center)
-    origin = replace(
-        before,
-        center=(float(own[0]), float(own[1]), float(own[2])),
-        scale=radius * before.scale,
-        normalized=True,
-    )
-    return replace(mesh, vertices=(vertices - center) / radius, origin=origin)
 
 
 def render_mesh(mesh: Mesh, cameras: Cameras, *, supersample: int = 4, shading: Shading = "auto") -> Views:
@@ -88,8 +45,8 @@ def render_mesh(mesh: Mesh, cameras: Cameras, *, supersample: int = 4, shading: 
     patterns = _patterns(supersample)
     images = np.empty((len(cameras), cameras.height, cameras.width, 4), dtype=np.float32)
 
-    def draw(first: int, step: int, camera: int, screen: mesh_kernels.Screen) -> None:
-        mesh_kernels.render_bands(first, step, surface, screen, supersample, patterns, images[camera])
+    def draw(first: int, step: int, camera: int, screen: kernels.Screen) -> None:
+        kernels.render_bands(first, step, surface, screen, supersample, patterns, images[camera])
 
     _draw_all(mesh, surface, cameras, supersample, draw)
     return Views(images=images, cameras=cameras)
@@ -109,8 +66,8 @@ def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
         depths=np.empty(shape, dtype=np.float32),
     )
 
-    def draw(first: int, step: int, camera: int, screen: mesh_kernels.Screen) -> None:
-        mesh_kernels.hit_bands(
+    def draw(first: int, step: int, camera: int, screen: kernels.Screen) -> None:
+        kernels.hit_bands(
             first, step, surface, screen, patterns, hits.depths[camera], hits.faces[camera], hits.barycentrics[camera]
         )
 
@@ -121,47 +78,6 @@ def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
 def mesh_depths(mesh: Mesh, cameras: Cameras) -> Float32[np.ndarray, "c h w"]:
     """z in the camera, world units, of what each pixel's centre sees; +inf where nothing is. See `mesh_hits`."""
     return mesh_hits(mesh, cameras).depths
-
-
-def surface_colors(
-    mesh: Mesh, faces: Int[np.ndarray, " n"], barycentrics: Float[np.ndarray, "n 3"], shading: Shading = "auto"
-) -> Float32[np.ndarray, "n 4"]:
-    """The colours that `render_mesh` shows at points of the surface: straight RGBA, sRGB-encoded."""
-    if len(faces) and not (np.min(faces) >= 0 and np.max(faces) < len(mesh.faces)):
-        raise ValueError(f"faces must be in [0, {len(mesh.faces)}), got {np.min(faces)} to {np.max(faces)}")
-    surface = build_surface(mesh, shading)
-    colors = np.empty((len(faces), 4))
-    launch(
-        sample_colors,
-        split_range(len(faces), get_num_threads()),
-        surface,
-        np.ascontiguousarray(faces, dtype=np.int64),
-        np.ascontiguousarray(barycentrics, dtype=np.float64),
-        colors,
-    )
-    colors[:, :3] = linear_to_srgb(colors[:, :3])
-    return np.clip(colors, 0.0, 1.0).astype(np.float32)
-
-
-def sample_surface(
-    mesh: Mesh, count: int, rng: np.random.Generator
-) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3"], Int[np.ndarray, " n"], Float64[np.ndarray, "n 3"]]:
-    """`count` points spread uniformly at random over the area.
-
-    They are given as points, unit normals of their faces, faces and barycentrics.
-    """
-    crosses = face_normals(mesh)
-    areas = np.linalg.norm(crosses, axis=1)
-    total = np.cumsum(areas)
-    if len(total) == 0 or not total[-1] > 0:
-        raise ValueError(f"a surface to sample must have an area > 0, got {len(mesh.faces)} faces without any")
-    faces = np.searchsorted(total, rng.random(count) * total[-1], side="right")
-    faces = np.minimum(faces, np.flatnonzero(areas)[-1])  # a product may round up to the total
-    # A square root makes the triangle uniform: Osada et al. 2002, eq. 1.
-    root, along = np.sqrt(rng.random(count)), rng.random(count)
-    barycentrics = np.stack([1 - root, root * (1 - along), root * along], axis=1)
-    corners = np.asarray(mesh.vertices, dtype=np.float64)[np.asarray(mesh.faces)[faces]]  # [n 3 3]
-    return np.einsum("nk,nki->ni", barycentrics, corners), unit(crosses[faces]), faces, barycentrics
 
 
 def visible_from(
@@ -185,7 +101,7 @@ def _draw_all(
     surface: Surface,
     cameras: Cameras,
     supersample: int,
-    draw: Callable[[int, int, int, mesh_kernels.Screen], None],
+    draw: Callable[[int, int, int, kernels.Screen], None],
 ) -> None:
     """Call draw(first, step, camera, screen) for the bands of every camera, many cameras or many bands at a time."""
     threads = get_num_threads()
@@ -202,30 +118,26 @@ def _draw_all(
         draw_cameras(0, len(cameras), threads)
 
 
-def _screen(mesh: Mesh, surface: Surface, cameras: Cameras, camera: int, supersample: int) -> mesh_kernels.Screen:
+def _screen(mesh: Mesh, surface: Surface, cameras: Cameras, camera: int, supersample: int) -> kernels.Screen:
     view = np.asarray(cameras.viewmats[camera], dtype=np.float64)
     K = np.diag([supersample, supersample, 1.0]) @ np.asarray(cameras.Ks[camera], dtype=np.float64)
     inverse = np.linalg.inv(K)
     points = np.ascontiguousarray(np.asarray(mesh.vertices, dtype=np.float64) @ view[:3, :3].T + view[:3, 3])
     width, height = supersample * cameras.width, supersample * cameras.height
-    records = np.empty((2 * len(surface.faces), mesh_kernels.RECORD))
+    records = np.empty((2 * len(surface.faces), kernels.RECORD))
     record_faces = np.empty(len(records), dtype=np.int32)
-    near = mesh_kernels.NEAR_SHARE * float(points[:, 2].max(initial=0.0))
+    near = kernels.NEAR_SHARE * float(points[:, 2].max(initial=0.0))
     count = 0
     if near > 0:
-        count = mesh_kernels.project_faces(
-            surface.faces, points, K, inverse, near, width, height, records, record_faces
-        )
+        count = kernels.project_faces(surface.faces, points, K, inverse, near, width, height, records, record_faces)
     records = records[:count]
-    rows = mesh_kernels.BAND_ROWS * supersample
+    rows = kernels.BAND_ROWS * supersample
     bands = -(-height // rows)
-    return mesh_kernels.Screen(
-        points, inverse, records, record_faces[:count], *mesh_kernels.list_by_band(records, rows, bands)
-    )
+    return kernels.Screen(points, inverse, records, record_faces[:count], *kernels.list_by_band(records, rows, bands))
 
 
 def _patterns(supersample: int) -> Int32[np.ndarray, "p s"]:
     """Orders of the subsamples of a pixel, drawn once and for all."""
     rng = np.random.default_rng(0)
     count = supersample * supersample
-    return np.stack([rng.permutation(count) for _ in range(mesh_kernels.PATTERNS)]).astype(np.int32)
+    return np.stack([rng.permutation(count) for _ in range(kernels.PATTERNS)]).astype(np.int32)

@@ -16,7 +16,8 @@ from scipy.ndimage import gaussian_filter
 from gatlas import io
 from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.images.composite import composite
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import CONFIDENT, Missed, locate

@@ -15,7 +15,8 @@ from gatlas import io
 from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.geometry.rotations import so3_exp, so3_log
 from gatlas.images.composite import composite
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.pose.bundle import refine_bundle
 from gatlas.pose.refine import RefineOptions, refine
 from gatlas.pose.refine_published import refine_published

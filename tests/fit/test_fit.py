@@ -12,7 +12,8 @@ from gatlas.fit.start import surface_area, surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import denormalized, scaled
 from gatlas.images.pyramid import halve
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
 
 

@@ -18,7 +18,8 @@ from gatlas.fit.scaffold_start import FILL, gather_anchors
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views, resized
 from gatlas.geometry.rotations import quats_to_matrices
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.metrics.lpips import Lpips
 from gatlas.types import LOG_SCALE_RANGE, Cameras, Gaussians, Origin
 from tests.helpers.meshes import textured_tetrahedron

@@ -11,20 +11,10 @@ import trimesh
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import fibonacci_views, intrinsics, look_at, orbit
 from gatlas.geometry.rays import rays
-from gatlas.meshes.colors import corner_lights
-from gatlas.meshes.render import (
-    UP_AXES,
-    mesh_depths,
-    mesh_hits,
-    normalize_mesh,
-    render_mesh,
-    resolve_shading,
-    sample_surface,
-    stand_up,
-    surface_colors,
-    visible_from,
-    without_vertex_colors,
-)
+from gatlas.meshes.colors import corner_lights, resolve_shading
+from gatlas.meshes.edits import UP_AXES, normalize_mesh, stand_up, without_vertex_colors
+from gatlas.meshes.render import mesh_depths, mesh_hits, render_mesh, visible_from
+from gatlas.meshes.sample import sample_surface, surface_colors
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras, Material, Mesh, Origin, Texture
 

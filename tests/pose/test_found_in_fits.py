@@ -9,7 +9,8 @@ from gatlas.fit.options import FitOptions
 from gatlas.fit.photos import fit_photos
 from gatlas.geometry.cameras import intrinsics
 from gatlas.geometry.frames import denormalized
-from gatlas.meshes.render import normalize_mesh, render_mesh
+from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import locate
