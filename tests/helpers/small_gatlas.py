@@ -1,0 +1,31 @@
+"""gatlas with little work to do: the program that the documentation's commands run when they are tested.
+
+    python tests/helpers/small_gatlas.py VERB WORDS...
+
+Options that make a verb small are put behind those of the command, so that they win.
+"""
+
+import os
+import sys
+
+SMALL = {
+    "fit": "--count 64 --iterations 2 --views 4 --resolution 32 --lambda-lpips 0 --force",
+    "prune": "--count 32 --views 4 --resolution 32 --force",
+    "atlas-encode": "--size 8 --force",
+    "atlas-decode": "--force",
+    "normalize-stats": "--force",
+    "render": "--force",
+    "train": "--steps 2 --batch 2 --workers 0 --set schedule_steps=2 --set widths=32,32",
+    "sample": "--steps 2 --force",
+    "pose-pnp": "--force",
+    "man": "",
+}
+
+
+def small(words):
+    """The words of a command line with those that make it small."""
+    return [*words, *SMALL[words[0]].split()]
+
+
+if __name__ == "__main__":
+    os.execv(sys.executable, [sys.executable, "-m", "gatlas", *small(sys.argv[1:])])
