@@ -11,6 +11,7 @@ import typer
 
 from gatlas.cli import app
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, commands, gatlas_words, indented_blocks, links, tree
+from tests.test_architecture import FLOORS
 
 OTHER_PROGRAMS = {"set", "find", "python3", ".", "pip", "pytest", "ruff", "mypy", "sbatch", "torchrun"}
 IN_TREE = re.compile(r"`((?:gatlas|tests|examples|docs|man|\.ci)/[\w./-]*)`")
@@ -91,6 +92,11 @@ def test_the_layout_names_what_is_there():
             name = f"{folder}/{path.name}/" if path.is_dir() else f"{folder}/{path.name}"
             shown = path.is_dir() or folder in ("gatlas", "examples")
             assert name in listed or not shown or path.name.startswith("_"), name
+
+
+def test_the_floors_are_those_that_are_tested():
+    (text,) = re.findall(r"^`errors`.*?\.$", (ROOT / "docs/contributing.md").read_text(), re.M | re.S)
+    assert [set(re.findall(r"`(\w+)`", floor)) for floor in text.split("<")] == FLOORS
 
 
 def test_pictures_are_small():

@@ -1,7 +1,7 @@
 """Fit meshes and print held-out quality and time: python tests/benchmarks/bench_fit.py MESH... [--profile default]
 
 Each mesh is fitted in a process of its own, start-up included, as `gatlas fit MESH` does it: with LPIPS where its
-weights are found. The README's figures are without.
+weights are found. Those in docs/figures.md are without.
 """
 
 import argparse

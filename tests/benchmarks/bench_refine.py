@@ -1,7 +1,7 @@
 """How well cameras are refined: python tests/benchmarks/bench_refine.py MESH SPLAT [MESH SPLAT ...] [--queries 30]
 
 The photos are renders of the meshes at 256 x 256, the splats `gatlas fit MESH -n 16384 --resolution 256 -o SPLAT`.
-What `--cases bundle` prints is in the README; ok is within 0.5 degrees and 1 %. Errors are
+What `--cases bundle` prints is in docs/figures.md; ok is within 0.5 degrees and 1 %. Errors are
 the camera's turn in degrees and how far its centre is off in percent of its distance.
 """
 
