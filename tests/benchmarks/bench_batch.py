@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_batch.py [--objects 100] [--gaussians 1024] [--atlases 10000]
 
-The figures in docs/figures.md are of --gaussians 4096. Everything is made in a temporary folder. Ratios of wall time within one
-run; the machine should be idle.
+The figures in docs/figures.md are of --gaussians 4096. Everything is made in a temporary folder. Ratios of wall time
+within one run; the machine should be idle.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What the loop costs beside a plain one: python tests/benchmarks/bench_train.py [--steps 12 --rounds 3 --size 32]
 
-The figures in docs/figures.md are of --rounds 4. Both train the same UNet2DConditionModel of 5 M parameters on the same batches
-of noise-filled atlases, turn by turn in one process; seconds are of the CPU. The plain loop is diffusers' example:
-noise, UNet, mean squared error, clipping, AdamW, learning-rate schedule and diffusers' own EMA. Ours saves no
+The figures in docs/figures.md are of --rounds 4. Both train the same UNet2DConditionModel of 5 M parameters on the
+same batches of noise-filled atlases, turn by turn in one process; seconds are of the CPU. The plain loop is diffusers'
+example: noise, UNet, mean squared error, clipping, AdamW, learning-rate schedule and diffusers' own EMA. Ours saves no
 checkpoint while it is measured.
 """
 
