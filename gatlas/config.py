@@ -96,9 +96,9 @@ class Options:
             value = getattr(self, name)
             if fault := _type_fault(value, field.type) or _range_fault(value, field.info):
                 raise GatlasError(f"{name} {fault}, got {value}")
-        self.check()
+        self.validate()
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise a GatlasError where fields contradict each other; subclasses override this."""
 
     def require(self, holds: bool, name: str, rule: str, advice: str = "") -> None:

@@ -31,7 +31,7 @@ class Paint(Options):
     report: str | None = option(None, output=".json")
     threads: int = option(1, affects_result=False, former_names=("jobs",))
 
-    def check(self):
+    def validate(self):
         self.require(not self.glossy or self.color == "blue", "glossy", "needs color=blue")
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gatlas.atlas.decode import decode, unit_positions
-from gatlas.atlas.encode import prepare
+from gatlas.atlas.decoding import decode, unit_positions
+from gatlas.atlas.encoding import prepare
 from gatlas.atlas.plane import plane_permutation
 from gatlas.errors import GatlasError
 from gatlas.transport import assign, fibonacci_sphere

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.atlas.check import MOST_DISTANT, neighbour_distance
-from gatlas.atlas.decode import decode, half_turned
-from gatlas.atlas.encode import lay_out, prepare
+from gatlas.atlas.decoding import decode, half_turned
+from gatlas.atlas.encoding import lay_out, prepare
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import MIN_OPACITY, STORED_FRAME
 from gatlas.errors import GatlasError

@@ -7,7 +7,7 @@ Xiang et al. 2025, sec. 4.3, normalise with the mean and standard deviation of e
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -141,14 +141,14 @@ class Accumulator:
         self._sources += 1
 
 
-def merge(*stats: AtlasStats, names: Sequence[str] = ()) -> AtlasStats:
-    """The statistics of the union of sets that share no atlas: what one pass over all of them gives.
+def merge_statistics(parts: Iterable[tuple[str, AtlasStats]]) -> AtlasStats:
+    """Return the statistics of the union of sets that share no atlas: what one pass over all of them gives.
 
-    Sets of another layout are a GatlasError, in which `names` stand for them.
+    `parts` are (name for messages, statistics). Sets of another layout are a GatlasError.
     """
     total = Accumulator()
-    for one, name in zip(stats, names or [f"statistics {i + 1}" for i in range(len(stats))], strict=True):
-        total.add_stats(one, name)
+    for name, stats in parts:
+        total.add_stats(stats, name)
     return total.stats()
 
 

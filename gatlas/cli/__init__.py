@@ -16,13 +16,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from gatlas import __version__
-from gatlas.cli.atlas_decode import atlas_decode
-from gatlas.cli.atlas_encode import atlas_encode
 from gatlas.cli.command import build_command
 from gatlas.cli.man import man
-from gatlas.cli.normalize_stats import normalize_stats
 from gatlas.cli.pose_pnp import pose_pnp
-from gatlas.cli.render import render
 from gatlas.cli.sample import sample
 from gatlas.cli.train import train
 from gatlas.cli.verbs import VERBS
@@ -66,13 +62,13 @@ app = typer.Typer(
 
 app.command("fit", cls=_Command)(build_command(VERBS["fit"]))
 app.command("prune", cls=_Command)(build_command(VERBS["prune"]))
-app.command("atlas-encode", cls=_Command)(atlas_encode)
-app.command("atlas-decode", cls=_Command)(atlas_decode)
-app.command("normalize-stats", cls=_Command)(normalize_stats)
+app.command("atlas-encode", cls=_Command)(build_command(VERBS["atlas-encode"]))
+app.command("atlas-decode", cls=_Command)(build_command(VERBS["atlas-decode"]))
+app.command("normalize-stats", cls=_Command)(build_command(VERBS["normalize-stats"]))
 app.command("train", cls=_Command)(train)
 app.command("sample", cls=_Command)(sample)
 app.command("pose-pnp", cls=_Command)(pose_pnp)
-app.command("render", cls=_Command)(render)
+app.command("render", cls=_Command)(build_command(VERBS["render"]))
 app.command("man", cls=_Command)(man)
 
 

@@ -174,8 +174,9 @@ def single_of(about: Verb) -> Callable[..., Any]:
         return getattr(import_module(about.module), about.name).single
     from gatlas.cli.command import set_threads
 
-    def single(source: Any, *, output: str, force: bool, threads: int | None = None, **options: Any) -> Any:
-        set_threads(threads)
+    def single(source: Any, *, output: str, force: bool, **options: Any) -> Any:
+        if about.command.threads:
+            set_threads(options.pop("threads"))
         return about.command.function()(source, output, about.command.options(**options), force=force)
 
     return lambda *sources, **options: single(*(sources or (options.pop("source"),)), **options)

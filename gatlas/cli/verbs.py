@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import typer
 
+from gatlas.atlas.options import DecodeOptions, EncodeOptions, StatisticsOptions
 from gatlas.cli.command import Batchable, Output, Verb
 from gatlas.fit.options import FitOptions
 from gatlas.prune.options import PruneOptions
+from gatlas.render.options import RenderOptions
 
 MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
 )
+OUTPUT = typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")
 SPLATS = (".ply", ".splat", ".spz")
+
+
+def _is_gaussianverse(options: EncodeOptions | DecodeOptions) -> bool:
+    return options.layout == "gaussianverse"
+
 
 VERBS = {
     verb.name: verb
@@ -33,6 +41,42 @@ VERBS = {
             output=Output,
             threads=True,
             batch=Batchable(".ply", SPLATS),
+        ),
+        Verb(
+            "atlas-encode",
+            "gatlas.cli.atlas_encode:run",
+            EncodeOptions,
+            inputs=MANY,
+            output=Output,
+            batch=Batchable(".npz", SPLATS, folder_results=_is_gaussianverse),
+        ),
+        Verb(
+            "atlas-decode",
+            "gatlas.cli.atlas_decode:run",
+            DecodeOptions,
+            inputs=MANY,
+            output=Output,
+            batch=Batchable(".ply", (".npz",), folder_results=_is_gaussianverse),
+        ),
+        Verb(
+            "normalize-stats",
+            "gatlas.cli.normalize_stats:run",
+            StatisticsOptions,
+            inputs=typer.Argument(
+                metavar="INPUT...",
+                help="Atlases: files, folders, patterns, tar shards; - is standard input.",
+                show_default=False,
+            ),
+            output=OUTPUT,
+        ),
+        Verb(
+            "render",
+            "gatlas.cli.render:run",
+            RenderOptions,
+            inputs=MANY,
+            output=Output,
+            threads=True,
+            batch=Batchable(".png", (*SPLATS, ".npz", ".glb", ".gltf", ".obj"), may_fill_folder=True),
         ),
     )
 }

@@ -165,7 +165,7 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
 
 
 def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
-    """The similarity from the unit ball to the coordinates that `gatlas.atlas.decode` gives."""
+    """The similarity from the unit ball to the coordinates that `gatlas.atlas.decoding` gives."""
     record = atlas.meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     matrix = np.eye(4)
     try:

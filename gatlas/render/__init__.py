@@ -5,8 +5,16 @@ from typing import TYPE_CHECKING
 from gatlas.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from gatlas.render.views import take_views
+    from gatlas.render.options import RenderOptions
+    from gatlas.render.views import render, take_views
 
-__all__ = ["take_views"]
+__all__ = ["RenderOptions", "render", "take_views"]
 
-__getattr__, __dir__ = lazy_names(__name__, {"take_views": "gatlas.render.views"})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "RenderOptions": "gatlas.render.options",
+        "render": "gatlas.render.views",
+        "take_views": "gatlas.render.views",
+    },
+)

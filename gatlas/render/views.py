@@ -1,4 +1,4 @@
-"""Pictures of Gaussians and meshes."""
+"""Pictures of Gaussians and meshes from cameras."""
 
 from __future__ import annotations
 
@@ -6,16 +6,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.geometry.cameras import around, orbit, resized
+from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
-from gatlas.meshes.edits import normalize_mesh
+from gatlas.meshes.edits import normalize_mesh, stand_up, without_vertex_colors
 from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
+from gatlas.raster.devices import choose_device
 from gatlas.types import Gaussians, Mesh, Views
 
 if TYPE_CHECKING:
     from gatlas.images.colors import Background
     from gatlas.meshes.colors import Shading
+    from gatlas.render.options import RenderOptions
     from gatlas.types import Cameras
+
+
+def render(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None = None) -> Views:
+    """Return pictures of the subject (numpy): straight RGBA where `options.background` is transparent, else RGB.
+
+    `cameras` take the place of an orbit about the subject; the options' width and height resize them. A mesh is moved
+    into the unit ball, with its vertical axis up. Without a background in the options it is white. `options.camera`
+    names a file and is not read here.
+    """
+    if isinstance(subject, Mesh):
+        subject = stand_up(subject, options.up)
+        subject = without_vertex_colors(subject) if options.ignore_vertex_colors else subject
+    return take_views(
+        subject,
+        choose_cameras(subject, options, cameras),
+        parse_background(options.background or "white"),
+        device="cpu" if options.device == "auto" else choose_device(options.device),
+        supersample=options.supersample,
+        shading=options.shading,
+    )
+
+
+def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None) -> Cameras:
+    """Return the given cameras at the size that the options ask for, or an orbit about the subject."""
+    width, height = options.width, options.height
+    if cameras is not None:
+        if width is None and height is None:
+            return cameras
+        wide = width or round(cameras.width * (height or cameras.height) / cameras.height)
+        return resized(cameras, wide, height or max(1, round(cameras.height * wide / cameras.width)))
+    wide = width or height or 512
+    ring = orbit(options.orbit or 1, wide, height or wide, elevation=options.elevation, azimuth=options.azimuth)
+    return around(subject, ring) if isinstance(subject, Gaussians) else ring
 
 
 def take_views(
@@ -27,7 +64,7 @@ def take_views(
     supersample: int = 4,
     shading: Shading = "auto",
 ) -> Views:
-    """Pictures of the subject (numpy): RGB over `background`, or straight RGBA where it is None.
+    """Return pictures of the subject (numpy): RGB over `background`, or straight RGBA where it is None.
 
     A mesh is moved into the unit ball first, as `fit` does, so that both are seen by the same cameras. Gaussians are
     rendered on `device`, "cpu" or "cuda"; meshes always on the CPU.

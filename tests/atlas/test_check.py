@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatlas.atlas import decode, encode, plane_permutation
+from gatlas.atlas import EncodeOptions, decode, encode, plane_permutation
 from gatlas.atlas.check import check_atlas
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import Atlas, Gaussians, Origin
@@ -30,7 +30,7 @@ def gaussians():
 
 @pytest.fixture(scope="module")
 def atlas(gaussians):
-    return encode(gaussians, SIZE)
+    return encode(gaussians, EncodeOptions(size=SIZE))
 
 
 def rearranged(atlas, order):

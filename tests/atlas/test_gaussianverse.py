@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gatlas.atlas import decode, encode
-from gatlas.atlas.decode import half_turned
+from gatlas.atlas import EncodeOptions, decode, encode
+from gatlas.atlas.decoding import half_turned
 from gatlas.atlas.gaussianverse import find_reading, from_published, to_published
 from gatlas.errors import GatlasError
 from gatlas.transport import assign, fibonacci_sphere
@@ -89,7 +89,7 @@ def test_an_import_keeps_the_published_assignment():
     gaussians = surface()
     gs2sphere, sphere2plane = published_maps(gaussians.means)
     atlas, _ = from_published(gaussians, gs2sphere, sphere2plane)
-    own = encode(gaussians, SIZE)
+    own = encode(gaussians, EncodeOptions(size=SIZE))
     assert atlas.meta["transport"]["cost"] == pytest.approx(own.meta["transport"]["cost"], rel=1e-3)
     back = half_turned(decode(atlas))
     assert np.allclose(np.sort(back.means, axis=0), np.sort(gaussians.means, axis=0), atol=1e-6)
@@ -99,10 +99,10 @@ def test_an_import_keeps_the_published_assignment():
 
 @pytest.mark.parametrize("count", [SIZE * SIZE, SIZE * SIZE - 50])
 def test_what_is_written_gives_their_loaders_our_atlas(count):
-    atlas = encode(surface()[:count], SIZE)
+    atlas = encode(surface()[:count], EncodeOptions(size=SIZE))
     published = to_published(atlas)
     laid = published.gaussians[published.gs2sphere][published.sphere2plane]
-    from gatlas.atlas.decode import unit_positions
+    from gatlas.atlas.decoding import unit_positions
 
     scale, center = atlas.meta["normalization"]["scale"], atlas.meta["normalization"]["center"]
     assert np.allclose(laid.means, unit_positions(atlas) * scale + center, atol=1e-6)
@@ -112,7 +112,7 @@ def test_what_is_written_gives_their_loaders_our_atlas(count):
 
 
 def test_what_is_written_is_read_back():
-    published = to_published(encode(surface(), SIZE))
+    published = to_published(encode(surface(), EncodeOptions(size=SIZE)))
     reading = find_reading(published.gaussians.means, published.gs2sphere, published.sphere2plane)
     assert (reading.gs2sphere, reading.sphere2plane) == ("map", "map")
     assert reading.locality < 0.35

@@ -14,7 +14,7 @@ from gatlas.atlas.statistics import (
     FLOORS,
     Accumulator,
     channel_rows,
-    merge,
+    merge_statistics,
     shared_meta,
     stack,
     unstack,
@@ -102,7 +102,7 @@ def test_merged_parts_equal_one_pass(cuts):
     atlases = [random_atlas(seed) for seed in range(20)]
     bounds = [0, *cuts, 20]
     parts = [accumulate(atlases[a:b]) for a, b in pairwise(bounds) if b > a]
-    whole, merged = accumulate(atlases), merge(*parts)
+    whole, merged = accumulate(atlases), merge_statistics(enumerate(parts))
     assert merged.count == whole.count
     assert merged.meta == whole.meta
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=0, atol=1e-12)
@@ -124,7 +124,7 @@ def test_padding_cells_count_like_the_others():
 
 
 def test_statistics_of_nothing_are_refused():
-    for nothing in (Accumulator().stats, merge):
+    for nothing in (Accumulator().stats, lambda: merge_statistics([])):
         with pytest.raises(GatlasError, match="there are no"):
             nothing()
 
@@ -170,7 +170,7 @@ def test_a_mixture_is_refused_by_name(odd, message):
         total.add(odd, "odd.npz")
     assert (total.stats().m2 == before.m2).all()
     with pytest.raises(GatlasError, match=r"^b: .* but a has"):
-        merge(accumulate([random_atlas()]), accumulate([odd]), names=("a", "b"))
+        merge_statistics([("a", accumulate([random_atlas()])), ("b", accumulate([odd]))])
 
 
 def test_a_meta_that_contradicts_the_planes_is_damage():

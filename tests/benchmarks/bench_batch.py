@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gatlas import io
-from gatlas.atlas import encode
+from gatlas.atlas import EncodeOptions, encode
 from gatlas.types import Gaussians, Origin
 
 GATLAS = [sys.executable, "-m", "gatlas"]
@@ -66,7 +66,7 @@ def bench_encode(work, objects, count):
 def bench_statistics(work, count):
     folder = work / "atlases"
     folder.mkdir()
-    atlases = [io.atlas_bytes(encode(random_splat(64, seed), 8)) for seed in range(50)]
+    atlases = [io.atlas_bytes(encode(random_splat(64, seed), EncodeOptions(size=8))) for seed in range(50)]
     for number in range(count):
         (folder / f"a{number:06d}.npz").write_bytes(atlases[number % 50])
     for shard in range(10):

@@ -101,11 +101,11 @@ def test_a_published_fit_becomes_a_certified_atlas(gatlas, shared_data, name, tm
 @pytest.mark.parametrize("value", [None, [], {}, "x", -1, 10**400])
 def test_damaged_meta_is_one_clear_line(splat, tmp_path, key, value):
     """In the library, where the command line's errors come from: a GatlasError or nothing, whatever the value."""
-    from gatlas.atlas import decode, encode
+    from gatlas.atlas import EncodeOptions, decode, encode
     from gatlas.atlas.check import check_atlas
     from gatlas.errors import GatlasError
 
-    atlas = encode(io.load_gaussians(splat), 10)
+    atlas = encode(io.load_gaussians(splat), EncodeOptions(size=10))
     damaged = Atlas(**{**vars(atlas), "meta": {**atlas.meta, key: value}})
     for use in (decode, check_atlas):
         with contextlib.suppress(GatlasError):  # anything else is a traceback for the user

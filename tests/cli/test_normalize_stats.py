@@ -215,8 +215,8 @@ def test_an_existing_output_is_kept_without_force(gatlas, tmp_path, atlases, exp
 
 def test_nothing_heavy_is_imported(atlases, tmp_path):
     code = (
-        "import sys; from gatlas.cli.normalize_stats import normalize_stats;"
-        "normalize_stats(['atlases'], output='s.npz', merge=False, report='r.json', force=False);"
+        "import sys; from gatlas.atlas import StatisticsOptions; from gatlas.cli.normalize_stats import run;"
+        "run(['atlases'], 's.npz', StatisticsOptions(report='r.json'), force=False, given=frozenset());"
         "print({'torch', 'scipy', 'pandas', 'numba', 'rich', 'diffusers'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path)

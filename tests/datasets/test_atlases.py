@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.atlas import decode, encode
+from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
 from gatlas.datasets.atlases import Shots, all_captions, atlas_set, to_world
 from gatlas.errors import GatlasError
@@ -94,7 +94,9 @@ def test_without_captions_the_set_says_so(tmp_path, stats):
     [(4, "equirect", "the atlas is 4 x 4, the statistics are 8 x 8"), (8, "octahedral", "its projection is 'octahed")],
 )
 def test_an_atlas_of_another_layout_is_named(tmp_path, stats, size, projection, message):
-    io.save_atlas(tmp_path / "set" / "odd.npz", encode(ball("red", 16), size, projection=projection))
+    io.save_atlas(
+        tmp_path / "set" / "odd.npz", encode(ball("red", 16), EncodeOptions(size=size, projection=projection))
+    )
     examples = atlas_set([str(tmp_path / "set")], stats)
     with pytest.raises(GatlasError, match=message) as error:
         list(examples)
@@ -118,7 +120,7 @@ def test_an_atlas_with_a_broken_normalization_is_named(tmp_path, stats):
 
 
 def test_the_way_to_the_world_is_that_of_decode():
-    atlas = encode(ball("green", normalized=False), 8)
+    atlas = encode(ball("green", normalized=False), EncodeOptions(size=8))
     atlas = replace(atlas, meta={**atlas.meta, "normalization": {"center": [1.0, 2.0, 3.0], "scale": 0.5}})
     turned = replace(atlas, meta={**atlas.meta, "frame": "y-down"})
     unit = decode(replace(atlas, meta={**atlas.meta, "normalization": {"center": [0, 0, 0], "scale": 1}}))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.atlas import encode
+from gatlas.atlas import EncodeOptions, encode
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import Gaussians
 
@@ -28,7 +28,9 @@ def atlases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("objects")
     runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"](folder)
     captions = json.loads((folder / "captions.json").read_text())
-    return {name: encode(_few_gaussians(folder / f"{name}.glb"), SIZE) for name in captions}, captions
+    return {
+        name: encode(_few_gaussians(folder / f"{name}.glb"), EncodeOptions(size=SIZE)) for name in captions
+    }, captions
 
 
 def _few_gaussians(path):

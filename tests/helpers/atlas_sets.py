@@ -3,7 +3,7 @@
 import numpy as np
 
 from gatlas import io
-from gatlas.atlas import encode
+from gatlas.atlas import EncodeOptions, encode
 from gatlas.atlas.spaces import SPACES
 from gatlas.atlas.statistics import Accumulator
 from gatlas.geometry.sh import rgb_to_dc
@@ -56,7 +56,7 @@ def write_set(folder, size=8, names=tuple(BALLS), projection="equirect"):
     folder.mkdir(parents=True, exist_ok=True)
     measured = Accumulator()
     for name in names:
-        atlas = encode(ball(name), size, projection=projection)
+        atlas = encode(ball(name), EncodeOptions(size=size, projection=projection))
         io.save_atlas(folder / f"{name}.npz", atlas)
         measured.add(atlas, name)
     return measured.stats()

@@ -1,6 +1,6 @@
 """Planes of an atlas as Gaussians, with gradients: what the render losses look at.
 
-The slow twin is `gatlas.atlas.decode`, in numpy.
+The slow twin is `gatlas.atlas.decoding`, in numpy.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gatlas import io
-from gatlas.atlas import decode, encode
+from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
 from gatlas.datasets.atlases import Shots, read_pictures, to_world, unit_ball_views
 from gatlas.geometry.cameras import orbit
@@ -39,7 +39,7 @@ def seeded(seed=0):
 
 @pytest.mark.parametrize("projection", ["equirect", "octahedral"])
 def test_the_differentiable_decode_agrees_with_decode(projection):
-    atlas = encode(ball("red", 50), 8, projection=projection)
+    atlas = encode(ball("red", 50), EncodeOptions(size=8, projection=projection))
     rng = np.random.default_rng(0)
     noisy = replace(
         atlas,
@@ -74,7 +74,7 @@ def test_gradients_outside_the_bounds_only_lead_back():
 
 
 def test_the_true_gaussians_have_no_loss():
-    atlas = encode(ball("green"), 8)
+    atlas = encode(ball("green"), EncodeOptions(size=8))
     truth = gaussians_of(planes(atlas), sphere(atlas))
     reference = from_gaussians(truth, 2, 24, seeded())
     assert reference.colors.shape == (2, 24, 24, 3)
@@ -82,7 +82,7 @@ def test_the_true_gaussians_have_no_loss():
 
 
 def test_the_terms_are_mean_absolute_differences():
-    atlas = encode(ball("red"), 8)
+    atlas = encode(ball("red"), EncodeOptions(size=8))
     nothing = replace(atlas, opacity=np.zeros_like(atlas.opacity))
     reference = from_gaussians(gaussians_of(planes(atlas), sphere(atlas)), 1, 24, seeded())
     terms = compare(gaussians_of(planes(nothing), sphere(atlas)), reference, None)
@@ -92,7 +92,7 @@ def test_the_terms_are_mean_absolute_differences():
 
 
 def test_descent_on_the_loss_brings_the_gaussians_nearer():
-    atlas = encode(ball("red"), 8)
+    atlas = encode(ball("red"), EncodeOptions(size=8))
     truth = planes(atlas)
     reference = from_gaussians(gaussians_of(truth, sphere(atlas)), 4, 32, seeded())
     guess = truth.clone()
@@ -111,7 +111,9 @@ def test_descent_on_the_loss_brings_the_gaussians_nearer():
 
 
 def test_random_cameras_follow_from_the_generator():
-    truth = gaussians_of(planes(encode(ball("red"), 8)), torch.from_numpy(sphere_points(8, "equirect")))
+    truth = gaussians_of(
+        planes(encode(ball("red"), EncodeOptions(size=8))), torch.from_numpy(sphere_points(8, "equirect"))
+    )
     one, same, other = (from_gaussians(truth, 2, 16, seeded(seed)).cameras.viewmats for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.1
@@ -119,7 +121,7 @@ def test_random_cameras_follow_from_the_generator():
 
 @pytest.mark.parametrize("frame", [None, "y-down"])
 def test_cameras_of_the_world_see_the_unit_ball_as_it_is_there(frame):
-    atlas = encode(ball("green", normalized=False), 8)
+    atlas = encode(ball("green", normalized=False), EncodeOptions(size=8))
     meta = {**atlas.meta, "normalization": {"center": [3.0, -1.0, 2.0], "scale": 4.0}, "frame": frame}
     atlas = replace(atlas, meta=meta)
     world = decode(atlas)
@@ -136,7 +138,7 @@ def test_cameras_of_the_world_see_the_unit_ball_as_it_is_there(frame):
 
 
 def test_a_folder_of_views_is_a_reference(tmp_path):
-    atlas = encode(ball("blue"), 8)
+    atlas = encode(ball("blue"), EncodeOptions(size=8))
     views = take_views(decode(atlas), orbit(5, 48, 48))
     io.save_views(tmp_path / "views", views)
     reference = from_pictures(read_pictures(str(tmp_path / "views"), np.eye(4), Shots(2, 24), np.random.default_rng(0)))
@@ -149,7 +151,7 @@ def test_a_folder_of_views_is_a_reference(tmp_path):
 
 
 def test_an_object_of_weight_0_costs_nothing():
-    atlas = encode(ball("red"), 8)
+    atlas = encode(ball("red"), EncodeOptions(size=8))
     truth = gaussians_of(planes(atlas), sphere(atlas))
     darker = Gaussians(truth.means, truth.quats, truth.scales, truth.opacities / 2, truth.sh)
     reference = from_gaussians(truth, 1, 16, seeded())

@@ -9,11 +9,13 @@ import numpy as np
 
 from gatlas import __version__
 from gatlas.atlas.fill import fill as fill_cells
+from gatlas.atlas.options import EncodeOptions
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import into_unit_ball
 from gatlas.geometry.sh import dc_to_rgb
+from gatlas.raster.threads import available_cpus
 from gatlas.transport import SPHERE_NAME, assign, fibonacci_sphere
 from gatlas.types import Atlas, Gaussians
 
@@ -21,31 +23,25 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Int
 
 
-def encode(
-    gaussians: Gaussians,
-    size: int = 128,
-    *,
-    projection: str = "equirect",
-    fill: str = "duplicate",
-    solver: str = "auction",
-    threads: int | None = None,
-) -> Atlas:
-    """Lay the Gaussians out as a `size` x `size` atlas (numpy).
+def encode(gaussians: Gaussians, options: EncodeOptions | None = None) -> Atlas:
+    """Return the Gaussians laid out as an atlas of `options.size` x `options.size` cells (numpy).
 
-    Fewer or more Gaussians than cells: see `gatlas.atlas.fill`. Gaussians in their own units are normalised into the
+    Fewer or more Gaussians than cells: see `gatlas.atlas.fill`. Gaussians in their own units are normalized into the
     unit ball first, and `decode` undoes it. What was padded, dropped and clamped, the transport's mean squared distance
-    and its certified gap are in `meta`. Neither the order of the Gaussians nor `threads` changes the result.
+    and its certified gap are in `meta`. Neither the order of the Gaussians nor the threads change the result. For
+    published index maps see `gatlas.atlas.from_published`; files that the options name are not read here.
 
     Xiang et al. 2025, sec. 4.1-4.2; padding and dropping follow the authors' published converter.
     """
-    if size < 2:
-        raise ValueError(f"size must be >= 2, got {size}")
-    prepared = prepare(gaussians, size * size, fill)
-    transport = assign(prepared.gaussians.means, fibonacci_sphere(size * size), solver=solver, threads=threads)
-    on_sphere = np.empty(size * size, dtype=np.int64)
-    on_sphere[transport.targets] = np.arange(size * size)
+    options = options or EncodeOptions()
+    cells, solver = options.size**2, options.solver
+    prepared = prepare(gaussians, cells, options.fill)
+    threads = None if options.threads is None else min(options.threads, available_cpus())
+    transport = assign(prepared.gaussians.means, fibonacci_sphere(cells), solver=solver, threads=threads)
+    on_sphere = np.empty(cells, dtype=np.int64)
+    on_sphere[transport.targets] = np.arange(cells)
     record = {"solver": solver, "cost": float(transport.cost), "gap": float(transport.gap)}
-    return lay_out(prepared, on_sphere, projection, {"transport": record})
+    return lay_out(prepared, on_sphere, options.projection, {"transport": record})
 
 
 class Prepared(NamedTuple):
@@ -101,4 +97,26 @@ def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection
             **prepared.meta,
             **meta,
         },
+    )
+
+
+def summary(atlas: Atlas) -> str:
+    """Return what became of the Gaussians of an encoded atlas, in one line."""
+    meta = atlas.meta
+    clamped, transport = meta["clamped"], meta["transport"]
+    notes = {
+        f"{meta['padded']:,} cells padded with copies at opacity 0": meta["padded"],
+        f"{meta['split']:,} cells filled by cutting the largest in two": meta["split"],
+        f"the {meta['dropped']:,} smallest dropped": meta["dropped"],
+        f"{clamped['scales']:,} with scales outside the atlas's range": clamped["scales"],
+        f"{clamped['colors']:,} with colours outside 0..1": clamped["colors"],
+        f"{clamped['view_dependent']:,} lost view-dependent colour": clamped["view_dependent"],
+    }
+    gap = "published" if transport["gap"] is None else f"certified gap {transport['gap']:.1e}"
+    return "; ".join(
+        [
+            f"{meta['count']:,} Gaussians on {meta['size']} x {meta['size']} cells",
+            *(note for note, happened in notes.items() if happened),
+            f"transport cost {transport['cost']:.6f}, {gap}",
+        ]
     )
