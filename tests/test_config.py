@@ -110,3 +110,47 @@ def test_classes_that_share_a_key_are_refused():
 
     with pytest.raises(ValueError, match="share the key 'count'"):
         parse_settings([], Paint, Other)
+
+
+@dataclass(frozen=True)
+class Frame(Options):
+    wooden: bool = False
+    name: str = ""
+    carvers: int | None = None
+
+
+def test_settings_are_read_by_the_type_of_their_field():
+    paint, frame = parse_settings(
+        ["count=1_000", "rate=3e-3", "color=blue", "widths=8,16,32", "pair=(1, 2)", "limit=none", "wooden=true",
+         "name=a=b", "carvers=2"],
+        Paint, Frame,
+    )  # fmt: skip
+    assert paint == {
+        "count": 1_000, "rate": 3e-3, "color": "blue", "widths": (8, 16, 32), "pair": (1.0, 2.0), "limit": None,
+    }  # fmt: skip
+    assert frame == {"wooden": True, "name": "a=b", "carvers": 2}
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("rate", "--set rate: needs KEY=VALUE"),
+        ("price=1", "there is no such key; the keys are carvers, color, count"),
+        ("widhts=1", "did you mean widths"),
+        ("count=1.5", "--set count=1.5: must be a whole number"),
+        ("share=nan", "must be a number"),
+        ("share=", "must be a number"),
+        ("glossy=yes", "must be true or false"),
+        ("color=both", "must be one of red, blue"),
+        ("pair=1", "must be 2 values"),
+        ("widths=1,x", "must be a whole number"),
+    ],
+)
+def test_a_wrong_setting_is_named(word, message):
+    with pytest.raises(GatlasError, match=message):
+        parse_settings([word], Paint, Frame)
+
+
+def test_a_setting_twice_is_refused():
+    with pytest.raises(GatlasError, match="--set rate: given twice"):
+        parse_settings(["rate=1", "rate=2"], Paint)

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from gatlas import __version__
-from gatlas.cli.manual_tables import SECTIONS
+from gatlas.cli.manual_tables import SECTIONS, fragment
 
 DATE = "2026-11-21"  # of the last change to what the pages say
 
@@ -166,7 +166,7 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
     parts = [
         f'.TH {_text(name.upper())} 1 "{DATE}" "gatlas {__version__}" "gatlas manual"',
         ".SH NAME",
-        f"{_text(name)} \\- {_text(_lowered(summary))}",
+        f"{_text(name)} \\- {_text(fragment(summary))}",
         ".SH SYNOPSIS",
         *_synopsis(name, command),
         ".SH DESCRIPTION",
@@ -243,11 +243,6 @@ def _description(parameter: Any) -> str:
 
 def _paragraphs(text: str) -> list[str]:
     return [" ".join(block.split()) for block in re.split(r"\n\s*\n", text.strip())]
-
-
-def _lowered(sentence: str) -> str:
-    first, rest = sentence[:1], sentence[1:].rstrip(".")
-    return (first if rest[:1].isupper() or first.isdigit() else first.lower()) + rest
 
 
 def _text(text: str) -> str:

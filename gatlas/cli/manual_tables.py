@@ -1,19 +1,14 @@
-"""What the manual pages say in tables beside the options: named choices, keys of --set, and batches.
+"""Tables of the manual pages beside the options: named choices, keys of --set, and batches.
 
-Plain text, so that `gatlas man` imports no network; the tests compare it with the classes that it speaks of.
+Nothing here imports a network, so that `gatlas man` answers at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-
-class Key(NamedTuple):
-    """A key of `train --set`."""
-
-    default: str  # as it would be typed; a preset may say otherwise
-    meaning: str
-
+from gatlas.config import Options, settings_table
+from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.noposplat.config import Settings
+from gatlas.train.options import TrainOptions
 
 BATCHES = {
     "INPUT...": "files, folders (with the folders in them), patterns in quotes, tar shards, ranges such as "
@@ -57,95 +52,16 @@ PRESETS = {
     "base": "noposplat: 300001 steps of 8 a process, learning rate 0.0001, the published size from random weights",
 }
 
-TRAINING_KEYS = {
-    "steps": Key("1000", "steps of the optimiser"),
-    "batch": Key("8", "samples at once, of each process"),
-    "accumulate": Key("1", "batches whose gradients are averaged for one step"),
-    "lr": Key("0.0001", "learning rate"),
-    "schedule": Key("constant", "constant or cosine"),
-    "schedule_steps": Key("none", "where the cosine ends; none: at the last step"),
-    "lr_end": Key("0.0", "learning rate at the cosine's end"),
-    "warmup": Key("100", "steps in which the learning rate rises"),
-    "weight_decay": Key("0.01", "of AdamW"),
-    "betas": Key("0.9,0.999", "of AdamW"),
-    "clip": Key("1.0", "greatest norm of all gradients together; none: no clipping"),
-    "ema_decay": Key("0.9999", "of the averaged weights"),
-    "ema_power": Key("0.75", "how fast the average grows longer at the start"),
-    "seed": Key("0", "of everything random"),
-    "gradient_checkpointing": Key("false", "half the memory for a third more time"),
-    "checkpoint_every": Key("1000", "steps between checkpoints"),
-    "keep": Key("3", "checkpoints to keep, the newest"),
-    "sample_every": Key("1000", "steps between pictures; 0: none"),
-    "log_every": Key("10", "steps between lines of the log"),
-    "diagnose_every": Key("100", "steps between measurements of what the text does; 0: none"),
-    "workers": Key("none", "processes that read samples; none: 0 on the CPU, up to 4 beside a GPU"),
-    "precision": Key("auto", "auto, fp32 or bf16; auto: bf16 on CUDA"),
-}
 
-ATLAS_KEYS = {
-    "size": Key("0", "cells a side; 0: that of the statistics"),
-    "prediction": Key("v", "what the network predicts, v or epsilon: that of the base"),
-    "zero_terminal_snr": Key("true", "the last timestep is pure noise; false with prediction=epsilon"),
-    "text_dropout": Key("0.2", "share of samples that are learnt without text"),
-    "guidance": Key("3.5", "weight of the text in sampling, where none is asked for"),
-    "deviation": Key("pixel", "whitening by the deviation of each pixel, or of each channel"),
-    "positions": Key("false", "the cells' places on the sphere as input; from random weights only"),
-    "octaves": Key("0", "sines and cosines of those places"),
-    "pooled": Key("false", "the whole text in the time embedding; from random weights only"),
-    "widths": Key("32,64,128,128", "channels of a network from random weights, level by level"),
-    "input_scale": Key("0.5", "of the base's first layer when it is repeated"),
-    "diffusion": Key("1.0", "weight of the diffusion loss"),
-    "rgb": Key("10.0", "weight of the colours of rendered pictures"),
-    "mask": Key("10.0", "weight of their silhouettes"),
-    "lpips": Key("10.0", "weight of their LPIPS, which needs --lpips-weights"),
-    "render_start": Key("0.05", "share of the steps after which the rendered terms begin"),
-    "render_ramp": Key("0.05", "share of the steps over which they grow to their weight"),
-    "snr_cap": Key("5.0", "rendered terms count min(SNR, cap) / cap; 0: all timesteps alike"),
-    "render_size": Key("128", "pixels a side of those pictures"),
-    "render_views": Key("1", "pictures of each object and step"),
-}
-
-SCENE_KEYS = {
-    "width": Key("256", "pixels of the pictures that the network takes"),
-    "height": Key("256", "likewise"),
-    "views": Key("2", "photos that a scene is made from"),
-    "targets": Key("4", "photos that are rendered and compared"),
-    "gap": Key("45,90", "photos from the first to the last of them, least and greatest"),
-    "gap_start": Key("25", "both at the first step"),
-    "gap_steps": Key("9375", "steps until they are as gap says"),
-    "flip": Key("0.5", "share of samples that are mirrored"),
-    "max_fov": Key("100.0", "degrees; scenes with wider photos are left out"),
-    "mse": Key("1.0", "weight of the colours"),
-    "lpips": Key("0.05", "weight of LPIPS, which needs --lpips-weights"),
-    "ray": Key("0.0", "weight of each Gaussian's distance from its pixel's ray, at the first step"),
-    "ray_steps": Key("0", "steps until it is ray_end"),
-    "ray_end": Key("0.0", "that weight in the end"),
-    "backbone_lr": Key("0.1", "factor of the learning rate of all but the heads"),
-    "patch": Key("16", "pixels a side of a patch"),
-    "encoder_dim": Key("1024", "width of the encoder"),
-    "encoder_depth": Key("24", "its layers"),
-    "encoder_heads": Key("16", "its heads"),
-    "decoder_dim": Key("768", "width of the decoder"),
-    "decoder_depth": Key("12", "its layers"),
-    "decoder_heads": Key("12", "its heads"),
-    "mlp_ratio": Key("4", "width of the layers between, in widths"),
-    "hooks": Key("0,6,9,12", "layers that the heads read"),
-    "head_dim": Key("256", "channels of the heads"),
-    "level_dims": Key("96,192,384,768", "channels of their levels"),
-    "sh_degree": Key("4", "of the colours that are predicted"),
-    "dropout": Key("0.1", "before the last layer of the Gaussian heads"),
-    "scale_unit": Key("0.001", "of a Gaussian's size"),
-    "scale_max": Key("0.3", "greatest size"),
-    "residual": Key("false", "begin at the pixel's own ray and colour"),
-    "start_depth": Key("2.0", "depth that it begins at"),
-    "start_scale": Key("0.008", "size that it begins at"),
-    "start_opacity": Key("0.3", "opacity that it begins at"),
-}
+def fragment(sentence: str) -> str:
+    """Return a sentence as it stands beside a term: with a small first letter and without the full stop."""
+    first, rest = sentence[:1], sentence[1:].rstrip(".")
+    return (first if rest[:1].isupper() or first.isdigit() else first.lower()) + rest
 
 
-def settings_of(keys: dict[str, Key]) -> dict[str, str]:
-    """The rows of a table of keys."""
-    return {f"{name}={key.default}": key.meaning for name, key in keys.items()}
+def key_table(options: type[Options]) -> dict[str, str]:
+    """Return the rows of a table of the keys of `train --set`."""
+    return {key: fragment(help) for key, help in settings_table(options).items()}
 
 
 # Sections of a verb's page that stand before EXIT STATUS: title -> (what stands above the table, the table).
@@ -162,10 +78,10 @@ SECTIONS: dict[str, dict[str, Section]] = {
         "PRESETS": ("What --preset names, and the system that it is of.", PRESETS),
         "KEYS OF THE TRAINING": (
             "For --set, with the value that holds where neither the preset nor an option of that name says another.",
-            settings_of(TRAINING_KEYS),
+            key_table(TrainOptions),
         ),
-        "KEYS OF GAUSSIAN-ATLAS": ("For --set, likewise.", settings_of(ATLAS_KEYS)),
-        "KEYS OF NOPOSPLAT": ("For --set, likewise.", settings_of(SCENE_KEYS)),
+        "KEYS OF GAUSSIAN-ATLAS": ("For --set, likewise.", key_table(AtlasConfig)),
+        "KEYS OF NOPOSPLAT": ("For --set, likewise.", key_table(Settings)),
         "CAPTIONS": (
             "",
             {

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas import io
+from gatlas.config import parse_settings
 from gatlas.errors import GatlasError
 from gatlas.io.runs.train_run import check_new, find_checkpoint
 from gatlas.systems import system_module
 from gatlas.train.begin import read_belongings
 from gatlas.train.options import TrainOptions, refuse_changes
-from gatlas.train.settings import parse_settings
 
 if TYPE_CHECKING:
+    from gatlas.config import Options
     from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import Preset, System
 
@@ -67,12 +68,19 @@ def plan(wish: Wish) -> Plan:
         system = module.create(replace(preset.config, **fields), base=wish.base, stats=stats, seed=options.seed)
         result = Plan(system, options, {"base": wish.base, "preset": chosen})
     else:
-        result = _going_on(module, checkpoint, wish, given, fields)
+        result = _going_on(module, type(preset.config), checkpoint, wish, given, fields)
     return result
 
 
-def _going_on(module: Any, checkpoint: Checkpoint, wish: Wish, given: dict[str, Any], fields: dict[str, Any]) -> Plan:
-    belongings = read_belongings(checkpoint)
+def _going_on(
+    module: Any,
+    config: type[Options],
+    checkpoint: Checkpoint,
+    wish: Wish,
+    given: dict[str, Any],
+    fields: dict[str, Any],
+) -> Plan:
+    belongings = read_belongings(checkpoint, config)
     origin = {"base": wish.base, "preset": wish.preset}
     wanted = {**fields, **{name: value for name, value in origin.items() if value is not None}}
     stored = {**belongings.config, **belongings.origin}

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -16,10 +15,11 @@ from gatlas.errors import GatlasError
 from gatlas.io.runs import train_run as folder
 from gatlas.raster.devices import choose_device
 from gatlas.train.loop import Loop, Outcome
-from gatlas.train.options import TrainOptions, options_from, refuse_changes, refuse_other_training
+from gatlas.train.options import TrainOptions, refuse_changes, refuse_other_training
 from gatlas.train.processes import choose_precision, joined
 
 if TYPE_CHECKING:
+    from gatlas.config import Options
     from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import SampleSet, System
 
@@ -64,17 +64,17 @@ def train(
             options,
             crew.count,
             system.name,
-            asdict(system.config),
+            system.config.to_json(),
             origin or {},
             len(scenes),
             precision,
             digests_of(scenes),
         )
         if checkpoint is not None:
-            for remark in refuse_another_run(checkpoint, now):
+            for remark in refuse_another_run(checkpoint, now, type(system.config)):
                 tell(remark)
         versions = {"gatlas": __version__, "torch": torch.__version__}
-        meta = {"format": FORMAT, **now._asdict(), "options": asdict(options), "versions": versions}
+        meta = {"format": FORMAT, **now._asdict(), "options": options.to_json(), "versions": versions}
         crew.on_first(lambda: _open(stack, system, run, checkpoint, resume, tell))
         loop = Loop(system, scenes, options, run, crew, meta, tell, progress)
         if checkpoint is not None:
@@ -106,21 +106,25 @@ def digests_of(scenes: SampleSet) -> dict[str, str]:
     return found
 
 
-def read_belongings(checkpoint: Checkpoint) -> Belongings:
-    """What a checkpoint belongs to. One that is damaged or of another version is a GatlasError."""
+def read_belongings(checkpoint: Checkpoint, config: type[Options]) -> Belongings:
+    """What a checkpoint belongs to. One that is damaged or of another version is a GatlasError.
+
+    `config` is the class of the system's settings, so that an earlier version's names are read as today's.
+    """
     meta, where = checkpoint.meta, checkpoint.folder / folder.META
     if meta.get("format") != FORMAT:
         raise GatlasError(f"{where}: of another version of gatlas: its format is {meta.get('format')}, not {FORMAT}")
     try:
         rest = {name: meta[name] for name in Belongings._fields if name != "options"}
-        return Belongings(options_from(meta["options"]), **rest)
+        rest["config"] = config.from_json(rest["config"], f"{where}: its config").to_json()
+        return Belongings(TrainOptions.from_json(meta["options"], f"{where}: its options", complete=True), **rest)
     except (KeyError, TypeError, AttributeError) as error:
         raise GatlasError(f"{where}: damaged ({error!r}): resume another step") from None
 
 
-def refuse_another_run(checkpoint: Checkpoint, now: Belongings) -> list[str]:
+def refuse_another_run(checkpoint: Checkpoint, now: Belongings, config: type[Options]) -> list[str]:
     """Refuse, by name, what differs from the checkpoint's run and would change its result; remarks on the rest."""
-    stored, where = read_belongings(checkpoint), str(checkpoint.folder)
+    stored, where = read_belongings(checkpoint, config), str(checkpoint.folder)
     refuse_changes(now.config, stored.config, where)
     refuse_changes(now.origin, stored.origin, where)
     here, there = ({name: getattr(each, name) for name in ("system", "samples", "precision")} for each in (now, stored))

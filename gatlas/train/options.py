@@ -1,79 +1,64 @@
-"""What a training run is asked to do."""
+"""Options of the training loop."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from gatlas.config import Options, option
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Options that a run may change when it goes on: the weights are the same whatever they are.
+# Options that a run may change when it is resumed: the weights are the same whatever they are.
 FREE = ("gradient_checkpointing", "checkpoint_every", "keep", "sample_every", "log_every", "diagnose_every", "workers")
-# Options whose product is the number of samples a step, which may be split in another way when a run goes on.
+# Options whose product is the number of samples per step, which may be split in another way when a run is resumed.
 SPLIT = ("batch", "accumulate", "processes")
 
 
 @dataclass(frozen=True)
-class TrainOptions:
+class TrainOptions(Options):
     """Options of the loop; those of the system are in its own config."""
 
-    steps: int = 1_000  # optimiser steps
-    batch: int = 8  # samples at once, of each process
-    accumulate: int = 1  # batches whose gradients are averaged for one step
-    lr: float = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
-    schedule_steps: int | None = None  # the cosine ends here; None: at the last step
-    lr_end: float = 0.0  # of the cosine; what has a lower learning rate from the start keeps its own
-    warmup: int = 100  # steps in which the learning rate rises linearly
-    weight_decay: float = 0.01
-    betas: tuple[float, float] = (0.9, 0.999)
-    clip: float | None = 1.0  # greatest norm of all gradients together; None: no clipping
-    ema_decay: float = 0.9999
-    ema_power: float = 0.75  # of the EMA's warm-up, see `gatlas.train.ema.decay_at`
-    seed: int = 0
-    gradient_checkpointing: bool = False  # half the memory for a third more time
-    checkpoint_every: int = 1_000  # steps
-    keep: int = 3  # checkpoints
-    sample_every: int = 1_000  # steps; 0: no pictures
-    log_every: int = 10  # steps
-    diagnose_every: int = 100  # steps; 0: never
-    workers: int | None = None  # processes that read samples; None: none on the CPU, up to 4 beside a GPU
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 on CUDA, fp32 on the CPU
+    steps: int = option(1_000, min=1, help="Steps of the optimiser.")
+    batch: int = option(8, min=1, help="Samples at once, of each process.")
+    accumulate: int = option(1, min=1, help="Batches whose gradients are averaged for one step.")
+    lr: float = option(1e-4, above=0, help="Learning rate.")
+    schedule: Literal["constant", "cosine"] = option("constant", help="Constant or cosine.")
+    schedule_steps: int | None = option(None, min=1, help="Where the cosine ends; none: at the last step.")
+    # What has a lower learning rate from the start keeps its own.
+    lr_end: float = option(0.0, min=0, help="Learning rate at the cosine's end.")
+    warmup: int = option(100, min=0, help="Steps in which the learning rate rises.")
+    weight_decay: float = option(0.01, min=0, help="Of AdamW.")
+    betas: tuple[float, float] = option((0.9, 0.999), min=0, below=1, help="Of AdamW.")
+    clip: float | None = option(1.0, above=0, help="Greatest norm of all gradients together; none: no clipping.")
+    ema_decay: float = option(0.9999, min=0, below=1, help="Of the averaged weights.")
+    # See `gatlas.train.ema.decay_at`.
+    ema_power: float = option(0.75, above=0, help="How fast the average grows longer at the start.")
+    seed: int = option(0, min=0, help="Seed of everything random.")
+    gradient_checkpointing: bool = option(False, help="Half the memory for a third more time.")
+    checkpoint_every: int = option(1_000, min=1, help="Steps between checkpoints.")
+    keep: int = option(3, min=1, help="Checkpoints to keep, the newest.")
+    sample_every: int = option(1_000, min=0, help="Steps between pictures; 0: none.")
+    log_every: int = option(10, min=1, help="Steps between lines of the log.")
+    diagnose_every: int = option(100, min=0, help="Steps between measurements of what the text does; 0: none.")
+    workers: int | None = option(
+        None, min=0, help="Processes that read samples; none: 0 on the CPU, up to 4 beside a GPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Numbers of the network; auto: bf16 on CUDA.")
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep", "log_every"):
-            _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
-        for name in ("warmup", "sample_every", "diagnose_every", "seed"):
-            _require(getattr(self, name) >= 0, name, "must not be negative", getattr(self, name))
-        _require(self.workers is None or self.workers >= 0, "workers", "must not be negative", self.workers)
-        _require(0 < self.lr < math.inf, "lr", "must be greater than 0 and finite", self.lr)
-        _require(0 <= self.lr_end < math.inf, "lr_end", "must be at least 0 and finite", self.lr_end)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", "must be at least 0 and finite", self.weight_decay)
-        _require(len(self.betas) == 2, "betas", "must be two numbers", self.betas)
-        _require(all(0 <= beta < 1 for beta in self.betas), "betas", "must be in [0, 1)", self.betas)
-        _require(self.clip is None or 0 < self.clip < math.inf, "clip", "must be greater than 0 and finite", self.clip)
-        _require(0 <= self.ema_decay < 1, "ema_decay", "must be in [0, 1)", self.ema_decay)
-        _require(0 < self.ema_power < math.inf, "ema_power", "must be greater than 0", self.ema_power)
-        _require(self.schedule in ("constant", "cosine"), "schedule", "must be constant or cosine", self.schedule)
-        _require(self.precision in ("auto", "fp32", "bf16"), "precision", "must be auto, fp32 or bf16", self.precision)
+    def check(self) -> None:
+        """Refuse an end of the cosine that there is no cosine for, or that is before the last step."""
         if self.schedule_steps is not None:
-            _require(self.schedule == "cosine", "schedule_steps", "is for schedule=cosine", self.schedule_steps)
-            _require(
+            self.require(self.schedule == "cosine", "schedule_steps", "is for schedule=cosine")
+            self.require(
                 self.schedule_steps >= self.steps,
                 "schedule_steps",
                 f"must be at least the {self.steps} steps",
-                self.schedule_steps,
                 f": for a new run, add --set schedule_steps={self.steps}",
             )
-
-
-def _require(kept: bool, name: str, rule: str, value: Any, advice: str = "") -> None:
-    if not kept:
-        raise GatlasError(f"{name} {rule}, got {value}{advice}")
 
 
 def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:
@@ -88,15 +73,6 @@ def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float
         share = max(0, step - 1 - options.warmup) / max(1, falling)
         rate = end + (rate - end) * 0.5 * (1 + math.cos(math.pi * share))
     return rate * min(1.0, step / max(options.warmup, 1))
-
-
-def options_from(stored: Mapping[str, Any]) -> TrainOptions:
-    """The options that a checkpoint keeps. Unknown or lacking names are a GatlasError."""
-    names = {field.name for field in fields(TrainOptions)}
-    if set(stored) != names:
-        odd = ", ".join(sorted(set(stored) ^ names))
-        raise GatlasError(f"the checkpoint is of another version of gatlas: its options differ in {odd}")
-    return TrainOptions(**{**stored, "betas": tuple(stored["betas"])})
 
 
 def refuse_changes(now: Mapping[str, Any], stored: Mapping[str, Any], where: str) -> None:

@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from gatlas.config import Options
 from gatlas.errors import GatlasError
 from gatlas.systems.contract import Preset, SampleSet, System
 
 
 @dataclass(frozen=True)
-class ToyConfig:
+class ToyConfig(Options):
     width: int = 8
     scale: float = 1.0
 

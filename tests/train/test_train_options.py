@@ -1,27 +1,13 @@
 """The options of a training: what they must be, what they mean, what may change when a run goes on."""
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.train.options import TrainOptions, learning_rate, options_from, refuse_other_training
+from gatlas.train.options import TrainOptions, learning_rate, refuse_other_training
 from gatlas.train.processes import check_devices
-from gatlas.train.settings import parse_settings
-
-
-@dataclass(frozen=True)
-class Config:
-    count: int = 1
-    share: float = 0.5
-    kind: Literal["pixel", "channel"] = "pixel"
-    on: bool = False
-    widths: tuple[int, ...] = (1, 2)
-    pair: tuple[float, float] = (0.0, 1.0)
-    limit: int | None = None
-    name: str = ""
 
 
 @pytest.mark.parametrize(
@@ -32,11 +18,11 @@ class Config:
         ({"keep": 0}, "keep must be at least 1"),
         ({"lr": 0.0}, "lr must be greater than 0"),
         ({"lr": math.inf}, "lr must be greater than 0 and finite"),
-        ({"lr": math.nan}, "lr must be greater than 0"),
-        ({"warmup": -1}, "warmup must not be negative"),
-        ({"ema_decay": 1.0}, "ema_decay must be in"),
+        ({"lr": math.nan}, "lr must be a number"),
+        ({"warmup": -1}, "warmup must be at least 0"),
+        ({"ema_decay": 1.0}, "ema_decay must be at least 0 and less than 1"),
         ({"clip": 0.0}, "clip must be greater than 0"),
-        ({"betas": (0.9, 1.0)}, "betas must be in"),
+        ({"betas": (0.9, 1.0)}, "betas must be at least 0 and less than 1"),
         ({"schedule": "linear"}, "schedule must be constant or cosine"),
         ({"schedule_steps": 2_000}, "schedule_steps is for schedule=cosine"),
         (
@@ -69,13 +55,6 @@ def test_the_cosine_begins_where_the_warmup_ends():
     assert [learning_rate(rising, step) for step in (500, 1000)] == [0.25, 0.5]
 
 
-def test_options_survive_json():
-    options = TrainOptions(betas=(0.5, 0.6), workers=None)
-    assert options_from({**asdict(options), "betas": [0.5, 0.6]}) == options
-    with pytest.raises(GatlasError, match="differ in momentum"):
-        options_from({**asdict(options), "momentum": 1})
-
-
 def test_what_changes_the_result_is_refused_by_name():
     options = TrainOptions(lr=1e-3, seed=1)
     with pytest.raises(GatlasError, match=r"lr is 0.001 there and 0.002 here; seed is 1 there and 2 here"):
@@ -103,44 +82,6 @@ def test_steps_may_grow_unless_the_learning_rate_follows_from_them():
         refuse_other_training(replace(cosine, steps=200), 1, cosine, 1, "x")
     fixed = replace(cosine, schedule_steps=400)
     assert refuse_other_training(replace(fixed, steps=200), 1, fixed, 1, "x")
-
-
-def test_settings_are_read_by_the_type_of_their_field():
-    training, config = parse_settings(
-        ["steps=1_000", "lr=3e-3", "betas=0.9,0.99", "count=3", "kind=channel", "on=true", "widths=8,16,32",
-         "pair=(1, 2)", "limit=none", "name=a=b", "workers=2", "clip=none"],
-        TrainOptions, Config,
-    )  # fmt: skip
-    assert training == {"steps": 1_000, "lr": 3e-3, "betas": (0.9, 0.99), "workers": 2, "clip": None}
-    assert config == {
-        "count": 3, "kind": "channel", "on": True, "widths": (8, 16, 32), "pair": (1.0, 2.0), "limit": None,
-        "name": "a=b",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("word", "message"),
-    [
-        ("lr", "--set lr: needs KEY=VALUE"),
-        ("leaning_rate=1", "there is no such key"),
-        ("widhts=1", "did you mean widths"),
-        ("count=1.5", "--set count=1.5: must be a whole number"),
-        ("share=nan", "must be a number"),
-        ("share=", "must be a number"),
-        ("on=yes", "must be true or false"),
-        ("kind=both", "must be one of pixel, channel"),
-        ("pair=1", "must be 2 values"),
-        ("widths=1,x", "must be a whole number"),
-    ],
-)
-def test_a_wrong_setting_is_named(word, message):
-    with pytest.raises(GatlasError, match=message):
-        parse_settings([word], TrainOptions, Config)
-
-
-def test_a_setting_twice_is_refused():
-    with pytest.raises(GatlasError, match="--set lr: given twice"):
-        parse_settings(["lr=1", "lr=2"], TrainOptions)
 
 
 def test_more_processes_than_cuda_devices_are_refused_by_all_of_them(monkeypatch):

@@ -28,7 +28,7 @@ from gatlas.io.models.pipeline import Pipeline, load_model, save_parts, save_une
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.raster import rasterize
 from gatlas.systems.contract import Draw, Preset, SampleRequest, System
-from gatlas.systems.gaussian_atlas.config import AtlasConfig, config_from
+from gatlas.systems.gaussian_atlas.config import AtlasConfig
 from gatlas.systems.gaussian_atlas.gaussians import gaussians_of, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
@@ -70,7 +70,7 @@ class GaussianAtlas(System):
         )
         self._pipeline = replace(pipeline, scheduler=self.schedule.config)
         self._prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
-        self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.clip)
+        self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.whitening_clip)
         self._whitening = self._raw_whitening.to_torch()
         self._lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
@@ -278,7 +278,7 @@ class GaussianAtlas(System):
         packages = ("torch", "diffusers", "transformers")
         description = {
             "system": NAME,
-            "config": self.config.as_dict(),
+            "config": self.config.to_json(),
             **({} if self.captioned is None else {"captions": self.captioned}),
             "versions": {"gatlas": __version__, **{package: version(package) for package in packages}},
         }
@@ -310,7 +310,7 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
     pipeline, description, stats = load_model(folder)
     if description["system"] != NAME:
         raise GatlasError(f"{folder}: a model of the system {description['system']!r}, not of {NAME!r}")
-    config = config_from(description["config"], folder)
+    config = AtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
     stored = pipeline.scheduler["prediction_type"]
     if stored != PREDICTIONS[config.prediction]:
         raise GatlasError(

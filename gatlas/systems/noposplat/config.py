@@ -1,58 +1,56 @@
-"""What can be set of the NoPoSplat system: the network's sizes, the samples and the loss."""
+"""Settings of the NoPoSplat system: the network's sizes, the samples and the loss."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
-from gatlas.datasets.posed_views import Drawing
-from gatlas.errors import GatlasError
-from gatlas.systems.noposplat.network import TINY, NoPoSplatConfig
+from gatlas.config import option
+from gatlas.systems.noposplat.network_config import TINY, NoPoSplatConfig
+
+if TYPE_CHECKING:
+    from gatlas.datasets.posed_views import Drawing
 
 
 @dataclass(frozen=True)
 class Settings(NoPoSplatConfig):
     """The defaults are the published ones for RealEstate10K (Ye et al. 2024)."""
 
-    width: int = 256  # pixels of the pictures that the network takes
-    height: int = 256
-    views: int = 2  # context views of a training sample
-    targets: int = 4  # views that are rendered and compared
-    gap: tuple[int, int] = (45, 90)  # photos from the first context view to the last, least and greatest
-    gap_start: int = 25  # both at the first step
-    gap_steps: int = 9_375  # until they are as `gap` says
-    flip: float = 0.5  # share of the samples that are mirrored
-    max_fov: float = 100.0  # degrees; scenes with wider photos are left out
+    width: int = option(256, min=4, help="Pixels of the pictures that the network takes.")
+    height: int = option(256, min=4, help="Likewise.")
+    views: int = option(2, min=2, help="Photos that a scene is made from.")
+    targets: int = option(4, min=1, help="Photos that are rendered and compared.")
+    gap: tuple[int, int] = option(
+        (45, 90), min=2, help="Photos from the first to the last of them, least and greatest."
+    )
+    gap_start: int = option(25, min=2, help="Both at the first step.")
+    gap_steps: int = option(9_375, min=0, help="Steps until they are as gap says.")
+    flip: float = option(0.5, min=0, max=1, help="Share of samples that are mirrored.")
+    max_fov: float = option(100.0, above=0, below=180, help="Degrees; scenes with wider photos are left out.")
 
-    mse: float = 1.0  # weights of the terms of the loss; a term of weight 0 costs nothing
-    lpips: float = 0.05
-    ray: float = 0.0  # at the first step: of each Gaussian's distance from the ray of its own pixel
-    ray_steps: int = 0  # until it is `ray_end`
-    ray_end: float = 0.0
-    backbone_lr: float = 0.1  # factor of the learning rate of all but the Gaussian heads and the intrinsics
+    # A term of weight 0 costs nothing.
+    mse: float = option(1.0, min=0, help="Weight of the colours.")
+    lpips: float = option(0.05, min=0, help="Weight of LPIPS, which needs --lpips-weights.")
+    ray: float = option(0.0, min=0, help="Weight of each Gaussian's distance from its pixel's ray, at the first step.")
+    ray_steps: int = option(0, min=0, help="Steps until it is ray_end.")
+    ray_end: float = option(0.0, min=0, help="That weight in the end.")
+    # The heads: those of the Gaussians, and the layer that reads the intrinsics.
+    backbone_lr: float = option(0.1, min=0, help="Factor of the learning rate of all but the heads.")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def check(self) -> None:
+        """Refuse pictures that do not fit the patches, a gap that shrinks and a loss without terms."""
+        super().check()
         for name in ("width", "height"):
             value = getattr(self, name)
-            _require(
-                value >= self.patch and value % self.patch == 0, name, f"must be a multiple of {self.patch}", value
-            )
-        for name, least in (("views", 2), ("targets", 1), ("gap_start", 2), ("gap_steps", 0), ("ray_steps", 0)):
-            _require(getattr(self, name) >= least, name, f"must be at least {least}", getattr(self, name))
-        ordered = len(self.gap) == 2 and 2 <= self.gap[0] <= self.gap[1]
-        _require(ordered, "gap", "must be two numbers, at least 2 and the smaller one first", self.gap)
-        _require(0 <= self.flip <= 1, "flip", "must be in [0, 1]", self.flip)
-        _require(0 < self.max_fov < 180, "max_fov", "must be in (0, 180) degrees", self.max_fov)
-        for name in ("mse", "lpips", "ray", "ray_end", "backbone_lr"):
-            value = getattr(self, name)
-            _require(0 <= value < math.inf, name, "must be at least 0 and finite", value)
-        _require(self.mse + self.lpips > 0, "mse", "or lpips must be greater than 0", self.mse)
+            self.require(value >= self.patch and value % self.patch == 0, name, f"must be a multiple of {self.patch}")
+        self.require(self.gap[0] <= self.gap[1], "gap", "must be two numbers, the smaller one first")
+        self.require(self.mse + self.lpips > 0, "mse", "or lpips must be greater than 0")
 
     @property
     def drawing(self) -> Drawing:
-        """How samples are drawn."""
+        """The way samples are drawn."""
+        from gatlas.datasets.posed_views import Drawing
+
         return Drawing(
             width=self.width,
             height=self.height,
@@ -66,14 +64,9 @@ class Settings(NoPoSplatConfig):
         )
 
     def ray_share(self, step: int) -> float:
-        """The weight of the ray term at a step: a straight line from `ray` to `ray_end`."""
+        """Return the weight of the ray term at a step: a straight line from `ray` to `ray_end`."""
         share = min(1.0, step / self.ray_steps) if self.ray_steps else 1.0
         return self.ray + share * (self.ray_end - self.ray)
-
-
-def _require(holds: bool, name: str, rule: str, value: Any) -> None:
-    if not holds:
-        raise GatlasError(f"{name} {rule}, got {value}")
 
 
 RE10K = Settings()

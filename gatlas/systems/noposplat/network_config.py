@@ -9,98 +9,62 @@ pixel's own ray (as if all cameras were the first one) and the pixel's own colou
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
-from gatlas.errors import GatlasError
+from gatlas.config import Options, option
 
 
 @dataclass(frozen=True)
-class NoPoSplatConfig:
+class NoPoSplatConfig(Options):
     """The defaults are the published network's (Ye et al. 2024)."""
 
-    patch: int = 16  # pixels a side
-    encoder_dim: int = 1024
-    encoder_depth: int = 24
-    encoder_heads: int = 16
-    decoder_dim: int = 768
-    decoder_depth: int = 12
-    decoder_heads: int = 12
-    mlp_ratio: int = 4
-    hooks: tuple[int, ...] = (0, 6, 9, 12)  # what the heads read: 0 is the encoder, k the decoder's layer k
-    head_dim: int = 256  # channels of the DPT heads
-    level_dims: tuple[int, ...] = (96, 192, 384, 768)  # channels of their four levels, finest first
-    sh_degree: int = 4  # predicted; what is given out has degree 3 at most, as no rasterizer evaluates more
-    dropout: float = 0.1  # before the last layer of the Gaussian heads, in training
+    patch: int = option(16, min=4, help="Pixels a side of a patch.")
+    encoder_dim: int = option(1024, min=1, help="Width of the encoder.")
+    encoder_depth: int = option(24, min=1, help="Its layers.")
+    encoder_heads: int = option(16, min=1, help="Its heads.")
+    decoder_dim: int = option(768, min=1, help="Width of the decoder.")
+    decoder_depth: int = option(12, min=1, help="Its layers.")
+    decoder_heads: int = option(12, min=1, help="Its heads.")
+    mlp_ratio: int = option(4, min=1, help="Width of the layers between, in widths.")
+    # 0 is the encoder, k the decoder's layer k.
+    hooks: tuple[int, ...] = option((0, 6, 9, 12), min=0, help="Layers that the heads read.")
+    head_dim: int = option(256, min=1, help="Channels of the heads.")
+    # Finest first.
+    level_dims: tuple[int, ...] = option((96, 192, 384, 768), min=1, help="Channels of their levels.")
+    # What is given out has degree 3 at most, as no rasterizer evaluates more.
+    sh_degree: int = option(4, min=0, max=4, help="Of the colours that are predicted.")
+    dropout: float = option(0.1, min=0, below=1, help="Before the last layer of the Gaussian heads.")
 
-    scale_unit: float = 0.001  # scale = min(scale_unit * softplus(x), scale_max), world units
-    scale_max: float = 0.3
+    # scale = min(scale_unit * softplus(x), scale_max), world units
+    scale_unit: float = option(0.001, above=0, help="Of a Gaussian's size.")
+    scale_max: float = option(0.3, above=0, help="Greatest size.")
 
-    residual: bool = False
-    start_depth: float = 2.0  # world units
-    start_scale: float = 0.008  # world units: a pixel at start_depth in a picture of 256 with a field of view of 55 deg
-    start_opacity: float = 0.3
+    residual: bool = option(False, help="Begin at the pixel's own ray and colour.")
+    start_depth: float = option(2.0, above=0, help="Depth that it begins at.")
+    # World units: a pixel at start_depth in a picture of 256 with a field of view of 55 degrees.
+    start_scale: float = option(0.008, above=0, help="Size that it begins at.")
+    start_opacity: float = option(0.3, above=0, below=1, help="Opacity that it begins at.")
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = {"int": (int,), "float": (int, float), "bool": (bool,)}.get(str(field.type), (tuple,))
-            items = value if isinstance(value, tuple) else (value,)
-            right = isinstance(value, kinds) and all(type(item) in (int, float, bool) for item in items)
-            right = right and (isinstance(value, bool) == (kinds == (bool,)))
-            _require(right, field.name, f"must be of type {field.type}", value)
-        for name in ("encoder_dim", "encoder_depth", "decoder_dim", "decoder_depth", "mlp_ratio", "head_dim"):
-            _require(getattr(self, name) >= 1, name, "must be at least 1", getattr(self, name))
-        _require(self.head_dim % 2 == 0, "head_dim", "must be even", self.head_dim)
-        _require(self.patch >= 4, "patch", "must be at least 4", self.patch)
+    def check(self) -> None:
+        """Refuse sizes that do not fit each other."""
+        self.require(self.head_dim % 2 == 0, "head_dim", "must be even")
         for part in ("encoder", "decoder"):
-            heads = getattr(self, f"{part}_heads")
-            _require(
-                heads >= 1 and getattr(self, f"{part}_dim") % (4 * heads) == 0,
-                f"{part}_heads",
-                f"must divide {part}_dim = {getattr(self, f'{part}_dim')} into heads of a multiple of 4",
-                heads,
-            )
-        rising = all(type(hook) is int for hook in self.hooks) and list(self.hooks) == sorted(set(self.hooks))
-        _require(
-            rising and len(self.hooks) == 4 and self.hooks[0] >= 0 and self.hooks[-1] <= self.decoder_depth,
+            heads, width = getattr(self, f"{part}_heads"), getattr(self, f"{part}_dim")
+            rule = f"must divide {part}_dim = {width} into heads of a multiple of 4"
+            self.require(width % (4 * heads) == 0, f"{part}_heads", rule)
+        rising = list(self.hooks) == sorted(set(self.hooks))
+        self.require(
+            rising and len(self.hooks) == 4 and self.hooks[-1] <= self.decoder_depth,
             "hooks",
             f"must be four rising layers from 0 to {self.decoder_depth}",
-            self.hooks,
         )
-        levels = len(self.level_dims) == 4 and all(type(dim) is int and dim >= 1 for dim in self.level_dims)
-        _require(levels, "level_dims", "must be four numbers of at least 1", self.level_dims)
-        _require(0 <= self.sh_degree <= 4, "sh_degree", "must be in 0 .. 4", self.sh_degree)
-        _require(0 <= self.dropout < 1, "dropout", "must be in [0, 1)", self.dropout)
-        for name in ("scale_unit", "scale_max", "start_depth", "start_scale"):
-            _require(0 < getattr(self, name) < math.inf, name, "must be greater than 0", getattr(self, name))
-        _require(self.start_scale < self.scale_max, "start_scale", f"must be below {self.scale_max}", self.start_scale)
-        _require(0 < self.start_opacity < 1, "start_opacity", "must be in (0, 1)", self.start_opacity)
+        self.require(len(self.level_dims) == 4, "level_dims", "must be four numbers of at least 1")
+        self.require(self.start_scale < self.scale_max, "start_scale", f"must be below {self.scale_max}")
 
     @property
     def coefficients(self) -> int:
         """Spherical harmonics that are predicted for each colour."""
         return (self.sh_degree + 1) ** 2
-
-    def as_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> NoPoSplatConfig:
-        """The config of a model folder: what is left out has its default, and an unknown name is a GatlasError."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise GatlasError(f"'{unknown[0]}' is no setting of the NoPoSplat network")
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**settings)
-
-
-def _require(holds: bool, name: str, rule: str, value: Any) -> None:
-    if not holds:
-        raise GatlasError(f"{name} {rule}, got {value}")
 
 
 BASE = NoPoSplatConfig()

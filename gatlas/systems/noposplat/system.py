@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -147,7 +147,7 @@ class PhotoScenes(System):
 
     def save_frozen(self, folder: str) -> None:
         """gatlas.json."""
-        published.save_description(folder, self.config.as_json())
+        published.save_description(folder, self.config.to_json())
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
         """The network with the given weights."""
@@ -155,7 +155,7 @@ class PhotoScenes(System):
 
     def save(self, folder: str) -> None:
         """The whole model, into an existing folder."""
-        published.save_network(folder, self.config.as_json(), self.network.state_dict())
+        published.save_network(folder, self.config.to_json(), self.network.state_dict())
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:
@@ -196,10 +196,7 @@ def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
         description = read_description(model)
         if description["system"] != NAME:
             raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
-        try:
-            config = cast("Settings", Settings.from_json(description["config"]))
-        except (GatlasError, TypeError) as error:
-            raise GatlasError(f"{model}: its config in gatlas.json cannot be used: {error}") from None
+        config = Settings.from_json(description["config"], f"{model}: its config in gatlas.json")
         weights = published.load_network(model, weight_shapes(config))
     with torch.device("meta"):
         network = NoPoSplat(config)

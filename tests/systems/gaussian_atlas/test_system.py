@@ -436,10 +436,23 @@ def test_a_stored_config_that_cannot_be_names_its_folder_and_gives_no_advice_on_
     model = saved(system, tmp_path / "model")
     path = tmp_path / "model" / "gatlas.json"
     path.write_text(path.read_text().replace('"prediction": "v"', '"prediction": "epsilon"'))
-    with pytest.raises(GatlasError, match=r"model: its config in gatlas\.json is damaged: prediction=eps") as error:
+    with pytest.raises(GatlasError, match=r"model: its config in gatlas\.json: damaged: prediction=eps") as error:
         load(model)
     assert one_line(error)
     assert "--set" not in str(error.value)
+
+
+def test_a_folder_of_an_earlier_gatlas_opens_with_the_same_settings(system, tmp_path):
+    model = saved(replace_config(system, whitening_clip=4.0), tmp_path / "model")
+    path = tmp_path / "model" / "gatlas.json"
+    text = path.read_text()
+    assert '"whitening_clip": 4.0' in text
+    path.write_text(text.replace("whitening_clip", "clip"))  # its name until version 0.1
+    assert load(model).config == replace(system.config, whitening_clip=4.0)
+
+
+def replace_config(system, **changes):
+    return create(replace(CONFIG, **changes), stats=system.stats)
 
 
 def test_a_scheduler_that_contradicts_the_model_is_one_line(system, tmp_path):
@@ -487,13 +500,13 @@ def test_lpips_of_named_weights_is_a_term_of_the_loss(folder, stats, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"text_dropout": 1.5}, "text_dropout must be in"),
-        ({"clip": 0.0}, "clip must be greater than 0"),
+        ({"text_dropout": 1.5}, "text_dropout must be at least 0 and at most 1"),
+        ({"whitening_clip": 0.0}, "whitening_clip must be greater than 0"),
         ({"rgb": -1.0}, "rgb must be at least 0"),
         ({"prediction": "epsilon"}, "prediction=epsilon needs zero_terminal_snr=false"),
         ({"render_size": 0}, "render_size must be at least 1"),
         ({"octaves": 2}, "octaves must be 0 without positions"),
-        ({"positions": True, "octaves": -1}, "octaves must be in 0 .. 10"),
+        ({"positions": True, "octaves": -1}, "octaves must be at least 0 and at most 10"),
     ],
 )
 def test_a_config_that_cannot_be_is_one_line(changes, message):

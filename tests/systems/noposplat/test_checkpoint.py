@@ -176,14 +176,14 @@ def converted(path, folder, state):
     """A model folder of a published checkpoint."""
     write(path, state)
     folder.mkdir()
-    save_network(folder, CONFIG.as_json(), load_published(path, SHAPES))
+    save_network(folder, CONFIG.to_json(), load_published(path, SHAPES))
     return folder
 
 
 def test_a_converted_checkpoint_is_a_model_folder_that_predicts_the_same(network, state, path, tmp_path):
     folder = converted(path, tmp_path / "model", state)
     description = read_description(folder)
-    config = NoPoSplatConfig.from_json(description["config"])
+    config = NoPoSplatConfig.from_json(description["config"], str(folder))
     assert description["system"] == "noposplat"
     assert config == CONFIG
     loaded = built(load_network(folder, weight_shapes(config)), config)

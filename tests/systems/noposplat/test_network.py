@@ -380,7 +380,7 @@ def test_means_reach_far_and_scales_have_a_ceiling():
 
 @pytest.mark.parametrize("config", [BASE, TINY, SMALL])
 def test_a_config_survives_json(config):
-    assert NoPoSplatConfig.from_json(config.as_json()) == config
+    assert NoPoSplatConfig.from_json(config.to_json(), "x") == config
 
 
 @pytest.mark.parametrize(
@@ -402,9 +402,9 @@ def test_a_config_survives_json(config):
         ({"start_opacity": 1.0}, "start_opacity"),
         ({"start_scale": 0.5}, "start_scale"),
         ({"dropout": 1.0}, "dropout"),
-        ({"colour": 1}, "no setting"),
+        ({"colour": 1}, "does not know"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(change, fault):
     with pytest.raises(GatlasError, match=fault):
-        NoPoSplatConfig.from_json({**TINY.as_json(), **change})
+        NoPoSplatConfig.from_json({**TINY.to_json(), **change}, "x")

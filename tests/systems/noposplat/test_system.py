@@ -268,7 +268,7 @@ def test_the_published_name_says_the_size():
         ({"width": 60}, "width must be a multiple of 8, got 60"),
         ({"views": 1}, "views must be at least 2"),
         ({"gap": (9, 4)}, "gap must be two numbers"),
-        ({"flip": 1.5}, "flip must be in"),
+        ({"flip": 1.5}, "flip must be at least 0 and at most 1"),
         ({"mse": 0.0}, "mse or lpips must be greater than 0"),
         ({"ray": -1.0}, "ray must be at least 0"),
         ({"max_fov": 180.0}, "max_fov"),
@@ -289,7 +289,7 @@ def test_what_does_not_belong_to_the_system_is_one_line(system, folder, tmp_path
     system.save(str(tmp_path))
     path = tmp_path / "gatlas.json"
     path.write_text(path.read_text().replace('"patch"', '"pitch"'))
-    with pytest.raises(GatlasError, match=r"gatlas.json cannot be used: 'pitch'"):
+    with pytest.raises(GatlasError, match=r"config in gatlas.json: has pitch"):
         load(str(tmp_path))
 
 
