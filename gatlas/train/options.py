@@ -49,7 +49,7 @@ class TrainOptions(Options):
     )
     precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Numbers of the network; auto: bf16 on CUDA.")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse an end of the cosine that there is no cosine for, or that is before the last step."""
         if self.schedule_steps is not None:
             self.require(self.schedule == "cosine", "schedule_steps", "is for schedule=cosine")

@@ -46,7 +46,7 @@ class AtlasConfig(Options):
     render_size: int = option(128, min=1, help="Pixels a side of those pictures.")
     render_views: int = option(1, min=1, help="Pictures of each object and step.")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse inputs without positions, a loss without terms and an epsilon that has no value."""
         self.require(self.positions or not self.octaves, "octaves", "must be 0 without positions")
         self.require(self.diffusion > 0 or self.renders, "diffusion", "or another weight must be > 0")

@@ -37,9 +37,9 @@ class Settings(NoPoSplatConfig):
     # The heads: those of the Gaussians, and the layer that reads the intrinsics.
     backbone_lr: float = option(0.1, min=0, help="Factor of the learning rate of all but the heads.")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse pictures that do not fit the patches, a gap that shrinks and a loss without terms."""
-        super().check()
+        super().validate()
         for name in ("width", "height"):
             value = getattr(self, name)
             self.require(value >= self.patch and value % self.patch == 0, name, f"must be a multiple of {self.patch}")

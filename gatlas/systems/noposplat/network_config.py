@@ -45,7 +45,7 @@ class NoPoSplatConfig(Options):
     start_scale: float = option(0.008, above=0, help="Size that it begins at.")
     start_opacity: float = option(0.3, above=0, below=1, help="Opacity that it begins at.")
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Refuse sizes that do not fit each other."""
         self.require(self.head_dim % 2 == 0, "head_dim", "must be even")
         for part in ("encoder", "decoder"):
