@@ -10,10 +10,8 @@ import numpy as np
 import torch
 
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
-from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
-from gatlas.geometry.rotations import normalize_quats
+from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
-from gatlas.images.composite import composite
 from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
@@ -72,19 +70,13 @@ def optimize(
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colours stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1.
     """
-    if views.images.shape[-1] != 4:
-        raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
-    early, early_steps = coarse or (views, 0)
-    early_steps = min(early_steps, iterations)
+    training = TrainingViews(views, coarse, iterations)
     with one_torch_thread():
         parameters = _parameters(gaussians, device)
         groups = [{"params": [parameters[name]], "lr": first} for name, first in LEARNING_RATES.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         if resume is None:
-            first = 0
-            order = np.concatenate(
-                [view_order(len(early), early_steps, rng), view_order(len(views), iterations - early_steps, rng)]
-            )
+            first, order = 0, training.order(rng)
         else:
             first, order = resume.step, _restore(resume, parameters, adam, rng)
         for step in range(first, iterations):
@@ -92,12 +84,10 @@ def optimize(
                 raise Interrupted(_snapshot(step, order, parameters, adam, rng))
             for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
                 group["lr"] = rate * learning_rate * cosine_decay(step, iterations)
-            pictures, view = early if step < early_steps else views, int(order[step])
-            background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
-            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32)).to(device)
-            target = composite(rgba, background)
-            image = rasterize(_activated(parameters), pictures.cameras[view], background=background).colors
-            window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
+            view = training.at(step)[int(order[step])]
+            target, background = over_random_color(view, rng, device)
+            image = rasterize(_activated(parameters), view.cameras, background=background).colors
+            window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
@@ -116,15 +106,7 @@ def optimize(
 
 def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
     """The Gaussians (numpy) that an optimisation's parameters stand for."""
-    final = _activated({name: parameter.detach().cpu() for name, parameter in parameters.items()})
-    return Gaussians(
-        means=final.means.numpy().copy(),
-        quats=normalize_quats(final.quats.numpy()),
-        scales=final.scales.numpy(),
-        opacities=final.opacities.numpy(),
-        sh=final.sh.numpy(),
-        origin=origin,
-    )
+    return as_arrays(_activated({name: parameter.detach().cpu() for name, parameter in parameters.items()}), origin)
 
 
 def _snapshot(

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import to_camera
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
@@ -26,7 +28,7 @@ class Sighting(NamedTuple):
 def sight(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Sighting:
     """Where camera `index` sees the points, hidden or not."""
     viewmat, K = cameras.viewmats[index], cameras.Ks[index]
-    local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    local = to_camera(points, viewmat)
     depths = local[:, 2]
     front = depths > NEAR
     depth = np.where(front, depths, 1.0)

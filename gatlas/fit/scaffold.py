@@ -15,10 +15,9 @@ from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_an
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import gather_anchors
-from gatlas.fit.schedule import cosine_decay, one_torch_thread, view_order
+from gatlas.fit.schedule import TrainingViews, cosine_decay, one_torch_thread, over_random_color
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
-from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
@@ -104,12 +103,9 @@ def optimize_scaffold(
     take other, usually smaller, pictures. The scene must have about radius 1. Gaussians that begin beyond the limit are
     pruned at once. Loss: `gatlas.fit.losses.picture_loss` and the weighted mean product of a Gaussian's scales.
     """
-    if views.images.shape[-1] != 4:
-        raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
+    training = TrainingViews(views, coarse, iterations)
     if limit < 1:
         raise ValueError(f"limit must be >= 1, got {limit}")
-    early, early_steps = coarse or (views, 0)
-    early_steps = min(early_steps, iterations)
     with one_torch_thread():
         scaffold = build_scaffold(gather_anchors(gaussians))
         groups = [
@@ -120,22 +116,19 @@ def optimize_scaffold(
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
         _prune(scaffold, adam, views.cameras, limit, rng)
         evidence = Evidence.none(len(scaffold))
-        order = [*view_order(len(early), early_steps, rng), *view_order(len(views), iterations - early_steps, rng)]
-        for step, view in enumerate(map(int, order), start=1):
-            pictures = early if step <= early_steps else views
-            camera = pictures.cameras[view]
-            background = torch.from_numpy(rng.random(3, dtype=np.float32))
-            rgba = torch.from_numpy(np.ascontiguousarray(pictures.images[view : view + 1], dtype=np.float32))
-            target = composite(rgba, background)
+        for step, index in enumerate(map(int, training.order(rng)), start=1):
+            pictures = training.at(step - 1)
+            view = pictures[index]
+            target, background = over_random_color(view, rng)
             decoded = _require_visible(scaffold.decode())
             decoded.gaussians.means.retain_grad()
-            image = rasterize(decoded.gaussians, camera, background=background).colors
-            window = None if lpips is None else foreground_window(pictures.images[view, ..., 3], rng)
+            image = rasterize(decoded.gaussians, view.cameras, background=background).colors
+            window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)
             loss = loss + weights.scales * decoded.gaussians.scales.prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
             loss.backward()
-            evidence.add(decoded, camera)
+            evidence.add(decoded, view.cameras)
             adam.step()
             decay.step()
             if step % GROW_EVERY == 0 and step <= GROW_UNTIL * iterations:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from gatlas.geometry.rotations import normalize_quats
+from gatlas.fit.schedule import as_arrays
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
@@ -84,15 +84,7 @@ class Scaffold:
     @torch.no_grad()
     def bake(self, origin: Origin) -> Gaussians:
         """The Gaussians that show as plain ones (numpy): degree 0, unit quaternions, scales in LOG_SCALE_RANGE."""
-        gaussians = self.decode().gaussians
-        return Gaussians(
-            means=gaussians.means.numpy(),
-            quats=normalize_quats(gaussians.quats.numpy()),
-            scales=gaussians.scales.numpy(),
-            opacities=gaussians.opacities.numpy(),
-            sh=gaussians.sh.numpy(),
-            origin=origin,
-        )
+        return as_arrays(self.decode().gaussians, origin)
 
 
 def build_scaffold(start: AnchorStart) -> Scaffold:

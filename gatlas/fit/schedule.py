@@ -1,13 +1,24 @@
-"""What every optimisation of this package shares: how rates decay, which view comes when, and on how many threads."""
+"""The parts that all optimizations of Gaussians share: decay of the rates, order of the views, targets, threads."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+from gatlas.geometry.rotations import normalize_quats
+from gatlas.images.composite import composite
+from gatlas.types import Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from gatlas.types import Origin, Views
 
 FINAL_RATE = 0.02  # of the first, reached by one cosine: the decay, not the length, brings most of the gain
 
@@ -22,6 +33,49 @@ def view_order(views: int, steps: int, rng: np.random.Generator) -> np.ndarray:
     epochs = -(-steps // views)
     order = [rng.permutation(views) for _ in range(epochs)]
     return np.concatenate([*order, np.empty(0, dtype=np.int64)])[:steps].astype(np.int64)
+
+
+class TrainingViews:
+    """The RGBA views of an optimization, one per step: with `coarse`, the first so many steps take other ones."""
+
+    def __init__(self, views: Views, coarse: tuple[Views, int] | None, iterations: int) -> None:
+        if views.images.shape[-1] != 4:
+            raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
+        self._views, self._iterations = views, iterations
+        self._early, early_steps = coarse or (views, 0)
+        self._early_steps = min(early_steps, iterations)
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """Return the index of each step's view (int64)."""
+        late = self._iterations - self._early_steps
+        return np.concatenate(
+            [view_order(len(self._early), self._early_steps, rng), view_order(len(self._views), late, rng)]
+        )
+
+    def at(self, step: int) -> Views:
+        """Return the views that a step, from 0, takes one of."""
+        return self._early if step < self._early_steps else self._views
+
+
+def over_random_color(
+    view: Views, rng: np.random.Generator, device: str = "cpu"
+) -> tuple[Float[Tensor, "1 h w 3"], Float[Tensor, " 3"]]:
+    """Return one RGBA view over a random color, and the color."""
+    background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
+    rgba = torch.from_numpy(np.ascontiguousarray(view.images, dtype=np.float32)).to(device)
+    return composite(rgba, background), background
+
+
+def as_arrays(gaussians: Gaussians, origin: Origin) -> Gaussians:
+    """Return Gaussians of CPU tensors without gradients as numpy arrays of their own, with unit quaternions."""
+    return Gaussians(
+        means=gaussians.means.numpy().copy(),
+        quats=normalize_quats(gaussians.quats.numpy()),
+        scales=gaussians.scales.numpy(),
+        opacities=gaussians.opacities.numpy(),
+        sh=gaussians.sh.numpy(),
+        origin=origin,
+    )
 
 
 @contextmanager

@@ -8,11 +8,12 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.fit.blue_noise import choose_blue_noise
+from gatlas.geometry.cameras import to_camera
 from gatlas.geometry.rotations import quats_from_normals
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.composite import composite
 from gatlas.meshes.render import mesh_depths, visible_from
-from gatlas.meshes.sample import sample_surface, surface_colors
+from gatlas.meshes.sample import sample_surface, surface_area, surface_colors
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
@@ -90,12 +91,6 @@ def _visible_pool(
     return points[pool], normals[pool], colors[pool], visible[:, pool], area
 
 
-def surface_area(mesh: Mesh) -> float:
-    """Area of all triangles, world units squared."""
-    a, b, c = (np.asarray(mesh.vertices, dtype=np.float64)[mesh.faces[:, i]] for i in range(3))
-    return float(0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1).sum())
-
-
 def _expected_pixels(
     points: Float[np.ndarray, "n 3"],
     normals: Float[np.ndarray, "n 3"],
@@ -105,7 +100,7 @@ def _expected_pixels(
     """Pixels that a unit of surface area covers, averaged over the views: visible * cos * (focal / depth)^2."""
     total = np.zeros(len(points))
     for viewmat, K, seen in zip(cameras.viewmats, cameras.Ks, visible, strict=True):
-        local = points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]
+        local = to_camera(points[seen], viewmat)
         facing = np.abs(np.einsum("ni,ni->n", local, normals[seen] @ viewmat[:3, :3].T))
         facing /= np.linalg.norm(local, axis=1)
         total[seen] += facing * K[0, 0] * K[1, 1] / local[:, 2] ** 2
@@ -123,7 +118,7 @@ def _detail(
     for image, viewmat, K, seen in zip(views.images, cameras.viewmats, cameras.Ks, visible, strict=True):
         over_grey = composite(image, 0.5)
         laplacian = sum(gaussian_laplace(over_grey[..., channel], 0.7) ** 2 for channel in range(3))
-        local = points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]
+        local = to_camera(points[seen], viewmat)
         column = (local[:, 0] / local[:, 2] * K[0, 0] + K[0, 2]).astype(int).clip(0, cameras.width - 1)
         row = (local[:, 1] / local[:, 2] * K[1, 1] + K[1, 2]).astype(int).clip(0, cameras.height - 1)
         squared[seen] += laplacian[row, column]

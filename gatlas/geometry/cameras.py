@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.geometry.frames import bounding_ball
-from gatlas.geometry.libraries import library_of
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -147,7 +146,12 @@ def resized(cameras: Cameras, width: int, height: int) -> Cameras:
 
 def camera_centers(viewmats: Float[Array, "*c 4 4"]) -> Float[Array, "*c 3"]:
     """Return the position of each camera in the world, -R^T t of its world-to-camera matrix."""
-    return -library_of(viewmats).einsum("...ji,...j->...i", viewmats[..., :3, :3], viewmats[..., :3, 3])
+    return -(viewmats[..., :3, :3] * viewmats[..., :3, 3:]).sum(-2)  # no matrix product: exact under autocast too
+
+
+def to_camera(points: Float[Array, "n 3"], viewmat: Float[Array, "4 4"]) -> Float[Array, "n 3"]:
+    """Return points of the world in a camera's own axes: x right, y down, z its depth."""
+    return points @ viewmat[:3, :3].T + viewmat[:3, 3]
 
 
 def moved_to(viewmats: Float[np.ndarray, "c 4 4"], centers: Float[np.ndarray, "c 3"]) -> Float[np.ndarray, "c 4 4"]:

@@ -25,9 +25,10 @@ def rays(cameras: Cameras) -> tuple[Float[Array, "c 3"], Float[Array, "c h w 3"]
     Ks, rotations = cameras.Ks, cameras.viewmats[:, :3, :3]
     if not is_tensor(Ks):
         Ks, rotations = np.asarray(Ks, dtype=np.float64), np.asarray(rotations, dtype=np.float64)
-    library = library_of(Ks)
-    directions = library.einsum("cji,chwj->chwi", rotations, pixel_rays(Ks, cameras.width, cameras.height))
-    return camera_centers(cameras.viewmats), directions / library.linalg.norm(directions, axis=-1)[..., None]
+    local = pixel_rays(Ks, cameras.width, cameras.height)
+    directions = (rotations[:, None, None] * local[..., None]).sum(-2)
+    lengths = library_of(Ks).linalg.norm(directions, axis=-1)
+    return camera_centers(cameras.viewmats), directions / lengths[..., None]
 
 
 def pixel_rays(
@@ -35,7 +36,8 @@ def pixel_rays(
 ) -> Float[Array, "*c h w 3"]:
     """Return the directions through the pixel centers in each camera's own axes, with z = 1.
 
-    `normalized` intrinsics have their first row divided by the width and their second by the height.
+    `normalized` intrinsics have their first row divided by the width and their second by the height. Torch's autocast
+    must be off: it would round the directions.
     """
     library = library_of(Ks)
     kind = {"dtype": Ks.dtype, **({"device": Ks.device} if is_tensor(Ks) else {})}

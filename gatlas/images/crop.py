@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from gatlas.images.composite import composite
+from gatlas.images.srgb import to_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,7 +28,7 @@ def cover(
     scale = max(width / columns, height / rows)
     wide, high = max(width, round(columns * scale)), max(height, round(rows * scale))
     if (wide, high) != (columns, rows):
-        pixels = Image.fromarray(np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8))
+        pixels = Image.fromarray(to_bytes(picture))
         picture = np.asarray(pixels.resize((wide, high), Image.Resampling.LANCZOS), dtype=np.float32) / 255
     left, top = (wide - width) // 2, (high - height) // 2
     cut = np.ascontiguousarray(picture[top : top + height, left : left + width], dtype=np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gatlas.errors import GatlasError
+from gatlas.images.srgb import to_bytes
 from gatlas.io import streams
 from gatlas.io.arrays import host_array
 
@@ -58,7 +59,7 @@ def encode_png(image: Float[np.ndarray, "h w d"]) -> bytes:
     if np.isnan(pixels).any():
         raise GatlasError(f"not written: the picture has {np.count_nonzero(np.isnan(pixels))} values that are NaN")
     payload = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(pixels, 0.0, 1.0) * 255).astype(np.uint8)).save(payload, "PNG")
+    Image.fromarray(to_bytes(pixels)).save(payload, "PNG")
     return payload.getvalue()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import to_camera
 from gatlas.meshes import kernels
 from gatlas.meshes.colors import Surface, build_surface
 from gatlas.raster.threads import get_num_threads, launch, split_range
@@ -87,7 +88,7 @@ def visible_from(
     visible = np.zeros((len(cameras), len(points)), dtype=bool)
     for i in range(len(cameras)):
         view, K = np.asarray(cameras.viewmats[i], dtype=np.float64), np.asarray(cameras.Ks[i], dtype=np.float64)
-        local = points @ view[:3, :3].T + view[:3, 3]
+        local = to_camera(points, view)
         z = local[:, 2]
         pixels = (local @ K.T)[:, :2] / np.where(z > 0, z, 1)[:, None]
         inside = (z > 0) & (pixels >= 0).all(axis=1) & (pixels < [cameras.width, cameras.height]).all(axis=1)
@@ -122,7 +123,7 @@ def _screen(mesh: Mesh, surface: Surface, cameras: Cameras, camera: int, supersa
     view = np.asarray(cameras.viewmats[camera], dtype=np.float64)
     K = np.diag([supersample, supersample, 1.0]) @ np.asarray(cameras.Ks[camera], dtype=np.float64)
     inverse = np.linalg.inv(K)
-    points = np.ascontiguousarray(np.asarray(mesh.vertices, dtype=np.float64) @ view[:3, :3].T + view[:3, 3])
+    points = np.ascontiguousarray(to_camera(np.asarray(mesh.vertices, dtype=np.float64), view))
     width, height = supersample * cameras.width, supersample * cameras.height
     records = np.empty((2 * len(surface.faces), kernels.RECORD))
     record_faces = np.empty(len(records), dtype=np.int32)

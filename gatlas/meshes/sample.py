@@ -1,4 +1,4 @@
-"""Points of a mesh's surface, and the colors that it shows there."""
+"""The surface of a mesh: its area, points of it, and the colors that it shows there."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     from gatlas.meshes.colors import Shading
     from gatlas.types import Mesh
+
+
+def surface_area(mesh: Mesh) -> float:
+    """Return the area of all triangles, world units squared."""
+    return float(0.5 * np.linalg.norm(face_normals(mesh), axis=1).sum())
 
 
 def sample_surface(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.sh import eval_sh
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ def seen_colors(gaussians: Gaussians, viewmats: Float[Array, "c 4 4"]) -> Iterat
             yield constant
         return
     for viewmat in viewmats:
-        center = -(viewmat[:3, :3] * viewmat[:3, 3:]).sum(0)  # -R' t
-        offsets = gaussians.means - center
+        offsets = gaussians.means - camera_centers(viewmat)
         distances = ((offsets**2).sum(-1)[:, None] + TINY_SQUARED_DISTANCE) ** 0.5
         yield eval_sh(gaussians.sh, offsets / distances).clip(min=0.0)

@@ -8,12 +8,13 @@ from gatlas.fit import FitOptions, fit_mesh
 from gatlas.fit.finetune import finetune, picture_quality
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import Interrupted, optimize
-from gatlas.fit.start import surface_area, surface_gaussians
+from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import denormalized, scaled
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
+from gatlas.meshes.sample import surface_area
 from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
 
 

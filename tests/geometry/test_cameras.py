@@ -48,6 +48,11 @@ def test_the_centers_are_where_the_cameras_were_placed_also_for_tensors_and_for_
     assert np.allclose(cameras.camera_centers(torch.from_numpy(viewmats)[None])[0].numpy(), eyes, atol=1e-12)
 
 
+def test_points_in_the_axes_of_a_camera_are_worked_out_by_hand():
+    viewmat = cameras.look_at(np.array([[0.0, 0, 5]]))[0]  # x right, y down, z away from the eye
+    assert np.allclose(cameras.to_camera(np.array([[1.0, 2, 3]]), viewmat), [[1, -2, 2]], atol=1e-12)
+
+
 def test_moved_cameras_keep_their_axes():
     viewmats = cameras.look_at(np.array([[1.0, 2, 3]]))
     moved = cameras.moved_to(viewmats, np.array([[4.0, 5, 6]]))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from gatlas.errors import GatlasError
-from gatlas.images.srgb import BYTE_TO_LINEAR, linear_to_srgb
+from gatlas.images.srgb import BYTE_TO_LINEAR, linear_to_srgb, to_bytes
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -69,7 +69,7 @@ def _rgba(image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
     if image.mode.startswith(("I", "F")):
         grey = np.asarray(image).astype(np.float64)
         top = 65535.0 if image.mode.startswith("I") else 1.0
-        level = np.rint(np.clip(grey / top, 0, 1) * 255).astype(np.uint8)
+        level = to_bytes(grey / top)
         return np.stack([level, level, level, np.full_like(level, 255)], axis=-1)
     if image.mode == "La":
         image = image.convert("LA")
