@@ -1,6 +1,7 @@
 """The commands, links, paths and examples of the README and of docs/ are right."""
 
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -80,6 +81,12 @@ def test_paths_exist(page):
         assert (ROOT / path).exists(), path
     for script in re.findall(r"\b(?:tests|examples)/[\w/]+\.(?:py|sh|sbatch)\b", text):
         assert (ROOT / script).is_file(), script
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_names_of_the_package_exist(page):
+    for name in re.findall(r"`((?:gatlas|io)(?:\.[A-Za-z_]+)+)", page.read_text()):
+        pkgutil.resolve_name(name if name.startswith("gatlas") else f"gatlas.{name}")
 
 
 def test_the_layout_names_what_is_there():
