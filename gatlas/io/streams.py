@@ -235,12 +235,12 @@ def _check_file(path: Path, force: bool) -> None:
         return
     if path.exists() and not force:
         raise GatlasError(f"{path} exists: use --force to overwrite it")
-    _check_parent(path)
+    check_parent(path)
 
 
 def _check_folder(path: Path, force: bool) -> None:
     if not path.exists():
-        _check_parent(path)
+        check_parent(path)
         return
     if not path.is_dir():
         raise GatlasError(f"{path}: is a file; the output must be a folder")
@@ -250,7 +250,8 @@ def _check_folder(path: Path, force: bool) -> None:
         raise GatlasError(f"{path}: the folder is not writable")
 
 
-def _check_parent(path: Path) -> None:
+def check_parent(path: Path) -> None:
+    """Refuse an output whose folder is missing or not writable."""
     parent = Path(os.path.realpath(path)).parent
     if not parent.is_dir():
         raise GatlasError(f"{path}: there is no folder {parent}: create it first")
@@ -352,11 +353,16 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     try:
         yield scratch
     except BaseException:
-        if scratch.is_dir():
-            shutil.rmtree(scratch, ignore_errors=True)
-        else:
-            scratch.unlink(missing_ok=True)
+        remove(scratch, ignore_errors=True)
         raise
+
+
+def remove(path: Path, *, ignore_errors: bool = False) -> None:
+    """Remove a file, a link, or a folder and all that is in it, if it is there; `ignore_errors` inside the folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=ignore_errors)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

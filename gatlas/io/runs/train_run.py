@@ -16,15 +16,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import os_errors
+from gatlas.io.streams import check_parent, os_errors, remove, scratch_beside
 
 if TYPE_CHECKING:
     import torch
@@ -52,11 +50,7 @@ def check_new(run: str | Path) -> None:
             raise GatlasError(f"{path} exists and is not empty: use --resume latest to go on with it")
         if path.exists() and not path.is_dir():
             raise GatlasError(f"{path}: is a file; a run is a folder")
-        parent = Path(os.path.realpath(path)).parent
-        if not parent.is_dir():
-            raise GatlasError(f"{path}: there is no folder {parent}: create it first")
-        if not os.access(parent, os.W_OK | os.X_OK):
-            raise GatlasError(f"{path}: the folder {parent} is not writable")
+        check_parent(path)
 
 
 @contextmanager
@@ -78,7 +72,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
         locked = _lock(lock, path)
         with os_errors(path):
             for scratch in path.glob(".gatlas-*.tmp"):
-                _discard(scratch)
+                remove(scratch)
             if fresh:
                 _replace(path, fill)
         yield locked
@@ -89,7 +83,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
 def _make(path: Path, fill: Callable[[str], None]) -> None:
     target = Path(os.path.realpath(path))
     scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name, so that a killed start is cleared away
-    _discard(scratch)
+    remove(scratch)
     scratch.mkdir()
     try:
         fill(str(scratch))
@@ -101,18 +95,18 @@ def _make(path: Path, fill: Callable[[str], None]) -> None:
                 raise GatlasError(f"{path} exists and is not empty: another run has just begun there") from None
             raise error
     except BaseException:
-        _discard(scratch)
+        remove(scratch)
         raise
 
 
 def _replace(path: Path, fill: Callable[[str], None]) -> None:
     """The frozen files of a run without a checkpoint, written anew; gatlas.json comes last."""
-    with _scratch(path) as scratch:
+    with scratch_beside(path / DESCRIPTION) as scratch:
         scratch.mkdir()
         fill(str(scratch))
         for new in sorted(scratch.iterdir(), key=lambda each: each.name == DESCRIPTION):
             if (path / new.name).is_dir():
-                _discard(path / new.name)
+                remove(path / new.name)
             os.replace(new, path / new.name)
         scratch.rmdir()
 
@@ -195,7 +189,7 @@ def save_checkpoint(
     path = Path(run)
     folder = _folder(path, step)
     with os_errors(folder), _safetensors_errors(folder):
-        with _scratch(path) as scratch:
+        with scratch_beside(folder) as scratch:
             (scratch / part).mkdir(parents=True)
             fill(str(scratch / part))
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch / TENSORS)
@@ -205,14 +199,14 @@ def save_checkpoint(
                 file.chmod((scratch / META).stat().st_mode)
             _sync(scratch)
             if folder.exists():
-                _remove_whole(path, folder)
+                _remove_whole(folder)
             os.rename(scratch, folder)
         point_to(path, part, step)
         steps = list_steps(path)
         kept = [each for each in steps if each <= step][-keep:]
         for each in steps:
             if each not in kept:
-                _remove_whole(path, _folder(path, each))
+                _remove_whole(_folder(path, each))
     return folder
 
 
@@ -233,7 +227,7 @@ def point_to(run: str | Path, part: str, step: int) -> None:
     with os_errors(path / part):
         if (path / part).is_dir() and not (path / part).is_symlink():
             raise GatlasError(f"{path / part}: is a folder; in a run it is a link to the newest checkpoint")
-        with _scratch(path) as scratch:
+        with scratch_beside(path / part) as scratch:
             os.symlink(os.path.join(_folder(path, step).name, part), scratch)
             os.replace(scratch, path / part)
 
@@ -242,29 +236,11 @@ def _folder(run: Path, step: int) -> Path:
     return run / f"checkpoint-{step:06d}"
 
 
-@contextmanager
-def _scratch(run: Path) -> Iterator[Path]:
-    """A fresh path in the run; what is there when the block fails, for whatever reason, is removed."""
-    scratch = run / f".gatlas-{secrets.token_hex(8)}.tmp"
-    try:
-        yield scratch
-    except BaseException:
-        _discard(scratch)
-        raise
-
-
-def _remove_whole(run: Path, folder: Path) -> None:
+def _remove_whole(folder: Path) -> None:
     """Remove a checkpoint such that no half of it is ever found under its name."""
-    with _scratch(run) as scratch:
+    with scratch_beside(folder) as scratch:
         os.rename(folder, scratch)
-        _discard(scratch)
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        remove(scratch)
 
 
 def _sync(folder: Path) -> None:

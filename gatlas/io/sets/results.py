@@ -90,7 +90,7 @@ class Results:
             try:
                 os.ftruncate(self._descriptor, 0)
                 os.write(self._descriptor, os.uname().nodename.encode())
-                _remove(self.scratch)
+                streams.remove(self.scratch)
                 self.scratch.mkdir()
                 _remove_leftovers(self.folder, self.lock)
                 self._compact()
@@ -175,7 +175,7 @@ class Results:
             if not output.exists():
                 os.replace(older, output)
             raise
-        _remove(older)
+        streams.remove(older)
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -461,10 +461,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target, follow_symlinks=False)
     except OSError:  # another file system, or one without links
         shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
