@@ -351,10 +351,9 @@ def _options(wish: Wish, near: bool = False) -> RefineOptions:
 def _lpips(wish: Wish) -> Any:
     if wish.lpips_weights is None:
         return None
-    from gatlas.metrics.lpips import Lpips
+    from gatlas.metrics.lpips import load_lpips
 
-    found = io.load_lpips_weights(wish.lpips_weights)
-    return Lpips(found.network, found.state)
+    return load_lpips(wish.lpips_weights)
 
 
 def _said(refined: Refined) -> dict[str, Any]:

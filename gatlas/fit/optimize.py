@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ import torch
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
+from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
@@ -100,7 +100,7 @@ def optimize(
             if between is not None:
                 between(step + 1, parameters, adam)
             if progress is not None:
-                progress(step + 1, -10 * math.log10(max(float((image.detach() - target).square().mean()), 1e-12)))
+                progress(step + 1, float(psnr(image.detach(), target, limit=120.0)))
     return as_gaussians(parameters, gaussians.origin)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
+from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.types import Origin
 
@@ -137,7 +137,7 @@ def optimize_scaffold(
                 _prune(scaffold, adam, pictures.cameras, limit, rng)
                 evidence = Evidence.none(len(scaffold))
             if progress is not None:
-                progress(step, -10 * math.log10(max(float((image.detach() - target).square().mean()), 1e-12)))
+                progress(step, float(psnr(image.detach(), target, limit=120.0)))
         _require_visible(scaffold.decode())
         _prune(scaffold, adam, views.cameras, limit, rng)  # slots that were hidden at the last growth may show by now
         return scaffold.bake(gaussians.origin)

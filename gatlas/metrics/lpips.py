@@ -1,6 +1,6 @@
 """Learned perceptual distance (Zhang et al. 2018, version 0.1) on VGG16 or AlexNet, in plain torch.
 
-The weights come from files: see `gatlas.io.models.lpips_weights`. Layers carry torchvision's names, so its weights
+`load_lpips` reads the weights: see `gatlas.io.models.lpips_weights`. Layers carry torchvision's names, so its weights
 fit as they are.
 """
 
@@ -13,7 +13,11 @@ import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
+from gatlas.errors import GatlasError
+from gatlas.io import load_lpips_weights
+
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import Literal
 
     from jaxtyping import Float
@@ -123,6 +127,25 @@ class Lpips(nn.Module):
             if number in self.taps:
                 outputs.append(values)
         return outputs
+
+
+def load_lpips(
+    path: str | Path | None = None, *, side: int | None = None, without: str = "", larger: str = ""
+) -> Lpips:
+    """Return the network with the weights at `path`, by default those in torch's cache.
+
+    Missing weights are a GatlasError, as are images whose shorter `side` is too small. It tells the user how to do
+    `without` LPIPS and how to make `larger` images, where those are given.
+    """
+    try:
+        weights = load_lpips_weights(path)
+    except GatlasError as error:
+        raise GatlasError(f"{error}; or train without this term: {without}" if without else str(error)) from None
+    network = Lpips(weights.network, weights.state)
+    if side is not None and side < network.smallest:
+        remedy = ", or ".join(filter(None, (larger, without)))
+        raise GatlasError(f"LPIPS needs pictures of {network.smallest} pixels or more: {remedy}")
+    return network
 
 
 def _unit(features: Float[Tensor, "c d h w"]) -> Float[Tensor, "c d h w"]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    Array = Any  # a numpy array or a torch tensor
 
-def psnr(images: Float[np.ndarray, "c h w d"], references: Float[np.ndarray, "c h w d"]) -> Float[np.ndarray, " c"]:
-    """PSNR in dB of each picture, peak 1; infinite where the two are equal."""
+
+def psnr(
+    images: Float[Array, "*n h w d"], references: Float[Array, "*n h w d"], *, limit: float = math.inf
+) -> Float[Array, "*n"]:
+    """Return the PSNR of each image in dB, peak 1, at most `limit`: it is infinite for equal images.
+
+    numpy arrays are compared in float64, torch tensors in their own dtype.
+    """
     if images.shape != references.shape:
-        raise ValueError(f"pictures must have the references' shape {references.shape}, got {images.shape}")
-    error = np.asarray(images, dtype=np.float64) - references
-    mse = (error**2).mean(axis=(1, 2, 3))
-    with np.errstate(divide="ignore"):
-        return -10 * np.log10(mse)
+        raise ValueError(f"images must have the shape of the references {references.shape}, got {images.shape}")
+    if isinstance(images, np.ndarray):
+        mse = ((np.asarray(images, dtype=np.float64) - references) ** 2).mean(axis=(-3, -2, -1))
+        with np.errstate(divide="ignore"):
+            return np.minimum(-10 * np.log10(mse), limit)
+    return (-10 * (images - references).square().mean(dim=(-3, -2, -1)).log10()).clamp(max=limit)

@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from gatlas import io
 from gatlas.datasets.posed_views import scene_set
 from gatlas.geometry.rotations import nearest_rotation
+from gatlas.metrics import psnr
 from gatlas.metrics.pose_errors import direction_errors, recall_area, rotation_errors
 from gatlas.raster.threads import set_num_threads
 from gatlas.systems import load_system
 from gatlas.systems.contract import Photo, SampleRequest, Sources
-from gatlas.systems.noposplat.scene_loss import psnr
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, locate_photos
 from gatlas.systems.noposplat.system import PRESETS, create
 from gatlas.train import TrainOptions, train

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional
 
-from gatlas.metrics.lpips import Lpips
+from gatlas.errors import GatlasError
+from gatlas.metrics.lpips import Lpips, load_lpips
 
 # (number of torchvision's layer, outputs, kernel, stride, padding); the pools come before the layers that are named.
 CONVOLUTIONS = {
@@ -134,3 +136,24 @@ def test_pictures_too_small_for_the_network_are_refused(lpips):
 def test_unknown_networks_are_refused():
     with pytest.raises(ValueError, match="vgg16, alexnet"):
         Lpips("resnet", {})
+
+
+def test_a_loaded_network_is_that_of_the_state_in_the_file(network, state, lpips, tmp_path):
+    save_file(state, tmp_path / "weights.safetensors")
+    loaded = load_lpips(tmp_path / "weights.safetensors")
+    assert loaded.network == network
+    a, b = pictures(9), pictures(10)
+    assert torch.equal(loaded(a, b), lpips(a, b))
+
+
+def test_what_keeps_a_network_from_loading_is_one_line_with_the_remedies(tmp_path):
+    save_file(random_state("alexnet"), tmp_path / "weights.safetensors")
+    remedies = {"without": "--set lpips=0", "larger": "--set side=64"}
+    assert load_lpips(tmp_path / "weights.safetensors", side=31, **remedies).smallest == 31
+    with pytest.raises(GatlasError) as small:
+        load_lpips(tmp_path / "weights.safetensors", side=30, **remedies)
+    assert str(small.value) == "LPIPS needs pictures of 31 pixels or more: --set side=64, or --set lpips=0"
+    with pytest.raises(GatlasError, match=r"none\.pth.*; or train without this term: --set lpips=0$"):
+        load_lpips(tmp_path / "none.pth", **remedies)
+    with pytest.raises(GatlasError, match=r"none\.pth(?!.*train without)"):
+        load_lpips(tmp_path / "none.pth")

@@ -101,7 +101,11 @@ class GaussianAtlas(System):
         every = (text for i in range(len(examples)) for text in examples.captions_of(i))
         examples.note(self._prompts.remarks(every, "captions"))
         if self.config.lpips > 0:
-            self._lpips = _lpips(sources.lpips_weights, self.config.render_size).to(self._sphere.device)
+            from gatlas.metrics.lpips import load_lpips
+
+            remedies = {"without": "--set lpips=0", "larger": "--set render_size=64"}
+            network = load_lpips(sources.lpips_weights, side=self.config.render_size, **remedies)
+            self._lpips = network.to(self._sphere.device)
         return examples
 
     def loss(
@@ -345,23 +349,6 @@ def _sized(config: AtlasConfig, stats: AtlasStats) -> AtlasConfig:
             f"use statistics of that size, or --set size={size} for a new model"
         )
     return replace(config, size=size)
-
-
-def _lpips(weights: str | None, side: int) -> Lpips:
-    """The network of LPIPS. Where it cannot be had, or pictures are too small for it, a GatlasError says what to do."""
-    from gatlas.io import load_lpips_weights
-    from gatlas.metrics.lpips import Lpips
-
-    try:
-        found = load_lpips_weights(weights)
-    except GatlasError as error:
-        raise GatlasError(f"{error}; or train without this term: --set lpips=0") from None
-    network = Lpips(found.network, found.state)
-    if side < network.smallest:
-        raise GatlasError(
-            f"LPIPS needs pictures of {network.smallest} pixels or more: --set render_size=64, or lpips=0"
-        )
-    return network
 
 
 def _digest(network: nn.Module) -> str:

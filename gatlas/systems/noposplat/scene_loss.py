@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gatlas.geometry.rays import pixel_rays
+from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.types import Cameras, Gaussians
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gatlas.systems.noposplat.network import PixelGaussians
+
+MAX_PSNR = 100.0  # dB, that of equal images: logs hold finite numbers
 
 
 def render_targets(
@@ -50,12 +53,6 @@ def ray_distance(
     return (directions - rays).square().sum(dim=-1).mean()
 
 
-def psnr(pictures: Float[Tensor, "*n h w 3"], truth: Float[Tensor, "*n h w 3"]) -> Float[Tensor, "*n"]:
-    """Peak signal-to-noise ratio of each picture, dB."""
-    error = (pictures.clamp(0.0, 1.0) - truth).square().mean(dim=(-3, -2, -1))
-    return -10 * error.clamp(min=1e-10).log10()
-
-
 def mean_color_psnr(truth: Float[Tensor, "*n h w 3"]) -> Float[Tensor, "*n"]:
-    """That of the best picture of a single colour: what says nothing of a scene but how bright it is."""
-    return psnr(truth.mean(dim=(-3, -2), keepdim=True).expand_as(truth), truth)
+    """Return the PSNR of the best image of a single color, dB: the score of knowing no more than the brightness."""
+    return psnr(truth.mean(dim=(-3, -2), keepdim=True).expand_as(truth), truth, limit=MAX_PSNR)

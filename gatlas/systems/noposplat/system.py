@@ -16,11 +16,12 @@ from gatlas.datasets.posed_views import PhotoSet, scene_set
 from gatlas.errors import GatlasError
 from gatlas.images.sheets import contact_sheet
 from gatlas.io.models.pipeline import read_description
+from gatlas.metrics import psnr
 from gatlas.systems.contract import Preset, SampleRequest, System
 from gatlas.systems.noposplat import checkpoint as published
 from gatlas.systems.noposplat.config import RE10K, SCRATCH, TINY_SCENES, Settings
 from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
-from gatlas.systems.noposplat.scene_loss import mean_color_psnr, psnr, ray_distance, render_targets
+from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
 from gatlas.systems.noposplat.splat import Located, cut, locate_photos, to_gaussians
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class PhotoScenes(System):
         scenes = scene_set(sources.inputs, self.config.drawing)
         self._shown = scenes.collate([scenes[0]])  # a set of another kind is refused before any work is done
         if self.config.lpips > 0:
-            self._lpips = _lpips(sources.lpips_weights, self.config).to(self._device)
+            from gatlas.metrics.lpips import load_lpips
+
+            side = min(self.config.width, self.config.height)
+            self._lpips = load_lpips(sources.lpips_weights, side=side, without="--set lpips=0").to(self._device)
         return scenes
 
     def lr_scale(self, name: str) -> float:
@@ -108,7 +112,7 @@ class PhotoScenes(System):
         pixels = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics)
         truth = _pictures(batch.targets)
         return {
-            "psnr": float(psnr(self._render(pixels, batch), truth).mean()),
+            "psnr": float(psnr(self._render(pixels, batch).clamp(0.0, 1.0), truth, limit=MAX_PSNR).mean()),
             "psnr_mean_color": float(mean_color_psnr(truth).mean()),
             "opacity": float(pixels.opacities.mean()),
             "depth": float(pixels.means[..., 2].median()),
@@ -216,20 +220,6 @@ def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"
     """Bytes as numbers in [0, 1]; "bvchw" puts the colours before the rows."""
     pictures = stored.float() / 255
     return pictures.movedim(-1, -3) if order == "bvchw" else pictures
-
-
-def _lpips(weights: str | None, config: Settings) -> Lpips:
-    """The network of LPIPS. Where it cannot be had, or pictures are too small for it, a GatlasError says what to do."""
-    from gatlas.metrics.lpips import Lpips
-
-    try:
-        found = io.load_lpips_weights(weights)
-    except GatlasError as error:
-        raise GatlasError(f"{error}; or train without this term: --set lpips=0") from None
-    network = Lpips(found.network, found.state)
-    if min(config.width, config.height) < network.smallest:
-        raise GatlasError(f"LPIPS needs pictures of {network.smallest} pixels or more: --set lpips=0")
-    return network
 
 
 _NETWORK = (
