@@ -39,7 +39,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         blob = io.read(options.init)
         inputs["start"] = io.load_gaussians(blob)
         digest.update(blob.data)
-    inputs["lpips"], lpips = load_lpips(options)
+    inputs["lpips"], lpips = lpips_network(options)
     identity = run_identity(options, digest.hexdigest(), lpips)
 
     result = _run(loaded, name, options, inputs, identity)
@@ -77,17 +77,17 @@ def _load_photos(path: Any, options: FitOptions) -> tuple[Views, str, Any]:
     return views, path, hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes())
 
 
-def load_lpips(options: FitOptions) -> tuple[Lpips | None, str | None]:
+def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     """Return the network that LPIPS is measured with and its name; (None, None) where LPIPS is off."""
     if loss_weights(options).lpips == 0:
         return None, None
     if options.lpips_weights is None and (lack := io.missing_lpips_weights()) is not None:
         say(f"LPIPS is off: {lack}; --lambda-lpips 0 leaves it out without this line")
         return None, None
-    from gatlas.metrics.lpips import Lpips
+    from gatlas.metrics.lpips import load_lpips
 
-    found = io.load_lpips_weights(options.lpips_weights)
-    return Lpips(found.network, found.state), found.network
+    network = load_lpips(options.lpips_weights)
+    return network, network.network
 
 
 def _run(source: Any, name: str, options: FitOptions, inputs: dict[str, Any], identity: dict[str, Any]) -> Fit:
