@@ -1,4 +1,4 @@
-"""Cameras: where to look from. World axes are glTF's (y up); cameras are OpenCV (x right, y down, z forward)."""
+"""Cameras made, moved and measured. World axes are glTF's (y up); cameras are OpenCV (x right, y down, z forward)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera (x right, y up,
 
 
 def intrinsics(width: int, height: int, fov: float = DEFAULT_FOV) -> Float[np.ndarray, "3 3"]:
-    """K of a centred pinhole whose field of view, in degrees, spans the shorter side."""
+    """K of a centered pinhole whose field of view, in degrees, spans the shorter side."""
     if not 0 < fov < 180:
         raise ValueError(f"fov must be between 0 and 180 degrees, got {fov}")
     focal = 0.5 * min(width, height) / np.tan(0.5 * np.radians(fov))
@@ -126,7 +126,7 @@ def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
     """Cameras that were placed around the unit ball, moved to frame the Gaussians instead (numpy).
 
     Their bounding ball leaves out what is nearly transparent and the farthest thousandth, so that a few stray
-    Gaussians do not shrink the picture. Normalised objects keep the unit ball, hence one frame for all of them.
+    Gaussians do not shrink the picture. Normalized objects keep the unit ball, hence one frame for all of them.
     """
     if gaussians.origin.normalized:
         return cameras

@@ -48,9 +48,9 @@ def half_turn(
 
 
 def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float, float], float]:
-    """The Gaussians with their means in the unit ball, and the centre and scale with which `scaled` leads back (numpy).
+    """The Gaussians with their means in the unit ball, and the center and scale with which `scaled` leads back (numpy).
 
-    What is normalised already, by its mesh, stays as it is: two fits of one mesh share one frame.
+    What is normalized already, by its mesh, stays as it is: two fits of one mesh share one frame.
     """
     if gaussians.origin.normalized:
         return gaussians, (0.0, 0.0, 0.0), 1.0

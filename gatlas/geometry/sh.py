@@ -36,7 +36,7 @@ def rgb_to_dc(rgb: Array) -> Array:
 
 
 def dc_to_rgb(dc: Array) -> Array:
-    """The colour (sRGB, unclamped) of a degree-0 coefficient."""
+    """The color (sRGB, unclamped) of a degree-0 coefficient."""
     return dc * SH_C0 + 0.5
 
 
@@ -49,7 +49,7 @@ def degree_of(count: int) -> int:
 
 
 def eval_sh(sh: Float[Array, "n k 3"], directions: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-    """Colour (sRGB, unclamped) seen along unit `directions` from the camera to each Gaussian."""
+    """Color (sRGB, unclamped) seen along unit `directions` from the camera to each Gaussian."""
     degree = degree_of(sh.shape[-2])
     color = SH_C0 * sh[..., 0, :] + 0.5
     if degree == 0:

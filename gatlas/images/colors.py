@@ -10,7 +10,7 @@ Background = tuple[float, float, float] | None  # None is transparent
 
 
 def parse_background(text: str) -> Background:
-    """A colour by name or as #rrggbb; None for "transparent"."""
+    """Return a color given by name or as #rrggbb; None for "transparent"."""
     if text == "transparent":
         return None
     if text in COLORS:

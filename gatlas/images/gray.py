@@ -1,4 +1,4 @@
-"""Photos without colours: what they are compared with has none either."""
+"""Photos without colors: what they are compared with has none either."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
     from gatlas.types import Gaussians
 
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of sRGB values, as cameras and image editors make grey pictures
-EVEN = 0.02  # of [0, 1]: channels as near as this have no colour but that of JPEG's rounding
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of sRGB values, as cameras and image editors make gray pictures
+EVEN = 0.02  # of [0, 1]: channels as near as this have no color but that of JPEG's rounding
 SHARE = 0.999  # of the pixels
 
 
 def is_grey(picture: Float[np.ndarray, "h w d"]) -> bool:
-    """Whether the picture, RGB or RGBA, has no colours."""
+    """Whether the picture, RGB or RGBA, has no colors."""
     return bool((np.ptp(picture[..., :3], axis=-1) < EVEN).mean() >= SHARE)
 
 
 def in_grey(gaussians: Gaussians) -> Gaussians:
-    """The Gaussians (numpy) with each colour's luma instead of it."""
+    """The Gaussians (numpy) with each color's luma instead of it."""
     luma = np.asarray(gaussians.sh) @ np.array(LUMA, dtype=np.float32)
     return replace(gaussians, sh=np.repeat(luma[..., None], 3, axis=-1))

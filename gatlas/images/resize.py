@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def reduced_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """Width and height with the longer side at most `side` pixels and the shape kept; never enlarged."""
+    """Return width and height with the longer side at most `side` pixels and the shape kept; never enlarged."""
     if side < 1:
         raise ValueError(f"side must be >= 1 pixel, got {side}")
     longer = max(width, height)
@@ -25,7 +25,7 @@ def reduced_size(width: int, height: int, side: int) -> tuple[int, int]:
 
 
 def reduce_picture(picture: Float[np.ndarray, "h w d"], width: int, height: int) -> Float[np.ndarray, "h2 w2 d"]:
-    """The picture at a smaller size: each pixel is the mean of the area it covers, colours weighed by alpha.
+    """Return the picture at a smaller size: each pixel is the mean of the area it covers, colors weighed by alpha.
 
     The mean is over the stored sRGB values, as Gaussians too are blended in them. Straight RGBA in and out.
     """
@@ -55,7 +55,7 @@ def resize_views(views: Views, side: int) -> Views:
 
 
 def _shares(before: int, after: int) -> Float[np.ndarray, "after before"]:
-    """How much of each new pixel each old one makes up; the rows sum to 1."""
+    """Return the share of each new pixel that each old one makes up; the rows sum to 1."""
     if after > before:
         raise ValueError(f"a picture is only ever reduced: from {before} pixels a side, got {after}")
     edges = np.arange(after + 1) * (before / after)

@@ -32,7 +32,7 @@ def contact_sheet(images: Float[np.ndarray, "c h w d"]) -> Float[np.ndarray, "ro
 
 
 def atlas_picture(atlas: Atlas, side: int = 384) -> Float[np.ndarray, "h w 3"]:
-    """The planes side by side, as the paper's figures show them: offset, colour, opacity, scale, rotation (numpy).
+    """The planes side by side, as the paper's figures show them: offset, color, opacity, scale, rotation (numpy).
 
     Each plane is enlarged by whole cells to at least `side` pixels. Offsets and the quaternion's vector part go from
     -1 to 1, log-scales over their range, from black to white.

@@ -1,4 +1,4 @@
-"""The colour of a mesh's surface: texture x factor x vertex colour x light, multiplied in linear light (numba)."""
+"""The color of a mesh's surface: texture x factor x vertex color x light, multiplied in linear light (numba)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALPHA_MODES = {"OPAQUE": OPAQUE, "MASK": MASK, "BLEND": BLEND}
 REPEAT, CLAMP, MIRROR = range(3)
 WRAPS = {"repeat": REPEAT, "clamp": CLAMP, "mirror": MIRROR}
 
-# The light of a mesh without colours of its own. It hangs in the world, so that every view sees the same surface:
+# The light of a mesh without colors of its own. It hangs in the world, so that every view sees the same surface:
 # AMBIENT + DIFFUSE ((1 + n . towards the light) / 2)^2, a soft light that leaves no side black.
 LIGHT = np.array([0.4, 0.75, 0.55]) / np.linalg.norm([0.4, 0.75, 0.55])
 AMBIENT, DIFFUSE = 0.08, 0.77
@@ -50,9 +50,9 @@ class Surface(NamedTuple):
 
 
 def resolve_shading(mesh: Mesh) -> Literal["unlit", "headlight"]:
-    """What "auto" shading is: "unlit" where the mesh has colours of its own to show, else "headlight".
+    """Return the shading that "auto" means: "unlit" if the mesh has colors of its own to show, else "headlight".
 
-    Its own are a texture, vertex colours that are not all white, or two base colours that differ; and a file may say of
+    Its own are a texture, vertex colors that are not all white, or two base colors that differ; and a file may say of
     all its materials that they are unlit.
     """
     used = [mesh.materials[i] for i in np.unique(mesh.face_materials)]
@@ -193,10 +193,10 @@ def _wrapped(index, size, wrap):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, forceinline=True)
 def _texture_color(materials, texels, material, u, v):  # type: ignore[no-untyped-def]
-    """Bilinear, in linear light. Where alpha counts, colours are weighed by it: transparent texels lend none."""
+    """Bilinear, in linear light. Where alpha counts, colors are weighed by it: transparent texels lend none."""
     start = int(materials[material, TEXTURE])
     height, width = int(materials[material, HEIGHT]), int(materials[material, WIDTH])
-    # The centre of the first texel is at 1/2. Beyond 2^30 texels a coordinate has no fraction worth keeping.
+    # The center of the first texel is at 1/2. Beyond 2^30 texels a coordinate has no fraction worth keeping.
     x = min(max(u * width - 0.5, -1073741824.0), 1073741824.0)
     y = min(max(v * height - 0.5, -1073741824.0), 1073741824.0)
     left, top = math.floor(x), math.floor(y)

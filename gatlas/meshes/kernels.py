@@ -1,7 +1,7 @@
 """Numba kernels of the mesh renderer: visibility by a z-buffer over subsamples.
 
 Faces are clipped to the near plane and snapped to 1/256 of a subsample, so that the edge functions are exact and
-neighbouring faces neither overlap nor leave a gap. A picture is worked through in bands of rows; each face is listed in
+neighboring faces neither overlap nor leave a gap. A picture is worked through in bands of rows; each face is listed in
 the bands that it touches, in its own order, so that the result does not depend on the number of threads.
 """
 
@@ -44,7 +44,7 @@ class Screen(NamedTuple):
 # The kernels read single numbers: a view of a row, which numba counts references to, costs more than the arithmetic.
 @njit(nogil=True, forceinline=True)
 def edge_planes(points, faces, face):  # type: ignore[no-untyped-def]
-    """The three planes through the camera's centre and a face's edges, opposite to its corners: 3 x (x, y, z)."""
+    """The three planes through the camera's center and a face's edges, opposite to its corners: 3 x (x, y, z)."""
     i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
     x0, y0, z0 = points[i, 0], points[i, 1], points[i, 2]
     x1, y1, z1 = points[j, 0], points[j, 1], points[j, 2]
@@ -58,7 +58,7 @@ def edge_planes(points, faces, face):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, forceinline=True)
 def barycentrics(planes, inverse, i, j):  # type: ignore[no-untyped-def]
-    """Where the ray through subsample (i, j) meets a face: barycentric coordinates, brought inside the face.
+    """Barycentric coordinates, brought inside the face, at which the ray through subsample (i, j) meets it.
 
     They are ratios of the volumes that the ray spans with the face's edges, so they hold for faces that reach behind
     the camera. A subsample just outside, which snapping let in, gets the nearest of the face.
@@ -134,7 +134,7 @@ def project_faces(faces, points, K, inverse, near, width, height, records, recor
             if area == 0.0:
                 continue
             a, b = (k, k + 1) if area > 0.0 else (k + 1, k)
-            # Subsample i is covered where its centre, i + 1/2, is.
+            # Subsample i is covered where its center, i + 1/2, is.
             if max(xs[0], xs[a], xs[b]) < 0.5 * SNAP or min(xs[0], xs[a], xs[b]) > (width - 0.5) * SNAP:
                 continue
             first = math.ceil(min(ys[0], ys[a], ys[b]) / SNAP - 0.5)
@@ -164,7 +164,7 @@ def _bands(records, r, rows, bands):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def list_by_band(records, rows, bands):  # type: ignore[no-untyped-def]
-    """Which records touch each band of `rows` subsample rows: starts [bands + 1] and records, in their own order."""
+    """The records that touch each band of `rows` subsample rows: starts [bands + 1] and records, in their own order."""
     starts = np.zeros(bands + 1, dtype=np.int64)
     for r in range(len(records)):
         first, last = _bands(records, r, rows, bands)
@@ -193,11 +193,11 @@ def hash_of(a, b, c):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _passes(surface, points, inverse, face, i, j, supersample, patterns):  # type: ignore[no-untyped-def]
-    """Whether a masked or translucent face shows at subsample (i, j).
+    """True where a masked or translucent face shows at subsample (i, j).
 
     Translucency is a share of the pixel's subsamples. Each layer, which is a connected piece of surface seen from one
     side, takes a different share, so that what lies behind is seen through the others whatever the order of the faces,
-    and no seam shows between neighbours.
+    and no seam shows between neighbors.
     """
     planes = edge_planes(points, surface.faces, face)
     b0, b1, b2 = barycentrics(planes, inverse, i, j)
@@ -217,7 +217,7 @@ def _passes(surface, points, inverse, face, i, j, supersample, patterns):  # typ
 
 @njit(nogil=True, forceinline=True)
 def _span(records, r, y, width):  # type: ignore[no-untyped-def]
-    """First and last subsample whose centre record r covers on the line at `y`; none where first > last."""
+    """First and last subsample whose center record r covers on the line at `y`; none where first > last."""
     left, right = 0.0, width - 1.0
     for edge in range(3):
         ax, ay = records[r, 2 * edge], records[r, 2 * edge + 1]
@@ -304,7 +304,7 @@ def render_bands(first, step, surface, screen, supersample, patterns, image):  #
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def hit_bands(first, step, surface, screen, patterns, depths, faces, places):  # type: ignore[no-untyped-def]
-    """Bands first, first + step, ... of what lies at the pixel centres: depths [h w], faces [h w], places [h w 2]."""
+    """Bands first, first + step, ... of what lies at the pixel centers: depths [h w], faces [h w], places [h w 2]."""
     height, width = depths.shape
     nearest = np.empty((BAND_ROWS, width), dtype=np.float32)
     hits = np.empty((BAND_ROWS, width), dtype=np.int32)

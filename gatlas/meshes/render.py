@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MeshHits(NamedTuple):
-    """What each pixel centre sees."""
+    """The surface points that the rays through the pixel centers meet."""
 
     faces: Int32[np.ndarray, "c h w"]  # -1 where nothing is
     barycentrics: Float32[np.ndarray, "c h w 2"]  # weights of the face's first two corners; the third is the rest
@@ -54,7 +54,7 @@ def render_mesh(mesh: Mesh, cameras: Cameras, *, supersample: int = 4, shading: 
 
 
 def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
-    """Which face, and where on it, the ray through each pixel's centre meets first; see `MeshHits`.
+    """Return the face that the ray through each pixel's center meets first, and the place on it.
 
     Cut-out (MASK) parts are not met, nor translucent (BLEND) ones whose alpha is below 1/2.
     """
@@ -77,14 +77,14 @@ def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
 
 
 def mesh_depths(mesh: Mesh, cameras: Cameras) -> Float32[np.ndarray, "c h w"]:
-    """z in the camera, world units, of what each pixel's centre sees; +inf where nothing is. See `mesh_hits`."""
+    """z in the camera, world units, of what each pixel's center sees; +inf where nothing is. See `mesh_hits`."""
     return mesh_hits(mesh, cameras).depths
 
 
 def visible_from(
     points: Float[np.ndarray, "n 3"], depths: Float[np.ndarray, "c h w"], cameras: Cameras, tolerance: float
 ) -> Bool[np.ndarray, "c n"]:
-    """Which points each camera sees: inside its picture and at most `tolerance` (world units) behind its depth map."""
+    """Return which points each camera sees: in its picture and at most `tolerance` (world units) behind its depths."""
     visible = np.zeros((len(cameras), len(points)), dtype=bool)
     for i in range(len(cameras)):
         view, K = np.asarray(cameras.viewmats[i], dtype=np.float64), np.asarray(cameras.Ks[i], dtype=np.float64)
