@@ -13,7 +13,7 @@ from gatlas.cli.terminal import about
 
 def run(source: Input, output: str, options: DecodeOptions, *, force: bool) -> dict[str, Any]:
     """Decode one atlas."""
-    check_layout_outputs(output, options, suffix=".ply", what="Gaussians", force=force)
+    check_layout_outputs(output, options, noun="splat", force=force)
     atlas = io.load_atlas(source)
     with about(source):
         gaussians = decode(atlas)

@@ -18,7 +18,7 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
     if (options.gs2sphere is None) != (options.sphere2plane is None):
         raise GatlasError("--gs2sphere and --sphere2plane go together")
     published = options.gs2sphere is not None
-    check_layout_outputs(output, options, suffix=".npz", what="an atlas", force=force)
+    check_layout_outputs(output, options, noun="atlas", force=force)
     blob = io.as_blob(source)
     gaussians = io.load_gaussians(blob, as_stored=published)
     with about(source):

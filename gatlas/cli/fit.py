@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict[str, Any]:
     """Fit one mesh or one folder of photos."""
     started = time.perf_counter(), time.process_time()
-    check_outputs(output, options, suffix=".ply", what="Gaussians", force=force)
+    check_outputs(output, options, noun="splat", force=force)
     photos = isinstance(source, str) and (io.is_folder(source) or source.endswith(".json"))
     check_fit(options, photos=photos)
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
     from gatlas.types import Atlas
 
 
-def check_layout_outputs(
-    output: str, options: EncodeOptions | DecodeOptions, *, suffix: str, what: str, force: bool
-) -> None:
+def check_layout_outputs(output: str, options: EncodeOptions | DecodeOptions, *, noun: str, force: bool) -> None:
     """Raise a GatlasError, before any work, where an output could not be written."""
     if options.layout == "gaussianverse" and output == "-":
         raise GatlasError("the layout gaussianverse is a folder of three files: name it with -o DIR/")
-    check_outputs(output, options, suffix="/" if options.layout == "gaussianverse" else suffix, what=what, force=force)
+    check_outputs(output, options, noun=None if options.layout == "gaussianverse" else noun, force=force)
 
 
 def save_gaussianverse(output: str, atlas: Atlas, *, force: bool) -> None:

@@ -21,7 +21,7 @@ def run(
     inputs: list[str] | None, output: str, options: StatisticsOptions, *, force: bool, given: frozenset[str]
 ) -> None:
     """Measure atlases, or merge statistics."""
-    check_outputs(output, options, suffix=".npz", what="statistics", force=force)
+    check_outputs(output, options, noun="stats", force=force)
     listed, names = read_inputs(inputs or ["-"])
     if options.merge:
         stats = merge_statistics((each.name, _load_stats(each)) for each in listed)

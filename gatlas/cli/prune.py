@@ -13,7 +13,7 @@ from gatlas.prune import PruneOptions, measure_pruning, prune
 
 def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> dict[str, Any]:
     """Prune one splat."""
-    check_outputs(output, options, suffix=".ply", what="Gaussians", force=force)
+    check_outputs(output, options, noun="splat", force=force)
     gaussians = io.load_gaussians(source)
     name, reference = options.reference, None
     if name is not None:

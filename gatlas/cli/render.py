@@ -20,7 +20,7 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
     folder = io.is_folder(output)
     if options.device != "auto":
         choose_device(options.device)
-    check_outputs(output, options, suffix="/" if folder else ".png", what="a picture", force=force)
+    check_outputs(output, options, noun=None if folder else "image", force=force)
     options = replace(options, background=options.background or ("transparent" if folder else "white"))
     parse_background(str(options.background))
     blob = io.as_blob(source)

@@ -171,9 +171,9 @@ def _check_output(output: str, samples: int, force: bool) -> str:
     if samples > 1:
         raise GatlasError(f"{output}: holds one sample, and {samples} are asked for: name a folder, DIR/, or x.tar")
     if output.lower().endswith(".ply"):
-        io.check_output(output, force=force, suffix=".ply", what="Gaussians")
+        io.check_output(output, force=force, noun="splat")
         return "splat"
-    io.check_output(output, force=force, suffix=".npz", what="an atlas")
+    io.check_output(output, force=force, noun="atlas")
     return "atlas"
 
 

@@ -72,7 +72,7 @@ def sample_photos(wish: Wish, device: str, dtype: Callable[[str], str]) -> None:
     from gatlas.systems import load_system
     from gatlas.systems.contract import Photo, SampleRequest
 
-    io.check_output(wish.output, force=wish.force, suffix=".ply", what="Gaussians")
+    io.check_output(wish.output, force=wish.force, noun="splat")
     if wish.views is not None:
         io.check_output(wish.views, force=wish.force, folder=True)
     if len(wish.photos) < LEAST_PHOTOS:

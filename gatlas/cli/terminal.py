@@ -62,12 +62,12 @@ def refuse_shared_names(*outputs: str | None) -> None:
 KINDS = {".json": "a report", ".png": "a picture", ".npz": "a checkpoint"}  # of output options, by suffix
 
 
-def check_outputs(output: str, options: Options, *, suffix: str, what: str, force: bool) -> None:
-    """Raise a GatlasError, before any work, where an output could not be written."""
+def check_outputs(output: str, options: Options, *, noun: str | None, force: bool) -> None:
+    """Raise a GatlasError, before any work, where an output could not be written; without a noun it is a folder."""
     from gatlas import io
     from gatlas.config import output_fields
 
-    io.check_output(output, force=force, **({"folder": True} if suffix == "/" else {"suffix": suffix, "what": what}))
+    io.check_output(output, force=force, folder=noun is None, noun=noun or "")
     others = output_fields(options)
     for name, field in others.items():
         path, kind = getattr(options, name), field.info.output

@@ -7,6 +7,7 @@ import typer
 from gatlas.atlas.options import DecodeOptions, EncodeOptions, StatisticsOptions
 from gatlas.cli.command import Batchable, Output, Verb
 from gatlas.fit.options import FitOptions
+from gatlas.io.registry import suffixes
 from gatlas.prune.options import PruneOptions
 from gatlas.render.options import RenderOptions
 
@@ -14,7 +15,6 @@ MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
 )
 OUTPUT = typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")
-SPLATS = (".ply", ".splat", ".spz")
 
 
 def _is_gaussianverse(options: EncodeOptions | DecodeOptions) -> bool:
@@ -31,7 +31,7 @@ VERBS = {
             inputs=MANY,
             output=Output,
             threads=True,
-            batch=Batchable(".ply", (".glb", ".gltf", ".obj", ".ply"), photos=True),
+            batch=Batchable(".ply", suffixes("mesh"), photos=True),
         ),
         Verb(
             "prune",
@@ -40,7 +40,7 @@ VERBS = {
             inputs=MANY,
             output=Output,
             threads=True,
-            batch=Batchable(".ply", SPLATS),
+            batch=Batchable(".ply", suffixes("splat")),
         ),
         Verb(
             "atlas-encode",
@@ -48,7 +48,7 @@ VERBS = {
             EncodeOptions,
             inputs=MANY,
             output=Output,
-            batch=Batchable(".npz", SPLATS, folder_results=_is_gaussianverse),
+            batch=Batchable(".npz", suffixes("splat"), folder_results=_is_gaussianverse),
         ),
         Verb(
             "atlas-decode",
@@ -56,7 +56,7 @@ VERBS = {
             DecodeOptions,
             inputs=MANY,
             output=Output,
-            batch=Batchable(".ply", (".npz",), folder_results=_is_gaussianverse),
+            batch=Batchable(".ply", suffixes("atlas"), folder_results=_is_gaussianverse),
         ),
         Verb(
             "normalize-stats",
@@ -76,7 +76,7 @@ VERBS = {
             inputs=MANY,
             output=Output,
             threads=True,
-            batch=Batchable(".png", (*SPLATS, ".npz", ".glb", ".gltf", ".obj"), may_fill_folder=True),
+            batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
         ),
     )
 }

@@ -15,7 +15,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.atlases.npz import decode_atlas
 from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions, match
-from gatlas.io.sets.inputs import gather, read_item
+from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.streams import is_folder
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def atlas_set(
     `views` is a folder with a folder DIR/<key> for each atlas, out of which each turn brings what `shots` says.
     What is left out is in the set's `report`. That nothing is left is a GatlasError.
     """
-    items = gathered = gather(inputs)
+    items = gathered = list_items(inputs)
     notes: list[str] = []
     if captions is not None:
         texts = {**captions_in_shards(gathered), **_captions_of_file(captions, gathered, notes)}

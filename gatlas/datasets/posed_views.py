@@ -19,8 +19,8 @@ import torch
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.images.crop import cover
-from gatlas.io.photos.posed_photos import PhotoFolder, scene_folders
 from gatlas.io.photos.re10k import Clip, chunk_files, listed_keys, read_chunk
+from gatlas.io.photos.scenes import PhotoFolder, scene_folders
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8

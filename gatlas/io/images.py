@@ -11,24 +11,19 @@ from PIL import Image, ImageOps
 
 from gatlas.errors import GatlasError
 from gatlas.images.srgb import to_bytes
-from gatlas.io import streams
 from gatlas.io.arrays import host_array
+from gatlas.io.registry import refusal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from jaxtyping import Float
 
     from gatlas.io.streams import Blob
 
-SUFFIX = ".png"
-KINDS = ("png", "jpeg", "webp")
-
 
 def decode_image(blob: Blob) -> Float[np.ndarray, "h w d"]:
     """An RGB picture, or straight RGBA where it has transparency: float32 in [0, 1], upright as its camera says."""
-    if blob.kind not in KINDS:
-        raise GatlasError(f"{blob.name}: not a picture: gatlas reads PNG, JPEG and WebP")
+    if blob.kind != "image":
+        raise refusal(blob, "image")
     try:
         with Image.open(io.BytesIO(blob.data)) as image:
             image.load()
@@ -61,9 +56,3 @@ def encode_png(image: Float[np.ndarray, "h w d"]) -> bytes:
     payload = io.BytesIO()
     Image.fromarray(to_bytes(pixels)).save(payload, "PNG")
     return payload.getvalue()
-
-
-def write_png(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: bool, name: str = "") -> None:
-    """Write a picture as PNG; see `encode_png` for the content and `streams.write` for the output."""
-    streams.check_output(out, force=force, suffix=SUFFIX, what="a picture")
-    streams.write(out, [encode_png(image)], force=force, suffix=SUFFIX, what="a picture", name=name)

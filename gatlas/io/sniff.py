@@ -1,52 +1,69 @@
-"""What a stream of bytes holds, told by its content: a pipe carries no file name to go by."""
+"""Tests of a file's first bytes: containers such as PLY and NPZ, and the formats inside them.
+
+Each test takes a blob and returns a bool. `gatlas.io.registry` combines them into the table of formats. Libraries are
+imported when a test runs, as the table is imported for its suffixes alone.
+"""
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import zipfile
-import zlib
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-_SPLAT = {b"opacity", b"scale_0", b"rot_0"}  # vertex properties that no mesh and no scan has
+if TYPE_CHECKING:
+    from gatlas.io.streams import Blob
+
+    Test = Callable[[Blob], bool]
+
+_HEADER = 1 << 20  # bytes of a file that are searched for the end of a PLY header
 _OBJ_STARTS = (b"#", b"mtllib", b"o ", b"g ", b"v ", b"vn ", b"vt ", b"usemtl ", b"s ")
 _OBJ_VERTEX = re.compile(rb"^v[ \t]+[-+.0-9eE]+[ \t]+[-+.0-9eE]+[ \t]+[-+.0-9eE]+", re.MULTILINE)
 
 
-def kind_of(data: bytes, path: Path | None = None) -> str:
-    """The kind of a whole file's bytes.
-
-    "splat", "compressed-splat", "mesh", "points", "atlas", "stats", "npz", "png", "jpeg", "webp", "transforms",
-    "json" or "unknown". The name decides only for OBJ and .splat, formats without a signature.
-    """
-    if re.match(rb"ply\r?\n", data):
-        return _kind_of_ply(data)
-    if data.startswith(b"PK\x03\x04"):
-        return _kind_of_zip(data)
-    if data.startswith(b"glTF"):
-        return "mesh"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return "webp"
-    if _is_spz(data):
-        return "compressed-splat"
-    if data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
-        return _kind_of_json(data)
-    if path is not None and path.suffix.lower() == ".splat":
-        return "compressed-splat"
-    if _is_obj(data, path):
-        return "mesh"
-    return "unknown"
+def begins(*starts: bytes) -> Test:
+    """Return the test for a file that begins with one of these bytes."""
+    return lambda blob: blob.data.startswith(starts)
 
 
-def _kind_of_ply(data: bytes) -> str:
-    """By the header alone; a header that is not whole is the PLY reader's to complain about."""
-    header = re.match(rb"(.*?)^end_header", data[: 1 << 20], re.DOTALL | re.MULTILINE)
-    lines = [line.split() for line in (header[1] if header else data[: 1 << 20]).splitlines()]
+def is_webp(blob: Blob) -> bool:
+    """Return whether a file is a WebP picture."""
+    return blob.data.startswith(b"RIFF") and blob.data[8:12] == b"WEBP"
+
+
+def is_spz(blob: Blob) -> bool:
+    """Return whether a file is an SPZ splat, plain or in a gzip."""
+    if blob.data.startswith(b"NGSP"):
+        return True
+    if not blob.data.startswith(b"\x1f\x8b"):
+        return False
+    import zlib
+
+    try:
+        return zlib.decompressobj(wbits=31).decompress(blob.data[:4096], 4) == b"NGSP"
+    except zlib.error:
+        return False
+
+
+def is_ply(blob: Blob) -> bool:
+    """Return whether a file is a PLY, of whatever content."""
+    return re.match(rb"ply\r?\n", blob.data) is not None
+
+
+def ply_has(*properties: str) -> Test:
+    """Return the test for a PLY whose vertices have these properties. A header that is cut short counts as it is."""
+    wanted = {name.encode() for name in properties}
+    return lambda blob: _ply_header(blob.data)[0] >= wanted
+
+
+def ply_has_faces(blob: Blob) -> bool:
+    """Return whether a PLY has faces."""
+    return _ply_header(blob.data)[1]
+
+
+def _ply_header(data: bytes) -> tuple[set[bytes], bool]:
+    """Return the properties of the vertices, and whether there are faces."""
+    header = re.match(rb"(.*?)^end_header", data[:_HEADER], re.DOTALL | re.MULTILINE)
+    lines = [line.split() for line in (header[1] if header else data[:_HEADER]).splitlines()]
     element, vertex, faces = b"", set(), False
     for words in lines:
         if words[:1] == [b"element"] and len(words) == 3:
@@ -54,53 +71,76 @@ def _kind_of_ply(data: bytes) -> str:
             faces |= element in (b"face", b"tristrips") and words[2] != b"0"
         elif words[:1] == [b"property"] and element == b"vertex":
             vertex.add(words[-1])
-    if b"packed_position" in vertex:
-        return "compressed-splat"
-    if vertex >= _SPLAT:
-        return "splat"
-    if faces:
-        return "mesh"
-    return "points" if vertex >= {b"x", b"y", b"z"} else "unknown"
+    return vertex, faces
 
 
-def _kind_of_zip(data: bytes) -> str:
+def is_zip(blob: Blob) -> bool:
+    """Return whether a file is a zip, as an NPZ is."""
+    return blob.data.startswith(b"PK\x03\x04")
+
+
+def zip_has(*names: str) -> Test:
+    """Return the test for a zip with these members; "*.x" stands for any member with that suffix."""
+    return lambda blob: all(_has_member(_zip_names(blob.data) or set(), name) for name in names)
+
+
+def is_npz(blob: Blob) -> bool:
+    """Return whether a zip holds arrays, or is damaged, which the NPZ reader reports."""
+    names = _zip_names(blob.data)
+    return names is None or _has_member(names, "*.npy")
+
+
+def _has_member(names: set[str], wanted: str) -> bool:
+    return wanted in names or (wanted.startswith("*") and any(name.endswith(wanted[1:]) for name in names))
+
+
+def _zip_names(data: bytes) -> set[str] | None:
+    import io
+    import zipfile
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = set(archive.namelist())
+            return set(archive.namelist())
     except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return "npz"  # cut short or damaged: the NPZ reader says so
-    if {"offset.npy", "rotation.npy"} <= names:
-        return "atlas"
-    if {"mean.npy", "m2.npy"} <= names:
-        return "stats"
-    if "meta.json" in names and any(name.endswith(".webp") for name in names):
-        return "compressed-splat"  # SOG
-    return "npz" if any(name.endswith(".npy") for name in names) else "unknown"
+        return None
 
 
-def _is_spz(data: bytes) -> bool:
-    if data.startswith(b"NGSP"):
-        return True
-    if not data.startswith(b"\x1f\x8b"):
-        return False
-    try:
-        return zlib.decompressobj(wbits=31).decompress(data[:4096], 4) == b"NGSP"
-    except zlib.error:
-        return False
+def is_json(blob: Blob) -> bool:
+    """Return whether a file begins like JSON."""
+    return _first_character(blob.data) in (b"{", b"[")
 
 
-def _kind_of_json(data: bytes) -> str:
+def is_json_object(blob: Blob) -> bool:
+    """Return whether a file begins like a JSON object."""
+    return _first_character(blob.data) == b"{"
+
+
+def json_has(key: str) -> Test:
+    """Return the test for a JSON object with this key; damaged JSON has none."""
+    return lambda blob: key in _json_object(blob.data)
+
+
+def _first_character(data: bytes) -> bytes:
+    return data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    import json
+
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
-        return "json"  # damaged: the reader that wants it says where
-    if isinstance(content, dict) and "asset" in content:
-        return "mesh"  # glTF
-    if isinstance(content, dict) and "frames" in content:
-        return "transforms"
-    return "json"
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
-def _is_obj(data: bytes, path: Path | None) -> bool:
-    named = path is not None and path.suffix.lower() == ".obj"
-    return (named or data.lstrip().startswith(_OBJ_STARTS)) and _OBJ_VERTEX.search(data) is not None
+def is_obj_like(blob: Blob) -> bool:
+    """Return whether a file is a text with a line "v", as every OBJ has."""
+    text = b"\0" not in blob.data[:4096] and not is_ply(blob)
+    return text and re.search(rb"^[ \t]*v[ \t]", blob.data, re.MULTILINE) is not None
+
+
+def is_obj(blob: Blob) -> bool:
+    """Return whether a text is an OBJ: it is named so or begins like one, and has a vertex."""
+    named = blob.suffix == ".obj" or blob.data.lstrip().startswith(_OBJ_STARTS)
+    return named and _OBJ_VERTEX.search(blob.data) is not None

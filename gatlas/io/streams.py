@@ -18,21 +18,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gatlas.errors import GatlasError
-from gatlas.io.sniff import kind_of
+from gatlas.io.registry import NOUNS, check_suffix, recognize, written_suffixes
 
 if TYPE_CHECKING:
+    from gatlas.io.registry import Format
+
     Buffer = Any  # bytes or a C-contiguous numpy array
 
 STREAM = "-"  # standard input or output on the command line
 TURN = 0.5  # seconds: how long a wait for standard input may keep a signal from being acted on
 _CLOSED = "standard output is closed"
-
-# Suffixes that promise a content. Another suffix, or none, is the user's own business.
-_PROMISES = {
-    ".ply", ".npz", ".npy", ".png", ".jpg", ".jpeg", ".webp", ".exr", ".gif", ".mp4", ".json", ".jsonl", ".csv",
-    ".glb", ".gltf", ".obj", ".stl", ".fbx", ".usdz", ".spz", ".sog", ".splat", ".ksplat", ".safetensors", ".pt",
-    ".tar", ".zip", ".html",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,10 +39,22 @@ class Blob:
     path: Path | None = None  # None: it came through a pipe
     key: str | None = None  # of a member of a tar shard
 
+    @property
+    def format(self) -> Format | None:
+        """The format, by the content or, for one without a signature, by the name; None: unknown."""
+        return recognize(self)
+
     @cached_property
     def kind(self) -> str:
-        """What it holds, told by its content; see `gatlas.io.sniff.kind_of`."""
-        return kind_of(self.data, self.path)
+        """The noun that it holds, a key of `gatlas.io.registry.NOUNS`, or "unknown"."""
+        found = self.format
+        return found.noun if found is not None else "unknown"
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file's name, also in a shard, in lower case; "" for a pipe."""
+        name = self.name if self.key is not None else self.path or ""
+        return Path(name).suffix.lower()
 
     @property
     def stem(self) -> str:
@@ -196,11 +203,14 @@ def is_folder(out: str | Path) -> bool:
         return str(out).endswith(os.sep) or Path(out).is_dir()
 
 
-def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: str = "", what: str = "") -> None:
+def check_output(
+    out: str | Path, *, force: bool, folder: bool = False, noun: str = "", suffix: str = "", what: str = ""
+) -> None:
     """Refuse, before any work is done, an output that could not be written in the end.
 
-    A file is refused where it exists (without `force`), where its folder is missing or not writable and, where
-    `suffix` and `what` name the content to come (".ply", "Gaussians"), where its own suffix promises another one.
+    A file is refused where it exists (without `force`), where its folder is missing or not writable and, where the
+    content to come is known, where its own suffix promises another one. The content is a `noun` of
+    `gatlas.io.registry`, or else `what` messages call it and the `suffix` that it has ("a report", ".json").
     With `folder` the output is a folder to fill: it may be missing (its parent must be there) or empty, and `force`
     allows one with files in it.
     """
@@ -219,15 +229,8 @@ def check_output(out: str | Path, *, force: bool, folder: bool = False, suffix: 
         else:
             if is_folder(out):
                 raise GatlasError(f"{out}: is a folder; the output must be a file")
-            check_suffix(path, suffix, what)
+            check_suffix(path, written_suffixes(noun) if noun else suffix, NOUNS.get(noun, what))
             _check_file(path, force)
-
-
-def check_suffix(path: Path, suffix: str, what: str) -> None:
-    """Refuse an output whose suffix promises another content than `what`, which is written as `suffix`."""
-    found = path.suffix.lower()
-    if suffix and found != suffix and found in _PROMISES:
-        raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{suffix}")
 
 
 def _check_file(path: Path, force: bool) -> None:
@@ -269,22 +272,24 @@ def write(
     chunks: Iterable[Buffer],
     *,
     force: bool,
-    suffix: str,
-    what: str,
+    noun: str = "",
+    suffix: str = "",
+    what: str = "",
     name: str = "",
     text: bool = False,
 ) -> None:
     """Write a result whole or not at all: to standard output where `out` is "-", else to a file.
 
-    A terminal gets no binary: the result goes to a file in the current folder called `name` (or "gatlas") plus
-    `suffix`, and its path to standard error. A reader that closes the pipe is a BrokenPipeError, for the command line
-    to end quietly; any other failure is a GatlasError.
+    `noun`, or `suffix` and `what`, are of its content: see `check_output`. A terminal gets no binary: the result goes
+    to a file in the current folder called `name` (or "gatlas") plus the suffix, and its path to standard error. A
+    reader that closes the pipe is a BrokenPipeError, for the command line to end quietly; any other failure is a
+    GatlasError.
     """
-    check_output(out, force=force, suffix=suffix, what=what)
+    check_output(out, force=force, noun=noun, suffix=suffix, what=what)
     if not is_stream(out):
         _write_file(Path(out), chunks, force=force)
     elif sys.stdout.isatty() and not text:
-        path = Path(_file_name(name) + suffix)
+        path = Path(_file_name(name) + (written_suffixes(noun)[0] if noun else suffix))
         check_output(path, force=force)
         _write_file(path, chunks, force=force)
         print(path, file=sys.stderr)

@@ -112,7 +112,7 @@ def test_a_broken_pipe_ends_a_large_write_with_141(tmp_path):
         "import gatlas.cli as cli, gatlas.io\nn = 300_000\n"
         "g = Gaussians(np.zeros((n, 3), np.float32), np.tile(np.float32([1, 0, 0, 0]), (n, 1)),"
         " np.ones((n, 3), np.float32), np.full(n, 0.5, np.float32), np.zeros((n, 1, 3), np.float32))\n"
-        "cli.app = lambda: io.save_gaussians('-', g)\ncli.main()\n"
+        "cli.app = lambda *_: io.save_gaussians('-', g)\ncli.main()\n"
     )
     line = f'{sys.executable} -c "$PROGRAM" 2>said | head -c 10 > /dev/null; echo ${{PIPESTATUS[0]}}'
     run = subprocess.run(

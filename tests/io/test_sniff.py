@@ -21,19 +21,19 @@ SPLAT = b"".join(b"property float %s\n" % name for name in (b"opacity", b"scale_
         ((PLY % (XYZ + SPLAT, 0)).replace(b"\n", b"\r\n"), "splat"),
         (PLY % (XYZ, 3), "mesh"),
         (PLY % (XYZ, 0), "points"),
-        (PLY % (b"property uint packed_position\n", 0), "compressed-splat"),
+        (PLY % (b"property uint packed_position\n", 0), "splat"),
         (PLY % (b"", 0), "unknown"),
-        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xf3s\x0f\x0e\x00\xb5h\xf4\xc2\x04\x00\x00\x00", "compressed-splat"),
+        (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xf3s\x0f\x0e\x00\xb5h\xf4\xc2\x04\x00\x00\x00", "splat"),
         (b"glTF\x02\x00\x00\x00", "mesh"),
         (b'{"asset": {"version": "2.0"}}', "mesh"),
-        (b'\xef\xbb\xbf\n {"frames": []}', "transforms"),
+        (b'\xef\xbb\xbf\n {"frames": []}', "cameras"),
         (b"[1, 2]", "json"),
         (b'{"frames": [', "json"),
         (b"# a comment\nmtllib a.mtl\nv 0 0 1.5e-3\nf 1 1 1\n", "mesh"),
         (b"# a heading\nversion 1 2 3\n", "unknown"),
-        (b"\x89PNG\r\n\x1a\n", "png"),
-        (b"\xff\xd8\xff\xe0", "jpeg"),
-        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "webp"),
+        (b"\x89PNG\r\n\x1a\n", "image"),
+        (b"\xff\xd8\xff\xe0", "image"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "image"),
         (b"PK\x03\x04 cut short", "npz"),
         (b"hello", "unknown"),
     ],
@@ -59,4 +59,4 @@ def test_real_files_are_told_apart(shared_data):
     assert {io.read(path).kind for path in models} == {"mesh"}
     assert io.read(shared_data / "models" / "bunny_no_texture.ply").kind == "mesh"
     assert io.read(shared_data / "splats" / "gaussianverse_9350303.ply").kind == "splat"
-    assert io.read(shared_data / "splats" / "playcanvas_guitar.compressed.ply").kind == "compressed-splat"
+    assert io.read(shared_data / "splats" / "playcanvas_guitar.compressed.ply").kind == "splat"

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 SPLAT, TO_SPHERE, TO_PLANE = "point_cloud.ply", "gs2sphere.npy", "sphere2plane.npy"
 
 
-def decode_indices(blob: Blob) -> Int[np.ndarray, " n"]:
-    """The whole numbers of an NPY file, as int64 [n]."""
+def load_indices(source: str | Path | Blob) -> Int[np.ndarray, " n"]:
+    """Return the index map of an NPY file, a row of whole numbers (int64)."""
+    blob = streams.as_blob(source)
     try:
         array = np.load(io.BytesIO(blob.data), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -33,19 +34,19 @@ def decode_indices(blob: Blob) -> Int[np.ndarray, " n"]:
     return array.astype(np.int64)
 
 
-def write_folder(
+def save_published(
     folder: str | Path,
     gaussians: Gaussians,
     gs2sphere: Int[np.ndarray, " n"],
     sphere2plane: Int[np.ndarray, " n"],
     *,
-    force: bool,
+    force: bool = False,
 ) -> None:
-    """The three files in a folder. The PLY keeps the atlas's own axes, as the published ones do, so it is y-up."""
+    """Write the three files into a folder. The PLY keeps the atlas's own axes, as published ones do: it is y-up."""
     header, table = encode_ply(gaussians, "y-up")
     with streams.filling_folder(folder, force=force) as target:
         for name, indices in ((TO_SPHERE, gs2sphere), (TO_PLANE, sphere2plane)):
             buffer = io.BytesIO()
             np.save(buffer, indices.astype(np.int64))
-            streams.write(target / name, [buffer.getvalue()], force=True, suffix=".npy", what="indices")
-        streams.write(target / SPLAT, [header, table], force=True, suffix=".ply", what="Gaussians")
+            streams.write(target / name, [buffer.getvalue()], force=True)
+        streams.write(target / SPLAT, [header, table], force=True)

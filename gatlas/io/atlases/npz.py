@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.io import streams
 from gatlas.io.arrays import host_array
 from gatlas.io.npz_members import read_members
+from gatlas.io.registry import refusal
+from gatlas.io.sniff import is_zip
 from gatlas.types import SPACES, Atlas, AtlasStats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import TypeGuard
 
     from gatlas.io.streams import Blob
 
-SUFFIX = ".npz"
 PLANES = {"offset": 3, "color": 3, "opacity": 1, "scale": 3, "rotation": 4}  # channels
 FORMAT_KEY = "gatlas_atlas"  # in an atlas's meta: the version of the format
 FORMAT = 1
@@ -40,12 +39,7 @@ def decode_atlas(blob: Blob) -> Atlas:
     Planes that are missing, misshapen, not float32 or not finite are a GatlasError, as is a meta that contradicts them
     or that names value spaces which gatlas does not know. Of the meta, only the format version must be there.
     """
-    if blob.kind == "splat":
-        file = "" if blob.path is None else f" {blob.name}"
-        raise GatlasError(
-            f"{blob.name}: a splat PLY, not an atlas.\nTo encode it, run: gatlas atlas-encode{file} -o atlas.npz"
-        )
-    arrays = _read(blob, "an atlas", (*PLANES, "meta"))
+    arrays = _read(blob, "atlas", (*PLANES, "meta"))
     meta = _meta(blob, arrays["meta"])
     version = meta.get(FORMAT_KEY)
     if not _is_count(version) or version < 1:
@@ -68,7 +62,7 @@ def decode_atlas(blob: Blob) -> Atlas:
     return Atlas(**planes, meta=meta)
 
 
-def encode_atlas(atlas: Atlas) -> bytes:
+def atlas_bytes(atlas: Atlas) -> bytes:
     """The NPZ of an atlas whose `meta` has the format version and agrees with its planes.
 
     Values that are not finite are a GatlasError.
@@ -82,16 +76,9 @@ def encode_atlas(atlas: Atlas) -> bytes:
     return _zip({**planes, "meta": _json(atlas.meta)})
 
 
-def write_atlas(out: str | Path, atlas: Atlas, *, force: bool) -> None:
-    """Write an atlas; see `encode_atlas`."""
-    streams.check_output(out, force=force, suffix=SUFFIX, what="an atlas")
-    payload = encode_atlas(atlas)
-    streams.write(out, [payload], force=force, suffix=SUFFIX, what="an atlas", name=_name(atlas.meta))
-
-
 def decode_stats(blob: Blob) -> AtlasStats:
     """The statistics of an NPZ file: `mean` and `m2` (float64), `count` and `meta`; its `std` follows from them."""
-    arrays = _read(blob, "statistics of atlases", ("mean", "m2", "count", "meta"))
+    arrays = _read(blob, "stats", ("mean", "m2", "count", "meta"))
     mean, m2 = (_checked(blob, name, arrays[name], "float64") for name in ("mean", "m2"))
     size = mean.shape[0] if mean.ndim else 0
     if size == 0 or mean.shape != (size, size, STATS_CHANNELS) or m2.shape != mean.shape:
@@ -105,24 +92,24 @@ def decode_stats(blob: Blob) -> AtlasStats:
     return AtlasStats(mean, m2, int(count), _meta(blob, arrays["meta"]))
 
 
-def write_stats(out: str | Path, stats: AtlasStats, *, force: bool) -> None:
-    """Write statistics, with the standard deviation (float32) beside them for other programs."""
-    streams.check_output(out, force=force, suffix=SUFFIX, what="statistics")
+def stats_bytes(stats: AtlasStats) -> bytes:
+    """Return the NPZ of statistics, with the standard deviation (float32) beside them for other programs."""
     mean, m2 = (host_array(array).astype("<f8") for array in (stats.mean, stats.m2))
     std = np.sqrt(m2 / stats.count).astype("<f4")
     arrays = {"mean": mean, "std": std, "m2": m2, "count": np.array(stats.count, "<i8"), "meta": _json(stats.meta)}
-    streams.write(out, [_zip(arrays)], force=force, suffix=SUFFIX, what="statistics", name="stats")
+    return _zip(arrays)
 
 
-def _read(blob: Blob, what: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    if not blob.data.startswith(b"PK"):
-        raise GatlasError(f"{blob.name}: not {what}: it is no NPZ file")
+def _read(blob: Blob, noun: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    if not is_zip(blob):
+        raise refusal(blob, noun)
     try:
         arrays = read_members(blob.data, names)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise GatlasError(f"{blob.name}: truncated or damaged NPZ file: {error}") from None
     missing = [name for name in names if name not in arrays]
     if missing:
+        what = "an atlas" if noun == "atlas" else "statistics of atlases"
         raise GatlasError(f"{blob.name}: not {what}: the NPZ file has no array '{missing[0]}'")
     return arrays
 
@@ -189,8 +176,3 @@ def _zip(arrays: Mapping[str, np.ndarray]) -> bytes:
             with archive.open(member, "w") as file:
                 np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     return payload.getvalue()
-
-
-def _name(meta: Mapping[str, Any]) -> str:
-    origin = meta.get("origin")
-    return str(origin.get("name", "")) if isinstance(origin, dict) else ""

@@ -53,8 +53,9 @@ class Primitive(NamedTuple):
     influences: Influences | None
 
 
+@np.errstate(all="ignore")  # damaged numbers are found in what comes of them
 def gltf_mesh(blob: Blob) -> Mesh:
-    """The mesh of a GLB or glTF file; see `gatlas.io.meshes.read.mesh_from_blob`."""
+    """The mesh of a GLB or glTF file; see `gatlas.io.load_mesh`."""
     document = Document(blob)
     _check_required(document)
     scene, materials = Scene(document), Materials(document)

@@ -70,8 +70,9 @@ class _Statements:
         return absolute
 
 
+@np.errstate(all="ignore")  # damaged numbers are found in what comes of them
 def obj_mesh(blob: Blob) -> Mesh:
-    """The mesh of an OBJ file; see `gatlas.io.meshes.read.mesh_from_blob`."""
+    """The mesh of an OBJ file; see `gatlas.io.load_mesh`."""
     statements = _Statements(blob)
     table = _numbers(blob, statements.positions, "v", 3)
     positions, colors = table[:, :3], _colors(table)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _UV_NAMES = (("u", "v"), ("s", "t"), ("texture_u", "texture_v"))
 
 
+@np.errstate(all="ignore")  # damaged numbers are found in what comes of them
 def ply_mesh(blob: Blob) -> Mesh:
-    """The mesh of a PLY file; see `gatlas.io.meshes.read.mesh_from_blob`. Point clouds and splats are a GatlasError."""
+    """The mesh of a PLY file; see `gatlas.io.load_mesh`. Point clouds and splats are a GatlasError."""
     header = plyheader.parse(blob)
     vertex = header.vertex(blob)
     if {"opacity", "scale_0", "rot_0"} <= set(vertex.names):

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.atlases.npz import decode_stats, write_stats
 from gatlas.io.models.pipeline_parts import (
     read_text_encoder,
     read_tokenizer,
@@ -27,7 +26,8 @@ from gatlas.io.models.pipeline_parts import (
     save_unet,
 )
 from gatlas.io.models.tensors import read_json, write_json
-from gatlas.io.streams import os_errors, read
+from gatlas.io.nouns import load_stats, save_stats
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ def load_model(
         raise GatlasError(f"{path}: has no unet yet: training has saved no checkpoint in this run")
     pipeline = _load_parts(root, path / "unet", dtype, str(folder))
     stats = root / STATS
-    return pipeline, description, decode_stats(read(stats)) if os.path.exists(stats) else None
+    return pipeline, description, load_stats(stats) if os.path.exists(stats) else None
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def save_parts(
     save_text_encoder(path / "text_encoder", pipeline.text_encoder)
     save_tokenizer(path / "tokenizer", pipeline.tokenizer)
     if stats is not None:
-        write_stats(path / STATS, stats, force=True)
+        save_stats(path / STATS, stats, force=True)
     write_json(path / DESCRIPTION, {"format": FORMAT, **description})
 
 

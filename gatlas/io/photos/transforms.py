@@ -17,7 +17,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import OPENGL_AXES
 from gatlas.geometry.lens import Lens
-from gatlas.io import streams
+from gatlas.io import registry, streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import decode_image, encode_png
 from gatlas.io.photos.frames import Shot, cameras_of, rigid, views_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 INDEX = "transforms.json"
 _INDEXES = (INDEX, "transforms_train.json")
-_SUFFIXES = ("", ".png", ".jpg", ".jpeg", ".webp")  # Blender's files leave it out
 _LENSES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL")
 
 
@@ -101,10 +100,10 @@ def index_of(folder: str | Path) -> Path:
 def picture_suffix(folder: str | Path) -> str:
     """The suffix of the first picture in a folder; empty where there is none."""
     suffixes = (path.suffix for path in sorted(Path(folder).iterdir())) if Path(folder).is_dir() else ()
-    return next((suffix for suffix in suffixes if suffix.lower() in _SUFFIXES[1:]), "")
+    return next((suffix for suffix in suffixes if suffix.lower() in registry.suffixes("image")), "")
 
 
-def write_views(folder: str | Path, views: Views, *, force: bool) -> None:
+def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:
     """Write `images/000.png` … and, last, the transforms.json that names them.
 
     A folder that was not there appears whole or not at all.
@@ -118,8 +117,8 @@ def write_views(folder: str | Path, views: Views, *, force: bool) -> None:
         (target / INDEX).unlink(missing_ok=True)
         (target / "images").mkdir(exist_ok=True)
         for name, image in zip(names, images, strict=True):
-            streams.write(target / name, [encode_png(image)], force=True, suffix=".png", what="a picture")
-        streams.write(target / INDEX, [index.encode()], force=True, suffix=".json", what="cameras")
+            streams.write(target / name, [encode_png(image)], force=True)
+        streams.write(target / INDEX, [index.encode()], force=True)
 
 
 def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
@@ -188,7 +187,8 @@ def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
     if not isinstance(name, str) or not name:
         return None
     path = _beside(blob, name)
-    candidates = (path.with_name(path.name + suffix) for suffix in _SUFFIXES)
+    suffixes = ("", *registry.suffixes("image"))  # Blender's files leave it out
+    candidates = (path.with_name(path.name + suffix) for suffix in suffixes)
     return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 

@@ -1,4 +1,4 @@
-"""Work that was stopped in the middle: arrays and what they belong to, in one NPZ file."""
+"""The checkpoint of a fit: arrays and what they belong to, in one NPZ file."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import json
 import zipfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 
-if TYPE_CHECKING:
-    from gatlas.io.streams import Blob
-
 KEY = "gatlas_checkpoint"
 
 
-def write_checkpoint(out: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Write the arrays and a JSON-able `meta`; an older checkpoint is replaced, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **{KEY: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
-    streams.write(out, [buffer.getvalue()], force=True, suffix=".npz", what="a checkpoint")
+    streams.write(path, [buffer.getvalue()], force=True, suffix=".npz", what="a checkpoint")
 
 
-def decode_checkpoint(blob: Blob) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the meta of a checkpoint."""
+def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """Return the arrays and the meta of a checkpoint; None where there is no such file yet."""
+    if not streams.exists(path):
+        return None
+    blob = streams.read(path)
     try:
         with np.load(io.BytesIO(blob.data), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -40,12 +40,7 @@ def decode_checkpoint(blob: Blob) -> tuple[dict[str, np.ndarray], dict[str, Any]
     return arrays, meta
 
 
-def is_there(path: str | Path) -> bool:
-    """Whether there is a checkpoint to go on from."""
-    return streams.exists(path)
-
-
-def remove(path: str | Path) -> None:
-    """Remove a checkpoint whose work is done, if there is one."""
+def remove_checkpoint(path: str | Path) -> None:
+    """Remove the checkpoint of a fit that is done, if there is one."""
     with streams.os_errors(path):
         Path(path).unlink(missing_ok=True)

@@ -36,7 +36,7 @@ class Item(NamedTuple):
         return str(source) if isinstance(source, Path) else f"{source.shard}:{source.key}{source.suffix}"
 
 
-def gather(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, photos: bool = False) -> list[Item]:
+def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, photos: bool = False) -> list[Item]:
     """The files with a suffix, or one of several, that the inputs name.
 
     They come in the order of the inputs; inside a folder, sorted by name. An input is a file, a folder (with the
@@ -78,7 +78,7 @@ def names_many(given: str, *, photos: bool = False) -> bool:
         return has_magic(given) or _RANGE.search(given) is not None
     with os_errors(given, named=True):
         if path.is_dir():
-            return not (photos and has_photos(path))
+            return not (photos and _has_photos(path))
         return path.is_file() and (without_suffix(given, _COMPRESSED) is not None or _holds_tar(path))
 
 
@@ -97,12 +97,10 @@ def _cameras_needed(given: str, photos: bool) -> str:
     return "; photos need cameras: a transforms.json, or a COLMAP model in sparse/0"
 
 
-def has_photos(folder: Path) -> bool:
-    """Whether a folder holds photos with their cameras."""
-    from gatlas.io.photos.colmap import find_model
-    from gatlas.io.photos.transforms import has_index
+def _has_photos(folder: Path) -> bool:
+    from gatlas.io.photos.scenes import has_photos
 
-    return has_index(folder) or find_model(folder) is not None
+    return has_photos(folder)
 
 
 def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
@@ -110,7 +108,7 @@ def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
         for path in _expand(given):
             if photos and path.is_dir():
                 yield from _photo_folders(path)
-            if path.is_dir() and not (photos and has_photos(path)):
+            if path.is_dir() and not (photos and _has_photos(path)):
                 yield from _in_folder(path, suffix)
             else:
                 yield from _in_file(path, path.name, suffix, named=path == Path(given))
@@ -157,11 +155,11 @@ def _ranged(given: str) -> list[str]:
 
 
 def _photo_folders(folder: Path) -> Iterator[Item]:
-    if has_photos(folder):
+    if _has_photos(folder):
         yield Item(folder.resolve().name, folder)
         return
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith(".") and has_photos(path):
+        if path.is_dir() and not path.name.startswith(".") and _has_photos(path):
             yield Item(path.name, path)
 
 
@@ -218,7 +216,7 @@ def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> 
 
 
 def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
-    """The captions in a shard by the key of their object, as `gather` calls it, and by their suffix.
+    """The captions in a shard by the key of their object, as `list_items` calls it, and by their suffix.
 
     Of two of one name the later counts, as where the tar is unpacked.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
-from gatlas.io.sets.inputs import gather, read_item, without_suffix
+from gatlas.io.sets.inputs import list_items, read_item, without_suffix
 from gatlas.io.sets.shards import stream_members
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_inputs(words: Sequence[str], suffix: str = ".npz") -> tuple[Iterator[Re
     Standard input ("-"), named pipes and compressed tars are read from front to back.
     """
     plain = [word for word in words if not _is_streamed(word)]
-    items = gather(plain, suffix) if plain else []
+    items = list_items(plain, suffix) if plain else []
     listed = (Readable(item.name, item.key, partial(read_item, item)) for item in items)
     if len(plain) == len(words):
         return listed, [item.name for item in items]
@@ -47,7 +47,7 @@ def _is_streamed(word: str) -> bool:
     try:
         return word == "-" or word.lower().endswith(COMPRESSED) or Path(word).is_fifo()
     except OSError:
-        return False  # gather says why it cannot be read
+        return False  # list_items says why it cannot be read
 
 
 def _members(word: str, suffix: str) -> Iterator[Readable]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Streamed(NamedTuple):
     """One object of a stream."""
 
-    key: str  # its name, as `gather` calls it; empty for what is no member of a tar
+    key: str  # its name, as `list_items` calls it; empty for what is no member of a tar
     blob: Blob
     captions: dict[str, bytes]  # suffix -> content
 

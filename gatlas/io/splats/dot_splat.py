@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob
     from gatlas.types import Gaussians
 
-SUFFIX = ".splat"
 RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quat", "u1", 4)])
 
 

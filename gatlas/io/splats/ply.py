@@ -18,9 +18,10 @@ from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
-from gatlas.io import streams
 from gatlas.io.arrays import host_array
+from gatlas.io.sniff import is_ply
 from gatlas.io.splats.checks import canonical_quats, check
+from gatlas.io.streams import as_blob
 from gatlas.types import Gaussians, Origin
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from gatlas.io.streams import Blob
 
-SUFFIX = ".ply"
 REST_COUNTS = (0, 9, 24, 45)  # f_rest properties of degree 0 to 3
 FRAMES = ("y-down", "y-up")
 MIN_OPACITY = 1e-6  # of what is written; the largest is one minus this: a logit must be finite
@@ -45,14 +45,10 @@ _LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_
 
 
 def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
-    """The Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
+    """Return the Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
 
-    Compressed splats (PlayCanvas's PLY, .splat, .spz) are read as well. `as_stored` leaves the axes as they are in the
-    file.
+    `as_stored` leaves the axes as they are in the file.
     """
-    if blob.kind == "compressed-splat":
-        return _decode_compressed(blob, as_stored=as_stored)
-    _check_kind(blob)
     header = plyheader.parse(blob)
     names = header.vertex(blob).names
     missing = [name for group in _NAMES.values() for name in group if name not in names]
@@ -88,31 +84,12 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     return Gaussians(means, quats, scales, opacities, sh, comments.origin)
 
 
-def _decode_compressed(blob: Blob, *, as_stored: bool) -> Gaussians:
-    if blob.data.startswith(b"ply"):
-        from gatlas.io.splats.compressed import decode_compressed_ply
-
-        return decode_compressed_ply(blob, as_stored=as_stored)
-    if blob.data.startswith(b"PK"):
-        raise GatlasError(
-            f"{blob.name}: a SOG splat, which gatlas does not read: "
-            "to convert it, run: npx @playcanvas/splat-transform INPUT.sog OUTPUT.ply"
-        )
-    if blob.data.startswith((b"\x1f\x8b", b"NGSP")):
-        from gatlas.io.splats.spz import decode_spz
-
-        return decode_spz(blob, as_stored=as_stored)
-    from gatlas.io.splats.dot_splat import decode_records
-
-    return decode_records(blob, as_stored=as_stored)
-
-
-def frame_of(blob: Blob) -> str:
-    """The frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up"."""
-    if blob.kind == "compressed-splat":
+def stored_frame(source: str | Path | Blob) -> str:
+    """Return the frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up"."""
+    blob = as_blob(source)
+    if not is_ply(blob):
         return FRAMES[0]
-    header = plyheader.parse(blob)
-    return _Comments.parse(blob, header.comments, 0).frame
+    return _Comments.parse(blob, plyheader.parse(blob).comments, 0).frame
 
 
 def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Float[np.ndarray, "n p"]]:
@@ -161,20 +138,6 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
 def _property_names(rest: int) -> list[str]:
     coefficients = [f"f_rest_{i}" for i in range(rest)]
     return [*_NAMES["means"], *_NAMES["dc"], *coefficients, "opacity", *_NAMES["scales"], *_NAMES["quats"]]
-
-
-def _check_kind(blob: Blob) -> None:
-    """Whatever is known to be no splat PLY is refused, with what to do about it."""
-    file = "" if blob.path is None else f" {blob.name}"
-    stem = blob.stem or "splat"
-    if blob.kind == "atlas":
-        raise GatlasError(
-            f"{blob.name}: an atlas, not a splat PLY.\nTo decode it, run: gatlas atlas-decode{file} -o {stem}.ply"
-        )
-    if not blob.data.startswith(b"ply"):
-        if blob.kind == "mesh":
-            raise GatlasError(f"{blob.name}: a mesh, not a splat PLY.\nTo fit it, run: gatlas fit{file} -o {stem}.ply")
-        raise GatlasError(f"{blob.name}: not a PLY file: it does not begin with 'ply'.\n{_LAYOUT}")
 
 
 def _not_a_splat(blob: Blob, name: str) -> str:
@@ -252,10 +215,3 @@ class _Comments:
 def _grid_holds(grid: tuple[int, int], count: int) -> bool:
     """Gaussians that were taken out or added since leave no whole pictures: then the grid means nothing any more."""
     return count % (grid[0] * grid[1]) == 0
-
-
-def write_ply(out: str | Path, gaussians: Gaussians, *, force: bool, frame: str) -> None:
-    """Write a splat PLY; see `encode_ply` for the content and `streams.write` for the output."""
-    streams.check_output(out, force=force, suffix=SUFFIX, what="Gaussians")
-    chunks = encode_ply(gaussians, frame)
-    streams.write(out, chunks, force=force, suffix=SUFFIX, what="Gaussians", name=gaussians.origin.name)

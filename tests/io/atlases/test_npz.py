@@ -233,7 +233,7 @@ def test_a_flipped_bit_is_found():
 
 
 def test_other_files_are_no_atlas():
-    with pytest.raises(GatlasError, match=r"^x\.npz: not an atlas: it is no NPZ file$"):
+    with pytest.raises(GatlasError, match=r"^x\.npz: not an atlas: gatlas reads NPZ$"):
         load(b"hello")
     splat = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float opacity\nproperty float scale_0\n"
     with pytest.raises(GatlasError, match=r"a splat PLY, not an atlas\.\nTo encode it, run: gatlas atlas-encode"):

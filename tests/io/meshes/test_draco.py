@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.meshes.read import mesh_from_blob
+from gatlas.io import load_mesh
 from gatlas.io.streams import read
 from tests.helpers.gltf_files import Gltf
 
@@ -45,7 +45,7 @@ def stream():
 
 
 def test_a_compressed_primitive_is_read(stream):
-    mesh = mesh_from_blob(draco(stream))
+    mesh = load_mesh(draco(stream))
     corners = mesh.vertices[mesh.faces]
     assert corners.shape == (2, 3, 3)
     order = [np.abs(corners.reshape(-1, 3) - vertex).sum(axis=1).argmin() for vertex in VERTICES]
@@ -57,7 +57,7 @@ def test_a_compressed_primitive_is_read(stream):
 def test_without_dracopy_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "DracoPy", None)
     with pytest.raises(GatlasError) as error:
-        mesh_from_blob(draco(b"DRACO"))
+        load_mesh(draco(b"DRACO"))
     assert (
         str(error.value) == f"thing.glb: is compressed with {EXTENSION}: to read it, run: pip install 'gatlas[draco]'"
     )
@@ -65,7 +65,7 @@ def test_without_dracopy_one_line_says_what_to_install(monkeypatch):
 
 def refused(blob, words):
     with pytest.raises(GatlasError, match=words) as caught:
-        mesh_from_blob(blob)
+        load_mesh(blob)
     assert "\n" not in str(caught.value)
 
 
@@ -84,7 +84,7 @@ def test_damaged_streams_never_crash(stream):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                mesh_from_blob(draco(bytes(damaged)))
+                load_mesh(draco(bytes(damaged)))
             except GatlasError as error:
                 assert "\n" not in str(error)  # noqa: PT017
 
@@ -93,7 +93,7 @@ def test_damaged_streams_never_crash(stream):
 def test_a_real_compressed_mesh_has_the_bounds_that_its_file_says(shared_data):
     pytest.importorskip("DracoPy")
     blob = read(shared_data / "models" / "market_les-paul.gltf")
-    mesh = mesh_from_blob(blob)
+    mesh = load_mesh(blob)
     assert (len(mesh.faces), len(mesh.materials)) == (156256, 8)
     # The first accessors of positions say -0.112 .. 0.159, -0.310 .. 0.684, -0.084 .. 0.022 before their nodes.
     np.testing.assert_allclose(np.ptp(mesh.vertices, axis=0), [0.3469, 1.0197, 0.1048], atol=1e-3)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gatlas.errors import GatlasError
-from gatlas.io.meshes.read import mesh_from_blob
+from gatlas.io import load_mesh
 from gatlas.types import Mesh
 from tests.helpers.gltf_files import RED_BLUE, TRIANGLE, Gltf, blob, png
 
@@ -26,7 +26,7 @@ UVS = np.array([[0, 0], [1, 0], [0, 1]])
 def read(gltf, path="thing.glb"):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return mesh_from_blob(gltf.blob(path))
+        return load_mesh(gltf.blob(path))
 
 
 def one_primitive(**extra):
@@ -298,14 +298,14 @@ def test_a_texture_in_a_data_uri():
 def test_an_external_buffer(tmp_path):
     gltf = one_primitive()
     (tmp_path / "the buffer.bin").write_bytes(gltf.binary)
-    mesh = mesh_from_blob(blob(gltf.json("the%20buffer.bin"), tmp_path / "thing.gltf"))
+    mesh = load_mesh(blob(gltf.json("the%20buffer.bin"), tmp_path / "thing.gltf"))
     np.testing.assert_array_equal(corners(mesh), [TRIANGLE])
 
 
 def test_a_buffer_in_a_data_uri_needs_no_folder():
     gltf = one_primitive()
     uri = "data:application/octet-stream;base64," + base64.b64encode(gltf.binary).decode()
-    assert len(mesh_from_blob(blob(gltf.json(uri), None)).faces) == 1
+    assert len(load_mesh(blob(gltf.json(uri), None)).faces) == 1
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_a_missing_or_damaged_texture_is_one_warning(picture, message):
     gltf = textured(picture=picture)
     gltf.primitive(material=0)  # two users of the texture
     with pytest.warns(UserWarning, match=message) as caught:
-        mesh = mesh_from_blob(gltf.blob())
+        mesh = load_mesh(gltf.blob())
     assert len(caught) == 1
     assert mesh.materials[0].texture == -1
 
@@ -366,7 +366,7 @@ def test_morph_targets_have_their_default_weights():
 
 def refused(gltf, match, path="thing.glb"):
     with pytest.raises(GatlasError, match=match) as caught:
-        mesh_from_blob(gltf if hasattr(gltf, "data") else gltf.blob(path))
+        load_mesh(gltf if hasattr(gltf, "data") else gltf.blob(path))
     assert "\n" not in str(caught.value)
 
 
@@ -463,7 +463,7 @@ def test_rubbish_is_an_error_or_a_mesh():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                assert isinstance(mesh_from_blob(blob(bytes(damaged))), Mesh)
+                assert isinstance(load_mesh(blob(bytes(damaged))), Mesh)
             except GatlasError:
                 continue
 
@@ -489,6 +489,6 @@ def test_json_of_the_wrong_types_is_an_error_or_a_mesh():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    mesh_from_blob(blob(json.dumps(root).encode()))
+                    load_mesh(blob(json.dumps(root).encode()))
                 except GatlasError:
                     continue

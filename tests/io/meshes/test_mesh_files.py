@@ -7,8 +7,8 @@ import pytest
 import trimesh
 
 from gatlas.errors import GatlasError
+from gatlas.io import load_mesh
 from gatlas.io.meshes.polygons import triangulate
-from gatlas.io.meshes.read import mesh_from_blob
 from gatlas.io.streams import read
 from tests.helpers.gltf_files import RED_BLUE, Gltf, blob
 
@@ -18,7 +18,7 @@ SQUARE = "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 1 1\nvt 0 1\n"
 def obj(text, path="thing.obj"):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return mesh_from_blob(blob(text.encode(), path))
+        return load_mesh(blob(text.encode(), path))
 
 
 def corners(mesh):
@@ -84,12 +84,12 @@ def test_a_texture_with_a_path_of_another_machine_is_found_beside(tmp_path):
 def test_a_missing_library_or_texture_is_one_warning(tmp_path):
     text = "mtllib gone.mtl\n" + SQUARE + "usemtl m\nf 1 2 3\n"
     with pytest.warns(UserWarning, match="material library gone.mtl is missing") as caught:
-        mesh = mesh_from_blob(blob(text.encode(), tmp_path / "thing.obj"))
+        mesh = load_mesh(blob(text.encode(), tmp_path / "thing.obj"))
     assert len(caught) == 1
     assert mesh.materials[0].factor == (1, 1, 1, 1)
     (tmp_path / "gone.mtl").write_text("newmtl m\nKd 1 0 0\nmap_Kd lost.png\n")
     with pytest.warns(UserWarning, match="texture lost.png is missing") as caught:
-        mesh = mesh_from_blob(blob(text.encode(), tmp_path / "thing.obj"))
+        mesh = load_mesh(blob(text.encode(), tmp_path / "thing.obj"))
     assert len(caught) == 1
     assert mesh.materials[0].factor == (1, 0, 0, 1)
 
@@ -150,7 +150,7 @@ end_header
 
 def ply(properties="", values="", polygons="4 0 1 2 3\n", comment="", path="thing.ply"):
     text = PLY.format(" " + values, properties=properties, faces=len(polygons.splitlines()), comment=comment)
-    return mesh_from_blob(blob((text + polygons).encode(), path))
+    return load_mesh(blob((text + polygons).encode(), path))
 
 
 def test_a_ply_square():
@@ -189,14 +189,16 @@ def test_ply_files_without_a_mesh(content, match):
     xyz = "property float x\nproperty float y\nproperty float z\n"
     face = "element face 1\nproperty list uchar int vertex_indices\n"
     with pytest.raises(GatlasError, match=f"^thing.ply: .*{match}") as caught:
-        mesh_from_blob(blob(content.format(xyz=xyz, face=face).encode(), "thing.ply"))
+        load_mesh(blob(content.format(xyz=xyz, face=face).encode(), "thing.ply"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"solid x\nfacet", b"\x00" * 100, b"hello", b"\x89PNG\r\n\x1a\n"])
 def test_other_files_are_no_meshes(content):
-    with pytest.raises(GatlasError, match=r"^thing.stl: not a mesh that gatlas reads: GLB, glTF, OBJ or PLY$"):
-        mesh_from_blob(blob(content, "thing.stl"))
+    with pytest.raises(
+        GatlasError, match=r"^thing.stl: (a picture, )?not a mesh: gatlas reads GLB, glTF, OBJ and PLY$"
+    ):
+        load_mesh(blob(content, "thing.stl"))
 
 
 def test_texture_coordinates_that_are_not_finite_are_a_warning():
@@ -204,7 +206,7 @@ def test_texture_coordinates_that_are_not_finite_are_a_warning():
     uvs = gltf.accessor([[0, 0], [np.nan, 0], [0, 1]])
     gltf.primitive(attributes={"TEXCOORD_0": uvs}, material=gltf.textured(RED_BLUE))
     with pytest.warns(UserWarning, match="1 of its texture coordinates are not numbers"):
-        mesh = mesh_from_blob(gltf.blob())
+        mesh = load_mesh(gltf.blob())
     assert np.isfinite(mesh.uvs).all()
 
 
@@ -243,7 +245,7 @@ def test_real_meshes_are_read(shared_data, name, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", ".*MeshoptCubeTest.gltf: texture .* is missing")  # they are not in the folder
-        mesh = mesh_from_blob(source)
+        mesh = load_mesh(source)
     assert (len(mesh.faces), len(mesh.textures)) == expected
     assert np.isfinite(mesh.vertices).all()
 
@@ -252,7 +254,7 @@ def test_real_meshes_are_read(shared_data, name, expected):
 @pytest.mark.parametrize("name", ["BoxTextured.glb", "ShapeCollection.glb", "kenney_character.glb", "fuze/fuze.obj"])
 def test_geometry_agrees_with_trimesh(shared_data, name):
     path = shared_data / "models" / name
-    mesh = mesh_from_blob(read(path))
+    mesh = load_mesh(read(path))
     other = trimesh.load(path, force="mesh", process=False)
     np.testing.assert_allclose([mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)], other.bounds, atol=1e-6)
     own = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
@@ -263,12 +265,12 @@ def test_geometry_agrees_with_trimesh(shared_data, name):
 @pytest.mark.shared
 def test_skinned_figures_stand_upright(shared_data):
     for name in ("CesiumMan.glb", "Knight.glb", "Fox/Fox.gltf"):
-        mesh = mesh_from_blob(read(shared_data / "models" / name))
+        mesh = load_mesh(read(shared_data / "models" / name))
         low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
         assert abs(low[1]) < 0.01 * (high - low)[1]  # on the ground
 
 
 @pytest.mark.shared
 def test_16_bit_grey_is_not_saturated(shared_data):
-    mesh = mesh_from_blob(read(shared_data / "models" / "kaykit_mug_grey16" / "kaykit_mug_grey16.gltf"))
+    mesh = load_mesh(read(shared_data / "models" / "kaykit_mug_grey16" / "kaykit_mug_grey16.gltf"))
     assert 20 < mesh.textures[0].pixels[..., 0].mean() < 235

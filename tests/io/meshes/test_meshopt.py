@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
+from gatlas.io import load_mesh
 from gatlas.io.meshes.gltf_accessors import read_accessor, read_indices
 from gatlas.io.meshes.gltf_document import Document
 from gatlas.io.meshes.meshopt import decompress
-from gatlas.io.meshes.read import mesh_from_blob
 from gatlas.io.streams import read
 from tests.helpers.gltf_files import TRIANGLE, Gltf
 
@@ -209,7 +209,7 @@ def compressed(name="KHR_meshopt_compression", **changes):
 
 @pytest.mark.parametrize("name", ["EXT_meshopt_compression", "KHR_meshopt_compression"])
 def test_a_compressed_view_is_read(name):
-    np.testing.assert_array_equal(mesh_from_blob(compressed(name).blob()).vertices, TRIANGLE)
+    np.testing.assert_array_equal(load_mesh(compressed(name).blob()).vertices, TRIANGLE)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_a_compressed_view_is_read(name):
 )
 def test_a_damaged_view_is_one_line(changes, words):
     with pytest.raises(GatlasError, match=words) as caught:
-        mesh_from_blob(compressed(**changes).blob())
+        load_mesh(compressed(**changes).blob())
     assert "\n" not in str(caught.value)
 
 
@@ -294,4 +294,4 @@ def test_the_compressed_pirate_agrees_with_meshoptimizer(shared_data):
         assert document.view(number) == theirs.tobytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(mesh_from_blob(document.blob).faces) == 5010
+        assert len(load_mesh(document.blob).faces) == 5010

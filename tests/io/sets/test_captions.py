@@ -8,7 +8,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.io.sets.captions import captions_beside, load_captions, match
-from gatlas.io.sets.inputs import gather
+from gatlas.io.sets.inputs import list_items
 from gatlas.io.streams import Blob
 
 EXPECTED = {"a1": ("a red cube, shiny",), "dir/b2": ('a "blue" ball',)}
@@ -121,14 +121,14 @@ def test_a_caption_beside_its_atlas_in_a_shard_is_found(tmp_path):
         "d.txt": b"nobody's",
     }
     write_shard(tmp_path / "s.tar", *members.items())
-    found = captions_beside(gather([str(tmp_path / "s.tar")]))
+    found = captions_beside(list_items([str(tmp_path / "s.tar")]))
     assert {item.key: texts for item, texts in found.items()} == {"set/a": ("a red cube",), "b": ("one", "two")}
 
 
 def test_a_caption_in_a_shard_is_its_own_atlases_alone(tmp_path):
     write_shard(tmp_path / "0.tar", ("000.npz", b"x"), ("000.txt", b"a red cube"), ("001.npz", b"x"))
     write_shard(tmp_path / "1.tar", ("000.npz", b"y"), ("000.txt", b"a golden ring"), ("001.txt", b"nobody's"))
-    items = gather([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
+    items = list_items([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
     found = captions_beside(items)
     assert [found.get(item) for item in items] == [("a red cube",), None, ("a golden ring",)]
 
@@ -136,7 +136,7 @@ def test_a_caption_in_a_shard_is_its_own_atlases_alone(tmp_path):
 def test_one_caption_for_two_atlases_of_a_shard_is_refused(tmp_path):
     write_shard(tmp_path / "0.tar", ("a.npz", b"x"), ("a.npz", b"y"), ("a.txt", b"a red cube"))
     with pytest.raises(GatlasError, match=r"0\.tar:a\.npz: the shard has two of this name and a caption for one"):
-        captions_beside(gather([str(tmp_path / "0.tar")]))
+        captions_beside(list_items([str(tmp_path / "0.tar")]))
 
 
 def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
@@ -148,5 +148,5 @@ def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
     (tmp_path / "d.json").write_text('{"step": 1}\n{"step": 2}\n')  # a log
     (tmp_path / "d.txt").touch()
     (tmp_path / "b.txt").write_text("of another")
-    found = {item.key: texts for item, texts in captions_beside(gather([str(tmp_path)])).items()}
+    found = {item.key: texts for item, texts in captions_beside(list_items([str(tmp_path)])).items()}
     assert found == {"a": ("a red cube",), "b.v2": ("one", "two")}

@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.sets.inputs import gather, names_many, read_item, sidecars
+from gatlas.io.sets.inputs import list_items, names_many, read_item, sidecars
 from gatlas.io.sets.shards import ShardWriter
 
 
@@ -43,7 +43,7 @@ def refusing(listing, name):
 
 
 def keys(*inputs, **options):
-    return [item.key for item in gather(inputs, **options)]
+    return [item.key for item in list_items(inputs, **options)]
 
 
 def test_files_keep_the_order_of_the_command_line():
@@ -80,7 +80,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself():
 
 def test_shards_give_their_members():
     shard("set.tar", "b", "cats/a")
-    items = gather(["set.tar"])
+    items = list_items(["set.tar"])
     assert [item.key for item in items] == ["b", "cats/a"]
     assert items[0].name == "set.tar:b.npz"
     blob = read_item(items[1])
@@ -94,9 +94,9 @@ def test_a_folder_of_shards_and_a_range_of_shards():
     assert keys(".") == [f"object{i}" for i in range(12)]
     assert keys("set-{008..011}.tar") == ["object8", "object9", "object10", "object11"]
     with pytest.raises(GatlasError, match=r"set-012\.tar: there is no such file"):
-        gather(["set-{010..012}.tar"])
+        list_items(["set-{010..012}.tar"])
     with pytest.raises(GatlasError, match="runs backwards"):
-        gather(["set-{3..1}.tar"])
+        list_items(["set-{3..1}.tar"])
 
 
 def test_a_shard_is_known_by_its_content_where_its_name_does_not_tell():
@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_read_is_named(word, monkeypatch):
     touch("set/a.npz", "set/hidden/x.npz")
     monkeypatch.setattr(os, "scandir", refusing(os.scandir, "hidden"))
     with pytest.raises(GatlasError, match=r"^set/hidden/?: Permission denied$"):
-        gather([word])
+        list_items([word])
 
 
 @pytest.mark.parametrize(("name", "found"), [("b.npz", ["b"]), ("more", None)])
@@ -171,7 +171,7 @@ def test_a_link_to_what_may_not_be_looked_at_is_named_unless_it_fails_by_itself(
         assert keys("set") == found
     else:
         with pytest.raises(GatlasError, match=r"^set/more: Permission denied$"):
-            gather(["set"])
+            list_items(["set"])
 
 
 def test_photos_in_a_folder_that_cannot_be_read_are_an_error_that_names_it(monkeypatch):
@@ -179,7 +179,7 @@ def test_photos_in_a_folder_that_cannot_be_read_are_an_error_that_names_it(monke
     monkeypatch.setattr(os, "scandir", refusing(os.scandir, "set"))
     monkeypatch.setattr(os, "listdir", refusing(os.listdir, "set"))
     with pytest.raises(GatlasError, match=r"^set: Permission denied$"):
-        gather(["set"], photos=True)
+        list_items(["set"], photos=True)
 
 
 def test_a_file_that_is_named_twice_is_taken_once_with_a_warning():
@@ -207,14 +207,14 @@ def test_a_word_that_gives_nothing_is_an_error(word, message):
     shard("captions.tar", "a", suffix=".json")
     os.system("gzip -c captions.tar > set.tar.gz")
     with pytest.raises(GatlasError, match=message):
-        gather([word])
+        list_items([word])
 
 
 def test_the_captions_of_an_object_are_those_of_its_whole_name():
     touch("set/chair.ply", "set/chair.txt", "set/chair.v2.ply", "set/chair.v2.txt", "set/chair.v2.json", "set/lamp.ply")
     touch("set/Sofa.PLY", "set/Sofa.TXT")
     os.system("tar cf set.tar -C set .")
-    found = {item.key: sidecars(item.source) for item in gather(["set.tar"], ".ply")}
+    found = {item.key: sidecars(item.source) for item in list_items(["set.tar"], ".ply")}
     assert found == {
         "chair": {".txt": b"set/chair.txt"},
         "Sofa": {".txt": b"set/Sofa.TXT"},

@@ -173,7 +173,7 @@ def test_a_glb_of_it_stands_upright(judge, splat, gaussians, tmp_path):
 def test_its_spz_is_close(judge, splat, gaussians, tmp_path):
     """Through the lossy SPZ and back: within its quantisation."""
     judge("-w", splat, tmp_path / "x.spz")
-    assert io.read(tmp_path / "x.spz").kind == "compressed-splat"
+    assert io.read(tmp_path / "x.spz").format.name == "SPZ"
     judge("-w", tmp_path / "x.spz", tmp_path / "back.ply")
     back = io.load_gaussians(tmp_path / "back.ply")
     nearest = [np.abs(back.means - mean).sum(axis=1).argmin() for mean in gaussians.means]

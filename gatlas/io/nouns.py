@@ -1,0 +1,88 @@
+"""Read and write the nouns in any format of `gatlas.io.registry`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatlas.io import registry
+from gatlas.io.streams import Blob, as_blob, check_output, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from jaxtyping import Float
+
+    from gatlas.types import Atlas, AtlasStats, Gaussians, Mesh
+
+    Source = str | Path | Blob
+
+
+def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
+    """Return the Gaussians of a splat (float32), in the object's own frame, y up.
+
+    `as_stored` keeps the axes of the file, for index maps that were made on them.
+    """
+    found: Gaussians = _load("splat", source, as_stored=as_stored)
+    return found
+
+
+def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False) -> None:
+    """Write a splat, by default the 3DGS PLY that every viewer reads."""
+    _save("splat", out, gaussians, force, gaussians.origin.name)
+
+
+def load_mesh(source: Source) -> Mesh:
+    """Return the mesh of a file, in its axes and units, float64.
+
+    Files that it names (buffers, textures, material libraries) are looked for beside it. A texture that is missing or
+    damaged is a warning, and its surface shows its plain base colour. Everything else that cannot be read as the file
+    means it is a GatlasError: no triangles, values that are not finite, damage, compression.
+    """
+    found: Mesh = _load("mesh", source)
+    return found
+
+
+def load_atlas(source: Source) -> Atlas:
+    """Return the planes (float32, raw) and the meta of an atlas."""
+    found: Atlas = _load("atlas", source)
+    return found
+
+
+def save_atlas(out: str | Path, atlas: Atlas, *, force: bool = False) -> None:
+    """Write an atlas; the same atlas gives the same bytes."""
+    origin = atlas.meta.get("origin")
+    _save("atlas", out, atlas, force, str(origin.get("name", "")) if isinstance(origin, dict) else "")
+
+
+def load_stats(source: Source) -> AtlasStats:
+    """Return the statistics of atlases (float64, raw units)."""
+    found: AtlasStats = _load("stats", source)
+    return found
+
+
+def save_stats(out: str | Path, stats: AtlasStats, *, force: bool = False) -> None:
+    """Write statistics; the same statistics give the same bytes."""
+    _save("stats", out, stats, force, "stats")
+
+
+def load_image(source: Source) -> Float[np.ndarray, "h w d"]:
+    """Return an RGB or straight RGBA picture, sRGB-encoded float32 in [0, 1], upright as its camera says."""
+    found: Float[np.ndarray, "h w d"] = _load("image", source)
+    return found
+
+
+def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: bool = False, name: str = "") -> None:
+    """Write an RGB or RGBA picture in [0, 1]. `name` names the file where the output is a terminal."""
+    _save("image", out, image, force, name)
+
+
+def _load(noun: str, source: Source, **options: Any) -> Any:
+    blob = as_blob(source)
+    return registry.decoder(noun, blob)(blob, **options)
+
+
+def _save(noun: str, out: str | Path, value: Any, force: bool, name: str) -> None:
+    check_output(out, force=force, noun=noun)  # before the work of encoding
+    encoded = registry.encoder(noun, out)(value)
+    write(out, [encoded] if isinstance(encoded, bytes) else encoded, force=force, noun=noun, name=name)

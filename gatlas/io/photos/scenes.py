@@ -1,0 +1,109 @@
+"""Folders of photos with known cameras: a transforms.json or a COLMAP model, told apart here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.io import streams
+from gatlas.io.photos import colmap, transforms
+from gatlas.io.photos.frames import Shot, cameras_of, skip_missing, views_of
+from gatlas.io.photos.points import ply_points
+from gatlas.io.streams import Blob
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.io.photos.points import Points
+    from gatlas.types import Cameras, Views
+
+    Source = str | Path | Blob
+
+
+def load_cameras(source: Source) -> Cameras:
+    """Return the cameras of a transforms.json, of the folder that holds it, or of a COLMAP model's folder.
+
+    Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
+    """
+    if isinstance(source, Blob) or not _is_colmap(source):
+        return transforms.read_cameras(source)
+    return colmap.read_cameras(source)
+
+
+def load_views(folder: str | Path, *, side: int | None = None) -> Views:
+    """Return the pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
+
+    The folder holds a transforms.json (which may itself be named), else a COLMAP model in sparse/0, sparse or the
+    folder itself. Missing pictures are left out with one warning.
+    """
+    return (colmap if _is_colmap(folder) else transforms).read_views(folder, side=side)
+
+
+def load_points(source: Source) -> Points | None:
+    """Return colored points: of a point-cloud PLY, of a COLMAP model's folder, or those that a transforms.json names.
+
+    None where a folder or a transforms.json has none.
+    """
+    if not isinstance(source, Blob):
+        if _is_colmap(source):
+            return colmap.read_points(source)
+        if streams.is_folder(source):
+            return transforms.read_points(source)
+    blob = streams.as_blob(source)
+    return transforms.read_points(blob) if blob.kind == "cameras" else ply_points(blob)
+
+
+def _is_colmap(source: str | Path) -> bool:
+    """Return whether a source is a folder with a COLMAP model and no transforms.json; with neither, a GatlasError."""
+    if not streams.is_folder(source) or transforms.has_index(source):
+        return False
+    if colmap.find_model(source) is None:
+        photos = "; photos need cameras: run COLMAP on them first" if transforms.picture_suffix(source) else ""
+        raise GatlasError(
+            f"{source}: there is no {transforms.INDEX} in this folder, and no COLMAP model (images.bin or images.txt, "
+            f"in sparse/0, sparse, the folder itself or colmap/sparse){photos}"
+        )
+    return True
+
+
+def has_photos(folder: str | Path) -> bool:
+    """Return whether a folder has an index of photos with their cameras."""
+    return transforms.has_index(folder) or colmap.find_model(folder) is not None
+
+
+def scene_folders(folder: str | Path) -> list[Path]:
+    """Return the folder itself where it has photos with cameras, else those of its folders that have, by name."""
+    path = Path(folder)
+    if not streams.is_folder(path):
+        raise GatlasError(f"{path}: there is no such folder")
+    if has_photos(path):
+        return [path]
+    with streams.os_errors(path):
+        return sorted(each for each in path.iterdir() if each.is_dir() and has_photos(each))
+
+
+class PhotoFolder:
+    """The photos of a folder in the order of its index, read one at a time: a training looks at few of many."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Read the index only. One that cannot be used is a GatlasError; photos that are missing are left out."""
+        reader = transforms.read_shots if transforms.has_index(folder) else colmap.read_shots
+        self.name, shots, self.width, self.height = reader(folder)
+        self.key = Path(folder).name
+        self._shots: list[Shot] = [shot for shot, _ in skip_missing(self.name, shots)]
+        cameras = cameras_of(self.name, self._shots, self.width, self.height)
+        self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([shot.viewmat for shot in self._shots])
+        size = np.array([[self.width], [self.height], [1.0]])
+        self.Ks: Float[np.ndarray, "n 3 3"] = cameras.Ks / size  # rows divided by the width and the height
+
+    def __len__(self) -> int:
+        return len(self._shots)
+
+    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
+        """Some of the photos, undistorted: RGB or straight RGBA in [0, 1]."""
+        shots = [self._shots[i] for i in indices]
+        return list(views_of(self.name, shots, self.width, self.height, None).images)

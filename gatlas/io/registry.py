@@ -1,0 +1,186 @@
+"""The table of file formats: how each is recognized, which noun it holds, and what reads and writes it.
+
+To add a format, write a module with a function that decodes it (a blob to the noun) or encodes it (the noun to bytes)
+and add a line to `FORMATS`. Readers, writers, the checks of output names and the lists of suffixes that the verbs
+accept follow from the table. Functions are named here and imported when they are called: the table costs no numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatlas.errors import GatlasError
+from gatlas.io import sniff
+
+if TYPE_CHECKING:
+    from gatlas.io.sniff import Test
+    from gatlas.io.streams import Blob
+
+
+class Format(NamedTuple):
+    """One file format of one noun."""
+
+    noun: str  # a key of NOUNS
+    name: str  # in lists of what is read: "SPZ"
+    title: str  # in messages: "an SPZ splat"
+    suffixes: tuple[str, ...]  # lower case; the first is given to new files
+    container: Test | None  # recognizes the first bytes; None: a format without a signature, known by its suffix
+    content: Test = lambda blob: True  # tells formats that share a container apart
+    decode: str = ""  # "module:function" of a blob; "": recognized and not read. Splats take `as_stored`, too
+    encode: str = ""  # "module:function" of the noun, to bytes or to a sequence of buffers; "": not written
+    remedy: str = ""  # what to do with a format that is not read
+
+
+# Noun -> the content of its files, as messages of outputs call it.
+NOUNS = {
+    "splat": "Gaussians",
+    "mesh": "a mesh",
+    "points": "a point cloud",
+    "atlas": "an atlas",
+    "stats": "statistics",
+    "image": "a picture",
+    "cameras": "cameras",
+    "npz": "arrays",
+    "json": "JSON",
+}
+
+# The first match counts, so contents that others include come first. A noun's first format is the usual one.
+FORMATS = [
+    Format(
+        "splat", "3DGS PLY", "a splat PLY", (".ply",), sniff.is_ply, sniff.ply_has("opacity", "scale_0", "rot_0"),
+        "gatlas.io.splats.ply:decode_ply", "gatlas.io.splats.ply:encode_ply",
+    ),
+    Format(
+        "splat", "compressed PLY", "a compressed splat PLY", (".ply",), sniff.is_ply, sniff.ply_has("packed_position"),
+        "gatlas.io.splats.compressed:decode_compressed_ply",
+    ),
+    Format(
+        "splat", ".splat", "a .splat file", (".splat",), None,
+        decode="gatlas.io.splats.dot_splat:decode_records",
+    ),
+    Format("splat", "SPZ", "an SPZ splat", (".spz",), sniff.is_spz, decode="gatlas.io.splats.spz:decode_spz"),
+    Format(
+        "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"),
+        remedy="to convert it, run: npx @playcanvas/splat-transform INPUT.sog OUTPUT.ply",
+    ),
+    Format("mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh"),
+    Format(
+        "mesh", "glTF", "a mesh", (".gltf",), sniff.is_json_object, sniff.json_has("asset"),
+        "gatlas.io.meshes.gltf:gltf_mesh",
+    ),
+    Format("mesh", "OBJ", "a mesh", (".obj",), sniff.is_obj_like, sniff.is_obj, "gatlas.io.meshes.obj:obj_mesh"),
+    Format("mesh", "PLY", "a mesh", (".ply",), sniff.is_ply, sniff.ply_has_faces, "gatlas.io.meshes.ply:ply_mesh"),
+    Format(
+        "points", "PLY", "a point cloud", (".ply",), sniff.is_ply, sniff.ply_has("x", "y", "z"),
+        "gatlas.io.photos.points:ply_points",
+    ),
+    Format(
+        "atlas", "NPZ", "an atlas", (".npz",), sniff.is_zip, sniff.zip_has("offset.npy", "rotation.npy"),
+        "gatlas.io.atlases.npz:decode_atlas", "gatlas.io.atlases.npz:atlas_bytes",
+    ),
+    Format(
+        "stats", "NPZ", "statistics of atlases", (".npz",), sniff.is_zip, sniff.zip_has("mean.npy", "m2.npy"),
+        "gatlas.io.atlases.npz:decode_stats", "gatlas.io.atlases.npz:stats_bytes",
+    ),
+    Format(
+        "image", "PNG", "a picture", (".png",), sniff.begins(b"\x89PNG\r\n\x1a\n"),
+        decode="gatlas.io.images:decode_image", encode="gatlas.io.images:encode_png",
+    ),
+    Format(
+        "image", "JPEG", "a picture", (".jpg", ".jpeg"), sniff.begins(b"\xff\xd8\xff"),
+        decode="gatlas.io.images:decode_image",
+    ),
+    Format("image", "WebP", "a picture", (".webp",), sniff.is_webp, decode="gatlas.io.images:decode_image"),
+    Format("cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames")),
+    Format("npz", "NPZ", "an NPZ file", (".npz",), sniff.is_zip, sniff.is_npz),
+    Format("json", "JSON", "a JSON file", (".json",), sniff.is_json),
+]  # fmt: skip
+
+# Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
+_OTHER_SUFFIXES = {
+    ".npy", ".exr", ".gif", ".mp4", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".ksplat", ".safetensors", ".pt", ".tar",
+    ".zip", ".html",
+}  # fmt: skip
+
+# What turns the first noun into the second.
+_CONVERSIONS = {
+    ("mesh", "splat"): "To fit it, run: gatlas fit{file} -o {stem}.ply",
+    ("atlas", "splat"): "To decode it, run: gatlas atlas-decode{file} -o {stem}.ply",
+    ("splat", "atlas"): "To encode it, run: gatlas atlas-encode{file} -o atlas.npz",
+}
+
+
+def suffixes(*nouns: str) -> tuple[str, ...]:
+    """Return the suffixes of the files that can be read as these nouns, in the order of the nouns."""
+    return tuple(dict.fromkeys(suffix for noun in nouns for each in _readable(noun) for suffix in each.suffixes))
+
+
+def recognize(blob: Blob) -> Format | None:
+    """Return the format of a whole file's bytes, or None where it is unknown."""
+    for each in FORMATS:
+        if each.container is not None and each.container(blob) and each.content(blob):
+            return each
+    return next((each for each in FORMATS if each.container is None and blob.suffix in each.suffixes), None)
+
+
+def decoder(noun: str, blob: Blob) -> Callable[..., Any]:
+    """Return the function that decodes a blob as a noun.
+
+    For a blob in a container of the noun that holds something else it is a reader that reports what is wrong; any
+    other blob is a GatlasError.
+    """
+    found = blob.format
+    if found is None or found.noun != noun:
+        found = next((each for each in _readable(noun) if each.container is not None and each.container(blob)), None)
+    if found is None:
+        raise refusal(blob, noun)
+    if not found.decode:
+        raise GatlasError(f"{blob.name}: {found.title}, which gatlas does not read: {found.remedy}")
+    return _function(found.decode)
+
+
+def refusal(blob: Blob, noun: str) -> GatlasError:
+    """Return the error for a blob that is not of a noun: its own format, and what to do about it or what is read."""
+    found, wanted = blob.format, _readable(noun)[0].title
+    fault = f"not {wanted}" if found is None else f"{found.title}, not {wanted}"
+    advice = _CONVERSIONS.get((blob.kind, noun))
+    if advice is not None:
+        file = "" if blob.path is None else f" {blob.name}"
+        return GatlasError(f"{blob.name}: {fault}.\n{advice.format(file=file, stem=blob.stem or noun)}")
+    *others, last = dict.fromkeys(each.name for each in _readable(noun))
+    names = f"{', '.join(others)} and {last}" if others else last
+    return GatlasError(f"{blob.name}: {fault}: gatlas reads {names}")
+
+
+def encoder(noun: str, out: str | Path) -> Callable[..., Any]:
+    """Return the function that encodes a noun in the format that the output's suffix names, else in the usual one."""
+    writable = [each for each in FORMATS if each.noun == noun and each.encode]
+    suffix = Path(out).suffix.lower()
+    return _function(next((each for each in writable if suffix in each.suffixes), writable[0]).encode)
+
+
+def written_suffixes(noun: str) -> tuple[str, ...]:
+    """Return the suffixes that a noun can be written as; the first is the usual one."""
+    return tuple(suffix for each in FORMATS if each.noun == noun and each.encode for suffix in each.suffixes)
+
+
+def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:
+    """Raise a GatlasError where an output's suffix promises another content than `what`, which has other suffixes."""
+    accepted = (accepted,) if isinstance(accepted, str) else accepted
+    found = path.suffix.lower()
+    promises = found in _OTHER_SUFFIXES or any(found in each.suffixes for each in FORMATS)
+    if promises and any(accepted) and found not in accepted:
+        raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{accepted[0]}")
+
+
+def _readable(noun: str) -> list[Format]:
+    return [each for each in FORMATS if each.noun == noun and each.decode]
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
