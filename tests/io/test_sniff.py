@@ -1,6 +1,7 @@
 """The kind of a stream is known by its content, never by a flag."""
 
 import io as stdio
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +51,13 @@ def test_the_arrays_tell_the_kind_of_an_npz(names, kind):
     payload = stdio.BytesIO()
     np.savez(payload, **dict.fromkeys(names, np.zeros(1)))
     assert io.Blob("x", payload.getvalue()).kind == kind
+
+
+def test_a_format_without_a_signature_is_known_by_its_name_in_a_shard_too():
+    data = bytes(32)
+    assert io.Blob("a.splat", data, Path("a.splat")).kind == "splat"
+    assert io.Blob("set.tar:a.SPLAT", data, key="a").kind == "splat"
+    assert io.Blob("standard input", data).kind == "unknown"
 
 
 @pytest.mark.shared
