@@ -1,8 +1,15 @@
-"""The one exception that is meant for the user's eyes."""
+"""Exceptions that the command line catches: one that the user can fix, and one that asks to run the command again."""
 
 
 class GatlasError(Exception):
     """Something that the user can fix: which file, what is wrong, what to do.
 
     The command line prints the message as it stands and exits with status 1; there is no traceback.
+    """
+
+
+class Requeue(Exception):  # noqa: N818  # no error
+    """Work that was stopped on request after saving its state: running the same command again resumes it.
+
+    The command line prints the message as it stands and exits with status 75.
     """

@@ -22,7 +22,7 @@ from gatlas.cli.pose_pnp import pose_pnp
 from gatlas.cli.sample import sample
 from gatlas.cli.train import train
 from gatlas.cli.verbs import VERBS
-from gatlas.errors import GatlasError
+from gatlas.errors import GatlasError, Requeue
 
 
 def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
@@ -149,6 +149,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except GatlasError as error:
         say(str(error))
         sys.exit(1)
+    except Requeue as stop:
+        from gatlas.cli.interrupt import EXIT_REQUEUE
+
+        say(str(stop))
+        sys.exit(EXIT_REQUEUE)
     except RuntimeError as error:
         if "no locator available" not in str(error):  # what numba says where it can keep compiled kernels nowhere
             raise

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
+from gatlas.batch.options import Batchable, BatchOptions
 from gatlas.config import OptionField, Options, option_fields
 
 if TYPE_CHECKING:
@@ -47,17 +48,6 @@ class Verb:
         """Return the function that runs the verb."""
         module, name = self.run.split(":")
         return getattr(import_module(module), name)
-
-
-@dataclass(frozen=True)
-class Batchable:
-    """What a batch must know of a verb."""
-
-    suffix: str  # of its result
-    accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
-    photos: bool = False  # a folder of photos is one input
-    folder_results: Callable[[Any], bool] = lambda options: False  # whether each result is a folder, by the options
-    may_fill_folder: bool = False  # -o DIR/ of a single input is one result
 
 
 Output = typer.Option(
@@ -97,15 +87,13 @@ def build_command(verb: Verb) -> Callable[..., None]:
     if verb.output is not None:
         default = inspect.Parameter.empty if verb.output_default == "" else verb.output_default
         parameters.append(("output", Annotated[str, verb.output], default))
-    parameters += [_parameter(field) for field in fields.values()]
+    parameters += [option_parameter(field) for field in fields.values()]
     if verb.threads:
         parameters.append(("threads", Annotated[int | None, Threads], None))
     if verb.output is not None:
         parameters.append(("force", Annotated[bool, Force], False))
     if verb.batch is not None:
-        from gatlas.cli.many import batch_parameters
-
-        parameters += batch_parameters()
+        parameters += [option_parameter(field) for field in option_fields(BatchOptions).values()]
 
     def command(context: typer.Context, **values: Any) -> None:
         given = frozenset(name for name in values if _is_given(context, name))
@@ -141,7 +129,7 @@ def _none_or_required(kind: Any) -> Any:
     return None if type(None) in get_args(kind) else inspect.Parameter.empty
 
 
-def _parameter(field: OptionField) -> tuple[str, Any, Any]:
+def option_parameter(field: OptionField) -> tuple[str, Any, Any]:
     """Return the name, annotation and default of an option for typer."""
     kind: Any = field.type
     info, default = field.info, field.default

@@ -13,6 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
+from gatlas.batch.options import BatchOptions
+from gatlas.cli.command import option_parameter
+from gatlas.config import option_fields
+
 STEM = "{stem}"  # in the name of an output: the object's name
 SHARD = "{shard}"  # the shard's number, five digits
 
@@ -33,62 +37,6 @@ Output = Annotated[
         help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
     ),
 ]
-FilesFrom = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", help="Read the inputs' names from FILE, one a line; - is standard input."),
-]
-NullSeparated = Annotated[
-    bool, typer.Option("--null", "-0", help="The names in --files-from end in NUL, as find -print0 writes them.")
-]
-Shard = Annotated[
-    str | None,
-    typer.Option(
-        metavar="I/N",
-        help="Of many, only every N-th object from the I-th on, I from 0; Slurm's array sets it.",
-        show_default=False,
-    ),
-]
-Jobs = Annotated[
-    int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Of many, objects at once, a process each.")
-]
-Timeout = Annotated[
-    float | None,
-    typer.Option(min=0.1, metavar="SECONDS", help="Of many, give an object up after this long.", show_default=False),
-]
-RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
-Tar = Annotated[bool, typer.Option("--tar", help="Write a tar stream to standard output.")]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The options that a batch has beside those of its verb."""
-
-    files_from: str | None = None
-    null: bool = False
-    shard: str | None = None
-    jobs: int = 1
-    timeout: float | None = None
-    retry_failed: bool = False
-    dry_run: bool = False
-    tar: bool = False
-
-    @property
-    def asked(self) -> bool:
-        """Whether any of them makes a batch of even one input."""
-        return self.files_from is not None or self.shard is not None or self.dry_run or self.tar
-
-
-_OPTIONS: dict[str, Any] = {
-    "files_from": FilesFrom,
-    "null": NullSeparated,
-    "shard": Shard,
-    "jobs": Jobs,
-    "timeout": Timeout,
-    "retry_failed": RetryFailed,
-    "dry_run": DryRun,
-    "tar": Tar,
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +74,7 @@ def many(
 
         def command(**options: Any) -> None:
             sources = options.pop("inputs") or []
-            batch = Batch(**{name: options.pop(name) for name in _OPTIONS})
+            batch = BatchOptions(**{name: options.pop(name) for name in option_fields(BatchOptions)})
             folders = fills_folder(options)
             one_folder = folders or may_fill_folder
             _dispatch(replace(about, suffix="/") if folders else about, verb, sources, batch, options, one_folder)
@@ -134,8 +82,8 @@ def many(
         own = [inspect.Parameter("inputs", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Inputs)]
         own += [each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[each.name]) for each in rest]
         own += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(Batch, name), annotation=annotation)
-            for name, annotation in _OPTIONS.items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, annotation, default in map(option_parameter, option_fields(BatchOptions).values())
         ]
         command.__name__, command.__module__, command.__doc__ = verb.__name__, verb.__module__, verb.__doc__
         command.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]
@@ -146,16 +94,9 @@ def many(
     return decorate
 
 
-def batch_parameters() -> list[tuple[str, Any, Any]]:
-    """Return the name, annotation and default of each option of a batch."""
-    return [(name, annotation, getattr(Batch, name)) for name, annotation in _OPTIONS.items()]
-
-
 def dispatch_verb(command: Any, options: Any, inputs: list[str] | None, output: str, **values: Any) -> None:
     """Run a verb of `gatlas.cli.command` on one object or on many."""
-    from gatlas.config import option_fields
-
-    batch = Batch(**{name: values.pop(name) for name in _OPTIONS})
+    batch = BatchOptions(**{name: values.pop(name) for name in option_fields(BatchOptions)})
     spec = command.batch
     folders = spec.folder_results(options)
     name = command.name.replace("-", "_")
@@ -186,7 +127,7 @@ def _dispatch(
     about: Verb,
     verb: Callable[..., Any],
     sources: list[str],
-    batch: Batch,
+    batch: BatchOptions,
     options: dict[str, Any],
     one_folder: bool,
 ) -> None:
@@ -198,7 +139,7 @@ def _dispatch(
     if batch.files_from is None and sources in ([], ["-"]):
         members = io.stream_members("-")
         head = next(members, None)  # None: a tar without objects
-        if head is not None and head.key is None and one_result and not batch.asked:
+        if head is not None and head.key is None and one_result and not batch.makes_batch:
             _refuse_timeout(batch)
             verb(head, **options)
             return
@@ -208,7 +149,12 @@ def _dispatch(
 
         run_stream(about, chain([head] if head is not None else [], members), batch, options)
         return
-    if not batch.asked and len(sources) == 1 and one_result and not io.names_many(sources[0], photos=about.photos):
+    if (
+        not batch.makes_batch
+        and len(sources) == 1
+        and one_result
+        and not io.names_many(sources[0], photos=about.photos)
+    ):
         _refuse_timeout(batch)
         verb(sources[0], **options)
         return
@@ -217,7 +163,7 @@ def _dispatch(
     run_batch(about, sources, batch, options)
 
 
-def _refuse_timeout(batch: Batch) -> None:
+def _refuse_timeout(batch: BatchOptions) -> None:
     """Only a worker can be given up."""
     from gatlas.errors import GatlasError
 

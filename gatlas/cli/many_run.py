@@ -14,22 +14,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatlas import io
-from gatlas.batch import (
-    Plan,
-    ReadAhead,
-    Task,
-    foreign_file,
-    made_line,
-    make_plan,
-    parse_shard,
-    refuse_captions,
-    refuse_overwriting,
-    slurm_shard,
-    take_shard,
-    without_members,
-    without_products,
-)
-from gatlas.cli.many import SHARD, STEM, Batch, Verb
+from gatlas.batch.options import BatchOptions
+from gatlas.batch.places import refuse_captions, refuse_overwriting, without_members, without_products
+from gatlas.batch.plan import Plan, Task, foreign_file, made_line, make_plan
+from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
+from gatlas.batch.workers import ReadAhead
+from gatlas.cli.many import SHARD, STEM, Verb
 from gatlas.cli.many_work import OUTPUTS, Tally, beside_of, do_tasks, fingerprint, line_of, places_of
 from gatlas.cli.terminal import refuse_shared_names, say
 from gatlas.errors import GatlasError
@@ -47,7 +37,7 @@ if TYPE_CHECKING:
 EXIT_CLOSED_PIPE = 141  # as the shell says of a process that SIGPIPE ended
 
 
-def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, Any]) -> None:
+def run_batch(about: Verb, sources: list[str], batch: BatchOptions, options: dict[str, Any]) -> None:
     """The objects of this shard that are not done yet; ends with 3 where some failed, 75 where it was stopped."""
     vanished: list[str] = []  # of a list; what the command line itself names must be there
     if batch.files_from is not None:
@@ -107,7 +97,7 @@ def run_batch(about: Verb, sources: list[str], batch: Batch, options: dict[str, 
         _into_files(about, results, tasks, batch, options)
 
 
-def run_stream(about: Verb, blobs: Iterator[io.Blob], batch: Batch, options: dict[str, Any]) -> None:
+def run_stream(about: Verb, blobs: Iterator[io.Blob], batch: BatchOptions, options: dict[str, Any]) -> None:
     """The objects of a tar that comes through a pipe, in its order, as a tar into the next pipe."""
     _refuse_shared(options)
     objects = stream_objects(blobs, about.accepts)
@@ -143,7 +133,7 @@ def _refuse_place(about: Verb, first: Streamed | None, output: str) -> None:
 
 
 def _into_stream(
-    about: Verb, results: StreamResults, tasks: Iterable[Task], batch: Batch, options: dict[str, Any]
+    about: Verb, results: StreamResults, tasks: Iterable[Task], batch: BatchOptions, options: dict[str, Any]
 ) -> None:
     if batch.dry_run:
         _print_plan(Plan(list(tasks), [], [], [], []))
@@ -157,7 +147,7 @@ def _into_stream(
 
 
 def _into_files(
-    about: Verb, results: FolderResults | TarResults, tasks: list[Task], batch: Batch, options: dict[str, Any]
+    about: Verb, results: FolderResults | TarResults, tasks: list[Task], batch: BatchOptions, options: dict[str, Any]
 ) -> None:
     if batch.dry_run:
         _print_plan(_planned(about, results, tasks, batch, options)[0])
@@ -194,7 +184,7 @@ def _into_files(
 
 
 def _planned(
-    about: Verb, results: FolderResults | TarResults, tasks: list[Task], batch: Batch, options: dict[str, Any]
+    about: Verb, results: FolderResults | TarResults, tasks: list[Task], batch: BatchOptions, options: dict[str, Any]
 ) -> tuple[Plan, dict[str, Line]]:
     """What is to be done, and the manifest's lines that stay."""
     known = results.known()

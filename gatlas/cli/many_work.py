@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gatlas import __version__, io
-from gatlas.batch import Ended, Job, ReadAhead, Reply, Task, count_devices, fingerprint_of, in_order, made_line, run
+from gatlas.batch.options import BatchOptions
+from gatlas.batch.plan import Task, fingerprint_of, made_line
+from gatlas.batch.workers import Ended, Job, ReadAhead, Reply, count_devices, in_order, run
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
-from gatlas.cli.many import STEM, Batch, Verb, single_of
+from gatlas.cli.many import STEM, Verb, single_of
 from gatlas.cli.terminal import collected, counting_bar, say
-from gatlas.errors import GatlasError
+from gatlas.errors import GatlasError, Requeue
 from gatlas.io.streams import is_full, is_passing
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class VerbWork:
             return Reply("ok", 0.0, self._do(job))
         except GatlasError as error:
             return Reply("failed", 0.0, {}, str(error), passing=is_passing(error), full_disk=is_full(error))
+        except Requeue as stop:
+            return Reply("stopped", 0.0, {}, str(stop))
         except typer.Exit as end:
             stopped = end.exit_code == EXIT_REQUEUE
             return Reply("stopped" if stopped else "failed", 0.0, {}, f"ended with exit status {end.exit_code}")
@@ -157,7 +161,7 @@ def do_tasks(
     about: Verb,
     results: Results,
     tasks: Iterable[Task],
-    batch: Batch,
+    batch: BatchOptions,
     options: dict[str, Any],
     tally: Tally,
     *,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from gatlas.atlas.options import DecodeOptions, EncodeOptions, StatisticsOptions
-from gatlas.cli.command import Batchable, Output, Verb
+from gatlas.batch.options import Batchable
+from gatlas.cli.command import Output, Verb
 from gatlas.fit.options import FitOptions
 from gatlas.io.registry import suffixes
 from gatlas.prune.options import PruneOptions

@@ -3,7 +3,7 @@
 import pytest
 
 from gatlas import io
-from gatlas.batch import Task, fingerprint_of, foreign_file, make_plan
+from gatlas.batch.plan import Task, fingerprint_of, foreign_file, make_plan
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gatlas.batch import parse_shard, slurm_shard, take_shard
+from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
 from gatlas.errors import GatlasError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gatlas.batch import Job, ReadAhead, Reply, count_devices, in_order, run
+from gatlas.batch.workers import Job, ReadAhead, Reply, count_devices, in_order, run
 from gatlas.errors import GatlasError
 from tests.helpers.waiting import read_next, running
 
@@ -120,7 +120,7 @@ def test_jobs_are_taken_as_they_are_needed():
 
 PARENT = r"""
 import os, signal, time
-from gatlas.batch import Job, Reply, run
+from gatlas.batch.workers import Job, Reply, run
 def work(job):
     signal.alarm(600)  # one that does not end as it should is not left for ever
     os.write(1, f"{os.getpid()}\n".encode())  # one write: lines of two workers never mix
@@ -242,7 +242,7 @@ def test_no_job_of_an_upstream_begins_far_ahead():
 
 
 WAITING = r"""
-from gatlas.batch import ReadAhead
+from gatlas.batch.workers import ReadAhead
 from gatlas.io import stream_members
 ahead = ReadAhead(stream_members("-"))
 print("waits", flush=True)
