@@ -9,13 +9,11 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from gatlas import __version__, io
 from gatlas.cli.command import Input
-from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
+from gatlas.cli.interrupt import stopping
 from gatlas.cli.terminal import about, check_outputs, finite, progress_bar, say
-from gatlas.errors import GatlasError
+from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
 from gatlas.fit.preview import Preview
@@ -110,8 +108,8 @@ def _run(source: Any, name: str, options: FitOptions, inputs: dict[str, Any], id
             raise
         at = interrupted.snapshot
         io.save_checkpoint(resume, at.arrays, {**identity, "step": at.step, "rng": at.rng})
-        say(f"stopped after {at.step} of {iterations} steps, saved in {resume}: run the same command to go on")
-        raise typer.Exit(EXIT_REQUEUE) from None
+        after = f"stopped after {at.step} of {iterations} steps"
+        raise Requeue(f"{after}, saved in {resume}: run the same command to go on") from None
 
 
 def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
