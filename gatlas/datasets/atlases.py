@@ -11,10 +11,11 @@ import torch
 
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.atlas.statistics import shared_meta, stack
+from gatlas.datasets.captions import match_captions
 from gatlas.errors import GatlasError
 from gatlas.io.atlases.npz import decode_atlas
 from gatlas.io.photos.transforms import has_index, read_views
-from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions, match
+from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
 from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.streams import is_folder
 
@@ -255,7 +256,7 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
     by_key: dict[str, list[Item]] = {}
     for item in items:
         by_key.setdefault(item.key, []).append(item)
-    matched = match(load_captions(captions), list(by_key))
+    matched = match_captions(load_captions(captions), list(by_key))
     if matched.unmatched:
         count = len(matched.unmatched)
         ids = "1 id belongs" if count == 1 else f"{count} ids belong"

@@ -1,4 +1,4 @@
-"""Captions of objects, in the five formats that they are published in, and the atlases that they belong to.
+"""Captions of objects, in the five formats that they are published in.
 
 A CSV of uid and caption without a header (Cap3D), a CSV with one, a JSON list of records (3DTopia), a JSON map from id
 to text (GaussianVerse), and JSON lines. The format is told by the content, never by the name. An id may come more than
@@ -12,8 +12,8 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.sets.inputs import CAPTIONS, captions_of_shard
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 
 ID_FIELDS = ("uid", "id", "obj_id", "object_id", "key", "name", "model_id")
 TEXT_FIELDS = ("caption", "captions", "text", "prompt", "description", "3dtopia")
-
-
-class Matched(NamedTuple):
-    """Captions by the keys of the atlases, and what found no partner."""
-
-    captions: Captions
-    without: tuple[str, ...]  # keys that no id belongs to
-    unmatched: tuple[str, ...]  # ids that no key belongs to
-    ambiguous: tuple[str, ...]  # ids that belong to several keys alike, or share one with other ids
 
 
 def load_captions(source: str | Path | Blob) -> Captions:
@@ -126,63 +117,6 @@ def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
             if captions:
                 found[wanted[key][0]] = captions
     return found
-
-
-def match(captions: Mapping[str, tuple[str, ...]], keys: Sequence[str]) -> Matched:
-    """Give each atlas the captions of its id: the same name, or the one with most of the path's last parts in common.
-
-    "dir/id" belongs to the key "id" and the key "set/dir/id" to "dir/id"; an id's suffix (".glb") does not count. An id
-    that fits two keys equally well, or a key that two ids fit equally well, is ambiguous and gets nothing.
-    """
-    by_base: dict[str, list[str]] = {}
-    for key in keys:
-        for base in _bases(key):
-            by_base.setdefault(base, []).append(key)
-    best_of_id: dict[str, list[str]] = {}
-    fits: dict[str, list[tuple[int, str]]] = {}
-    for identity in captions:
-        candidates = dict.fromkeys(key for base in _bases(identity) for key in by_base.get(base, ()))
-        scored = [(_closeness(identity, key), key) for key in candidates]
-        top = max((score for score, _ in scored), default=0)
-        best_of_id[identity] = [key for score, key in scored if score == top]
-        for score, key in scored:
-            fits.setdefault(key, []).append((score, identity))
-    found: Captions = {}
-    ambiguous, unmatched = [], []
-    for identity, best in best_of_id.items():
-        if not best:
-            unmatched.append(identity)
-            continue
-        own = fits[best[0]]
-        top = max(score for score, _ in own)
-        rivals = [other for score, other in own if score == top]
-        if identity not in rivals:
-            unmatched.append(identity)  # another id fits the only key better
-        elif len(best) > 1 or len(rivals) > 1:
-            ambiguous.append(identity)
-        else:
-            found[best[0]] = captions[identity]
-    without = tuple(key for key in keys if key not in found)
-    return Matched(found, without, tuple(unmatched), tuple(ambiguous))
-
-
-def _bases(name: str) -> tuple[str, ...]:
-    """The last part of a path, whole and up to its first dot."""
-    base = PurePosixPath(name).name
-    return tuple(dict.fromkeys((base, base.partition(".")[0] or base)))
-
-
-def _closeness(identity: str, key: str) -> int:
-    """How many of the last parts are equal: twice their number, one less where only the suffix differs."""
-    left, right = PurePosixPath(identity).parts[::-1], PurePosixPath(key).parts[::-1]
-    if identity == key:
-        return 2 * len(left) + 1  # "a" is "a" rather than "b/a"
-    equal = 2 if left[0] == right[0] else 1
-    for one, other in zip(left[1:], right[1:], strict=False):
-        if one != other:
-            break
-        equal += 2
-    return equal
 
 
 Pairs = Iterator[tuple[str, str, tuple[str, ...]]]  # where (for messages), id, captions

@@ -1,4 +1,4 @@
-"""Captions: five formats, and whose they are."""
+"""Captions: five formats, and those beside the atlases."""
 
 import json
 import tarfile
@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.sets.captions import captions_beside, load_captions, match
+from gatlas.io.sets.captions import captions_beside, load_captions
 from gatlas.io.sets.inputs import list_items
 from gatlas.io.streams import Blob
 
@@ -75,31 +75,6 @@ def test_a_broken_file_is_one_line_that_says_where(text, message):
 def test_bytes_that_are_no_text_are_refused():
     with pytest.raises(GatlasError, match="not a UTF-8 text"):
         load_captions(Blob("captions", b"\xff\xfe\x00a"))
-
-
-@pytest.mark.parametrize(
-    ("identity", "key"),
-    [("a", "a"), ("dir/a", "a"), ("a", "set/a"), ("dir/a", "set/dir/a"), ("a.glb", "a"), ("x/a.glb", "y/a")],
-)
-def test_ids_match_by_their_last_parts(identity, key):
-    matched = match({identity: ("text",)}, [key, "other"])
-    assert matched == ({key: ("text",)}, ("other",), (), ())
-
-
-def test_the_longer_common_path_decides():
-    captions = {"one/7": ("first",), "two/7": ("second",)}
-    matched = match(captions, ["set/two/7", "set/one/7"])
-    assert matched.captions == {"set/one/7": ("first",), "set/two/7": ("second",)}
-    assert match({"a": ("text",)}, ["a", "b/a"]).captions == {"a": ("text",)}
-
-
-def test_what_fits_two_alike_is_ambiguous_and_not_guessed():
-    assert match({"7": ("text",)}, ["one/7", "two/7"]) == ({}, ("one/7", "two/7"), (), ("7",))
-    assert match({"one/7": ("x",), "two/7": ("y",)}, ["7"]) == ({}, ("7",), (), ("one/7", "two/7"))
-
-
-def test_an_id_without_an_atlas_is_unmatched():
-    assert match({"a": ("x",), "b": ("y",)}, ["a"]) == ({"a": ("x",)}, (), ("b",), ())
 
 
 def write_shard(path, *members):
