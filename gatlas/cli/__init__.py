@@ -18,7 +18,6 @@ from typer.core import TyperCommand, TyperGroup
 from gatlas import __version__
 from gatlas.cli.command import build_command
 from gatlas.cli.man import man
-from gatlas.cli.pose_pnp import pose_pnp
 from gatlas.cli.sample import sample
 from gatlas.cli.train import train
 from gatlas.cli.verbs import VERBS
@@ -67,7 +66,7 @@ app.command("atlas-decode", cls=_Command)(build_command(VERBS["atlas-decode"]))
 app.command("normalize-stats", cls=_Command)(build_command(VERBS["normalize-stats"]))
 app.command("train", cls=_Command)(train)
 app.command("sample", cls=_Command)(sample)
-app.command("pose-pnp", cls=_Command)(pose_pnp)
+app.command("pose-pnp", cls=_Command)(build_command(VERBS["pose-pnp"]))
 app.command("render", cls=_Command)(build_command(VERBS["render"]))
 app.command("man", cls=_Command)(man)
 

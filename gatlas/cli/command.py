@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from enum import Enum
 from importlib import import_module
 from types import UnionType
@@ -84,10 +84,11 @@ def build_command(verb: Verb) -> Callable[..., None]:
     parameters: list[tuple[str, Any, Any]] = []  # name, annotation, default
     if verb.inputs is not None:
         parameters.append(("inputs", Annotated[verb.inputs_type, verb.inputs], _none_or_required(verb.inputs_type)))
+    parameters += [option_parameter(field) for field in fields.values() if field.default is MISSING]
     if verb.output is not None:
         default = inspect.Parameter.empty if verb.output_default == "" else verb.output_default
         parameters.append(("output", Annotated[str, verb.output], default))
-    parameters += [option_parameter(field) for field in fields.values()]
+    parameters += [option_parameter(field) for field in fields.values() if field.default is not MISSING]
     if verb.threads:
         parameters.append(("threads", Annotated[int | None, Threads], None))
     if verb.output is not None:
@@ -132,7 +133,8 @@ def _none_or_required(kind: Any) -> Any:
 def option_parameter(field: OptionField) -> tuple[str, Any, Any]:
     """Return the name, annotation and default of an option for typer."""
     kind: Any = field.type
-    info, default = field.info, field.default
+    info = field.info
+    default = inspect.Parameter.empty if field.default is MISSING else field.default
     optional = type(None) in get_args(kind)
     if optional and get_origin(kind) in (Union, UnionType):
         (kind,) = (part for part in get_args(kind) if part is not type(None))

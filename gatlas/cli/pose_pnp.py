@@ -2,164 +2,153 @@
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import typer
 
-from gatlas.cli.options import Force, Fov, Intrinsics, Threads
+from gatlas import io
+from gatlas.cli.terminal import about, counting_bar, say
+from gatlas.errors import GatlasError
+from gatlas.geometry.frames import scaled_views, unscaled_views
+from gatlas.io.photos.photo_set import read_photo_set
+from gatlas.io.photos.pose_file import PoseRecord, read_matches, read_viewmats, write_poses
+from gatlas.metrics.pose_errors import GroundTruth, make_ground_truth, measure_poses
+from gatlas.pose.find import choose_method, find_cameras
+from gatlas.pose.solve import Correspondences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatlas.io.photos.photo_loader import UndistortedPhoto
+    from gatlas.metrics.lpips import Lpips
+    from gatlas.pose.options import PoseOptions
+    from gatlas.pose.results import PoseResult
+    from gatlas.types import Gaussians
+
+EXIT_SOME_NOT_FOUND = 3
 
 
-class Find(str, Enum):
-    auto = "auto"
-    grid = "grid"
-    render = "render"
-
-
-class Refine(str, Enum):
-    photometric = "photometric"
-    noposplat = "noposplat"
-    none = "none"
-
-
-def pose_pnp(
-    scene: Annotated[str, typer.Option(metavar="SPLAT", help="The scene; - is standard input.")],
-    photos: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="PHOTO...",
-            help="Photos of the scene (justphotos/*.png), or a folder of them with a transforms.json.",
-        ),
-    ] = None,
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output.")
-    ] = "-",
-    fov: Fov = None,
-    intrinsics: Intrinsics = None,
-    find: Annotated[
-        Find,
-        typer.Option(
-            "--find", metavar="auto|grid|render", help="Correspondences from the splat's pixel grid, or from renders."
-        ),
-    ] = Find.auto,
-    matches: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.npz",
-            help="Correspondences: points [m 3], in the units of cameras, and pixels [m 2] of one photo as it was "
-            "taken. The first pixel's centre is (0.5, 0.5).",
-            show_default=False,
-        ),
-    ] = None,
-    init: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.json", help="Refine the photos' cameras in this file.", show_default=False),
-    ] = None,
-    candidates: Annotated[
-        str | None,
-        typer.Option(metavar="FILE.json", help="Cameras to begin with, as those of training.", show_default=False),
-    ] = None,
-    views: Annotated[
-        int | None,
-        typer.Option(min=4, metavar="N", help="Cameras to begin with, from all sides; default 40.", show_default=False),
-    ] = None,
-    mask: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Grey picture of a photo as it was taken, white where the object is; {stem} is the photo's name. "
-            "Without it, the mask_path of the photo's frame in a transforms.json.",
-            show_default=False,
-        ),
-    ] = None,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLOR", help="What stands behind the object, where it is one colour.", show_default=False
-        ),
-    ] = None,
-    refine: Annotated[
-        Refine,
-        typer.Option(
-            "--refine", metavar="photometric|noposplat|none", help="What is done to the camera that PnP found."
-        ),
-    ] = Refine.photometric,
-    focal: Annotated[bool, typer.Option("--focal", help="Refine the focal length too.")] = False,
-    min_inliers: Annotated[
-        int,
-        typer.Option(
-            min=4,
-            metavar="N",
-            help="Correspondences that must agree; with fewer, only the silhouette under a known mask finds a camera.",
-        ),
-    ] = 12,
-    own_units: Annotated[
-        bool,
-        typer.Option(
-            "--own-units",
-            help="Cameras and points in files have the object's units: give it with those of the photos that the scene "
-            "was fitted on, not with those that render or fit --views-out wrote of a mesh.",
-        ),
-    ] = False,
-    ground_truth: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE.json",
-            help="The true cameras: print errors, and AUC of the larger of degrees and per cent of the distance (of "
-            "degrees and degrees of direction for a splat of unposed photos).",
-        ),
-    ] = None,
-    lpips_weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE", help="VGG16 in torchvision's format: LPIPS in the refinement.", show_default=False
-        ),
-    ] = None,
-    threads: Threads = None,
-    force: Force = False,
-) -> None:
-    """Find the cameras that took photos of a splat scene, or refine cameras that are nearly right.
-
-    The splat is rendered from all sides and matched to each photo (SIFT); the camera comes from PnP with RANSAC, is
-    rendered from and matched again, and is then refined on the pictures. Where few features match and the object's
-    mask is known, its silhouette is tried. A splat that was sampled from the photos themselves, in their order, knows
-    which Gaussian shows which pixel: --find grid, which auto takes where the numbers fit and the pictures agree.
-
-    Where only the refinement fails, PnP's camera is kept, marked not_refined: with --matches and the grid where at
-    least --min-inliers and more than half of the correspondences agree, else where 40 matches do. With --matches and
-    the grid, a refinement that raises the median residual of those that agree counts as failed.
-
-    OUTPUT is a transforms.json that render --camera and fit read where the photos have one size, with inliers,
-    residuals, losses before and after, the runner-up where a second camera could be scored, and ambiguous where it
-    fits nearly as well. A photo whose camera is not found is said and stands in not_found: the exit status is 1 where
-    none was found and 3 where some were not.
-
-    Example: gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json
-    """
-    from gatlas.cli.pose_photos import Wish
-    from gatlas.cli.pose_work import work
-
-    work(
-        Wish(
-            scene=scene,
-            photos=tuple(photos or ()),
-            output=output,
-            fov=fov,
-            intrinsics=intrinsics,
-            find=find.value,
-            matches=matches,
-            init=init,
-            candidates=candidates,
-            views=views,
-            mask=mask,
-            background=background,
-            refine=refine.value,
-            focal=focal,
-            min_inliers=min_inliers,
-            own_units=own_units,
-            ground_truth=ground_truth,
-            lpips_weights=lpips_weights,
-            threads=threads,
-            force=force,
-        )
+def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force: bool, given: frozenset[str]) -> None:
+    """Find or refine the cameras of photos; exits with 1 where none was found and 3 where some were not."""
+    io.check_output(output, force=force, suffix=".json", what="cameras")
+    names = names or ()
+    _refuse_shared_input(names, options)
+    gaussians = io.load_gaussians(options.scene)
+    photos, viewmats = read_photo_set(
+        names, fov=options.fov, intrinsics=options.intrinsics, init=options.init, mask=options.mask
     )
+    truth = _load_truth(photos, gaussians, options)
+    sources: dict[str, Any] = {
+        "matches": _load_matches(photos, gaussians, options),
+        "init": None if viewmats is None else _from_file_units(viewmats, gaussians, options),
+        "candidates": _load_candidates(gaussians, options),
+    }
+    lpips = _load_lpips(options)
+    with about(options.scene), counting_bar("pose-pnp", len(photos)) as count:
+        method = choose_method(gaussians, len(photos), options, **sources)
+        results = find_cameras(gaussians, photos, options, **sources, lpips=lpips, report=say, on_photo=count)
+    results = [_to_file_units(result, gaussians, options) for result in results]
+    summary: dict[str, Any] = {"method": method, "refine": options.refine}
+    if truth is not None:
+        missing = np.full((4, 4), np.nan)
+        found = np.stack([missing if result.viewmat is None else result.viewmat for result in results])
+        errors = measure_poses(found, truth)
+        if errors.summary():
+            say(errors.summary())
+        summary["errors"] = errors.to_json()
+    records = [
+        PoseRecord(
+            photo.path,
+            photo.size,
+            *photo.distorted_intrinsics(result.K),
+            result.viewmat,
+            ({} if result.method == method else {"method": result.method}) | result.details(),
+        )
+        for photo, result in zip(photos, results, strict=True)
+    ]
+    write_poses(output, records, force=force, summary=summary)
+    sizes = [record.size for record in records if record.viewmat is not None]
+    if len(set(sizes)) > 1:
+        say("the photos have several sizes: render --camera and fit take a file of one, so run pose-pnp for each size")
+    say(f"{len(sizes)} of {len(records)} cameras found")
+    if len(sizes) < len(records):
+        raise typer.Exit(EXIT_SOME_NOT_FOUND if sizes else 1)
+
+
+def _refuse_shared_input(names: Sequence[str], options: PoseOptions) -> None:
+    """Raise a GatlasError where two inputs are standard input, from which a photo is read that is not named."""
+    inputs = {
+        "the scene": options.scene,
+        "the photo": "-" if "-" in names or (not names and options.init is None) else None,
+        "--matches": options.matches,
+        "--init": options.init,
+        "--candidates": options.candidates,
+        "--intrinsics": options.intrinsics,
+        "--ground-truth": options.ground_truth,
+    }
+    piped = [name for name, value in inputs.items() if value == "-"]
+    if len(piped) > 1:
+        raise GatlasError(f"{piped[0]} and {piped[1]} cannot both come from standard input: name one of them")
+
+
+def _load_truth(photos: Sequence[UndistortedPhoto], gaussians: Gaussians, options: PoseOptions) -> GroundTruth | None:
+    if options.ground_truth is None:
+        return None
+    names = [photo.path for photo in photos]
+    viewmats = read_viewmats(options.ground_truth, names)
+    with about(options.ground_truth):
+        return make_ground_truth(viewmats, names, gaussians, own_units=options.own_units)
+
+
+def _load_matches(
+    photos: Sequence[UndistortedPhoto], gaussians: Gaussians, options: PoseOptions
+) -> Correspondences | None:
+    """Return points in the units of the Gaussians and undistorted pixels; those without a ray are reported."""
+    if options.matches is None:
+        return None
+    if len(photos) != 1:
+        raise GatlasError(f"--matches is of one photo, and {len(photos)} are given")
+    blob, (photo,) = io.read(options.matches), photos
+    points, pixels = read_matches(blob)
+    if options.own_units:
+        points = (points - np.asarray(gaussians.origin.center)) / gaussians.origin.scale
+    undistorted = photo.undistort_pixels(pixels)
+    lost = np.isfinite(pixels).all(axis=1) & np.isnan(undistorted).any(axis=1)
+    if lost.any():
+        say(
+            f"{blob.name}: {lost.sum()} of {len(pixels)} pixels lie where the lens of {photo.path} puts no ray "
+            f"({photo.lens}): they count as outliers"
+        )
+    return Correspondences(points, undistorted)
+
+
+def _load_candidates(gaussians: Gaussians, options: PoseOptions) -> Any:
+    if options.candidates is None:
+        return None
+    cameras = io.load_cameras(options.candidates)
+    viewmats = _from_file_units(cameras.viewmats, gaussians, options)
+    return replace(cameras, viewmats=viewmats.astype(np.float32))
+
+
+def _load_lpips(options: PoseOptions) -> Lpips | None:
+    if options.lpips_weights is None or options.refine == "none":
+        return None
+    from gatlas.metrics.lpips import load_lpips
+
+    return load_lpips(options.lpips_weights)
+
+
+def _from_file_units(viewmats: np.ndarray, gaussians: Gaussians, options: PoseOptions) -> np.ndarray:
+    origin = gaussians.origin
+    return unscaled_views(viewmats, origin.center, origin.scale) if options.own_units else viewmats
+
+
+def _to_file_units(result: PoseResult, gaussians: Gaussians, options: PoseOptions) -> PoseResult:
+    if result.viewmat is None or not options.own_units:
+        return result
+    origin, other = gaussians.origin, result.runner_up
+    if other is not None:
+        other = other._replace(viewmat=scaled_views(other.viewmat, origin.center, origin.scale))
+    return replace(result, viewmat=scaled_views(result.viewmat, origin.center, origin.scale), runner_up=other)

@@ -78,8 +78,8 @@ def sample_photos(wish: Wish, device: str, dtype: Callable[[str], str]) -> None:
     if len(wish.photos) < LEAST_PHOTOS:
         raise GatlasError(f"{wish.photos[0]}: one photo makes no scene: name two or more of it")
     require_input(wish.model, "photos")
-    shown = read_photos(wish.photos, fov=wish.fov, source=wish.intrinsics)
-    photos = tuple(Photo(*each) for each in shown)
+    loaded = read_photos(wish.photos, fov=wish.fov, source=wish.intrinsics)
+    photos = tuple(Photo(each.stem, each.image, each.K) for each in loaded)
     chosen = choose_device(device, gsplat=False)
     system: Any = load_system(wish.model, device=chosen, dtype=dtype(chosen))
     (gaussians,) = system.sample(SampleRequest(photos=photos))

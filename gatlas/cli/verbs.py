@@ -9,6 +9,7 @@ from gatlas.batch.options import Batchable
 from gatlas.cli.command import Output, Verb
 from gatlas.fit.options import FitOptions
 from gatlas.io.registry import suffixes
+from gatlas.pose.options import PoseOptions
 from gatlas.prune.options import PruneOptions
 from gatlas.render.options import RenderOptions
 
@@ -78,6 +79,17 @@ VERBS = {
             output=Output,
             threads=True,
             batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
+        ),
+        Verb(
+            "pose-pnp",
+            "gatlas.cli.pose_pnp:run",
+            PoseOptions,
+            inputs=typer.Argument(
+                metavar="PHOTO...",
+                help="Photos of the scene (justphotos/*.png), or a folder of them with a transforms.json.",
+            ),
+            output=typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output."),
+            threads=True,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Lens distortion, undone by resampling: a photo becomes the picture of a pinhole."""
+"""Lens distortion and its removal: a distorted photo is resampled to the picture of a pinhole camera."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-MOST_ZOOM = 4.0  # a lens that would need more to fill the picture is a mistake in the file
-HALVINGS = 60  # of the interval that holds a ray's radius: all of a float64's digits
-NEWTON_STEPS = 20  # from the radial part's inverse; measured: 3 within a real lens, up to 20 near a fold
-CLOSE = 1e-13  # of a ray that is found, bent again, from the one that was given
+MAX_ZOOM = 4.0  # coefficients that need more zoom to fill the picture are taken for a mistake in the file
+BISECTIONS = 60  # of the interval that holds a ray's radius: enough for all digits of a float64
+NEWTON_STEPS = 20  # from the inverse of the radial part; measured: 3 within a real lens, up to 20 near a fold
+RAY_TOLERANCE = 1e-13  # relative error of an undistorted ray when it is distorted again
 
 
 class Lens(NamedTuple):
-    """Radial and tangential coefficients on normalised coordinates (Brown 1966), as OpenCV orders them."""
+    """Radial and tangential coefficients on normalized coordinates (Brown 1966), in OpenCV's model."""
 
     k1: float = 0.0
     k2: float = 0.0
@@ -28,8 +28,8 @@ class Lens(NamedTuple):
     p2: float = 0.0
 
     @property
-    def bends(self) -> bool:
-        """Whether the lens does anything at all."""
+    def has_distortion(self) -> bool:
+        """True where any coefficient is not 0."""
         return any(self)
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class Lens(NamedTuple):
 
 
 def distort(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-    """Where the lens puts the rays (x, y, 1): normalised coordinates in, normalised coordinates out."""
+    """Return the distorted normalized coordinates of the rays (x, y, 1)."""
     x, y = points[..., 0], points[..., 1]
     squared = x * x + y * y
     radial = _radial(lens, squared)
@@ -50,44 +50,47 @@ def distort(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, 
     )
 
 
-def straighten(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-    """The rays that the lens puts at `points`: the inverse of `distort`; NaN where the lens puts none.
+def undistort_rays(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+    """Return the rays whose distorted coordinates are `points`: the inverse of `distort`; NaN where there is none.
 
-    Beyond the radius at which the lens folds the picture over, a second ray meets some points: it is never the answer.
+    Beyond the radius at which the lens folds the picture over, a second ray has the same distorted coordinates; it is
+    never returned.
     """
     points = np.asarray(points, dtype=np.float64)
     with np.errstate(all="ignore"):
-        rays = _radially_straight(lens, points)
+        rays = _undistort_radially(lens, points)
         for _ in range(NEWTON_STEPS):
-            xx, xy, yy = _slopes(lens, rays)
+            xx, xy, yy = _jacobian(lens, rays)
             off = distort(lens, rays) - points
             step = np.stack([yy * off[..., 0] - xy * off[..., 1], xx * off[..., 1] - xy * off[..., 0]], axis=-1)
             rays = rays - step / (xx * yy - xy * xy)[..., None]
         off = np.linalg.norm(distort(lens, rays) - points, axis=-1)
-        xx, xy, yy = _slopes(lens, rays)
-        found = off <= CLOSE * (1 + np.linalg.norm(points, axis=-1))
+        xx, xy, yy = _jacobian(lens, rays)
+        found = off <= RAY_TOLERANCE * (1 + np.linalg.norm(points, axis=-1))
         found &= (xx * yy > xy * xy) & (np.linalg.norm(rays, axis=-1) <= _fold(lens))
     return np.where(found[..., None], rays, np.nan)
 
 
-def pinhole(name: str, K: Float[np.ndarray, "3 3"], lens: Lens, width: int, height: int) -> Float[np.ndarray, "3 3"]:
-    """K of the undistorted picture of the same size: K itself, or the least zoom that leaves no pixel without a source.
+def undistorted_intrinsics(
+    name: str, K: Float[np.ndarray, "3 3"], lens: Lens, width: int, height: int
+) -> Float[np.ndarray, "3 3"]:
+    """Return K of the undistorted picture of the same size: with the least zoom that leaves no pixel without a source.
 
-    A pixel without a source would be transparent, and a fit would take it for empty space. `name` begins the
-    GatlasError for coefficients that no lens has.
+    A pixel without a source would be transparent, and a fit would take it for empty space. Coefficients that no lens
+    has are a GatlasError that begins with `name`.
     """
-    if not lens.bends:
+    if not lens.has_distortion:
         return K
     # Beyond the radius at which the distorted radius stops growing, two rays would share one pixel of the photo.
-    # The zoom only ever shrinks the field, so the field before it is what the coefficients were measured on.
+    # The zoom only narrows the field of view: the coefficients were measured on the field of view before it.
     corner = float(np.linalg.norm(_rays(K, _border(width, height)), axis=-1).max())
     radii = np.linspace(0.0, corner, 257)
-    bent = distort(Lens(*lens[:4]), np.stack([radii, np.zeros_like(radii)], axis=-1))[:, 0]
-    if not (np.diff(bent) > 0).all():
+    distorted = distort(Lens(*lens[:4]), np.stack([radii, np.zeros_like(radii)], axis=-1))[:, 0]
+    if not (np.diff(distorted) > 0).all():
         raise GatlasError(f"{name}: the lens distortion ({lens}) folds the picture over: check the coefficients")
     if _covered(K, K, lens, width, height):
         return K
-    low, high = 1.0, MOST_ZOOM
+    low, high = 1.0, MAX_ZOOM
     if not _covered(K, _zoomed(K, high), lens, width, height):
         raise GatlasError(f"{name}: the lens distortion ({lens}) is too strong to be undone: check the coefficients")
     for _ in range(30):
@@ -99,19 +102,20 @@ def pinhole(name: str, K: Float[np.ndarray, "3 3"], lens: Lens, width: int, heig
 def undistort_points(
     pixels: Float[np.ndarray, "*n 2"], K: Float[np.ndarray, "3 3"], lens: Lens, target: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "*n 2"]:
-    """Where the picture that `undistort` makes shows what the photo shows at `pixels`; NaN where the lens puts no ray.
+    """Return the pixels of the undistorted picture that correspond to `pixels` of the photo; NaN where there is no ray.
 
-    Pixels are (x, y), and the first one's centre is (0.5, 0.5). They may lie outside either picture.
+    `target` is K of the picture that `undistort` makes. Pixels are (x, y), the center of the first one is (0.5, 0.5),
+    and they may lie outside either picture.
     """
-    return _project(target, straighten(lens, _rays(K, np.asarray(pixels, dtype=np.float64))))
+    return _project(target, undistort_rays(lens, _rays(K, np.asarray(pixels, dtype=np.float64))))
 
 
 def undistort(
     picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"], lens: Lens, target: Float[np.ndarray, "3 3"]
 ) -> Float[np.ndarray, "h w d"]:
-    """The picture that the pinhole `target` would have taken, bilinear; straight RGBA is weighed by its alpha.
+    """Return the picture of a pinhole camera with K = `target`, by bilinear interpolation.
 
-    Pictures of one and three channels have no alpha.
+    Pictures have one, three or four channels; the colors of straight RGBA are weighted by its alpha.
     """
     from scipy.ndimage import map_coordinates
 
@@ -120,15 +124,24 @@ def undistort(
     source = _project(K, distort(lens, _rays(target, pixels)))
     rows_columns = np.stack([source[..., 1], source[..., 0]]) - 0.5
 
-    def sampled(channel: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    def sample(channel: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         return np.asarray(map_coordinates(channel, rows_columns, order=1, mode="nearest"), dtype=np.float32)
 
     if picture.shape[2] != 4:
-        return np.stack([sampled(picture[..., i]) for i in range(picture.shape[2])], axis=-1)
-    alpha = sampled(picture[..., 3])
-    weighed = [sampled(picture[..., i] * picture[..., 3]) for i in range(3)]
-    straight = [np.divide(each, alpha, out=np.zeros_like(each), where=alpha > 0) for each in weighed]
-    return np.stack([*straight, alpha], axis=-1)
+        return np.stack([sample(picture[..., i]) for i in range(picture.shape[2])], axis=-1)
+    alpha = sample(picture[..., 3])
+    weighted = [sample(picture[..., i] * picture[..., 3]) for i in range(3)]
+    colors = [np.divide(each, alpha, out=np.zeros_like(each), where=alpha > 0) for each in weighted]
+    return np.stack([*colors, alpha], axis=-1)
+
+
+def zoom_lens(lens: Lens, factor: float) -> Lens:
+    """Return the lens that distorts the same pixels in the same way where the focal length is `factor` times as long.
+
+    The coefficients act on normalized coordinates, which are shorter by that factor.
+    """
+    powers = Lens(k1=2, k2=4, k3=6, k4=8, p1=1, p2=1)
+    return Lens(*(value * factor**power for value, power in zip(lens, powers, strict=True)))
 
 
 def _radial(lens: Lens, squared: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -136,7 +149,7 @@ def _radial(lens: Lens, squared: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "
 
 
 def _fold(lens: Lens) -> float:
-    """The radius at which the distorted radius stops growing, the tangential part apart; infinite where it never does.
+    """Return the radius at which the distorted radius stops growing, without the tangential part; infinite if nowhere.
 
     The derivative of r (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) is a polynomial in r^2.
     """
@@ -145,27 +158,27 @@ def _fold(lens: Lens) -> float:
     return float(np.sqrt(positive.min())) if len(positive) else np.inf
 
 
-def _radially_straight(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
-    """The rays that the radial part of the lens puts at `points`, by bisection within the fold.
+def _undistort_radially(lens: Lens, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:
+    """Return the rays of which `points` are the radially distorted coordinates, by bisection inside the fold.
 
     Newton's method alone would leave the fold where the coefficients have several signs.
     """
-    bent, fold = np.linalg.norm(points, axis=-1), _fold(lens)
-    high = np.minimum(bent, fold)
-    while (near := (high < fold) & (high * _radial(lens, high * high) < bent)).any():
-        high = np.where(near, np.minimum(2 * high, fold), high)
-    low = np.zeros_like(bent)
-    for _ in range(HALVINGS):
+    distorted, fold = np.linalg.norm(points, axis=-1), _fold(lens)
+    high = np.minimum(distorted, fold)
+    while (inside := (high < fold) & (high * _radial(lens, high * high) < distorted)).any():
+        high = np.where(inside, np.minimum(2 * high, fold), high)
+    low = np.zeros_like(distorted)
+    for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)
-        short = middle * _radial(lens, middle * middle) < bent
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return points * np.divide(low, bent, out=np.ones_like(bent), where=bent > 0)[..., None]
+        below = middle * _radial(lens, middle * middle) < distorted
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return points * np.divide(low, distorted, out=np.ones_like(distorted), where=distorted > 0)[..., None]
 
 
-def _slopes(
+def _jacobian(
     lens: Lens, rays: Float[np.ndarray, "*n 2"]
 ) -> tuple[Float[np.ndarray, "*n"], Float[np.ndarray, "*n"], Float[np.ndarray, "*n"]]:
-    """The derivatives of `distort`, which are symmetric: x by x, x by y (and y by x), y by y."""
+    """Return the entries of the Jacobian of `distort`, which is symmetric: dx/dx, dx/dy (= dy/dx), dy/dy."""
     x, y = rays[..., 0], rays[..., 1]
     squared = x * x + y * y
     radial = _radial(lens, squared)
@@ -178,20 +191,20 @@ def _slopes(
 
 
 def _zoomed(K: Float[np.ndarray, "3 3"], zoom: float) -> Float[np.ndarray, "3 3"]:
-    """The field of view narrowed about the picture's principal point."""
+    """Return K with a focal length `zoom` times as long."""
     return K * np.array([[zoom, zoom, 1.0], [zoom, zoom, 1.0], [1.0, 1.0, 1.0]])
 
 
 def _covered(
     K: Float[np.ndarray, "3 3"], target: Float[np.ndarray, "3 3"], lens: Lens, width: int, height: int
 ) -> bool:
-    """Whether every pixel of the undistorted picture has its centre's source inside the photo."""
+    """Return True where the centers of all pixels of the undistorted picture have their source inside the photo."""
     source = _project(K, distort(lens, _rays(target, _border(width, height))))
     return bool(((source >= 0) & (source <= [width, height])).all())
 
 
 def _border(width: int, height: int) -> Float[np.ndarray, "n 2"]:
-    """The centres of the outermost pixels."""
+    """Return the centers of the outermost pixels."""
     columns, rows = np.arange(width) + 0.5, np.arange(height) + 0.5
     sides = [(columns, np.full(width, row)) for row in (0.5, height - 0.5)]
     sides += [(np.full(height, column), rows) for column in (0.5, width - 0.5)]

@@ -15,6 +15,7 @@ from gatlas.pose.features import Features, detect, match, match_groups
 from gatlas.pose.levenberg import Level, levenberg
 from gatlas.pose.motion import find_pivot, turn_between
 from gatlas.pose.prepare import Prepared, prepare
+from gatlas.pose.results import NotFound
 from gatlas.pose.silhouette import silhouette_starts
 from gatlas.pose.solve import LEAST_INLIERS, Solution, reprojection_errors, solve_pnp
 from gatlas.raster import rasterize
@@ -92,12 +93,6 @@ class Located:
     ambiguous: bool  # the runner-up stands nearly as well with the photo
 
 
-class Missed(NamedTuple):
-    """No camera was found."""
-
-    reason: str  # one clause, without the photo's name
-
-
 def locate(
     bank: Bank,
     photo: Float[np.ndarray, "h w 3"] | Float[np.ndarray, "h w 4"],
@@ -105,7 +100,7 @@ def locate(
     *,
     mask: Float[np.ndarray, "h w"] | None = None,
     least: int = LEAST_INLIERS,
-) -> Located | Missed:
+) -> Located | NotFound:
     """Find the camera of a photo, RGB or straight RGBA in [0, 1], with no start; or say why there is none.
 
     The object's mask is the photo's alpha or `mask`; without one, anything may stand behind the object. Where fewer
@@ -113,7 +108,7 @@ def locate(
     """
     prepared = prepare(photo, K, mask, max(bank.cameras.width, bank.cameras.height))
     if not np.isfinite(prepared.picture).all():
-        return Missed("the photo has values that are NaN or infinite")
+        return NotFound("the photo has values that are NaN or infinite")
     if is_grey(prepared.picture):
         bank = bank.grey
     tried: list[Trial] = []
@@ -129,14 +124,14 @@ def locate(
     if answers:
         return _located(search, answers[0], tried)
     if prepared.mask is None:
-        return _missed(tried, least, "")
+        return _not_found(tried, least, "")
     starts = descended_starts(bank, prepared)
     now = _follow(search, starts)
     answers = _standing(now)
     if not answers:
         now = [silhouette_trial(bank, prepared, prepared.mask, start) for start in starts]
         answers = _standing(now)
-    return _located(search, answers[0], now) if answers else _missed(tried, least, ", nor its silhouette")
+    return _located(search, answers[0], now) if answers else _not_found(tried, least, ", nor its silhouette")
 
 
 def feature_starts(search: Search) -> list[Float[np.ndarray, "4 4"]]:
@@ -356,15 +351,15 @@ def _elsewhere(viewmat: Float[np.ndarray, "4 4"], best: Answer) -> bool:
     return turn_between(viewmat, best.viewmat) > APART
 
 
-def _missed(trials: list[Trial], least: int, beside: str) -> Missed:
+def _not_found(trials: list[Trial], least: int, beside: str) -> NotFound:
     """Matches that agree on a place that looks different, or too few of them."""
     finished = [trial.answer for trial in trials if trial.finished]
     if not finished:
-        return Missed(f"no view of the scene has {least} matches that agree{beside}")
+        return NotFound(f"no view of the scene has {least} matches that agree{beside}")
     best = max(finished, key=lambda answer: answer.inliers)
     if not np.isfinite(best.cost):
-        return Missed(f"{best.inliers} matches agree, but too little of the object is in the photo there{beside}")
-    return Missed(
+        return NotFound(f"{best.inliers} matches agree, but too little of the object is in the photo there{beside}")
+    return NotFound(
         f"{best.inliers} matches agree, but the scene looks unlike the photo there: "
         f"1 - correlation is {best.cost:.2f}, more than {_tolerance(best.inliers, least):g}"
     )

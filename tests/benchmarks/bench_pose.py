@@ -20,7 +20,8 @@ from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
 from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import CONFIDENT, Missed, locate
+from gatlas.pose.locate import CONFIDENT, locate
+from gatlas.pose.results import NotFound
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras
 
@@ -62,7 +63,7 @@ def find(bank, photo, refined):
     start = time.process_time()
     found = locate(bank, photo, K)
     located = time.process_time()
-    if isinstance(found, Missed):
+    if isinstance(found, NotFound):
         return np.full((4, 4), np.nan), located - start, 0.0
     viewmat = found.viewmat
     if refined:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.lens import Lens, pinhole, undistort
+from gatlas.geometry.lens import Lens, undistort, undistorted_intrinsics
 from gatlas.geometry.rotations import nearest_rotation
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.io import streams
@@ -42,7 +42,7 @@ def cameras_of(index: str, shots: list[Shot], width: int, height: int) -> Camera
     for shot in shots:
         key = shot.K.tobytes(), shot.lens
         if key not in found:
-            found[key] = pinhole(index, shot.K, shot.lens, width, height)
+            found[key] = undistorted_intrinsics(index, shot.K, shot.lens, width, height)
     Ks = np.stack([found[shot.K.tobytes(), shot.lens] for shot in shots])
     viewmats = np.stack([shot.viewmat for shot in shots])
     return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
@@ -63,7 +63,7 @@ def views_of(index: str, shots: list[Shot], width: int, height: int, side: int |
         picture = _masked(path, shot.mask)
         first = first or picture.shape[:2]
         _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
-        if shot.lens.bends:
+        if shot.lens.has_distortion:
             picture = undistort(picture, shot.K, shot.lens, K.astype(np.float64))
         pictures.append(reduce_picture(picture, *small))
     depth = max(picture.shape[2] for picture in pictures)

@@ -1,4 +1,4 @@
-"""Photos without poses, and the intrinsics that a file or a field of view gives them."""
+"""Loading of photos without poses, with the intrinsics that a file or a field of view gives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.lens import Lens, pinhole, undistort
+from gatlas.geometry.lens import Lens, undistort, undistort_points, undistorted_intrinsics, zoom_lens
 from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.io.photos.transforms import lens_of, picture_of, picture_size, projection
@@ -23,41 +23,59 @@ if TYPE_CHECKING:
 
     from gatlas.io.streams import Blob
 
-    Shown = tuple[str, Float[np.ndarray, "h w d"], Float[np.ndarray, "3 3"]]
-
-LEAST_SIDE = 16  # pixels of a photo
-ASPECT = 0.01  # by how much a photo's shape may differ from what the file says
+MIN_SIDE = 16  # pixels of a photo
+ASPECT_TOLERANCE = 0.01  # largest |log| of the ratio between the aspect ratios of a photo and of its intrinsics
 
 
-class StraightPhoto(NamedTuple):
-    """A photo, upright and undistorted, and the lens that was undone."""
+class UndistortedPhoto(NamedTuple):
+    """A photo, upright and undistorted, with the lens that was removed."""
 
-    stem: str
-    image: Float[np.ndarray, "h w d"]
+    path: str  # or "-"
+    image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB in [0, 1]
     K: Float[np.ndarray, "3 3"]  # pixels of the image
-    lens: Lens
-    original: Float[np.ndarray, "3 3"]  # K of the photo as it lies there; K where the lens does not bend
-    mask: Float[np.ndarray, "h w"] | None = None  # of the image: 1 where the object is
+    lens: Lens  # of the photo as it was taken
+    original: Float[np.ndarray, "3 3"]  # of the photo as it was taken; equal to K without distortion
+    mask: Float[np.ndarray, "h w"] | None = None  # undistorted too: 1 where the object is
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its suffix; empty for standard input."""
+        return "" if streams.is_stream(self.path) else Path(self.path).stem
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+    def distorted_intrinsics(self, K: Float[np.ndarray, "3 3"]) -> tuple[Float[np.ndarray, "3 3"], Lens]:
+        """Return K and the lens of the photo as it was taken, where `K` is that of the undistorted image.
+
+        A reader who removes the lens again comes to the same image, also where the focal length was refined.
+        """
+        factor = float(K[0, 0] / self.K[0, 0])
+        return self.original * np.array([[factor, 1, 1], [1, factor, 1], [1, 1, 1]]), zoom_lens(self.lens, factor)
+
+    def undistort_pixels(self, pixels: Float[np.ndarray, "m 2"]) -> Float[np.ndarray, "m 2"]:
+        """Return the pixels of the undistorted image that correspond to `pixels` of the photo as it was taken.
+
+        NaN where the lens has no ray.
+        """
+        return undistort_points(pixels, self.original, self.lens, self.K) if self.lens.has_distortion else pixels
 
 
-def read_photos(names: Sequence[str], *, fov: float | None = None, source: str | None = None) -> list[Shown]:
-    """(name, picture, K) of each photo; see `read_straight`."""
-    return [(photo.stem, photo.image, photo.K) for photo in read_straight(names, fov=fov, source=source)]
-
-
-def read_straight(
+def read_photos(
     names: Sequence[str],
     *,
     fov: float | None = None,
     source: str | Blob | None = None,
     masks: Sequence[str | Path | None] | None = None,
-) -> list[StraightPhoto]:
-    """The photos, each with K in pixels of the picture, which is upright and undistorted.
+) -> list[UndistortedPhoto]:
+    """Return the photos, each with K in pixels of the image, which is upright and undistorted.
 
-    `fov` is the field of view in degrees of the photo's shorter side, its principal point in the middle. `source` is a
-    JSON file of the kind of transforms.json instead: fl_x, fl_y, cx, cy, w, h or camera_angle_x at the top, and where
-    it has frames, those of the photo's own frame; see `pair_frames`. What is said of another size than the photo's is
-    scaled to it. `masks` are grey pictures of the photos as they lie there, white where the object is, or None.
+    `fov` is the field of view in degrees across the photo's shorter side, with the principal point in the middle.
+    `source` is a JSON file in the format of transforms.json instead: fl_x, fl_y, cx, cy, w, h or camera_angle_x at the
+    top, or in the photo's own frame; see `pair_frames`. Intrinsics of another size than the photo's are scaled to it.
+    `masks` are gray pictures of the photos as they were taken, white where the object is, or None.
     """
     if masks is not None and len(masks) != len(names):
         raise ValueError(f"masks must be as many as the photos, {len(names)}, got {len(masks)}")
@@ -69,48 +87,48 @@ def read_straight(
     numbers: list[int | None] = [None] * len(names)
     if source is not None:
         document = _document(streams.as_blob(source))
-        numbers = _own_frames(*document, names)
-    shown = []
+        numbers = _paired_frames(*document, names)
+    photos = []
     for name, number, mask_name in zip(names, numbers, masks or [None] * len(names), strict=True):
         blob = streams.read(name)
-        picture = decode_image(blob)
-        height, width = picture.shape[:2]
-        if min(height, width) < LEAST_SIDE:
-            raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs {LEAST_SIDE} a side")
-        mask = None if mask_name is None else _read_mask(mask_name, picture)
+        image = decode_image(blob)
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs {MIN_SIDE} a side")
+        mask = None if mask_name is None else _read_mask(mask_name, image)
         if document is None:
             focal = 0.5 * min(width, height) / math.tan(0.5 * math.radians(fov or 0.0))
             K = np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
-            shown.append(StraightPhoto(blob.stem, picture, K, Lens(), K, mask))
+            photos.append(UndistortedPhoto(name, image, K, Lens(), K, mask))
         else:
             frame = {} if number is None else document[1]["frames"][number]
-            shown.append(_as_pinhole(*document, frame, blob, picture, mask))
-    return shown
+            photos.append(_undistorted(*document, frame, name, blob.name, image, mask))
+    return photos
 
 
-def own_masks(source: str | Blob, photos: Sequence[str]) -> list[Path | None]:
-    """Where the mask lies that each photo's own frame names as its `mask_path`; None where there is none.
+def frame_masks(source: str | Blob, photos: Sequence[str]) -> list[Path | None]:
+    """Return the path of the mask that each photo's frame names as its `mask_path`; None without one.
 
-    `source` is a JSON file of the kind of transforms.json; see `pair_frames`.
+    `source` is a JSON file in the format of transforms.json; see `pair_frames`.
     """
     blob, document = _document(streams.as_blob(source))
-    found: list[Path | None] = []
-    for number in _own_frames(blob, document, photos):
+    paths: list[Path | None] = []
+    for number in _paired_frames(blob, document, photos):
         name = None if number is None else document["frames"][number].get("mask_path")
         if name is not None and (not isinstance(name, str) or not name):
             raise GatlasError(f"{blob.name}: frame {number}: 'mask_path' must be the name of a file, got {name!r}")
         folder = Path() if blob.path is None else blob.path.parent
-        found.append(None if name is None else folder / name)
-    return found
+        paths.append(None if name is None else folder / name)
+    return paths
 
 
 def pair_frames(
     index: str, names: Sequence[str], pictures: Sequence[Path | None], photos: Sequence[str]
 ) -> list[int | None]:
-    """The number of each photo's frame in the file `index`: the frame of that very file, else of its stem, else None.
+    """Return the number of each photo's frame in the file `index`: by its path, else by its stem, else None.
 
-    `names` is what the frames call their pictures and `pictures` where these lie. Photos or frames of one stem that
-    are not told apart by where they lie are a GatlasError.
+    `names` are the frames' file names and `pictures` the paths of the files that exist. Photos or frames with the same
+    stem that the paths do not distinguish are a GatlasError.
     """
     by_path, by_stem = defaultdict(list), defaultdict(list)
     for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
@@ -118,73 +136,77 @@ def pair_frames(
         if picture is not None:
             by_path[picture.resolve()].append(i)
     shared = Counter(path.stem for path in {Path(photo).resolve() for photo in photos})
-    found: list[int | None] = []
+    numbers: list[int | None] = []
     for photo in photos:
         stem = Path(photo).stem
-        own = by_path.get(Path(photo).resolve()) or by_stem.get(stem, [])
-        if len(own) > 1:
-            raise GatlasError(f"{index}: {len(own)} of its frames are called {stem!r}: name one with that photo only")
-        if own and shared[stem] > 1 and Path(photo).resolve() not in by_path:
+        frames = by_path.get(Path(photo).resolve()) or by_stem.get(stem, [])
+        if len(frames) > 1:
+            raise GatlasError(
+                f"{index}: {len(frames)} of its frames are called {stem!r}: name one with that photo only"
+            )
+        if frames and shared[stem] > 1 and Path(photo).resolve() not in by_path:
             raise GatlasError(
                 f"{index}: {photo}: none of its frames is that file, and {shared[stem]} photos are called {stem!r}: "
-                "give them names of their own"
+                "give them different names"
             )
-        found.append(own[0] if own else None)
-    return found
+        numbers.append(frames[0] if frames else None)
+    return numbers
 
 
-def _own_frames(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[int | None]:
+def _paired_frames(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[int | None]:
     frames = document.get("frames", [])
-    called = [str(frame.get("file_path")) for frame in frames]
-    return pair_frames(index.name, called, [picture_of(index, frame) for frame in frames], photos)
+    names = [str(frame.get("file_path")) for frame in frames]
+    return pair_frames(index.name, names, [picture_of(index, frame) for frame in frames], photos)
 
 
-def _read_mask(name: str | Path, picture: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
-    """How white the mask of a picture is; what is transparent in it is black."""
+def _read_mask(name: str | Path, image: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
+    """Return the brightness of the mask of a photo, times its alpha."""
     blob = streams.read(name)
     mask = decode_image(blob)
-    if mask.shape[:2] != picture.shape[:2]:
+    if mask.shape[:2] != image.shape[:2]:
         raise GatlasError(
             f"{blob.name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"its photo {picture.shape[1]} x {picture.shape[0]}: make it of the photo as it was taken"
+            f"its photo {image.shape[1]} x {image.shape[0]}: make it of the photo as it was taken"
         )
-    grey = mask[..., :3].mean(axis=-1)
-    return grey * mask[..., 3] if mask.shape[2] == 4 else grey
+    gray = mask[..., :3].mean(axis=-1)
+    return gray * mask[..., 3] if mask.shape[2] == 4 else gray
 
 
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
     try:
         document = json.loads(blob.data)
     except (ValueError, RecursionError) as error:
-        raise GatlasError(f"{blob.name}: no intrinsics: it is no JSON: {error}") from None
+        raise GatlasError(f"{blob.name}: no intrinsics: not JSON: {error}") from None
     frames = document.get("frames", []) if isinstance(document, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GatlasError(f"{blob.name}: no intrinsics: it must be a JSON object with fl_x, fl_y, cx, cy, w and h")
     return blob, document
 
 
-def _as_pinhole(
+def _undistorted(
     index: Blob,
     document: dict[str, Any],
     frame: dict[str, Any],
-    photo: Blob,
-    picture: Float[np.ndarray, "h w d"],
+    path: str,
+    name: str,
+    image: Float[np.ndarray, "h w d"],
     mask: Float[np.ndarray, "h w"] | None,
-) -> StraightPhoto:
-    height, width = picture.shape[:2]
+) -> UndistortedPhoto:
+    """Return a photo as the pinhole camera shows it whose intrinsics and lens the document holds."""
+    height, width = image.shape[:2]
     stated = picture_size(index, document, frame) or (width, height)
-    if abs(math.log((stated[0] / stated[1]) / (width / height))) > ASPECT:
+    if abs(math.log((stated[0] / stated[1]) / (width / height))) > ASPECT_TOLERANCE:
         raise GatlasError(
-            f"{photo.name}: has {width} x {height} pixels, and {index.name} is of {stated[0]} x {stated[1]}: "
-            "another shape, cut from another photo"
+            f"{name}: has {width} x {height} pixels, and {index.name} is of {stated[0]} x {stated[1]}: "
+            "another aspect ratio, so another crop of the photo"
         )
     try:
         K, lens = projection(index, document, frame, *stated), lens_of(index, document, frame)
     except GatlasError as error:
-        raise GatlasError(f"{error} (for {photo.name})") from None
+        raise GatlasError(f"{error} (for {name})") from None
     K = K * np.array([[width / stated[0]], [height / stated[1]], [1.0]])
-    straight = pinhole(index.name, K, lens, width, height)
-    if lens.bends:
-        picture = undistort(picture, K, lens, straight)
-        mask = None if mask is None else undistort(mask[..., None], K, lens, straight)[..., 0]
-    return StraightPhoto(photo.stem, picture, straight, lens, K, mask)
+    pinhole_K = undistorted_intrinsics(index.name, K, lens, width, height)
+    if lens.has_distortion:
+        image = undistort(image, K, lens, pinhole_K)
+        mask = None if mask is None else undistort(mask[..., None], K, lens, pinhole_K)[..., 0]
+    return UndistortedPhoto(path, image, pinhole_K, lens, K, mask)

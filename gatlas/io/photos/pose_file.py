@@ -1,9 +1,10 @@
-"""Cameras that were found, as a transforms.json with what is known of each; and what they are found from."""
+"""Files of camera poses: writing found cameras as a transforms.json, and reading cameras and correspondences."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import zipfile
 import zlib
@@ -13,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.lens import Lens
 from gatlas.io import streams
 from gatlas.io.photos.photo_loader import pair_frames
 from gatlas.io.photos.transforms import camera_entry, read_shots
@@ -23,45 +23,47 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float
 
+    from gatlas.geometry.lens import Lens
     from gatlas.io.streams import Blob
 
 
 class PoseRecord(NamedTuple):
-    """One photo's camera, or why there is none."""
+    """The entry of one photo in a file of poses."""
 
     photo: str  # path, or "-"
     size: tuple[int, int]  # width, height
-    K: Float[np.ndarray, "3 3"]  # of the photo as it lies there
-    lens: Lens  # of the photo as it lies there
+    K: Float[np.ndarray, "3 3"]  # of the photo as it was taken
+    lens: Lens  # of the photo as it was taken
     viewmat: Float[np.ndarray, "4 4"] | None  # world -> camera, OpenCV; None: not found
-    said: Mapping[str, Any]  # inliers, residuals, losses, runner-up, or the reason
+    details: Mapping[str, Any]  # inliers, residuals, losses, runner-up, or the reason
 
 
 def write_poses(out: str | Path, records: Sequence[PoseRecord], *, force: bool, summary: Mapping[str, Any]) -> None:
-    """Write a transforms.json whose frames are the photos that were found; the others stand in `not_found`.
+    """Write a transforms.json with a frame per camera that was found; the other photos are listed in `not_found`.
 
-    Paths are relative to the file's folder; on standard output they are as they were given.
+    Paths are relative to the file's folder; on standard output they are as they were given. Numbers that JSON does not
+    have are written as null.
     """
-    frames, lost = [], []
+    frames, not_found = [], []
     for record in records:
         path = _relative(record.photo, out)
         if record.viewmat is None:
-            lost.append({"file_path": path, **record.said})
+            not_found.append({"file_path": path, **record.details})
         else:
             entry = camera_entry(record.viewmat, record.K, *record.size, record.lens)
-            frames.append({"file_path": path, **entry, **record.said})
-    document = {**summary, "frames": frames, **({"not_found": lost} if lost else {})}
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+            frames.append({"file_path": path, **entry, **record.details})
+    document = {**summary, "frames": frames, **({"not_found": not_found} if not_found else {})}
+    text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
     streams.write(out, [text.encode()], force=force, suffix=".json", what="cameras", name="poses", text=True)
 
 
-def zoomed_lens(lens: Lens, factor: float) -> Lens:
-    """The lens that bends the same pixels in the same way where the focal length is `factor` times as long.
-
-    The coefficients act on rays, which are shorter by that factor.
-    """
-    powers = Lens(k1=2, k2=4, k3=6, k4=8, p1=1, p2=1)
-    return Lens(*(value * factor**power for value, power in zip(lens, powers, strict=True)))
+def _finite(value: Any) -> Any:
+    """Return a JSON-able value with None in place of NaN and infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _relative(photo: str, out: str | Path) -> str:
@@ -71,19 +73,19 @@ def _relative(photo: str, out: str | Path) -> str:
 
 
 def read_viewmats(source: str | Path | Blob, photos: Sequence[str]) -> Float[np.ndarray, "n 4 4"]:
-    """The camera (world -> camera) that a transforms.json, or its folder, has of each photo; see `pair_frames`."""
+    """Return the camera (world -> camera) of each photo in a transforms.json or its folder; see `pair_frames`."""
     name, shots, _, _ = read_shots(source)
     numbers = pair_frames(name, [shot.name for shot in shots], [shot.picture for shot in shots], photos)
-    chosen = []
+    viewmats = []
     for photo, number in zip(photos, numbers, strict=True):
         if number is None:
             raise GatlasError(f"{name}: has no camera of {photo}")
-        chosen.append(shots[number].viewmat)
-    return np.stack(chosen)
+        viewmats.append(shots[number].viewmat)
+    return np.stack(viewmats)
 
 
 def read_matches(blob: Blob) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 2"]]:
-    """`points` [m 3] (world units) and `pixels` [m 2] (x, y; the first pixel's centre is 0.5, 0.5) of an NPZ file."""
+    """Return `points` [m 3] (world units) and `pixels` [m 2] (x, y; first pixel center at 0.5, 0.5) of an NPZ file."""
     try:
         with np.load(io.BytesIO(blob.data), allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ("points", "pixels")}
