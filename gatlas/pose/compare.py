@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
+from gatlas.images.composite import composite
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.pose.motion import Pivot, move
-from gatlas.raster import composite, rasterize
+from gatlas.raster import rasterize
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:

@@ -183,8 +183,8 @@ def _refine(
     gaussians: Gaussians, photo: UndistortedPhoto, found: FoundCamera, options: PoseOptions, lpips: Lpips | None
 ) -> Refined:
     if options.refine == "noposplat":
+        from gatlas.images.composite import composite
         from gatlas.pose.refine_published import refine_published
-        from gatlas.raster import composite
 
         settings = refine_options(options)
         background = settings.background

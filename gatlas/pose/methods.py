@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.images.composite import composite
 from gatlas.images.crop import cover
 from gatlas.pose.compare import Camera, make_target
 from gatlas.pose.locate import CONFIDENT, locate
@@ -14,7 +15,6 @@ from gatlas.pose.motion import turn_between
 from gatlas.pose.refine import agreement_of, judge
 from gatlas.pose.results import FoundCamera, NotFound, PoseResult, RunnerUp
 from gatlas.pose.solve import grid_correspondences, solve_pnp
-from gatlas.raster import composite
 
 if TYPE_CHECKING:
     from jaxtyping import Float

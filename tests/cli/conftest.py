@@ -1,8 +1,12 @@
-"""The command line, run as its users run it: as a process of its own."""
+"""The command line, run as its users run it, or inside the test's own process."""
 
+import io
+import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +32,34 @@ def gatlas(tmp_path):
         return process
 
     return run
+
+
+@pytest.fixture
+def gatlas_in_process(tmp_path, monkeypatch, capfdbinary):
+    """Run `gatlas WORDS...` as the fixture `gatlas` does, inside the test's own process: for what needs no other."""
+    from gatlas.cli import main
+    from gatlas.raster.threads import set_num_threads
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1)}
+
+    def run(*words, stdin=b"", code=0):
+        words = [str(word) for word in words]
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["gatlas", *words])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(words)
+        captured = capfdbinary.readouterr()
+        result = SimpleNamespace(returncode=exit_.value.code or 0, stdout=captured.out, stderr=captured.err.decode())
+        assert result.returncode == code, result.stderr
+        return result
+
+    with warnings.catch_warnings():
+        yield run
+    set_num_threads(None)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

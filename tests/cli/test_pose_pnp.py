@@ -2,24 +2,23 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.cli.pose_photos import Photo, Wish, read_album
-from gatlas.cli.pose_work import Answer, _located, _refined
-from gatlas.geometry.lens import Lens
-from gatlas.io.photos.photo_loader import read_straight
+from gatlas.io.photos.photo_loader import read_photos
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
-from gatlas.pose.locate import Located, Missed
-from gatlas.pose.refine import failed
 from gatlas.pose.solve import reprojection_errors
 from gatlas.types import Cameras, Origin, Views
-from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
+from tests.helpers.textured import SIDE, K, camera, correspondences, ellipsoid, photo
 
 TRUTHS = [camera(30, 20, 2.4, 10), camera(150, -15, 2.7, -5)]
+
+
+@pytest.fixture
+def gatlas(gatlas_in_process):
+    return gatlas_in_process
 
 
 @pytest.fixture(scope="module")
@@ -136,16 +135,6 @@ def test_what_many_matches_agree_on_is_kept_where_the_pictures_differ_too_much(g
     assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 0.5
 
 
-def correspondences(viewmat, wrong, seed=0):
-    """Sixty points near the object's middle and where a camera sees them; the first `wrong` are seen anywhere."""
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(-0.5, 0.5, (60, 3))
-    seen = (points @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
-    pixels = seen[:, :2] / seen[:, 2:]
-    pixels[:wrong] = rng.uniform(0, SIDE, (wrong, 2))
-    return points, pixels
-
-
 def test_a_majority_of_given_correspondences_outweighs_a_picture_that_shows_nothing(gatlas, scene, tmp_path):
     io.save_image(tmp_path / "flat.png", np.full((SIDE, SIDE, 3), 0.5, dtype=np.float32))
     words = ("pose-pnp", "flat.png", "--scene", scene / "egg.ply", "--fov", 47)
@@ -242,70 +231,20 @@ def test_the_help_says_where_a_pixels_centre_is(gatlas):
     assert "The first pixel's centre is (0.5, 0.5)." in shown
 
 
-@pytest.fixture
-def masked_folder(tmp_path):
-    """A folder of one bent photo whose left half is the object, as its frame's mask says; the photo shows the mask."""
-    half = np.zeros((32, 48, 3), dtype=np.float32)
-    half[:, :20] = 1
-    for name in ("a.png", "own.png"):
-        io.save_image(tmp_path / name, half)
-    io.save_image(tmp_path / "none.png", np.zeros_like(half))
-    frame = {"file_path": "a.png", "mask_path": "own.png", "transform_matrix": np.eye(4).tolist()}
-    document = {"fl_x": 36, "k1": 0.25, "w": 48, "h": 32, "frames": [frame]}
-    (tmp_path / "transforms.json").write_text(json.dumps(document))
-    (tmp_path / "k.json").write_text(json.dumps({"fl_x": 36, "w": 48, "h": 32}))
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        {"photos": ("{folder}",)},
-        {"photos": ("{folder}",), "fov": 47},
-        {"photos": ("{folder}",), "intrinsics": "{folder}/k.json"},
-        {"init": "{folder}/transforms.json"},
-        {"photos": ("{folder}/a.png",), "init": "{folder}/transforms.json", "fov": 47},
-        {"photos": ("{folder}/a.png",), "intrinsics": "{folder}/transforms.json"},
-        {"photos": ("{folder}/a.png",), "fov": 47, "mask": "{folder}/own.png"},
-        {"photos": ("{folder}",), "mask": "{folder}/own.png"},
-    ],
-    ids=lambda words: "-".join(words),
-)
-def test_a_photos_mask_is_undistorted_with_it_and_its_frames_own_serves(masked_folder, words):
-    photo = album_photo(masked_folder, **words)
-    assert np.allclose(photo.mask, photo.image[..., 0], atol=1e-6)
-    bent = "fov" not in words and not words.get("intrinsics", "").endswith("k.json")
-    assert photo.lens.bends == bent
-
-
-def album_photo(folder, **words):
-    """The one photo of an album; `{folder}` in a word is the folder."""
-    named = {key: value.format(folder=folder) for key, value in words.items() if isinstance(value, str)}
-    photos = tuple(path.format(folder=folder) for path in words.get("photos", ()))
-    (photo,) = read_album(wish_of(**{**words, **named, "photos": photos})).photos
-    return photo
-
-
-def test_a_mask_that_is_named_replaces_the_frames_own(masked_folder):
-    words = {"photos": ("{folder}",), "mask": "{folder}/none.png"}
-    assert not album_photo(masked_folder, **words).mask.any()
-    assert album_photo(masked_folder, photos=("{folder}/a.png",), fov=47).mask is None
-
-
 def test_a_bent_photo_is_fitted_and_rendered_as_it_was_found(gatlas, scene, tmp_path):
     picture = io.load_image(scene / "photos/images/000.png")
     io.save_image(tmp_path / "a.png", picture)
     focal = float(K[0, 0])
     (tmp_path / "k.json").write_text(json.dumps({"fl_x": focal, "k1": 0.08, "w": SIDE, "h": SIDE}))
     points, pixels = bent_correspondences({"k1": 0.08})
-    straight = read_straight([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
+    undistorted = read_photos([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
     np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
     words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
     gatlas(*words, "--refine", "none", "-o", "p.json")
     views = io.load_views(tmp_path / "p.json")
-    assert np.allclose(views.images[0], straight.image, atol=1e-5)
-    assert np.allclose(views.cameras.Ks[0], straight.K, rtol=1e-6)
-    assert straight.K[0, 0] > 1.01 * focal
+    assert np.allclose(views.images[0], undistorted.image, atol=1e-5)
+    assert np.allclose(views.cameras.Ks[0], undistorted.K, rtol=1e-6)
+    assert undistorted.K[0, 0] > 1.01 * focal
     gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "same.png")
 
 
@@ -359,58 +298,8 @@ def test_what_truth_cannot_judge_is_said_before_any_work(gatlas, scene, tmp_path
         json.dumps({**document, "frames": [frames[0], {**frames[1], "transform_matrix": there.tolist()}]})
     )
     run = gatlas(*words, code=1)
-    assert "images/001.png stands in the middle of the scene" in run.stderr
+    assert "images/001.png is in the middle of the scene" in run.stderr
     assert "cameras found" not in run.stderr
-
-
-def wish_of(**changes):
-    """What the command line says when it says nothing."""
-    nothing = dict.fromkeys(Wish._fields)
-    plain = {"scene": "s.ply", "photos": (), "output": "-", "find": "auto", "refine": "photometric", "min_inliers": 12}
-    return Wish(**{**nothing, **plain, "focal": False, "own_units": False, "force": False, **changes})
-
-
-def plain_photo():
-    return Photo("a.png", np.zeros((SIDE, SIDE, 3), dtype=np.float32), K, Lens(), K, None)
-
-
-def test_an_ambiguous_camera_is_said_and_stands_in_the_file(monkeypatch, capsys):
-    other = SimpleNamespace(viewmat=TRUTHS[1], inliers=30, cost=0.02)
-    none = np.zeros((0, 3)), np.zeros((0, 2)), np.zeros(0)
-    located = Located(TRUTHS[0], 31, *none, 0.02, other, True)
-    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: located)
-    said = _located(wish_of(), ellipsoid(), None, plain_photo()).said
-    assert said["ambiguous"] is True
-    assert said["runner_up"]["viewmat"] == TRUTHS[1].tolist()
-    turn = rotation_errors(np.stack(TRUTHS[:1]), np.stack(TRUTHS[1:]))[0]
-    assert f"a.png: ambiguous: a camera {turn:.0f} degrees away fits nearly as well" in capsys.readouterr().err
-    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: replace(located, ambiguous=False))
-    assert "ambiguous" not in _located(wish_of(), ellipsoid(), None, plain_photo()).said
-    assert capsys.readouterr().err == ""
-
-
-def test_a_photo_that_is_missed_is_lost_for_the_reason_that_is_true(monkeypatch):
-    monkeypatch.setattr("gatlas.pose.locate.locate", lambda *args, **words: Missed("it is a grey cat"))
-    answer = _located(wish_of(), ellipsoid(), None, plain_photo())
-    assert answer.viewmat is None
-    assert answer.said == {"reason": "it is a grey cat"}
-
-
-@pytest.mark.parametrize(("sure", "kept"), [(True, True), (False, False)])
-def test_a_published_refinement_that_fails_leaves_pnps_camera_where_enough_agree(monkeypatch, sure, kept):
-    given = {}
-
-    def fails(*args, **words):
-        given.update(words)
-        return failed("it explains nothing")
-
-    monkeypatch.setattr("gatlas.pose.refine_published.refine_published", fails)
-    start = Answer(TRUTHS[0], K, {"inliers": 60}, sure=sure)
-    answer = _refined(wish_of(refine="noposplat"), ellipsoid(), plain_photo(), start)
-    assert given["background"] is None  # the photo's border, where nobody named a colour
-    assert given["side"] == 256
-    assert (answer.viewmat is not None) == kept
-    assert ("not_refined" in answer.said) == kept
 
 
 @pytest.mark.parametrize(
@@ -424,7 +313,7 @@ def test_a_published_refinement_that_fails_leaves_pnps_camera_where_enough_agree
         (("--fov", 47, "--mask", "no.png"), "no.png: No such file"),
         (("--intrinsics", "no.json"), "no.json: No such file"),
         (("--fov", 47, "--candidates", "c.json", "--views", 20), "--views is of cameras from all sides"),
-        (("--fov", 47, "--refine", "noposplat", "--background", "transparent"), "must be a colour"),
+        (("--fov", 47, "--refine", "noposplat", "--background", "transparent"), "must be a color"),
         (("--fov", 47, "--background", "pinkish"), "is not a colour"),
         (("--matches", "-", "--intrinsics", "-"), "--matches and --intrinsics cannot both come from standard input"),
     ],

@@ -135,28 +135,28 @@ def test_photos_for_a_model_of_text_are_one_line(monkeypatch):
 
 
 def test_the_field_of_view_spans_the_shorter_side(made):
-    name, picture, K = read_photos([str(made / "a.png")], fov=50.0)[0]
+    (photo,) = read_photos([str(made / "a.png")], fov=50.0)
     focal = 20 / np.tan(np.radians(25))
-    assert name == "a"
-    assert picture.shape == (40, 60, 3)
-    assert np.allclose(K, [[focal, 0, 30], [0, focal, 20], [0, 0, 1]])
+    assert photo.stem == "a"
+    assert photo.image.shape == (40, 60, 3)
+    assert np.allclose(photo.K, [[focal, 0, 30], [0, focal, 20], [0, 0, 1]])
 
 
 def test_intrinsics_are_those_of_the_frame_of_that_name_at_the_photos_size(made, tmp_path):
     frames = [{"file_path": "./images/b", "fl_x": 200.0, "cx": 62.0}]
     (tmp_path / "k.json").write_text(json.dumps({"fl_x": 100, "fl_y": 110, "w": 120, "h": 80, "frames": frames}))
-    a, b = (K for _, _, K in read_photos([str(made / "a.png"), str(made / "b.png")], source=str(tmp_path / "k.json")))
-    assert np.allclose(a, [[50, 0, 30], [0, 55, 20], [0, 0, 1]])
-    assert np.allclose(b, [[100, 0, 31], [0, 55, 20], [0, 0, 1]])
+    a, b = read_photos([str(made / "a.png"), str(made / "b.png")], source=str(tmp_path / "k.json"))
+    assert np.allclose(a.K, [[50, 0, 30], [0, 55, 20], [0, 0, 1]])
+    assert np.allclose(b.K, [[100, 0, 31], [0, 55, 20], [0, 0, 1]])
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "it is no JSON"),
+        ("{", "not JSON"),
         ("[1]", "must be a JSON object"),
         ("{}", "no focal length"),
-        ('{"fl_x": 100, "w": 40, "h": 40}', "another shape"),
+        ('{"fl_x": 100, "w": 40, "h": 40}', "another aspect ratio"),
         ('{"fl_x": "x"}', "'fl_x' must be a number"),
         ('{"fl_x": 1, "frames": [{"file_path": "a"}, {"file_path": "x/a.png"}]}', "2 of its frames are called 'a'"),
         ('{"fl_x": 50, "camera_model": "OPENCV_FISHEYE"}', "is not read"),
@@ -169,8 +169,8 @@ def test_intrinsics_that_cannot_be_used_are_one_line(made, tmp_path, text, told)
     assert told in str(caught.value)
 
 
-def test_distorted_photos_are_straightened(made, tmp_path):
+def test_distorted_photos_are_undistorted(made, tmp_path):
     (tmp_path / "k.json").write_text('{"fl_x": 60, "k1": -0.1}')
-    _, picture, K = read_photos([str(made / "a.png")], source=str(tmp_path / "k.json"))[0]
-    assert not np.array_equal(picture, io.load_image(made / "a.png"))
-    assert K[0, 0] >= 60
+    (photo,) = read_photos([str(made / "a.png")], source=str(tmp_path / "k.json"))
+    assert not np.array_equal(photo.image, io.load_image(made / "a.png"))
+    assert photo.K[0, 0] >= 60

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatlas.geometry.lens import Lens, distort, pinhole, straighten, undistort, undistort_points
+from gatlas.geometry.lens import Lens, distort, undistort, undistort_points, undistort_rays, undistorted_intrinsics
 
 K = np.array([[100.0, 0, 50], [0, 110, 40], [0, 0, 1]])
 LENSES = [
@@ -19,7 +19,7 @@ LENSES = [
 @pytest.mark.parametrize("lens", LENSES, ids=str)
 def test_what_the_lens_bends_is_made_straight_to_the_last_digits(lens):
     rays = np.stack(np.meshgrid(np.linspace(-0.5, 0.5, 9), np.linspace(-0.4, 0.4, 7)), axis=-1)
-    assert np.abs(straighten(lens, distort(lens, rays)) - rays).max() < 1e-12
+    assert np.abs(undistort_rays(lens, distort(lens, rays)) - rays).max() < 1e-12
     pixels = rays * 80 + 45
     back = distort(lens, (undistort_points(pixels, K, lens, K) - K[:2, 2]) / K[[0, 1], [0, 1]])
     assert np.abs(back * K[[0, 1], [0, 1]] + K[:2, 2] - pixels).max() < 1e-9
@@ -31,12 +31,14 @@ def test_pixels_are_undistorted_as_by_hand():
     assert undistort_points([50 + 92.8, 40], K, Lens(k1=0.25), target) == pytest.approx([50 + 160, 40], abs=1e-9)
     # (0.5, 0) is bent to (0.5 + 3 p2 0.25, p1 0.25), and (0, 0.5) to (p2 0.25, 0.5 + 3 p1 0.25)
     lens = Lens(p1=0.02, p2=0.04)
-    assert straighten(lens, [[0.53, 0.005], [0.01, 0.515]]) == pytest.approx(np.array([[0.5, 0], [0, 0.5]]), abs=1e-12)
+    assert undistort_rays(lens, [[0.53, 0.005], [0.01, 0.515]]) == pytest.approx(
+        np.array([[0.5, 0], [0, 0.5]]), abs=1e-12
+    )
 
 
 def test_pixels_go_where_the_undistorted_picture_shows_them():
     lens = Lens(k1=0.2, k2=-0.05, p1=0.01)
-    target = pinhole("k.json", K, lens, 100, 80)
+    target = undistorted_intrinsics("k.json", K, lens, 100, 80)
     ramp = np.stack(
         np.meshgrid(np.arange(100) + 0.5, np.arange(80) + 0.5), axis=-1
     )  # a photo that shows its own pixels
@@ -47,13 +49,17 @@ def test_pixels_go_where_the_undistorted_picture_shows_them():
 
 def test_pixels_that_no_ray_meets_are_nan_and_the_ray_beyond_the_fold_is_never_taken():
     lens = Lens(k1=-0.25)  # r - r^3 / 4 grows to 0.7698 at r = 1.1547, and is 0.75075 at r = 1.3 again
-    found = straighten(lens, [[0.7697, 0], [0, 0.7699], [0.75075, 0], [1e12, 1], [np.nan, 0], [np.inf, 0], [0.1, 0]])
+    found = undistort_rays(
+        lens, [[0.7697, 0], [0, 0.7699], [0.75075, 0], [1e12, 1], [np.nan, 0], [np.inf, 0], [0.1, 0]]
+    )
     assert np.isnan(found).all(axis=1).tolist() == [False, True, False, True, True, True, False]
     assert found[2, 0] < 1.1547
     assert distort(lens, found[2]) == pytest.approx([0.75075, 0], abs=1e-12)
-    assert straighten(lens, np.zeros((0, 2))).shape == (0, 2)
+    assert undistort_rays(lens, np.zeros((0, 2))).shape == (0, 2)
 
 
 def test_a_pixel_far_outside_costs_the_others_no_digits():
     lens = Lens(k1=0.25, p1=0.01)
-    assert straighten(lens, [[0.3, 0.2], [1e200, 0]])[0] == pytest.approx(straighten(lens, [0.3, 0.2]), abs=1e-14)
+    assert undistort_rays(lens, [[0.3, 0.2], [1e200, 0]])[0] == pytest.approx(
+        undistort_rays(lens, [0.3, 0.2]), abs=1e-14
+    )

@@ -54,3 +54,13 @@ def camera(azimuth, elevation, distance=2.6, roll=0.0):
 def photo(gaussians, viewmat):
     """Straight RGBA [h w 4]."""
     return straight_rgba(rasterize(gaussians, Cameras(viewmat[None], K[None], SIDE, SIDE)))[0]
+
+
+def correspondences(viewmat, wrong, seed=0):
+    """Sixty points near the object's middle and where a camera sees them; the first `wrong` are seen anywhere."""
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-0.5, 0.5, (60, 3))
+    seen = (points @ viewmat[:3, :3].T + viewmat[:3, 3]) @ K.T
+    pixels = seen[:, :2] / seen[:, 2:]
+    pixels[:wrong] = rng.uniform(0, SIDE, (wrong, 2))
+    return points, pixels

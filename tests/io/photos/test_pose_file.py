@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.geometry.lens import Lens, distort
-from gatlas.io.photos.photo_loader import read_straight
-from gatlas.io.photos.pose_file import PoseRecord, read_viewmats, write_poses, zoomed_lens
+from gatlas.geometry.lens import Lens, distort, zoom_lens
+from gatlas.io.photos.photo_loader import read_photos
+from gatlas.io.photos.pose_file import PoseRecord, read_viewmats, write_poses
 
 BENT = {"fl_x": 40.0, "fl_y": 42.0, "cx": 23.0, "cy": 17.0, "k1": 0.1, "k2": 0.02, "p1": 0.003}
 
@@ -19,7 +19,7 @@ def bent(tmp_path):
     picture = np.random.default_rng(0).random((32, 48, 3)).astype(np.float32)
     io.save_image(tmp_path / "a.png", picture)
     (tmp_path / "k.json").write_text(json.dumps({**BENT, "w": 48, "h": 32}))
-    return read_straight([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
+    return read_photos([str(tmp_path / "a.png")], source=str(tmp_path / "k.json"))[0]
 
 
 def test_a_bent_photo_comes_back_undistorted_with_the_camera_it_was_found_with(bent, tmp_path):
@@ -39,7 +39,7 @@ def test_a_refined_focal_length_leaves_the_picture_as_it_was(bent, tmp_path):
     longer = np.diag([factor, factor, 1.0])
     K = bent.original.copy()
     K[:2, :2] = longer[:2, :2] @ K[:2, :2]
-    record = PoseRecord(str(tmp_path / "a.png"), (48, 32), K, zoomed_lens(bent.lens, factor), np.eye(4), {})
+    record = PoseRecord(str(tmp_path / "a.png"), (48, 32), K, zoom_lens(bent.lens, factor), np.eye(4), {})
     write_poses(tmp_path / "p.json", [record], force=False, summary={})
     views = io.load_views(tmp_path / "p.json")
     assert np.allclose(views.images[0], bent.image, atol=1e-5)
@@ -49,7 +49,7 @@ def test_a_refined_focal_length_leaves_the_picture_as_it_was(bent, tmp_path):
 def test_a_lens_of_a_longer_focal_length_bends_the_same_pixels():
     lens = Lens(0.1, -0.05, 0.02, 0.01, 0.003, -0.004)
     rays = np.random.default_rng(0).uniform(-0.6, 0.6, (20, 2))
-    assert np.allclose(1.5 * distort(zoomed_lens(lens, 1.5), rays / 1.5), distort(lens, rays))
+    assert np.allclose(1.5 * distort(zoom_lens(lens, 1.5), rays / 1.5), distort(lens, rays))
 
 
 def test_cameras_are_those_of_the_photos_in_their_order(tmp_path):
