@@ -78,7 +78,7 @@ class PoseOptions(Options):
         None, metavar="FILE", help="VGG16 in torchvision's format: LPIPS in the refinement."
     )
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Raise a GatlasError where options exclude each other."""
         sources = {"--matches": self.matches, "--init": self.init, "--candidates": self.candidates}
         given = [name for name, value in sources.items() if value is not None]
