@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from gatlas.cli import app
+from gatlas.io import registry
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, commands, gatlas_words, indented_blocks, links, tree
 from tests.test_architecture import FLOORS
 
@@ -106,6 +107,12 @@ def test_the_floors_are_those_that_are_tested():
     assert [set(re.findall(r"`(\w+)`", floor)) for floor in text.split("<")] == FLOORS
 
 
+def test_every_file_format_is_described():
+    page = (ROOT / "docs/formats.md").read_text()
+    for each in registry.FORMATS:
+        assert each.name in page or each.suffixes[0] in page, each
+
+
 def test_pictures_are_small():
     for path in (ROOT / "docs/images").iterdir():
         assert path.stat().st_size < 200_000, path
@@ -141,5 +148,5 @@ def test_every_block_runs(page, inputs, tmp_path):
 
 def test_exceptions_are_marked_where_they_take_effect():
     for page in PAGES:
-        marks = page.read_text().count("<!-- not run")
+        marks = len(re.findall(r"^<!-- not run", page.read_text(), re.M))
         assert marks == sum(block.not_run is not None for block in blocks(page, "sh")), page
