@@ -123,11 +123,26 @@ def se3_exp(twists: Float[Array, "*n 6"]) -> Float[Array, "*n 4 4"]:
     zero = np.zeros_like(rotation[..., 0])
     x, y, z = (rotation[..., i] for i in range(3))
     cross = np.stack([_stack([zero, -z, y]), _stack([z, zero, -x]), _stack([-y, x, zero])], axis=-2)
-    motions = np.zeros((*twists.shape[:-1], 4, 4), dtype=twists.dtype)
-    motions[..., :3, :3] = so3_exp(rotation)
-    motions[..., :3, 3:] = (np.eye(3) + first * cross + second * cross @ cross) @ twists[..., :3, None]
+    translations = (np.eye(3) + first * cross + second * cross @ cross) @ twists[..., :3, None]
+    return rigid_motions(so3_exp(rotation), translations[..., 0])
+
+
+def rigid_motions(rotations: Float[Array, "*n 3 3"], translations: Float[Array, "*n 3"]) -> Float[Array, "*n 4 4"]:
+    """Return the matrices that rotate and then translate (numpy)."""
+    import numpy as np
+
+    motions = np.zeros((*rotations.shape[:-2], 4, 4), dtype=rotations.dtype)
+    motions[..., :3, :3] = rotations
+    motions[..., :3, 3] = translations
     motions[..., 3, 3] = 1.0
     return motions
+
+
+def orthonormality_error(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n"]:
+    """Return the largest entry of |R^T R - I|, which is 0 for rotations and mirrors (numpy)."""
+    import numpy as np
+
+    return np.abs(matrices.swapaxes(-1, -2) @ matrices - np.eye(3)).max(axis=(-2, -1))
 
 
 def nearest_rotation(matrices: Float[Array, "*n 3 3"]) -> Float[Array, "*n 3 3"]:

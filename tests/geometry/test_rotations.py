@@ -99,3 +99,17 @@ def test_the_nearest_rotation_undoes_a_stretch_and_refuses_a_mirror(random_rotat
     assert np.allclose(rotations.nearest_rotation(matrices @ stretch), matrices, atol=1e-12)
     # Of all rotations the one nearest to a mirror of unequal stretch leaves the stronger axes.
     assert np.allclose(rotations.nearest_rotation(np.diag([1.2, 1.1, -0.5])), np.eye(3), atol=1e-12)
+
+
+def test_a_rigid_motion_rotates_and_then_translates(random_rotations):
+    points, shifts = np.random.default_rng(0).normal(size=(2, 200, 3))
+    motions = rotations.rigid_motions(random_rotations.as_matrix(), shifts)
+    moved = np.einsum("nij,nj->ni", motions, np.append(points, np.ones((200, 1)), axis=1))
+    assert np.allclose(moved[:, :3], random_rotations.apply(points) + shifts, atol=1e-12)
+    assert np.array_equal(moved[:, 3], np.ones(200))
+
+
+def test_the_orthonormality_error_is_that_of_the_axes(random_rotations):
+    assert rotations.orthonormality_error(random_rotations.as_matrix()).max() < 1e-14
+    assert rotations.orthonormality_error(np.diag([1.0, 1.1, -0.8])) == pytest.approx(0.36)  # |0.8^2 - 1|
+    assert rotations.orthonormality_error(np.array([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])) == pytest.approx(0.5)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.rotations import quats_to_matrices
+from gatlas.geometry.rotations import quats_to_matrices, rigid_motions
 from gatlas.io import streams
 from gatlas.io.photos import colmap_binary, colmap_text
 from gatlas.io.photos.colmap_records import CameraRecord, ImageRecord, projection
-from gatlas.io.photos.frames import Shot, cameras_of, views_of
 from gatlas.io.photos.points import checked_points
+from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, views_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,8 +54,8 @@ def find_model(folder: str | Path) -> Model | None:
 def read_cameras(folder: str | Path) -> Cameras:
     """The cameras of a model's images, sorted by name; pinholes, once their lenses are undone."""
     model = _model(folder)
-    shots, width, height = _shots(model)
-    return cameras_of(str(model.file("images")), shots, width, height)
+    photos, width, height = _posed_photos(model)
+    return cameras_of(str(model.file("images")), photos, width, height)
 
 
 def read_views(folder: str | Path, *, side: int | None = None) -> Views:
@@ -66,14 +66,14 @@ def read_views(folder: str | Path, *, side: int | None = None) -> Views:
     reduced to at most `side` pixels.
     """
     model = _model(folder)
-    shots, width, height = _shots(model)
-    return views_of(str(model.file("images")), shots, width, height, side)
+    photos, width, height = _posed_photos(model)
+    return views_of(str(model.file("images")), photos, width, height, side)
 
 
-def read_shots(folder: str | Path) -> tuple[str, list[Shot], int, int]:
+def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto], int, int]:
     """What to call the index, its photos sorted by name, and the width and height that all of them have."""
     model = _model(folder)
-    return str(model.file("images")), *_shots(model)
+    return str(model.file("images")), *_posed_photos(model)
 
 
 def read_points(folder: str | Path) -> Points | None:
@@ -95,8 +95,8 @@ def _model(folder: str | Path) -> Model:
     return model
 
 
-def _shots(model: Model) -> tuple[list[Shot], int, int]:
-    """The images of a model as shots, and the size that all of them have."""
+def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
+    """The images of a model as photos, and the size that all of them have."""
     decode = dict(_FORMATS)[model.suffix]
     cameras: dict[int, CameraRecord] = decode.decode_cameras(streams.read(model.file("cameras")))
     images: list[ImageRecord] = sorted(decode.decode_images(streams.read(model.file("images"))), key=lambda i: i.name)
@@ -113,12 +113,12 @@ def _shots(model: Model) -> tuple[list[Shot], int, int]:
         raise GatlasError(f"{index}: its photos have several sizes ({named}): all must have one size")
     lenses = {number: projection(str(model.file("cameras")), camera) for number, camera in used.items()}
     roots = _roots(model)
-    shots = []
+    photos = []
     for image in images:
         K, lens = lenses[image.camera]
         viewmat = _viewmat(index, image)
-        shots.append(Shot(image.name, _find(roots, image.name), None, viewmat, K, lens))
-    return shots, *sizes.pop()
+        photos.append(PosedPhoto(image.name, _find(roots, image.name), None, viewmat, K, lens))
+    return photos, *sizes.pop()
 
 
 def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
@@ -127,10 +127,7 @@ def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
         raise GatlasError(f"{index}: image {image.name}: its pose is NaN or infinite")
     if np.linalg.norm(quat) < 1e-6:
         raise GatlasError(f"{index}: image {image.name}: its quaternion is zero, which is no rotation")
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = quats_to_matrices(quat[None])[0]
-    viewmat[:3, 3] = translation
-    return viewmat
+    return rigid_motions(quats_to_matrices(quat), translation)
 
 
 def _roots(model: Model) -> list[Path]:

@@ -10,7 +10,7 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.photos.photo_loader import UndistortedPhoto, frame_masks, read_photos
 from gatlas.io.photos.pose_file import read_viewmats
-from gatlas.io.photos.transforms import index_of, read_shots
+from gatlas.io.photos.transforms import index_of, read_posed_photos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,13 +81,13 @@ def _index_file(name: str) -> str | Path:
 
 def _pictures(index: Blob, folder: Path) -> list[str]:
     """Return the paths of the pictures that an index lists, all of which must exist."""
-    _, shots, _, _ = read_shots(index)
-    missing = [shot.name for shot in shots if shot.picture is None]
+    _, photos, _, _ = read_posed_photos(index)
+    missing = [photo.name for photo in photos if photo.picture is None]
     if missing:
         raise GatlasError(
             f"{index.name}: {len(missing)} of its pictures are missing in {folder}, the first is {missing[0]}"
         )
-    return [str(shot.picture) for shot in shots]
+    return [str(photo.picture) for photo in photos]
 
 
 def _mask_names(mask: str, paths: list[str]) -> list[str]:

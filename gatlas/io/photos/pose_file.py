@@ -16,7 +16,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.photos.photo_loader import pair_frames
-from gatlas.io.photos.transforms import camera_entry, read_shots
+from gatlas.io.photos.transforms import camera_entry, read_posed_photos
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,13 +74,13 @@ def _relative(photo: str, out: str | Path) -> str:
 
 def read_viewmats(source: str | Path | Blob, photos: Sequence[str]) -> Float[np.ndarray, "n 4 4"]:
     """Return the camera (world -> camera) of each photo in a transforms.json or its folder; see `pair_frames`."""
-    name, shots, _, _ = read_shots(source)
-    numbers = pair_frames(name, [shot.name for shot in shots], [shot.picture for shot in shots], photos)
+    name, posed, _, _ = read_posed_photos(source)
+    numbers = pair_frames(name, [each.name for each in posed], [each.picture for each in posed], photos)
     viewmats = []
     for photo, number in zip(photos, numbers, strict=True):
         if number is None:
             raise GatlasError(f"{name}: has no camera of {photo}")
-        viewmats.append(shots[number].viewmat)
+        viewmats.append(posed[number].viewmat)
     return np.stack(viewmats)
 
 

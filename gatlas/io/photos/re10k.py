@@ -23,7 +23,7 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.io.models.torch_file import load_torch
-from gatlas.io.photos.frames import rigid
+from gatlas.io.photos.posed_photos import orthonormalized
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Clip:
         self.Ks[:, 0, 0], self.Ks[:, 1, 1], self.Ks[:, 0, 2], self.Ks[:, 1, 2] = values[:, :4].T
         viewmats = np.tile(np.eye(4), (count, 1, 1))
         viewmats[:, :3] = values[:, 6:].reshape(count, 3, 4)
-        self.viewmats: Float[np.ndarray, "n 4 4"] = rigid(viewmats, self.name, "camera")
+        self.viewmats: Float[np.ndarray, "n 4 4"] = orthonormalized(viewmats, self.name, "camera")
 
     def __len__(self) -> int:
         return len(self._images)

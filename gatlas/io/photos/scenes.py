@@ -11,8 +11,8 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.photos import colmap, transforms
-from gatlas.io.photos.frames import Shot, cameras_of, skip_missing, views_of
 from gatlas.io.photos.points import ply_points
+from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, skip_missing, views_of
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -91,19 +91,19 @@ class PhotoFolder:
 
     def __init__(self, folder: str | Path) -> None:
         """Read the index only. One that cannot be used is a GatlasError; photos that are missing are left out."""
-        reader = transforms.read_shots if transforms.has_index(folder) else colmap.read_shots
-        self.name, shots, self.width, self.height = reader(folder)
+        reader = transforms.read_posed_photos if transforms.has_index(folder) else colmap.read_posed_photos
+        self.name, photos, self.width, self.height = reader(folder)
         self.key = Path(folder).name
-        self._shots: list[Shot] = [shot for shot, _ in skip_missing(self.name, shots)]
-        cameras = cameras_of(self.name, self._shots, self.width, self.height)
-        self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([shot.viewmat for shot in self._shots])
+        self._photos: list[PosedPhoto] = [photo for photo, _ in skip_missing(self.name, photos)]
+        cameras = cameras_of(self.name, self._photos, self.width, self.height)
+        self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([photo.viewmat for photo in self._photos])
         size = np.array([[self.width], [self.height], [1.0]])
         self.Ks: Float[np.ndarray, "n 3 3"] = cameras.Ks / size  # rows divided by the width and the height
 
     def __len__(self) -> int:
-        return len(self._shots)
+        return len(self._photos)
 
     def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
         """Some of the photos, undistorted: RGB or straight RGBA in [0, 1]."""
-        shots = [self._shots[i] for i in indices]
-        return list(views_of(self.name, shots, self.width, self.height, None).images)
+        photos = [self._photos[i] for i in indices]
+        return list(views_of(self.name, photos, self.width, self.height, None).images)

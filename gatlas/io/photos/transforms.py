@@ -20,8 +20,8 @@ from gatlas.geometry.lens import Lens
 from gatlas.io import registry, streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import decode_image, encode_png
-from gatlas.io.photos.frames import Shot, cameras_of, rigid, views_of
 from gatlas.io.photos.points import ply_points
+from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, views_of
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def read_cameras(source: str | Path | Blob) -> Cameras:
     """
     blob, document = _read_index(source)
     size = _common_size(blob, document)
-    return cameras_of(blob.name, _shots(blob, document, *size), *size)
+    return cameras_of(blob.name, _posed_photos(blob, document, *size), *size)
 
 
 def read_views(
@@ -57,18 +57,18 @@ def read_views(
     """
     blob, document = _read_index(folder)
     size = _common_size(blob, document)
-    shots = _shots(blob, document, *size)
+    photos = _posed_photos(blob, document, *size)
     if pick is not None:
-        there = [shot for shot in shots if shot.picture is not None] or shots
-        shots = [there[i] for i in pick(len(there))]
-    return views_of(blob.name, shots, *size, side)
+        there = [photo for photo in photos if photo.picture is not None] or photos
+        photos = [there[i] for i in pick(len(there))]
+    return views_of(blob.name, photos, *size, side)
 
 
-def read_shots(folder: str | Path | Blob) -> tuple[str, list[Shot], int, int]:
+def read_posed_photos(folder: str | Path | Blob) -> tuple[str, list[PosedPhoto], int, int]:
     """What to call the index, its frames, and the width and height that all pictures have."""
     blob, document = _read_index(folder)
     size = _common_size(blob, document)
-    return blob.name, _shots(blob, document, *size), *size
+    return blob.name, _posed_photos(blob, document, *size), *size
 
 
 def read_points(source: str | Path | Blob) -> Points | None:
@@ -237,12 +237,12 @@ def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
     return width, height
 
 
-def _shots(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[Shot]:
+def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[PosedPhoto]:
     frames = document["frames"]
     poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
-    viewmats = np.linalg.inv(rigid(poses, blob.name, "frame") @ OPENGL_AXES)
+    viewmats = np.linalg.inv(orthonormalized(poses, blob.name, "frame") @ OPENGL_AXES)
     return [
-        Shot(
+        PosedPhoto(
             name=str(frame.get("file_path")),
             picture=picture_of(blob, frame),
             mask=_mask(blob, frame, i),

@@ -1,4 +1,4 @@
-"""Photos as an index file lists them: a transforms.json's frames, a COLMAP model's images."""
+"""Photos with the cameras that an index file gives them: a transforms.json's frames, a COLMAP model's images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.lens import Lens, undistort, undistorted_intrinsics
-from gatlas.geometry.rotations import nearest_rotation
+from gatlas.geometry.rotations import nearest_rotation, orthonormality_error
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.io import streams
 from gatlas.io.images import decode_image
@@ -25,7 +25,7 @@ EXACT = 1e-6  # of R^T R from 1: left alone
 ROUNDED = 1e-3  # of R^T R from 1: what rounding in a text file explains
 
 
-class Shot(NamedTuple):
+class PosedPhoto(NamedTuple):
     """One photo and the camera that took it."""
 
     name: str  # as the index calls it
@@ -36,35 +36,35 @@ class Shot(NamedTuple):
     lens: Lens
 
 
-def cameras_of(index: str, shots: list[Shot], width: int, height: int) -> Cameras:
-    """The pinholes of the shots once their lenses are undone. `index` is what to call the file that lists them."""
+def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int) -> Cameras:
+    """The pinholes of the photos once their lenses are undone. `index` is what to call the file that lists them."""
     found: dict[tuple[bytes, Lens], np.ndarray] = {}
-    for shot in shots:
-        key = shot.K.tobytes(), shot.lens
+    for photo in photos:
+        key = photo.K.tobytes(), photo.lens
         if key not in found:
-            found[key] = undistorted_intrinsics(index, shot.K, shot.lens, width, height)
-    Ks = np.stack([found[shot.K.tobytes(), shot.lens] for shot in shots])
-    viewmats = np.stack([shot.viewmat for shot in shots])
+            found[key] = undistorted_intrinsics(index, photo.K, photo.lens, width, height)
+    Ks = np.stack([found[photo.K.tobytes(), photo.lens] for photo in photos])
+    viewmats = np.stack([photo.viewmat for photo in photos])
     return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
 
 
-def views_of(index: str, shots: list[Shot], width: int, height: int, side: int | None) -> Views:
+def views_of(index: str, photos: list[PosedPhoto], width: int, height: int, side: int | None) -> Views:
     """The photos that are there, undistorted, with their cameras; missing ones are skipped with one warning.
 
     `width` and `height` are what the index says of all photos. Where one photo has transparency or a mask, all become
     RGBA. Each photo is reduced as it is read, so that its longer side is at most `side` pixels (None: as it is).
     """
-    present = skip_missing(index, shots)
-    cameras = cameras_of(index, [shot for shot, _ in present], width, height)
+    present = skip_missing(index, photos)
+    cameras = cameras_of(index, [photo for photo, _ in present], width, height)
     small = (width, height) if side is None else reduced_size(width, height, side)
     pictures = []
     first: tuple[int, ...] | None = None
-    for (shot, path), K in zip(present, cameras.Ks, strict=True):
-        picture = _masked(path, shot.mask)
+    for (photo, path), K in zip(present, cameras.Ks, strict=True):
+        picture = _masked(path, photo.mask)
         first = first or picture.shape[:2]
         _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
-        if shot.lens.has_distortion:
-            picture = undistort(picture, shot.K, shot.lens, K.astype(np.float64))
+        if photo.lens.has_distortion:
+            picture = undistort(picture, photo.K, photo.lens, K.astype(np.float64))
         pictures.append(reduce_picture(picture, *small))
     depth = max(picture.shape[2] for picture in pictures)
     images = np.ones((len(pictures), small[1], small[0], depth), dtype=np.float32)
@@ -74,28 +74,29 @@ def views_of(index: str, shots: list[Shot], width: int, height: int, side: int |
     return Views(images, Cameras(cameras.viewmats, cameras.Ks * stretch, *small))
 
 
-def skip_missing(index: str, shots: list[Shot]) -> list[tuple[Shot, Path]]:
-    """The shots whose pictures are there; one warning for the others, a GatlasError where none is left."""
-    present = [(shot, shot.picture) for shot in shots if shot.picture is not None]
-    missing = [shot.name for shot in shots if shot.picture is None]
+def skip_missing(index: str, photos: list[PosedPhoto]) -> list[tuple[PosedPhoto, Path]]:
+    """The photos whose pictures are there; one warning for the others, a GatlasError where none is left."""
+    present = [(photo, photo.picture) for photo in photos if photo.picture is not None]
+    missing = [photo.name for photo in photos if photo.picture is None]
     if not present:
-        raise GatlasError(f"{index}: none of its {len(shots)} pictures is there: the first would be {missing[0]}")
+        raise GatlasError(f"{index}: none of its {len(photos)} pictures is there: the first would be {missing[0]}")
     if missing:
         warnings.warn(
-            f"{index}: {len(missing)} of its {len(shots)} pictures are missing and left out, the first is {missing[0]}",
+            f"{index}: {len(missing)} of its {len(photos)} pictures are missing and left out, "
+            f"the first is {missing[0]}",
             stacklevel=2,
         )
     return present
 
 
-def rigid(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[np.ndarray, "n 4 4"]:
-    """The poses with each 3 x 3 part replaced by the nearest rotation.
+def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str) -> Float[np.ndarray, "n 4 4"]:
+    """Return the poses with each 3 x 3 part replaced by the nearest rotation.
 
     What rounding explains is mended in silence, what is farther off with one warning, and what is no rotation at all
     (a mirror, a scale, a shear) is a GatlasError. `noun` is what a pose is called there: "frame", "image".
     """
     matrices = viewmats[:, :3, :3]
-    error = np.abs(np.einsum("nji,njk->nik", matrices, matrices) - np.eye(3)).max(axis=(1, 2))
+    error = orthonormality_error(matrices)
     wrong = (error > NEAR_ROTATION) | (np.linalg.det(matrices) < 0)
     if wrong.any():
         which = int(np.flatnonzero(wrong)[0])
