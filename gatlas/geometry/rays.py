@@ -49,6 +49,11 @@ def pixel_rays(
     return library.einsum("...ij,hwj->...hwi", library.linalg.inv(Ks), pixels)
 
 
+def directions_of(pixels: Float[np.ndarray, "n 2"], K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "n 3"]:
+    """Return the directions through `pixels` (x, y) in the camera's own axes, with z = 1 (numpy)."""
+    return np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(K).T
+
+
 def directions_through(
     pixels: Float[np.ndarray, "n 2"], cameras: Cameras, index: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 3"]:

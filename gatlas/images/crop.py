@@ -23,8 +23,7 @@ def cover(
     on black, where a scene's pictures have nothing.
     """
     rows, columns = picture.shape[:2]
-    if picture.shape[2] == 4:
-        picture = composite(picture, 0.0)
+    picture = composite(picture, 0.0)
     scale = max(width / columns, height / rows)
     wide, high = max(width, round(columns * scale)), max(height, round(rows * scale))
     if (wide, high) != (columns, rows):

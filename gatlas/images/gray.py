@@ -1,4 +1,4 @@
-"""Photos without colors: what they are compared with has none either."""
+"""Gray pictures, and Gaussians in gray to compare them with."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EVEN = 0.02  # of [0, 1]: channels as near as this have no color but that of JPE
 SHARE = 0.999  # of the pixels
 
 
-def is_grey(picture: Float[np.ndarray, "h w d"]) -> bool:
-    """Whether the picture, RGB or RGBA, has no colors."""
+def is_gray(picture: Float[np.ndarray, "h w d"]) -> bool:
+    """Return True for a picture, RGB or RGBA, without colors."""
     return bool((np.ptp(picture[..., :3], axis=-1) < EVEN).mean() >= SHARE)
 
 
-def in_grey(gaussians: Gaussians) -> Gaussians:
-    """The Gaussians (numpy) with each color's luma instead of it."""
+def to_gray(gaussians: Gaussians) -> Gaussians:
+    """Return the Gaussians (numpy) with each color's luma instead of it."""
     luma = np.asarray(gaussians.sh) @ np.array(LUMA, dtype=np.float32)
     return replace(gaussians, sh=np.repeat(luma[..., None], 3, axis=-1))

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.geometry.cameras import resized
+from gatlas.geometry.rays import directions_of
 from gatlas.geometry.sh import rgb_to_dc
-from gatlas.images.gray import in_grey
+from gatlas.images.composite import over
+from gatlas.images.gray import to_gray
 from gatlas.pose.candidates import VIEWS, bounding_ball, candidate_cameras
 from gatlas.pose.features import detect
 from gatlas.pose.silhouette import Silhouettes, make_silhouettes
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from gatlas.types import Gaussians
 
 SIDE = 256  # pixels of the longer side; measured: 512 finds no more
-BACKGROUND = 0.5  # sRGB grey: no edge of the object is without contrast for long
+BACKGROUND = 0.5  # sRGB gray: no edge of the object is without contrast for long
 SOLID = 0.9  # alpha from which a pixel shows a surface
 SPREAD = 0.025  # of the depth: its standard deviation, above which a pixel shows two surfaces
 SILHOUETTE_VIEWS = 80
@@ -39,7 +41,7 @@ class Sight(NamedTuple):
 
     def over(self, background: Float[np.ndarray, "h w 3"] | float) -> Float[np.ndarray, "h w 3"]:
         """The picture before a background."""
-        return np.clip(self.image + background * (1 - self.alpha[..., None]), 0.0, 1.0).astype(np.float32)
+        return np.clip(over(self.image, self.alpha[..., None], background), 0.0, 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +62,9 @@ class Bank:
         return _bank_of(self.gaussians, self.cameras, 2)
 
     @cached_property
-    def grey(self) -> Bank:
+    def gray(self) -> Bank:
         """The same views of the scene without its colours, made when a photo without colours comes."""
-        return replace(self, gaussians=in_grey(self.gaussians))
+        return replace(self, gaussians=to_gray(self.gaussians))
 
     @cached_property
     def silhouettes(self) -> Silhouettes:
@@ -149,7 +151,7 @@ def lift(pixels: Float[np.ndarray, "k 2"], sight: Sight, camera: Cameras) -> Flo
             weight += share
     with np.errstate(invalid="ignore", divide="ignore"):
         depth = total / weight
-    local = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(_double(camera.Ks[0])).T
+    local = directions_of(pixels, _double(camera.Ks[0]))
     view = _double(camera.viewmats[0])
     return (local * depth[:, None] - view[:3, 3]) @ view[:3, :3]
 

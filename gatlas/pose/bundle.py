@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rotations import nearest_rotation
-from gatlas.images.gray import in_grey, is_grey
+from gatlas.images.gray import is_gray, to_gray
 from gatlas.pose.compare import AS_IT_IS, Camera, Shot, Target, blurred, shoot
 from gatlas.pose.descend import fixed_loss
 from gatlas.pose.levenberg import DAMPING, LEAST_LEFT, TRIES, Level, Normal, cost_of, linearize, solve
@@ -151,8 +152,8 @@ def refine_bundle(
 
 def in_colors_of(gaussians: Gaussians, targets: list[Target]) -> list[Gaussians]:
     """The Gaussians as each photo shows them: without colours where it has none."""
-    grey = in_grey(gaussians)
-    return [grey if is_grey(target.picture) else gaussians for target in targets]
+    gray = to_gray(gaussians)
+    return [gray if is_gray(target.picture) else gaussians for target in targets]
 
 
 def lower_together(given: list[Judged | None], moved: list[Judged | None]) -> bool:
@@ -383,7 +384,7 @@ def fit_similarity(given: list[Camera], found: list[Refined]) -> Similarity:
         return Similarity(1.0, np.eye(3), np.zeros(3))
     before, after = (np.stack(viewmats) for viewmats in zip(*pairs, strict=True))
     turns = np.einsum("cji,cjk->cik", after[:, :3, :3], before[:, :3, :3])  # from the given frame into the found
-    eyes, wanted = (-np.einsum("cji,cj->ci", each[:, :3, :3], each[:, :3, 3]) for each in (before, after))
+    eyes, wanted = (camera_centers(each) for each in (before, after))
     weights = np.ones(len(pairs))
     for _ in range(10):  # iteratively reweighted: the median-like sum of distances
         share = weights / weights.sum()

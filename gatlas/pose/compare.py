@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion, gaussian_filter
 
-from gatlas.images.composite import composite
+from gatlas.images.composite import composite, masked
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.pose.motion import Pivot, move
 from gatlas.raster import rasterize
@@ -114,7 +114,7 @@ def make_target(
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or 0 in photo.shape:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4], got {list(photo.shape)}")
     height, width = photo.shape[:2]
-    picture = masked(photo, mask)
+    picture = cut_out(photo, mask)
     small = (width, height) if side is None else reduced_size(width, height, side)
     picture = reduce_picture(picture, *small)
     stretch = np.array([[small[0] / width], [small[1] / height], [1.0]])
@@ -128,15 +128,13 @@ def make_target(
     return Target(composite(picture, behind), behind, alpha[..., 0], stretch, share)
 
 
-def masked(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
-    """The photo, RGB or straight RGBA, with its alpha times the mask; as it is without one."""
-    picture = np.asarray(photo, dtype=np.float32)
+def cut_out(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
+    """Return the photo, RGB or straight RGBA, with its alpha times the mask; as it is without one."""
     if mask is None:
-        return picture
+        return np.asarray(photo, dtype=np.float32)
     if mask.shape != photo.shape[:2]:
         raise ValueError(f"mask must have the photo's shape {list(photo.shape[:2])}, got {list(mask.shape)}")
-    alpha = np.asarray(mask, dtype=np.float32)[..., None]
-    return np.concatenate([picture[..., :3], alpha * picture[..., 3:] if photo.shape[2] == 4 else alpha], axis=-1)
+    return masked(photo, mask)
 
 
 def border_color(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 3"] | None:

@@ -12,10 +12,11 @@ import numpy as np
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.images.colors import parse_background
+from gatlas.images.composite import composite
 from gatlas.pose.bank import Bank, make_bank
 from gatlas.pose.bundle import refine_bundle
 from gatlas.pose.candidates import VIEWS
-from gatlas.pose.methods import find_by_grid, find_by_matches, find_by_renders, grid_photos, over_black
+from gatlas.pose.methods import find_by_grid, find_by_matches, find_by_renders, grid_photos
 from gatlas.pose.refine import NEAR, Refined, RefineOptions, refine
 from gatlas.pose.results import FoundCamera, NotFound, PoseResult
 from gatlas.pose.solve import reprojection_errors
@@ -183,7 +184,6 @@ def _refine(
     gaussians: Gaussians, photo: UndistortedPhoto, found: FoundCamera, options: PoseOptions, lpips: Lpips | None
 ) -> Refined:
     if options.refine == "noposplat":
-        from gatlas.images.composite import composite
         from gatlas.pose.refine_published import refine_published
 
         settings = refine_options(options)
@@ -191,13 +191,13 @@ def _refine(
         if background is None and photo.image.shape[2] == 4:
             background = BLACK
         image = photo.image
-        if background is not None and image.shape[2] == 4:
+        if background is not None:
             image = composite(image, np.asarray(background, dtype=np.float32))
         return refine_published(
             gaussians, image, found.viewmat, photo.K, background=background, side=settings.side, lpips=lpips
         )
     settings = refine_options(options, from_matches=bool(found.result.inliers))
-    image = over_black(photo.image) if found.on_black else photo.image
+    image = composite(photo.image, 0.0) if found.on_black else photo.image
     return refine(gaussians, image, found.viewmat, photo.K, mask=photo.mask, options=settings, lpips=lpips)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_erosion
 
-from gatlas.images.gray import is_grey
+from gatlas.images.composite import over
+from gatlas.images.gray import is_gray
 from gatlas.pose.bank import BACKGROUND, Bank, Sight, lift, look
 from gatlas.pose.compare import Camera, Target, make_target
 from gatlas.pose.features import Features, detect, match, match_groups
@@ -109,8 +110,8 @@ def locate(
     prepared = prepare(photo, K, mask, max(bank.cameras.width, bank.cameras.height))
     if not np.isfinite(prepared.picture).all():
         return NotFound("the photo has values that are NaN or infinite")
-    if is_grey(prepared.picture):
-        bank = bank.grey
+    if is_gray(prepared.picture):
+        bank = bank.gray
     tried: list[Trial] = []
     answers: list[Answer] = []
     for upsample in (1, 2):
@@ -305,7 +306,7 @@ def _descend(
 def _difference(bank: Bank, photo: Prepared, viewmat: Float[np.ndarray, "4 4"]) -> float:
     """Mean squared difference of the photo and the render before the same background, and of mask and alpha."""
     colors, alphas, _ = (picture[0] for picture in rasterize(bank.gaussians, _camera_of(photo, viewmat)))
-    render = np.clip(colors + BACKGROUND * (1 - alphas), 0.0, 1.0)
+    render = np.clip(over(colors, alphas, BACKGROUND), 0.0, 1.0)
     return float(((render - photo.picture) ** 2).mean() + ((alphas[..., 0] - photo.mask) ** 2).mean())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.geometry.rays import directions_of
 from gatlas.images.composite import composite
 from gatlas.images.crop import cover
 from gatlas.pose.compare import Camera, make_target
@@ -85,13 +86,13 @@ def find_by_grid(
     # The crop at the grid's size has the intrinsics `crop_K`: back to the photo's own pixels.
     crop_K = normalized * np.array([[columns], [rows], [1.0]])
     points, pixels = grid_correspondences(gaussians, number, columns, rows)
-    rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(crop_K).T
+    rays = directions_of(pixels, crop_K)
     threshold = GRID_THRESHOLD * max(columns, rows) * float(photo.K[0, 0] / crop_K[0, 0])
     pixels = (rays @ photo.K.T)[:, :2]
     found = find_by_matches(photo, points, pixels, min_inliers=min_inliers, threshold=threshold, method="grid")
     if isinstance(found, NotFound):
         return found
-    target = make_target(over_black(photo.image), photo.mask, options.background, options.side)
+    target = make_target(composite(photo.image, 0.0), photo.mask, options.background, options.side)
     camera = Camera(found.viewmat, photo.K)
     judged = judge(gaussians, target, camera, options)
     agreement = agreement_of(gaussians, target, camera, judged.exposure, [judged.shot])
@@ -120,8 +121,3 @@ def find_by_renders(bank: Bank, photo: UndistortedPhoto, *, min_inliers: int, re
         apart = turn_between(other.viewmat, located.viewmat)
         report(f"{photo.path}: ambiguous: a camera {apart:.0f} degrees away fits nearly as well: see its runner_up")
     return FoundCamera(located.viewmat, result, located.points, located.pixels, reliable=located.inliers >= CONFIDENT)
-
-
-def over_black(image: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w 3"]:
-    """Return a photo, RGB or straight RGBA, over black."""
-    return image if image.shape[2] == 3 else composite(image, np.zeros(3, dtype=np.float32))

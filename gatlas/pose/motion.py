@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import to_camera
 from gatlas.geometry.rotations import angles_between, multiply_quats, so3_exp
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def find_pivot(
     """The mean, weighed by opacity, of the Gaussians that lie in the picture; None where there are none (numpy)."""
     means = np.asarray(gaussians.means, dtype=np.float64)
     opacities = np.asarray(gaussians.opacities, dtype=np.float64)
-    seen = means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    seen = to_camera(means, viewmat)
     z = seen[:, 2]
     with np.errstate(divide="ignore", invalid="ignore"):
         x, y = (K[:2] @ seen.T) / z

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.ndimage import binary_closing, label
 
+from gatlas.images.composite import composite, masked
 from gatlas.images.resize import reduce_picture
 from gatlas.pose.bank import BACKGROUND, working_size
-from gatlas.pose.compare import masked
+from gatlas.pose.compare import cut_out
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
@@ -38,7 +39,7 @@ def prepare(
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < 16:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4] and 16 pixels a side, got {list(photo.shape)}")
     height, width = photo.shape[:2]
-    picture = masked(photo, mask)
+    picture = cut_out(photo, mask)
     size = working_size(width, height, side) if side < max(width, height) else (width, height)
     picture = reduce_picture(picture, *size)
     stretch = np.array([size[0] / width, size[1] / height])
@@ -47,11 +48,8 @@ def prepare(
         found = plain_mask(picture)
         if found is None:
             return Prepared(picture, None, scaled, stretch, None)
-        cut = picture * found[..., None] + BACKGROUND * (1 - found[..., None])
-        return Prepared(cut, found, scaled, stretch, picture)
-    alpha = picture[..., 3:]
-    picture = picture[..., :3] * alpha + BACKGROUND * (1 - alpha)
-    return Prepared(picture, alpha[..., 0], scaled, stretch, None)
+        return Prepared(composite(masked(picture, found), BACKGROUND), found, scaled, stretch, picture)
+    return Prepared(composite(picture, BACKGROUND), picture[..., 3], scaled, stretch, None)
 
 
 def plain_mask(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"] | None:

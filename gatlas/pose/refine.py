@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.images.gray import in_grey, is_grey
+from gatlas.images.gray import is_gray, to_gray
 from gatlas.pose.compare import (
     AS_IT_IS,
     Camera,
@@ -108,8 +108,8 @@ def refine(
     full = targets[-1]
     if not (np.isfinite(start.viewmat).all() and np.isfinite(start.K).all() and np.isfinite(full.picture).all()):
         return failed(UNUSABLE)
-    if is_grey(full.picture):
-        gaussians = in_grey(gaussians)
+    if is_gray(full.picture):
+        gaussians = to_gray(gaussians)
     return refine_targets(gaussians, targets, start, options, lpips, given)
 
 

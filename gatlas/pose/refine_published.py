@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.geometry.rotations import se3_exp
-from gatlas.images.gray import in_grey, is_grey
+from gatlas.images.gray import is_gray, to_gray
 from gatlas.pose.compare import AS_IT_IS, Camera, make_target
 from gatlas.pose.descend import render_leaves
 from gatlas.pose.motion import step_gradient, turn_between
@@ -89,8 +89,8 @@ def refine_published(
     found = make_target(photo, None, background, side)
     behind = BLACK if found.background is None else found.background
     target = found._replace(background=behind)
-    if is_grey(target.picture):
-        gaussians = in_grey(gaussians)
+    if is_gray(target.picture):
+        gaussians = to_gray(gaussians)
     wanted = torch.from_numpy(target.picture)
     adam = AdamState(6)
     losses = []

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import to_camera
+from gatlas.geometry.rays import directions_of
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
@@ -78,7 +81,7 @@ def reprojection_errors(
 ) -> Float[np.ndarray, " m"]:
     """How far from its pixel, in pixels, each point is seen; infinite behind the camera and for what is not finite."""
     with np.errstate(all="ignore"):
-        local = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+        local = to_camera(points, viewmat)
         seen = local @ K.T
         errors = np.linalg.norm(seen[:, :2] / seen[:, 2:] - pixels, axis=1)
         return np.where(np.isfinite(errors) & (local[:, 2] > 0), errors, np.inf)
@@ -115,7 +118,7 @@ def _ransac(
     import poselib
 
     # A skewed K is no camera of poselib's: the pixels are straightened, which keeps their distances where it is 0.
-    rays = np.concatenate([pixels, np.ones((len(pixels), 1))], axis=1) @ np.linalg.inv(K).T
+    rays = directions_of(pixels, K)
     straight = np.ascontiguousarray(rays[:, :2] * (K[0, 0], K[1, 1]))
     camera = {"model": "PINHOLE", "width": 1, "height": 1, "params": [K[0, 0], K[1, 1], 0.0, 0.0]}
     # A scene far from its origin, or a tiny one, would cost digits.

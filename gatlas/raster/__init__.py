@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatlas.geometry.libraries import is_tensor
-from gatlas.images.composite import composite, straight_alpha
+from gatlas.images.composite import straight_alpha
 from gatlas.raster.rendering import Options, Rendering
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-__all__ = ["Rendering", "composite", "rasterize", "straight_rgba", "visibility"]
+__all__ = ["Rendering", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")

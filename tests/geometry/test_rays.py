@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gatlas.geometry.cameras import camera_centers, look_at, orbit
-from gatlas.geometry.rays import directions_through, pixel_rays, plucker, posenc_nerf, rays
+from gatlas.geometry.rays import directions_of, directions_through, pixel_rays, plucker, posenc_nerf, rays
 from gatlas.types import Cameras
 
 torch = pytest.importorskip("torch")
@@ -53,6 +53,12 @@ def test_intrinsics_divided_by_the_size_give_the_same_rays():
     Ks = torch.from_numpy(CAMERAS.Ks.astype(np.float64))
     shares = pixel_rays((Ks / torch.from_numpy(size))[None], 7, 5, normalized=True)[0]
     np.testing.assert_allclose(shares.numpy(), pixel_rays(Ks, 7, 5).numpy(), atol=1e-12)
+
+
+def test_the_rays_of_the_pixel_centers_are_those_of_all_pixels():
+    centers = np.stack(np.meshgrid(np.arange(7) + 0.5, np.arange(5) + 0.5), axis=-1).reshape(-1, 2)
+    K = CAMERAS.Ks[0].astype(np.float64)
+    np.testing.assert_allclose(directions_of(centers, K).reshape(5, 7, 3), pixel_rays(K, 7, 5), atol=1e-12)
 
 
 def test_chosen_pixels_lie_on_their_rays_one_deep():

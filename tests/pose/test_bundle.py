@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from gatlas.geometry.rotations import so3_exp
+from gatlas.images.composite import composite
 from gatlas.pose import bundle
 from gatlas.pose.compare import Camera, make_target
 from gatlas.pose.levenberg import Level
 from gatlas.pose.refine import RefineOptions, borne_out, failed, judge, refine
-from gatlas.raster import composite
 from gatlas.types import Cameras, Views
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 

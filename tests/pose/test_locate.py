@@ -5,13 +5,13 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from gatlas.geometry.sh import rgb_to_dc
+from gatlas.images.composite import composite
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_bank
 from gatlas.pose.locate import Located, Missed, locate
 from gatlas.pose.motion import turn_between
 from gatlas.pose.prepare import plain_mask
 from gatlas.pose.solve import reprojection_errors
-from gatlas.raster import composite
 from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from gatlas.geometry.rotations import se3_exp
+from gatlas.images.composite import composite
 from gatlas.pose import compare, levenberg
 from gatlas.pose.compare import Camera
 from gatlas.pose.descend import fixed_loss, loss_gradient, picture_difference
 from gatlas.pose.levenberg import Level
 from gatlas.pose.motion import Pivot, find_pivot, move
 from gatlas.pose.refine import NEAR, RefineOptions, judge, refine
-from gatlas.raster import composite, rasterize, straight_rgba
+from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Cameras
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from gatlas.images.composite import composite
 from gatlas.pose.refine_published import refine_published, structure
-from gatlas.raster import composite
 from tests.helpers.blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 torch = pytest.importorskip("torch")
