@@ -44,27 +44,30 @@ def checked_gaussians(
     sh: Float[np.ndarray, "n k 3"],
     *,
     as_stored: bool,
+    origin: Origin | None = None,
 ) -> Gaussians:
-    """Float32 Gaussians of a file whose y axis points down, turned upright unless they are wanted `as_stored`.
+    """Return the float32 Gaussians of a file whose y axis points down, upright unless they are wanted `as_stored`.
 
-    Quaternions are wxyz and need not be unit. None at all, or what cannot be shown, is a GatlasError.
+    Quaternions are wxyz and need not be unit. None at all, or what cannot be shown, is a GatlasError. Without an
+    `origin` the object has the file's name.
     """
     if len(means) == 0:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
     means = means.astype(np.float32)
     check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
+    check(blob, ~np.isnan(opacities), "an opacity that is NaN")
     with np.errstate(over="ignore", invalid="ignore"):
         scales = np.exp(log_scales.astype(np.float64)).astype(np.float32)
     check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
     quats = quats.astype(np.float64)
     norms = np.linalg.norm(quats, axis=1)
     check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
-    sh = sh.astype(np.float32)
+    sh = sh.astype(np.float32, copy=False)
     check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
     if not as_stored:
         means, quats, sh = half_turn(means, quats, sh, "z")
     quats = canonical_quats(quats, norms).astype(np.float32)
-    origin = Origin(name=blob.stem.removesuffix(".compressed"))
+    origin = origin or Origin(name=blob.stem.removesuffix(".compressed"))
     return Gaussians(means, quats, scales, opacities.astype(np.float32), sh, origin)
 
 

@@ -20,7 +20,7 @@ from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
 from gatlas.io.arrays import host_array
 from gatlas.io.sniff import is_ply
-from gatlas.io.splats.checks import canonical_quats, check
+from gatlas.io.splats.checks import canonical_quats, checked_gaussians
 from gatlas.io.streams import as_blob
 from gatlas.types import Gaussians, Origin
 
@@ -60,28 +60,23 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     if count == 0:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
 
-    means = vertices.columns(_NAMES["means"], np.float32)
-    check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
-    logits = vertices.columns(_NAMES["opacity"], np.float64)[:, 0]
-    check(blob, ~np.isnan(logits), "an opacity that is NaN")
     with np.errstate(over="ignore"):  # a logit of -infinity is the opacity 0
-        opacities = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32)
-        scales = np.exp(vertices.columns(_NAMES["scales"], np.float64)).astype(np.float32)
-    check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
-    quats = vertices.columns(_NAMES["quats"], np.float64)
-    norms = np.linalg.norm(quats, axis=1)
-    check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
+        opacities = 1.0 / (1.0 + np.exp(-vertices.columns(_NAMES["opacity"], np.float64)[:, 0]))
     sh = np.empty((count, 1 + len(rest) // 3, 3), dtype=np.float32)
     sh[:, 0] = vertices.columns(_NAMES["dc"], np.float32)
     if rest:  # all of red, then green, then blue
         sh[:, 1:] = vertices.columns(rest, np.float32).reshape(count, 3, -1).transpose(0, 2, 1)
-    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
-
     comments = _Comments.parse(blob, header.comments, count)
-    if comments.frame == "y-down" and not as_stored:
-        means, quats, sh = half_turn(means, quats, sh, "z")
-    quats = canonical_quats(quats, norms).astype(np.float32)
-    return Gaussians(means, quats, scales, opacities, sh, comments.origin)
+    return checked_gaussians(
+        blob,
+        vertices.columns(_NAMES["means"], np.float32),
+        vertices.columns(_NAMES["quats"], np.float64),
+        vertices.columns(_NAMES["scales"], np.float64),
+        opacities,
+        sh,
+        as_stored=as_stored or comments.frame == "y-up",
+        origin=comments.origin,
+    )
 
 
 def stored_frame(source: str | Path | Blob) -> str:
