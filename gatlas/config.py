@@ -30,7 +30,7 @@ def ignore(message: str) -> None:
 class OptionInfo:
     """What a field says of itself, beside its name, type and default."""
 
-    flags: tuple[str, ...] = ()  # short names on the command line, as "-n"
+    flags: tuple[str, ...] = ()  # names on the command line: short ones, as "-n", and another long one than the field's
     help: str = ""  # one line, for --help and the manual
     metavar: str | None = None  # None: from the type
     min: float | None = None  # inclusive
@@ -147,8 +147,9 @@ class OptionField:
 
     @property
     def flag(self) -> str:
-        """The long name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """The long name on the command line: that of the field, where `flags` has no other."""
+        long = (flag for flag in self.info.flags if flag.startswith("--"))
+        return next(long, "--" + self.name.replace("_", "-"))
 
 
 def option_fields(options: type[Options]) -> dict[str, OptionField]:

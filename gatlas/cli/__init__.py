@@ -19,7 +19,6 @@ from gatlas import __version__
 from gatlas.cli.command import build_command
 from gatlas.cli.man import man
 from gatlas.cli.sample import sample
-from gatlas.cli.train import train
 from gatlas.cli.verbs import VERBS
 from gatlas.errors import GatlasError, Requeue
 
@@ -64,7 +63,7 @@ app.command("prune", cls=_Command)(build_command(VERBS["prune"]))
 app.command("atlas-encode", cls=_Command)(build_command(VERBS["atlas-encode"]))
 app.command("atlas-decode", cls=_Command)(build_command(VERBS["atlas-decode"]))
 app.command("normalize-stats", cls=_Command)(build_command(VERBS["normalize-stats"]))
-app.command("train", cls=_Command)(train)
+app.command("train", cls=_Command)(build_command(VERBS["train"]))
 app.command("sample", cls=_Command)(sample)
 app.command("pose-pnp", cls=_Command)(build_command(VERBS["pose-pnp"]))
 app.command("render", cls=_Command)(build_command(VERBS["render"]))

@@ -40,7 +40,8 @@ class Verb:
     inputs: Any = None  # typer.Argument; None: the verb has no inputs
     inputs_type: Any = list[str] | None
     output: Any = None  # typer.Option; None: the verb has no output
-    output_default: str = "-"
+    output_default: str = "-"  # "": it must be given
+    overwrites: bool = True  # --force overwrites an existing output
     threads: bool = False
     batch: Batchable | None = None
 
@@ -91,7 +92,7 @@ def build_command(verb: Verb) -> Callable[..., None]:
     parameters += [option_parameter(field) for field in fields.values() if field.default is not MISSING]
     if verb.threads:
         parameters.append(("threads", Annotated[int | None, Threads], None))
-    if verb.output is not None:
+    if verb.output is not None and verb.overwrites:
         parameters.append(("force", Annotated[bool, Force], False))
     if verb.batch is not None:
         parameters += [option_parameter(field) for field in option_fields(BatchOptions).values()]
@@ -150,7 +151,8 @@ def option_parameter(field: OptionField) -> tuple[str, Any, Any]:
     if hidden_default:
         settings["show_default"] = False
     annotation = kind | None if optional else kind
-    return field.name, Annotated[annotation, typer.Option(field.flag, *info.flags, **settings)], default
+    short = (flag for flag in info.flags if flag != field.flag)
+    return field.name, Annotated[annotation, typer.Option(field.flag, *short, **settings)], default
 
 
 def choice_type(field: OptionField) -> Any:

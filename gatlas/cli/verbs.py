@@ -12,6 +12,7 @@ from gatlas.io.registry import suffixes
 from gatlas.pose.options import PoseOptions
 from gatlas.prune.options import PruneOptions
 from gatlas.render.options import RenderOptions
+from gatlas.train.options import TrainCommand
 
 MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
@@ -70,6 +71,18 @@ VERBS = {
                 show_default=False,
             ),
             output=OUTPUT,
+        ),
+        Verb(
+            "train",
+            "gatlas.cli.train:run",
+            TrainCommand,
+            inputs=typer.Argument(
+                metavar="INPUT...", help="Atlases: files, folders, patterns, tar shards; or scenes, see above."
+            ),
+            inputs_type=list[str],
+            output=typer.Option("--output", "-o", metavar="RUN", help="Folder of the run."),
+            output_default="",
+            overwrites=False,
         ),
         Verb(
             "render",

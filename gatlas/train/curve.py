@@ -1,4 +1,4 @@
-"""The picture of a log: each term of the loss over the steps."""
+"""The loss plot: each term of the loss over the steps."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 960, 540
 LEFT, RIGHT, TOP, BOTTOM = 84, 24, 24, 52
-# Told apart by those who do not see red and green (Okabe and Ito 2008).
+# Distinct for readers who do not see red and green (Okabe and Ito 2008).
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-GREY, LIGHT = "#505050", "#dcdcdc"
+GRAY, LIGHT = "#505050", "#dcdcdc"
 
 
 def is_term(name: str) -> bool:
-    """Whether a name in the log is a term of the loss."""
+    """Return True for a name in the log that is a term of the loss."""
     return name == "loss" or name.startswith("loss/")
 
 
 def loss_curve(log: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, "h w 3"] | None:
-    """A picture in [0, 1] of each term that is greater than zero, on a logarithmic axis; None where there is none.
+    """Return a plot in [0, 1] of each term that is greater than zero, on a logarithmic axis; None without any.
 
     Where there are more steps than pixels, each pixel has the mean of its own.
     """
@@ -51,25 +51,25 @@ def loss_curve(log: Sequence[Mapping[str, Any]]) -> Float[np.ndarray, "h w 3"] |
     font = ImageFont.load_default(size=15)
     for tick in _ticks(low, high):
         draw.line([(LEFT, y(tick)), (WIDTH - RIGHT, y(tick))], fill=LIGHT)
-        draw.text((LEFT - 8, y(tick)), f"{tick:g}", fill=GREY, font=font, anchor="rm")
+        draw.text((LEFT - 8, y(tick)), f"{tick:g}", fill=GRAY, font=font, anchor="rm")
     for step in _steps(last):
         draw.line([(x(step), TOP), (x(step), HEIGHT - BOTTOM)], fill=LIGHT)
-        draw.text((x(step), HEIGHT - BOTTOM + 8), f"{step:,}", fill=GREY, font=font, anchor="mt")
-    draw.text(((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8), "step", fill=GREY, font=font, anchor="mb")
-    draw.rectangle([LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM], outline=GREY)
+        draw.text((x(step), HEIGHT - BOTTOM + 8), f"{step:,}", fill=GRAY, font=font, anchor="mt")
+    draw.text(((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8), "step", fill=GRAY, font=font, anchor="mb")
+    draw.rectangle([LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM], outline=GRAY)
     for number, points in enumerate(series.values()):
         color = COLORS[number % len(COLORS)]
-        places = [(x(step), y(value)) for step, value in _thinned(points, last)]
-        if len(places) > 1:
-            draw.line(places, fill=color, width=2, joint="curve")
+        vertices = [(x(step), y(value)) for step, value in _thinned(points, last)]
+        if len(vertices) > 1:
+            draw.line(vertices, fill=color, width=2, joint="curve")
         else:
-            draw.ellipse([places[0][0] - 3, places[0][1] - 3, places[0][0] + 3, places[0][1] + 3], fill=color)
+            draw.ellipse([vertices[0][0] - 3, vertices[0][1] - 3, vertices[0][0] + 3, vertices[0][1] + 3], fill=color)
     _legend(draw, font, series)
     return np.asarray(image, dtype=np.float32) / 255.0
 
 
 def _legend(draw: Any, font: Any, series: Mapping[str, Sequence[tuple[int, float]]]) -> None:
-    """Names with their last values in the upper right, where a falling loss leaves room."""
+    """Draw names with their last values in the upper right, where a falling loss leaves room."""
     lines = [f"{name.removeprefix('loss/')}  {points[-1][1]:.4g}" for name, points in series.items()]
     wide = max(draw.textlength(line, font=font) for line in lines)
     left, top = WIDTH - RIGHT - wide - 52, TOP + 10
@@ -81,11 +81,12 @@ def _legend(draw: Any, font: Any, series: Mapping[str, Sequence[tuple[int, float
 
 
 def _points(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
-    found = [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]
-    return [(step, value) for step, value in found if 0 < value < math.inf]
+    points = [(entry["step"], entry[name]) for entry in log if entry.get(name) is not None]
+    return [(step, value) for step, value in points if 0 < value < math.inf]
 
 
 def _thinned(points: Sequence[tuple[int, float]], last: int) -> list[tuple[float, float]]:
+    """Return the mean of the points of each pixel column."""
     columns: dict[int, list[tuple[int, float]]] = {}
     for step, value in points:
         columns.setdefault(int((WIDTH - LEFT - RIGHT) * step / last), []).append((step, value))
@@ -96,13 +97,13 @@ def _thinned(points: Sequence[tuple[int, float]], last: int) -> list[tuple[float
 
 
 def _decades(low: float, high: float) -> tuple[float, float]:
-    """A range with a little room around the values, of a factor of two at least."""
+    """Return a range with a little room around the values, of a factor of two at least."""
     middle, reach = math.sqrt(low * high), max(math.sqrt(high / low), math.sqrt(2.0)) * 1.15
     return middle / reach, middle * reach
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers on a logarithmic axis: 1, 2, 5 a decade, or whole decades where there are many."""
+    """Return round numbers on a logarithmic axis: 1, 2, 5 per decade, or whole decades where there are many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     apart = max(1, len(decades) // 8)
     digits = (1, 2, 5) if len(decades) <= 5 else (1,)
@@ -111,6 +112,6 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _steps(last: int) -> list[int]:
-    """Four to ten round steps from zero on."""
+    """Return four to ten round steps, from zero."""
     apart = next(size * 10**power for power in range(19) for size in (1, 2, 5) if last / (size * 10**power) <= 10)
     return list(range(0, last + 1, apart))

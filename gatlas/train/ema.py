@@ -1,4 +1,4 @@
-"""The moving average of the weights, which is what is sampled from."""
+"""The moving average of the weights, with which samples are made."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def decay_at(step: int, decay: float, power: float) -> float:
-    """The decay after a step, counted from 1: min(decay, 1 - (1 + step)^-power), so that the start is forgotten."""
+    """Return the decay after a step, counted from 1: min(decay, 1 - (1 + step)^-power), which forgets the start."""
     return min(decay, 1.0 - (1.0 + step) ** -power)
 
 
@@ -29,12 +29,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after a step, counted from 1."""
+        """Update the average with the weights after a step, counted from 1."""
         torch._foreach_lerp_(self._values, self._weights, 1.0 - decay_at(step, self.decay, self.power))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Inside the block the network has the averaged weights. No value is copied."""
+        """Give the network the averaged weights inside the block. No value is copied."""
         self._swap()
         try:
             yield

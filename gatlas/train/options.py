@@ -1,21 +1,14 @@
-"""Options of the training loop."""
+"""Options of the training loop, and of `gatlas train`."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from gatlas.config import Options, option
-from gatlas.errors import GatlasError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-# Options that a run may change when it is resumed: the weights are the same whatever they are.
-FREE = ("gradient_checkpointing", "checkpoint_every", "keep", "sample_every", "log_every", "diagnose_every", "workers")
-# Options whose product is the number of samples per step, which may be split in another way when a run is resumed.
-SPLIT = ("batch", "accumulate", "processes")
+from gatlas.config import Options, option, option_fields
+from gatlas.systems import SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class TrainOptions(Options):
 
 
 def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:
-    """The learning rate of a step, counted from 1: a linear rise, then constant or half a cosine down to `lr_end`.
+    """Return the learning rate of a step, counted from 1: a linear rise, then constant or a half cosine to `lr_end`.
 
     The cosine begins where the rise has ended. `scale` is the factor of some weights' own learning rate.
     """
@@ -75,54 +68,81 @@ def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float
     return rate * min(1.0, step / max(options.warmup, 1))
 
 
-def refuse_changes(now: Mapping[str, Any], stored: Mapping[str, Any], where: str) -> None:
-    """A GatlasError that names each of the values that differ between a run and its checkpoint."""
-    changed = [
-        f"{name} is {_shown(stored.get(name))} there and {_shown(now.get(name))} here"
-        for name in sorted({*now, *stored})
-        if _plain(now.get(name)) != _plain(stored.get(name))
-    ]
-    if changed:
-        raise GatlasError(f"{where}: cannot go on with other options: {'; '.join(changed)}")
+def _of_loop(name: str) -> Any:
+    """Return a field with the range and the help of the loop's option; None: it is as the preset or the run has it."""
+    info = option_fields(TrainOptions)[name].info
+    return dataclasses.field(default=None, metadata={"option": info})
 
 
-def refuse_other_training(
-    options: TrainOptions, processes: int, stored: TrainOptions, stored_processes: int, where: str
-) -> list[str]:
-    """Refuse options that would change the result of a run that goes on; what is allowed but matters is returned.
+@dataclass(frozen=True)
+class TrainCommand(Options):
+    """Train a diffusion model on atlases, with captions where there are any, or a model of scenes from photos.
 
-    The options of `FREE` may change. `steps` may change where the learning rate does not depend on it. `batch`,
-    `accumulate` and the number of processes may change where their product does not.
+    RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
+    they need. Beside them are the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
+    TensorBoard's files.
+
+    SIGTERM, SIGUSR1, SIGINT and --time-limit stop after the step under way: everything is saved and the exit status is
+    75. --resume latest goes on from there, or from the start where there is no checkpoint yet, so that one command
+    serves a queue that stops and restarts it. On the CPU the result is that of a run without a break, bit for bit.
+    Options that are not given are then the run's own; others that would change the result are refused, and so are other
+    samples or captions. --steps may grow unless the learning rate follows from it. --resume STEP goes back to a
+    checkpoint; the next one that is written replaces the later ones.
+
+    --system noposplat learns scenes from photos: the inputs are folders of posed photos (transforms.json or COLMAP), a
+    folder of such folders, or RealEstate10K's chunks. Its presets are tiny, re10k and base; those of gaussian-atlas are
+    small, finetune and paper.
+
+    Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines; or key.txt beside key.npz, in
+    a folder or a tar. An id is the atlas's name without suffix. Without --base a small network begins from random
+    weights: preset small is for atlases of 32 x 32 (fit -n 1024, atlas-encode --size 32), minutes on a CPU and hours at
+    128 x 128. finetune measures LPIPS: --lpips-weights, or --set lpips=0. A base that predicts epsilon needs --set
+    prediction=epsilon --set zero_terminal_snr=false.
+
+    Many processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
+    process. torchrun then says 1 where this command says 75.
+
+    Example: gatlas train atlases/ --stats stats.npz --captions captions.csv --preset small -o run
     """
-    now, before = asdict(options), asdict(stored)
-    for name in (*FREE, "precision"):  # what auto came to is compared where the device is known
-        now.pop(name), before.pop(name)
-    remarks = []
-    if options.schedule == "constant" or options.schedule_steps is not None:
-        if now["steps"] != before["steps"]:
-            remarks.append(
-                f"steps is {before['steps']} in {where} and {now['steps']} here: parts of the loss that grow with the "
-                "share of the steps go on by the new number"
-            )
-        now.pop("steps"), before.pop("steps")
-    split, split_before = (options.batch, options.accumulate, processes), (stored.batch, stored.accumulate)
-    if math.prod(split) == math.prod(split_before) * stored_processes:
-        if split != (*split_before, stored_processes):
-            remarks.append(
-                f"{math.prod(split)} samples a step are split in another way than in {where}: the result is another "
-                "draw of the same training, not bit for bit the same"
-            )
-        for name in SPLIT[:2]:
-            now.pop(name), before.pop(name)
-    else:
-        now["processes"], before["processes"] = processes, stored_processes
-    refuse_changes(now, before, where)
-    return remarks
 
+    stats: str | None = option(None, metavar="FILE.npz", help="Statistics that normalize-stats wrote.")
+    captions: str | None = option(None, metavar="FILE", help="What is said of each object; see above.")
+    views: str | None = option(None, metavar="DIR", help="Pictures of each object, for the rendered loss.")
+    base: str | None = option(
+        None,
+        metavar="FOLDER|NAME",
+        help="What to begin with: a diffusers pipeline (a folder or a hub name), or a model.",
+    )
+    preset: str | None = option(
+        None, metavar="NAME", help="A named set of options; the others override it. gatlas man train has them all."
+    )
+    system: str = option(next(iter(SYSTEMS)), metavar="NAME", help=f"{' or '.join(SYSTEMS)}.")
+    steps: int | None = _of_loop("steps")
+    batch: int | None = _of_loop("batch")
+    accumulate: int | None = _of_loop("accumulate")
+    lr: float | None = _of_loop("lr")
+    seed: int | None = _of_loop("seed")
+    resume: str | None = option(None, metavar="latest|STEP", help="Go on from a checkpoint of RUN.")
+    checkpoint_every: int | None = _of_loop("checkpoint_every")
+    keep: int | None = _of_loop("keep")
+    sample_every: int | None = _of_loop("sample_every")
+    log_every: int | None = _of_loop("log_every")
+    precision: Literal["auto", "fp32", "bf16"] | None = _of_loop("precision")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", help="Where the network runs.")
+    workers: int | None = _of_loop("workers")
+    processes: int | None = option(
+        None, min=1, help="How many processes torchrun has to have started; another number is an error."
+    )
+    time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Stop and save after this long.")
+    settings: tuple[str, ...] = option(
+        (), "--set", metavar="KEY=VALUE", help="Any other option of the training or of the system."
+    )
+    lpips_weights: str | None = option(
+        None, metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS."
+    )
 
-def _plain(value: Any) -> Any:
-    return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _shown(value: Any) -> str:
-    return "unset" if value is None else str(value)
+    def of_loop(self) -> dict[str, Any]:
+        """Return the options of the loop that are given."""
+        names = option_fields(type(self)).keys() & option_fields(TrainOptions).keys()
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}

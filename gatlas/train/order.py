@@ -1,8 +1,8 @@
-"""Which sample goes where: an endless stream of shuffled epochs, cut into batches."""
+"""The order of the samples: an endless stream of shuffled epochs, cut into batches."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,18 +10,16 @@ import numpy as np
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gatlas.systems.contract import SampleSet
     from gatlas.train.options import TrainOptions
 
 
-class Turn(NamedTuple):
-    """One appearance of a sample."""
+class SeededIndex(NamedTuple):
+    """One appearance of a sample in the stream."""
 
     sample: int  # its index in the set
     step: int  # that it is for, counted from 0
-    seed: int  # of what is random in the sample: another one in each turn
+    seed: int  # of what is random in the sample: another one for each appearance
 
 
 class BatchOrder:
@@ -30,7 +28,8 @@ class BatchOrder:
     Epoch after epoch, each in an order of its own from (seed, epoch), is one stream, and every step takes the next
     `batch * accumulate * processes` samples from it; process `rank` has every `processes`-th of them. So each epoch
     shows each sample once over all processes, whatever divides what: where an epoch ends within a batch, the next
-    epoch fills it up, and nothing is dropped or padded. A step's place in the stream follows from its number alone.
+    epoch fills it up, and nothing is dropped or padded. The samples of a step follow from its number alone; the batches
+    begin behind the first `after` steps.
     """
 
     def __init__(self, size: int, options: TrainOptions, *, rank: int, processes: int, after: int = 0) -> None:
@@ -39,67 +38,47 @@ class BatchOrder:
     def __len__(self) -> int:
         return (self.options.steps - self.after) * self.options.accumulate
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return ([turn.sample for turn in turns] for turns in self.turns())
-
-    def turns(self) -> Iterator[list[Turn]]:
-        """The same, with what a sample that is drawn anew in each turn needs to know."""
-        together = self.options.batch * self.processes
+    def __iter__(self) -> Iterator[list[SeededIndex]]:
+        stride = self.options.batch * self.processes  # samples of one batch of all processes
         epoch, order = -1, np.empty(0, dtype=np.int64)
-        first = self.after * self.options.accumulate * together
-        for start in range(first, first + len(self) * together, together):
-            turns = []
-            step = start // (together * self.options.accumulate)
-            for place in range(start + self.rank, start + together, self.processes):
-                if place // self.size != epoch:
-                    epoch = place // self.size
+        first = self.after * self.options.accumulate * stride
+        for start in range(first, first + len(self) * stride, stride):
+            step, batch = start // (stride * self.options.accumulate), []
+            for position in range(start + self.rank, start + stride, self.processes):  # in the stream
+                if position // self.size != epoch:
+                    epoch = position // self.size
                     order = np.random.default_rng([self.options.seed, epoch]).permutation(self.size)
-                state = np.random.SeedSequence([self.options.seed, place, 1]).generate_state(1, np.uint64)[0]
-                turns.append(Turn(int(order[place % self.size]), step, int(state >> np.uint64(1))))
-            yield turns
+                state = np.random.SeedSequence([self.options.seed, position, 1]).generate_state(1, np.uint64)[0]
+                batch.append(SeededIndex(int(order[position % self.size]), step, int(state >> np.uint64(1))))
+            yield batch
 
 
-class Turns:
-    """An order of batches as lists of turns."""
-
-    def __init__(self, order: BatchOrder) -> None:
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[list[Turn]]:
-        return self.order.turns()
+class ReadFailure(str):
+    """The message about a sample that cannot be read: a value, since a worker's exception arrives as a traceback."""
 
 
-class Refused(str):
-    """Why a sample cannot be used. It travels as a value, since an exception of a worker arrives as a traceback."""
-
-
-class Reading:
+class ErrorsAsValues:
     """A set whose samples' GatlasErrors are values. It is a class of its own so that workers can be sent it."""
 
-    def __init__(self, scenes: SampleSet) -> None:
-        self.scenes = scenes
+    def __init__(self, samples: SampleSet) -> None:
+        self.samples = samples
 
-    def __getitem__(self, index: int | Turn) -> object:
+    def __getitem__(self, which: SeededIndex) -> object:
         try:
-            if isinstance(index, Turn):
-                return self.scenes.draw(index.sample, seed=index.seed, step=index.step)
-            return self.scenes[index]
+            return self.samples.draw(which.sample, seed=which.seed, step=which.step)
         except GatlasError as error:
-            return Refused(error)
+            return ReadFailure(error)
 
     def collate(self, items: list[object]) -> object:
-        """The batch of the samples, or why there is none."""
+        """Return the batch of the samples, or the first failure."""
         try:
-            return next((item for item in items if isinstance(item, Refused)), None) or self.scenes.collate(items)
+            return next((item for item in items if isinstance(item, ReadFailure)), None) or self.samples.collate(items)
         except GatlasError as error:
-            return Refused(error)
+            return ReadFailure(error)
 
 
 def ignore_signals(worker: int) -> None:
-    """A reading worker leaves signals to its parent, which ends it when the last step is saved."""
+    """Leave signals to the parent, which ends a reading worker when the last step is saved."""
     import signal
 
     for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
@@ -107,21 +86,21 @@ def ignore_signals(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def batches(scenes: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
-    """The batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError."""
+def batches(samples: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
+    """Yield the batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError."""
     from torch.utils.data import DataLoader
 
-    reading = Reading(scenes)
-    initialise: Callable[[int], None] | None = ignore_signals if workers else None
+    reader = ErrorsAsValues(samples)
+    initialize: Callable[[int], None] | None = ignore_signals if workers else None
     loader: DataLoader[object] = DataLoader(
-        reading,  # type: ignore[arg-type]
-        batch_sampler=Turns(order),
-        collate_fn=reading.collate,
+        reader,  # type: ignore[arg-type]
+        batch_sampler=order,
+        collate_fn=reader.collate,
         num_workers=workers,
         pin_memory=pin,
-        worker_init_fn=initialise,
+        worker_init_fn=initialize,
     )
     for batch in loader:
-        if isinstance(batch, Refused):
+        if isinstance(batch, ReadFailure):
             raise GatlasError(str(batch))
         yield batch

@@ -1,4 +1,4 @@
-"""All that a training run has besides its data: weights, moments and averages, as named tensors."""
+"""The state of a training run: weights, moments and averages, as named tensors."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.AdamW
 
 
-class State:
-    """A network on its device with its optimiser and its moving average."""
+class TrainState:
+    """A network on its device with its optimizer and its moving average."""
 
     def __init__(
         self, network: nn.Module, options: TrainOptions, lr_scale: Callable[[str], float] = lambda name: 1.0
     ) -> None:
-        """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimiser's groups."""
+        """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimizer's groups."""
         self.network = network
         self.parameters = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         if not self.parameters:
@@ -42,7 +42,7 @@ class State:
         self.average = WeightAverage(network, options.ema_decay, options.ema_power)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that going on needs, by name."""
+        """Return everything that resuming needs, by name."""
         result = {f"weights.{name}": value.detach() for name, value in self._weights().items()}
         result |= {f"ema.{name}": value for name, value in self.average.values.items()}
         for name, weight in self.parameters.items():
@@ -52,24 +52,24 @@ class State:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
-        """Take over what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
+        """Restore what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
         rest = dict(tensors)
         targets = {f"weights.{name}": value for name, value in self._weights().items()}
         targets |= {f"ema.{name}": value for name, value in self.average.values.items()}
         for name, target in targets.items():
-            target.copy_(_taken(rest, name, target, where))
+            target.copy_(_pop(rest, name, target, where))
         for name, weight in self.parameters.items():
             if f"adam.step.{name}" not in rest:  # it never had a gradient
                 continue
             state = self.optimizer.state[weight]
             for moment in MOMENTS:
                 like = torch.zeros((), device=weight.device) if moment == "step" else weight
-                state[moment] = _taken(rest, f"adam.{moment}.{name}", like, where).to(weight.device, copy=True)
+                state[moment] = _pop(rest, f"adam.{moment}.{name}", like, where).to(weight.device, copy=True)
         if rest:
             raise GatlasError(f"{where}: of another network: it has {next(iter(rest))}, which this one has not")
 
     def averaged(self) -> dict[str, Tensor]:
-        """The network's state_dict with the averaged weights in their places."""
+        """Return the network's state_dict with the averaged weights in it."""
         by_identity = {id(weight): self.average.values[name] for name, weight in self.parameters.items()}
         return {
             name: by_identity.get(id(value), value).detach()
@@ -77,12 +77,13 @@ class State:
         }
 
     def _weights(self) -> dict[str, Tensor]:
-        """Parameters and stored buffers, each tensor once although it may have several names."""
+        """Return parameters and stored buffers, each tensor once although it may have several names."""
         unique = {id(value): (name, value) for name, value in self.network.state_dict(keep_vars=True).items()}
         return dict(unique.values())
 
 
-def _taken(tensors: dict[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
+def _pop(tensors: dict[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
+    """Remove and return a tensor, which must have the shape and the type of `like`."""
     if name not in tensors:
         raise GatlasError(f"{where}: of another network, or damaged: it lacks {name}")
     value = tensors.pop(name)

@@ -17,6 +17,8 @@ from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.optimization import get_constant_schedule_with_warmup
 from diffusers.training_utils import EMAModel
 
+from gatlas.config import Options
+from gatlas.systems.contract import SampleSet, System
 from gatlas.train import TrainOptions, train
 
 CHANNELS, TEXT = 16, 64
@@ -24,7 +26,7 @@ NOISE = DDPMScheduler(prediction_type="v_prediction")
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     size: int
 
 
@@ -50,7 +52,7 @@ def loss_of(network, planes, text, generator):
     return torch.nn.functional.mse_loss(predicted, NOISE.get_velocity(planes, noise, timesteps))
 
 
-class Scenes:
+class Scenes(SampleSet):
     """Random atlases with random text."""
 
     def __init__(self, size):
@@ -68,7 +70,7 @@ class Scenes:
         return tuple(torch.stack(parts) for parts in zip(*items, strict=True))
 
 
-class System:
+class Bench(System):
     """The same loss through our contract."""
 
     name, part = "bench", "unet"
@@ -85,8 +87,11 @@ class System:
     def save_network(self, folder, weights):
         pass
 
-    def to(self, device, dtype=None):
-        pass
+    def dataset(self, sources):
+        raise NotImplementedError
+
+    def sample(self, request, network=None):
+        raise NotImplementedError
 
 
 def plain_loop(size, batch, clock):
@@ -144,7 +149,9 @@ def main():
             steps=1_000_000, batch=arguments.batch, checkpoint_every=1_000_000, sample_every=0, diagnose_every=0
         )
         with tempfile.TemporaryDirectory() as folder:
-            train(System(arguments.size), Scenes(arguments.size), options, f"{folder}/run", device="cpu", stop=ours)
+            train(
+                Bench(arguments.size), Scenes(arguments.size), options, f"{folder}/run", device="cpu", should_stop=ours
+            )
         totals = [totals[0] + plain.seconds, totals[1] + ours.seconds]
         print(f"{number:5} {plain.seconds:13.4f} {ours.seconds:12.4f} {plain.seconds / ours.seconds:19.3f}", flush=True)
     print(f"{'all':>5} {'':13} {'':12} {totals[0] / totals[1]:19.3f}")

@@ -148,7 +148,7 @@ def main():
     )
     clock = Clock(arguments.steps, device)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(DoneError):
-        train(system, Scenes(arguments.size), options, f"{folder}/run", device=device, stop=clock)
+        train(system, Scenes(arguments.size), options, f"{folder}/run", device=device, should_stop=clock)
     seconds = clock.seconds / arguments.steps
     print(f"training: {1 / seconds:.3f} steps/s, {batch / seconds:.2f} samples/s, {share(seconds, 3 * batch * flop)}")
     if cuda:

@@ -54,7 +54,7 @@ def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
 import os, subprocess, sys
 import gatlas.cli as cli
 
-def run():
+def run(*_):
     with open("numbers", "w") as file:
         child = subprocess.run([sys.executable, "-c", "import os; os.fstat(0), os.fstat(1), os.fstat(2)"])
         print(file.fileno() > 2, child.returncode, sys.stdin, sys.stdout, file=file)

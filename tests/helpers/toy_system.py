@@ -114,12 +114,9 @@ def tensors_of(run, step):
 
 if __name__ == "__main__":  # gatlas with the toy system among its own
     import gatlas.systems
-    from gatlas.cli import app, main
-    from gatlas.cli.train import train
+    from gatlas.cli import main
 
     gatlas.systems.SYSTEMS["toy"] = "toy_system"
-    if "train" not in [command.name for command in app.registered_commands]:
-        app.command("train")(train)
     torch.set_num_threads(1)
     sys.modules["toy_system"] = sys.modules["__main__"]
     if "HOLD_AT" in os.environ:

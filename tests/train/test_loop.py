@@ -45,7 +45,7 @@ def test_200_steps_are_100_and_100_bit_for_bit(tmp_path, workers):
     options = replace(OPTIONS, steps=200, checkpoint_every=100, schedule="cosine", accumulate=2, workers=workers)
     train(ToySystem(), ToyScenes(), options, str(tmp_path / "whole"))
     halves = str(tmp_path / "halves")
-    outcome = train(ToySystem(), ToyScenes(), options, halves, stop=After(100))
+    outcome = train(ToySystem(), ToyScenes(), options, halves, should_stop=After(100))
     assert outcome.stopped
     assert outcome.step == 100
     train(ToySystem(seed=7), ToyScenes(), options, halves, resume="latest")
@@ -62,7 +62,7 @@ def test_stops_at_any_step_change_nothing(tmp_path):
     train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"))
     pieces = str(tmp_path / "pieces")
     for _ in range(7):
-        outcome = train(ToySystem(), ToyScenes(), OPTIONS, pieces, resume="latest", stop=After(3))
+        outcome = train(ToySystem(), ToyScenes(), OPTIONS, pieces, resume="latest", should_stop=After(3))
     assert not outcome.stopped
     assert_same(tmp_path / "whole", pieces, 20)
 
@@ -80,11 +80,11 @@ def test_going_back_to_a_step_repeats_what_followed(tmp_path):
 
 def test_more_steps_go_on_as_if_they_had_been_asked_for(tmp_path):
     train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"))
-    parts, said = str(tmp_path / "parts"), []
+    parts, messages = str(tmp_path / "parts"), []
     train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=10), parts)
-    train(ToySystem(), ToyScenes(), OPTIONS, parts, resume="latest", say=said.append)
+    train(ToySystem(), ToyScenes(), OPTIONS, parts, resume="latest", report=messages.append)
     assert_same(tmp_path / "whole", parts, 20)
-    assert "steps is 10" in said[0]
+    assert "steps is 10" in messages[0]
     with pytest.raises(GatlasError, match="20 steps are done, so that steps cannot be 15"):
         train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=15), parts, resume="latest")
 
@@ -105,7 +105,7 @@ def test_the_loop_is_adamw_on_the_sum_of_accumulated_gradients(tmp_path):
     for step in range(1, 7):
         optimizer.zero_grad()
         for _ in range(2):
-            batch = scenes.values[next(order)]
+            batch = scenes.values[[each.sample for each in next(order)]]
             loss = twin.loss(twin.network, batch, torch.Generator().manual_seed(0), step=step, steps=6)["loss"]
             (loss / 2).backward()
         torch.nn.utils.clip_grad_norm_(weights, 0.5)

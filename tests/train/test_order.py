@@ -10,7 +10,7 @@ def merged(size, processes, **options):
     """The stream of samples as all processes together see it."""
     chosen = TrainOptions(**{"seed": 3, **options})
     ranks = [list(BatchOrder(size, chosen, rank=rank, processes=processes)) for rank in range(processes)]
-    return [index for step in zip(*ranks, strict=True) for place in zip(*step, strict=True) for index in place]
+    return [each.sample for step in zip(*ranks, strict=True) for row in zip(*step, strict=True) for each in row]
 
 
 @pytest.mark.parametrize(("size", "batch", "processes"), [(10, 4, 2), (12, 4, 3), (7, 8, 1), (3, 2, 4), (1, 2, 2)])

@@ -2,26 +2,20 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-import gatlas.systems
-from gatlas.cli.train_plan import Wish, plan
-from gatlas.errors import GatlasError
 from gatlas.io.runs import train_run as folder
-from gatlas.train import train
 from tests.helpers import toy_system
-from tests.helpers.toy_system import ToyScenes, tensors_of
+from tests.helpers.toy_system import tensors_of
 from tests.helpers.waiting import LIMIT, running, wait_until
 
 PROGRAM = str(Path(toy_system.__file__))
@@ -104,42 +98,3 @@ def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
     (wrong,) = (line for line in said if "scene-33.npz" in line)
     assert wrong.startswith("gatlas train: scene-33.npz: damaged; the last checkpoint is that of step ")
     assert len(folder.list_steps(tmp_path / "run")) == 1
-
-
-@pytest.mark.parametrize(
-    ("wish", "message"),
-    [
-        ({"run": "none/run"}, "there is no folder"),
-        ({"settings": ["widht=3"]}, "did you mean width?"),
-        ({"flags": {"lr": -1.0}}, "lr must be greater than 0"),
-        ({"preset": "large"}, "--preset large: toy has small, paper"),
-        ({"flags": {"lr": 1.0}, "settings": ["lr=2"]}, "--set lr: given twice, as --lr too"),
-        ({"system": "tyo"}, "there is no system 'tyo'"),
-        ({"resume": "100"}, "no checkpoint of step 100: there is none"),
-    ],
-)
-def test_a_mistake_is_named_before_anything_is_written(tmp_path, monkeypatch, wish, message):
-    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "tests.helpers.toy_system")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(GatlasError, match=re.escape(message)):
-        plan(Wish(**{"system": "toy", "run": "run", **wish}))
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_run_that_goes_on_keeps_its_own_options_and_refuses_others(tmp_path, monkeypatch):
-    monkeypatch.setitem(gatlas.systems.SYSTEMS, "toy", "tests.helpers.toy_system")
-    run = str(tmp_path / "run")
-    begun = plan(Wish("toy", run, settings=["width=5", "lr=0.5"], flags={"steps": 3}, resume="latest"))
-    assert (begun.options.lr, begun.options.steps, begun.options.warmup) == (0.5, 3, 0)
-    train(begun.system, ToyScenes(), begun.options, run, origin=begun.origin)
-    again = plan(Wish("toy", run, resume="latest", flags={"keep": 2}))
-    assert again.system.config.width == 5
-    assert again.options == replace(begun.options, keep=2)
-    assert again.origin == {"base": None, "preset": "small"}
-    for wish, message in (
-        ({"settings": ["width=6"]}, "width is 5 there and 6 here"),
-        ({"preset": "paper"}, "preset is small there and paper here"),
-        ({"base": "sd", "preset": "small"}, "base is unset there and sd here"),
-    ):
-        with pytest.raises(GatlasError, match=message):
-            plan(Wish("toy", run, resume="latest", **wish))

@@ -1,12 +1,12 @@
-"""What a set whose samples are drawn anew is asked for, and learning rates that differ between weights."""
+"""Samples that are drawn anew in each epoch, and learning rates that differ between weights."""
 
 import pytest
 import torch
 
 from gatlas.train import TrainOptions
 from gatlas.train.options import learning_rate
-from gatlas.train.order import BatchOrder, Turn, batches
-from gatlas.train.state import State
+from gatlas.train.order import BatchOrder, SeededIndex, batches
+from gatlas.train.state import TrainState
 
 
 class Drawn:
@@ -16,7 +16,7 @@ class Drawn:
         return 3
 
     def draw(self, index, *, seed, step):
-        return Turn(index, step, seed)
+        return SeededIndex(index, step, seed)
 
     def collate(self, items):
         return items
@@ -28,14 +28,14 @@ def asked(rank=0, processes=1, after=0, accumulate=2):
     return list(batches(Drawn(), order, workers=0, pin=False))
 
 
-def test_every_turn_has_its_step_and_a_seed_of_its_own():
-    turns = [turn for batch in asked() for turn in batch]
-    assert [turn.step for turn in turns] == [step for step in range(5) for _ in range(4)]
-    assert len({turn.seed for turn in turns}) == 20
-    assert sorted(turn.sample for turn in turns[:3]) == [0, 1, 2]
+def test_every_appearance_has_its_step_and_a_seed_of_its_own():
+    draws = [each for batch in asked() for each in batch]
+    assert [each.step for each in draws] == [step for step in range(5) for _ in range(4)]
+    assert len({each.seed for each in draws}) == 20
+    assert sorted(each.sample for each in draws[:3]) == [0, 1, 2]
 
 
-def test_turns_do_not_depend_on_when_a_run_was_broken_or_on_how_it_is_split():
+def test_draws_do_not_depend_on_when_a_run_was_broken_or_on_how_it_is_split():
     whole = asked()
     assert asked(after=3) == whole[6:]
     split = [asked(rank=rank, processes=2, accumulate=1) for rank in (0, 1)]
@@ -56,7 +56,7 @@ def test_the_cosine_ends_at_its_end_and_what_is_slower_stays_level():
 
 def test_weights_are_grouped_by_their_learning_rate():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
-    state = State(network, TrainOptions(), lambda name: 0.1 if name.startswith("0") else 1.0)
+    state = TrainState(network, TrainOptions(), lambda name: 0.1 if name.startswith("0") else 1.0)
     groups = {group["scale"]: group["params"] for group in state.optimizer.param_groups}
     assert groups[0.1][0] is network[0].weight
     assert groups[1.0][1] is network[1].bias

@@ -1,0 +1,91 @@
+"""Start or resume a training run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import torch
+
+from gatlas import __version__
+from gatlas.config import Report, ignore
+from gatlas.errors import GatlasError
+from gatlas.io.runs import train_run
+from gatlas.raster.devices import choose_device
+from gatlas.train.identity import RunIdentity, require_same_run, set_digests
+from gatlas.train.loop import Loop, Outcome
+from gatlas.train.process_group import choose_precision, process_group
+
+if TYPE_CHECKING:
+    from gatlas.io.runs.train_run import Checkpoint
+    from gatlas.systems.contract import SampleSet, System
+    from gatlas.train.options import TrainOptions
+
+
+def train(
+    system: System,
+    samples: SampleSet,
+    options: TrainOptions,
+    run: str,
+    *,
+    resume: str | None = None,
+    device: str = "auto",
+    processes: int | None = None,
+    origin: Mapping[str, str | None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    report: Report = ignore,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Outcome:
+    """Train `system.network` on the set, keep everything in the folder `run`, and return how it ended.
+
+    `resume` is None for a new folder, "latest" to resume from the newest checkpoint (from the start where there is
+    none yet) or the step of a checkpoint, behind which everything is then replaced. A resumed run has the weights of a
+    run without a break, bit for bit on the CPU. `processes` is the number that there has to be; `origin` names what the
+    first weights came from, and a run is resumed with the same one. `should_stop` is called after each step: where it
+    is true in any process, all of them save and end. `on_step` is called with (steps done, loss).
+
+    Every draw follows from (seed, step, process, batch of the step), the order of the samples from (seed, epoch).
+    What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
+    processes; the checkpoints written before it stay.
+    """
+    device = choose_device(device, gsplat=False)
+    precision = choose_precision(device, options.precision)
+    with ExitStack() as stack:
+        group = stack.enter_context(process_group(device, precision, processes))
+        if len(samples) == 0:
+            raise GatlasError("there are no samples to train on")
+        checkpoint = train_run.find_checkpoint(run, resume) if resume is not None else None
+        report = report if group.is_first else ignore
+        identity = RunIdentity(
+            options,
+            group.count,
+            system.name,
+            system.config.to_json(),
+            origin or {},
+            len(samples),
+            precision,
+            set_digests(samples),
+        )
+        if checkpoint is not None:
+            for remark in require_same_run(checkpoint, identity, type(system.config)):
+                report(remark)
+        meta = {**identity.to_json(), "versions": {"gatlas": __version__, "torch": torch.__version__}}
+        group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, report))
+        loop = Loop(system, samples, options, run, group, meta, report, on_step)
+        if checkpoint is not None:
+            loop.resume(checkpoint)
+        return loop.run(should_stop)
+
+
+def _open_run(
+    stack: ExitStack, system: System, run: str, checkpoint: Checkpoint | None, resume: str | None, report: Report
+) -> None:
+    """Make or open the run's folder, which stays locked until the stack is left."""
+    if checkpoint is None and resume is None:
+        train_run.check_new(run)
+    fresh = checkpoint is None
+    if not stack.enter_context(train_run.opened(run, system.save_frozen, fresh=fresh, resume=resume is not None)):
+        report(f"{run} is on a file system without locks: see that no other process trains in it")
+    if checkpoint is not None:
+        train_run.point_to(run, system.part, train_run.list_steps(run)[-1])
