@@ -122,6 +122,8 @@ class Vertices:
     def columns(self, names: Sequence[str], dtype: type) -> Float[np.ndarray, "n k"]:
         """A fresh array of these properties, in this order."""
         element = self.element
+        if len(self) == 0:
+            return np.empty((0, len(names)), dtype)
         if self.byte_order == "":
             picked = self.data[:, [element.names.index(name) for name in names]]
         else:

@@ -224,6 +224,8 @@ def _unpack_triangles(data, indices):  # type: ignore[no-untyped-def]
     for face in range(faces):
         code = np.int64(data[1 + face])
         high, low = code >> 4, code & 15
+
+        # An edge of the ring and one corner
         if high < 15:
             edge = edges[(edge_count - 1 - high) & 15]
             corners[0], corners[1] = edge[0], edge[1]
@@ -242,6 +244,8 @@ def _unpack_triangles(data, indices):  # type: ignore[no-untyped-def]
                     step = _zigzag(value)
                 last = (last + step) & 0xFFFFFFFF
                 corners[2] = last
+
+        # Three corners
         else:
             fields = np.int64(0)  # per corner a nibble: 0 the following vertex, 15 explicit, else one of the ring
             if low < 14:
@@ -272,6 +276,8 @@ def _unpack_triangles(data, indices):  # type: ignore[no-untyped-def]
                         return False
                     last = (last + _zigzag(value)) & 0xFFFFFFFF
                     corners[k] = last
+
+        # The triangle, and the rings that the next ones refer to
         a, b, c = corners[0], corners[1], corners[2]
         if a < 0 or b < 0 or c < 0:
             return False

@@ -12,7 +12,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.io import ply_container as plyheader
-from gatlas.io.splats.checks import check, checked_gaussians, smallest_three
+from gatlas.io.splats.decoded import check, checked_gaussians, smallest_three
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt32

@@ -12,7 +12,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
-from gatlas.io.splats.checks import checked_gaussians
+from gatlas.io.splats.decoded import checked_gaussians
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob

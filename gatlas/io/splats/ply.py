@@ -20,7 +20,7 @@ from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
 from gatlas.io.arrays import host_array
 from gatlas.io.sniff import is_ply
-from gatlas.io.splats.checks import canonical_quats, checked_gaussians
+from gatlas.io.splats.decoded import canonical_quats, checked_gaussians
 from gatlas.io.streams import as_blob
 from gatlas.types import Gaussians, Origin
 
@@ -57,9 +57,6 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     rest = _rest_names(blob, names)
     vertices = plyheader.read_vertices(blob, header, noun="Gaussians")
     count = len(vertices)
-    if count == 0:
-        raise GatlasError(f"{blob.name}: it holds no Gaussians")
-
     with np.errstate(over="ignore"):  # a logit of -infinity is the opacity 0
         opacities = 1.0 / (1.0 + np.exp(-vertices.columns(_NAMES["opacity"], np.float64)[:, 0]))
     sh = np.empty((count, 1 + len(rest) // 3, 3), dtype=np.float32)

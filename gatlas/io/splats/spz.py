@@ -14,7 +14,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import half_turn
-from gatlas.io.splats.checks import checked_gaussians, smallest_three
+from gatlas.io.splats.decoded import checked_gaussians, smallest_three
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""What every reader of Gaussians checks and turns, whatever the file's layout."""
+"""Decoded columns of a splat file to checked Gaussians, y up: shared by the readers of all formats."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check(blob: Blob, good: Any, fault: str) -> None:
-    """A GatlasError that counts the Gaussians which are not `good`."""
+    """Raise a GatlasError that counts the Gaussians which are not `good`."""
     if not good.all():
         raise GatlasError(
             f"{blob.name}: {np.count_nonzero(~good)} of its {len(good)} Gaussians have {fault}: "
@@ -26,7 +26,7 @@ def check(blob: Blob, good: Any, fault: str) -> None:
 
 
 def canonical_quats(quats: Float[np.ndarray, "n 4"], norms: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:
-    """Unit quaternions whose first component that is not zero is positive, float64.
+    """Return unit quaternions whose first component that is not zero is positive, float64.
 
     What is unit to float32's precision stays as it is, so that reading and writing again gives the same bytes.
     """
@@ -72,7 +72,7 @@ def checked_gaussians(
 
 
 def smallest_three(small: Float[np.ndarray, "n 3"], largest: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:
-    """Unit quaternions of three components, in order, and the index [n] of the one that was left out."""
+    """Return unit quaternions of three components, in order, and the index [n] of the one that was left out."""
     missing = np.sqrt(np.maximum(0.0, 1.0 - (small**2).sum(axis=1)))
     place = np.arange(4)
     source = np.where(place < largest[:, None], place, place - 1)  # [n 4]
