@@ -1,4 +1,4 @@
-"""What every mesh reader gathers: pieces of one material each, joined into a checked `Mesh`."""
+"""Parts of a mesh, one material each, and their joining into a checked `Mesh`: shared by the readers of all formats."""
 
 from __future__ import annotations
 

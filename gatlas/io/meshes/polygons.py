@@ -1,4 +1,4 @@
-"""Polygons to triangles."""
+"""Triangulation of the polygons that mesh files hold."""
 
 from __future__ import annotations
 

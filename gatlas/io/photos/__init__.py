@@ -1,1 +1,1 @@
-"""Photos and their cameras."""
+"""Files of photos and of their cameras."""

@@ -1,4 +1,4 @@
-"""What a COLMAP model says of its cameras and images, whichever format it is written in."""
+"""Rows of a COLMAP model's files, in either format, and the K and lens that its camera models stand for."""
 
 from __future__ import annotations
 

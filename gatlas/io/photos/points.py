@@ -1,4 +1,4 @@
-"""Point clouds: where a fit of photos may begin."""
+"""Colored point clouds, from which a fit of photos may start."""
 
 from __future__ import annotations
 

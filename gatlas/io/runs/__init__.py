@@ -1,1 +1,1 @@
-"""What a run writes to be resumed: training runs and fit checkpoints."""
+"""Files of runs that can be resumed: folders of trainings, checkpoints of fits."""

@@ -1,4 +1,4 @@
-"""What a training run writes for people: its log, TensorBoard's curves, pictures."""
+"""The log, the pictures and the TensorBoard curves of a training run."""
 
 from __future__ import annotations
 

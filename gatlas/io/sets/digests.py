@@ -1,4 +1,4 @@
-"""What tells whether an input is still the one that it was: its SHA-256, and a stamp that is cheaper to look at."""
+"""Signs that an input has changed: its SHA-256, and a stamp of size and time that is cheaper."""
 
 from __future__ import annotations
 
