@@ -149,6 +149,16 @@ def camera_centers(viewmats: Float[Array, "*c 4 4"]) -> Float[Array, "*c 3"]:
     return -(viewmats[..., :3, :3] * viewmats[..., :3, 3:]).sum(-2)  # no matrix product: exact under autocast too
 
 
+def opengl_poses(viewmats: Float[np.ndarray, "*c 4 4"]) -> Float[np.ndarray, "*c 4 4"]:
+    """Return camera-to-world matrices (numpy, float64) of cameras with OpenGL's axes: x right, y up, z backward."""
+    return np.linalg.inv(np.asarray(viewmats, dtype=np.float64)) @ OPENGL_AXES
+
+
+def viewmats_of_opengl(poses: Float[np.ndarray, "*c 4 4"]) -> Float[np.ndarray, "*c 4 4"]:
+    """Return the world-to-camera matrices (numpy, float64) of OpenGL's camera-to-world ones: undo `opengl_poses`."""
+    return np.linalg.inv(np.asarray(poses, dtype=np.float64) @ OPENGL_AXES)
+
+
 def to_camera(points: Float[Array, "n 3"], viewmat: Float[Array, "4 4"]) -> Float[Array, "n 3"]:
     """Return points of the world in a camera's own axes: x right, y down, z its depth."""
     return points @ viewmat[:3, :3].T + viewmat[:3, 3]

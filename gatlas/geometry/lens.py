@@ -104,35 +104,17 @@ def undistort_points(
 ) -> Float[np.ndarray, "*n 2"]:
     """Return the pixels of the undistorted picture that correspond to `pixels` of the photo; NaN where there is no ray.
 
-    `target` is K of the picture that `undistort` makes. Pixels are (x, y), the center of the first one is (0.5, 0.5),
+    `target` is K of the undistorted picture. Pixels are (x, y), the center of the first one is (0.5, 0.5),
     and they may lie outside either picture.
     """
     return _project(target, undistort_rays(lens, _rays(K, np.asarray(pixels, dtype=np.float64))))
 
 
-def undistort(
-    picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"], lens: Lens, target: Float[np.ndarray, "3 3"]
-) -> Float[np.ndarray, "h w d"]:
-    """Return the picture of a pinhole camera with K = `target`, by bilinear interpolation.
-
-    Pictures have one, three or four channels; the colors of straight RGBA are weighted by its alpha.
-    """
-    from scipy.ndimage import map_coordinates
-
-    height, width = picture.shape[:2]
-    pixels = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), axis=-1)
-    source = _project(K, distort(lens, _rays(target, pixels)))
-    rows_columns = np.stack([source[..., 1], source[..., 0]]) - 0.5
-
-    def sample(channel: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-        return np.asarray(map_coordinates(channel, rows_columns, order=1, mode="nearest"), dtype=np.float32)
-
-    if picture.shape[2] != 4:
-        return np.stack([sample(picture[..., i]) for i in range(picture.shape[2])], axis=-1)
-    alpha = sample(picture[..., 3])
-    weighted = [sample(picture[..., i] * picture[..., 3]) for i in range(3)]
-    colors = [np.divide(each, alpha, out=np.zeros_like(each), where=alpha > 0) for each in weighted]
-    return np.stack([*colors, alpha], axis=-1)
+def distort_points(
+    pixels: Float[np.ndarray, "*n 2"], K: Float[np.ndarray, "3 3"], lens: Lens, target: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "*n 2"]:
+    """Return the pixels of the photo that correspond to `pixels` of the undistorted picture, whose K is `target`."""
+    return _project(K, distort(lens, _rays(target, np.asarray(pixels, dtype=np.float64))))
 
 
 def zoom_lens(lens: Lens, factor: float) -> Lens:

@@ -53,6 +53,13 @@ def test_points_in_the_axes_of_a_camera_are_worked_out_by_hand():
     assert np.allclose(cameras.to_camera(np.array([[1.0, 2, 3]]), viewmat), [[1, -2, 2]], atol=1e-12)
 
 
+def test_opengls_camera_looks_along_minus_z_and_leads_back():
+    viewmats = cameras.look_at(np.array([[0.0, 0, 5], [1, 2, 3]]))
+    poses = cameras.opengl_poses(viewmats)
+    assert np.allclose(poses[0], [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 5], [0, 0, 0, 1]], atol=1e-12)
+    assert np.allclose(cameras.viewmats_of_opengl(poses), viewmats, atol=1e-12)
+
+
 def test_moved_cameras_keep_their_axes():
     viewmats = cameras.look_at(np.array([[1.0, 2, 3]]))
     moved = cameras.moved_to(viewmats, np.array([[4.0, 5, 6]]))

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.lens import Lens, undistort, undistort_points, undistorted_intrinsics, zoom_lens
+from gatlas.geometry.lens import Lens, undistort_points, undistorted_intrinsics, zoom_lens
+from gatlas.images.composite import coverage
+from gatlas.images.undistort import undistort
 from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.io.photos.transforms import lens_of, picture_of, picture_size, projection
@@ -168,8 +170,7 @@ def _read_mask(name: str | Path, image: Float[np.ndarray, "h w d"]) -> Float[np.
             f"{blob.name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
             f"its photo {image.shape[1]} x {image.shape[0]}: make it of the photo as it was taken"
         )
-    gray = mask[..., :3].mean(axis=-1)
-    return gray * mask[..., 3] if mask.shape[2] == 4 else gray
+    return coverage(mask)
 
 
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.lens import Lens, undistort, undistorted_intrinsics
+from gatlas.geometry.lens import Lens, undistorted_intrinsics
 from gatlas.geometry.rotations import nearest_rotation, orthonormality_error
+from gatlas.images.composite import coverage, masked
 from gatlas.images.resize import reduce_picture, reduced_size
+from gatlas.images.undistort import undistort
 from gatlas.io import streams
 from gatlas.io.images import decode_image
 from gatlas.types import Cameras, Views
@@ -60,7 +62,7 @@ def views_of(index: str, photos: list[PosedPhoto], width: int, height: int, side
     pictures = []
     first: tuple[int, ...] | None = None
     for (photo, path), K in zip(present, cameras.Ks, strict=True):
-        picture = _masked(path, photo.mask)
+        picture = _read_masked(path, photo.mask)
         first = first or picture.shape[:2]
         _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
         if photo.lens.has_distortion:
@@ -114,8 +116,8 @@ def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str)
     return mended
 
 
-def _masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
-    """The photo; with a mask, its alpha times the mask."""
+def _read_masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
+    """Return the photo; with a mask, its alpha times the mask."""
     picture = decode_image(streams.read(path))
     if mask_path is None:
         return picture
@@ -125,10 +127,7 @@ def _masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
             f"{mask_path}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
             f"its picture {picture.shape[1]} x {picture.shape[0]}"
         )
-    alpha = mask[..., :3].mean(axis=-1, keepdims=True) * (mask[..., 3:] if mask.shape[2] == 4 else 1.0)
-    if picture.shape[2] == 4:
-        alpha = alpha * picture[..., 3:]
-    return np.concatenate([picture[..., :3], alpha.astype(np.float32)], axis=-1)
+    return masked(picture, coverage(mask))
 
 
 def _check_size(

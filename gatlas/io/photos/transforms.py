@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import OPENGL_AXES
+from gatlas.geometry.cameras import opengl_poses, viewmats_of_opengl
 from gatlas.geometry.lens import Lens
 from gatlas.io import registry, streams
 from gatlas.io.arrays import host_array
@@ -126,7 +126,7 @@ def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
     if len(cameras) == 0:
         raise GatlasError("there are no views to write")
     Ks = host_array(cameras.Ks).astype(np.float64)
-    poses = np.linalg.inv(host_array(cameras.viewmats).astype(np.float64)) @ OPENGL_AXES
+    poses = opengl_poses(host_array(cameras.viewmats))
     if not (np.isfinite(poses).all() and np.isfinite(Ks).all()):
         raise GatlasError("not written: a camera has values that are NaN or infinite")
     if np.any(Ks[:, 0, 1]) or np.any(Ks[:, 1, 0]):
@@ -144,7 +144,7 @@ def camera_entry(
     viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int, lens: Lens | None = None
 ) -> dict[str, Any]:
     """What a frame says of its camera; K is of the picture as it lies there, before `lens` is undone."""
-    pose = np.linalg.inv(np.asarray(viewmat, dtype=np.float64)) @ OPENGL_AXES
+    pose = opengl_poses(viewmat)
     bent = {} if lens is None else {name: value for name, value in lens._asdict().items() if value}
     return {**_intrinsics(K, width), **bent, "w": width, "h": height, "transform_matrix": pose.tolist()}
 
@@ -240,7 +240,7 @@ def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
 def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[PosedPhoto]:
     frames = document["frames"]
     poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
-    viewmats = np.linalg.inv(orthonormalized(poses, blob.name, "frame") @ OPENGL_AXES)
+    viewmats = viewmats_of_opengl(orthonormalized(poses, blob.name, "frame"))
     return [
         PosedPhoto(
             name=str(frame.get("file_path")),
