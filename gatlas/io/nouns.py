@@ -78,11 +78,9 @@ def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: boo
 
 
 def _load(noun: str, source: Source, **options: Any) -> Any:
-    blob = as_blob(source)
-    return registry.decoder(noun, blob)(blob, **options)
+    return registry.decode(noun, as_blob(source), **options)
 
 
 def _save(noun: str, out: str | Path, value: Any, force: bool, name: str) -> None:
     check_output(out, force=force, noun=noun)  # before the work of encoding
-    encoded = registry.encoder(noun, out)(value)
-    write(out, [encoded] if isinstance(encoded, bytes) else encoded, force=force, noun=noun, name=name)
+    write(out, registry.encode(noun, value, out), force=force, noun=noun, name=name)

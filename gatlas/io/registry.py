@@ -94,7 +94,10 @@ FORMATS = [
         decode="gatlas.io.images:decode_image",
     ),
     Format("image", "WebP", "a picture", (".webp",), sniff.is_webp, decode="gatlas.io.images:decode_image"),
-    Format("cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames")),
+    Format(
+        "cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames"),
+        "gatlas.io.photos.transforms:read_cameras",
+    ),
     Format("npz", "NPZ", "an NPZ file", (".npz",), sniff.is_zip, sniff.is_npz),
     Format("json", "JSON", "a JSON file", (".json",), sniff.is_json),
 ]  # fmt: skip
@@ -126,11 +129,11 @@ def recognize(blob: Blob) -> Format | None:
     return next((each for each in FORMATS if each.container is None and blob.suffix in each.suffixes), None)
 
 
-def decoder(noun: str, blob: Blob) -> Callable[..., Any]:
-    """Return the function that decodes a blob as a noun.
+def decode(noun: str, blob: Blob, **options: Any) -> Any:
+    """Return what a blob holds, which must be a noun. Anything else is a GatlasError.
 
-    For a blob in a container of the noun that holds something else it is a reader that reports what is wrong; any
-    other blob is a GatlasError.
+    A file in a container of the noun that holds something else is left to a reader of the noun, which knows what is
+    missing in it.
     """
     found = blob.format
     if found is None or found.noun != noun:
@@ -139,7 +142,7 @@ def decoder(noun: str, blob: Blob) -> Callable[..., Any]:
         raise refusal(blob, noun)
     if not found.decode:
         raise GatlasError(f"{blob.name}: {found.title}, which gatlas does not read: {found.remedy}")
-    return _function(found.decode)
+    return _function(found.decode)(blob, **options)
 
 
 def refusal(blob: Blob, noun: str) -> GatlasError:
@@ -155,11 +158,13 @@ def refusal(blob: Blob, noun: str) -> GatlasError:
     return GatlasError(f"{blob.name}: {fault}: gatlas reads {names}")
 
 
-def encoder(noun: str, out: str | Path) -> Callable[..., Any]:
-    """Return the function that encodes a noun in the format that the output's suffix names, else in the usual one."""
+def encode(noun: str, value: Any, out: str | Path) -> Sequence[Any]:
+    """Return the buffers of a file: a noun in the format that the output's suffix names, else in the usual one."""
     writable = [each for each in FORMATS if each.noun == noun and each.encode]
     suffix = Path(out).suffix.lower()
-    return _function(next((each for each in writable if suffix in each.suffixes), writable[0]).encode)
+    chosen = next((each for each in writable if suffix in each.suffixes), writable[0])
+    encoded: bytes | Sequence[Any] = _function(chosen.encode)(value)
+    return [encoded] if isinstance(encoded, bytes) else encoded
 
 
 def written_suffixes(noun: str) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.io import streams
+from gatlas.io import registry, streams
 from gatlas.io.photos import colmap, transforms
-from gatlas.io.photos.points import ply_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, skip_missing, views_of
 from gatlas.io.streams import Blob
 
@@ -29,9 +28,10 @@ def load_cameras(source: Source) -> Cameras:
 
     Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
     """
-    if isinstance(source, Blob) or not _is_colmap(source):
-        return transforms.read_cameras(source)
-    return colmap.read_cameras(source)
+    if not isinstance(source, Blob) and streams.is_folder(source):
+        return (colmap if _is_colmap(source) else transforms).read_cameras(source)
+    found: Cameras = registry.decode("cameras", streams.as_blob(source))
+    return found
 
 
 def load_views(folder: str | Path, *, side: int | None = None) -> Views:
@@ -54,7 +54,10 @@ def load_points(source: Source) -> Points | None:
         if streams.is_folder(source):
             return transforms.read_points(source)
     blob = streams.as_blob(source)
-    return transforms.read_points(blob) if blob.kind == "cameras" else ply_points(blob)
+    if blob.kind == "cameras":
+        return transforms.read_points(blob)
+    found: Points = registry.decode("points", blob)
+    return found
 
 
 def _is_colmap(source: str | Path) -> bool:
