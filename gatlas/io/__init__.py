@@ -9,8 +9,9 @@ first use, so that importing this package costs nothing. Which formats there are
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatlas.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gatlas.io.atlases.gaussianverse import load_indices, save_published
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob, as_blob, check_output, exists, is_folder, make_folder, read
     from gatlas.io.text import load_lines, load_names, save_json, save_text
 
-_LAZY = {
+_NAMES = {
     "atlases.gaussianverse": "load_indices save_published",
     "atlases.npz": "atlas_bytes",
     "models.lpips_weights": "load_lpips_weights missing_lpips_weights",
@@ -56,12 +57,7 @@ _LAZY = {
     "streams": "Blob as_blob check_output exists is_folder make_folder read",
     "text": "load_lines load_names save_json save_text",
 }
-_HOME = {name: f"gatlas.io.{module}" for module, names in _LAZY.items() for name in names.split()}
+_HOMES = {name: f"gatlas.io.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = list(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'gatlas.io' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOME[name]), name)
+__all__ = list(_HOMES)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
