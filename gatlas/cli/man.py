@@ -8,6 +8,7 @@ import typer
 
 
 def man(
+    context: typer.Context,
     verb: Annotated[
         str | None, typer.Argument(metavar="VERB", help="Verb to read about; left out: gatlas itself.")
     ] = None,
@@ -22,11 +23,11 @@ def man(
     import subprocess
     import sys
 
-    from gatlas.cli.manual import pages
+    from gatlas.cli.manual_pages import pages
     from gatlas.errors import GatlasError
     from gatlas.io.streams import show, write_stdout
 
-    known = pages()
+    known = pages(context.find_root().command)
     name = f"gatlas-{verb}" if verb else "gatlas"
     if name not in known:
         verbs = ", ".join(sorted(page.removeprefix("gatlas-") for page in known if page != "gatlas"))

@@ -4,9 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import typer
 
 from gatlas.cli import app
-from gatlas.cli.manual import EXAMPLES, pages
+from gatlas.cli.manual_pages import EXAMPLES, pages
 from gatlas.cli.manual_tables import PRESETS
 from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
 from gatlas.fit.options import PROFILES
@@ -14,27 +15,28 @@ from gatlas.systems import SYSTEMS, system_module
 from gatlas.train.options import TrainOptions
 
 MAN = Path(__file__).parents[2] / "man"
+PAGES = pages(typer.main.get_command(app))
 
 
 def test_the_committed_pages_are_what_the_generator_writes():
-    assert {path.stem: path.read_text() for path in MAN.glob("*.1")} == pages()
+    assert {path.stem: path.read_text() for path in MAN.glob("*.1")} == PAGES
 
 
 def test_every_verb_has_a_page_with_an_example():
     verbs = [command.name for command in app.registered_commands]
-    assert set(pages()) == {"gatlas", *(f"gatlas-{verb}" for verb in verbs)}
+    assert set(PAGES) == {"gatlas", *(f"gatlas-{verb}" for verb in verbs)}
     assert set(EXAMPLES) == {"gatlas", *verbs}
 
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="mandoc is not installed")
-@pytest.mark.parametrize("name", sorted(pages()))
+@pytest.mark.parametrize("name", sorted(PAGES))
 def test_mandoc_finds_nothing_wrong(name):
     lint = subprocess.run(["mandoc", "-Tlint", "-W", "warning", MAN / f"{name}.1"], capture_output=True, check=False)
     assert lint.stdout.decode() == ""
 
 
 def test_the_keys_of_set_are_those_of_the_classes():
-    page = pages()["gatlas-train"].replace("\\-", "-")
+    page = PAGES["gatlas-train"].replace("\\-", "-")
     assert ".B betas=0.9,0.999\nof AdamW\n" in page
     assert ".B whitening_clip=5.0\ndeviations that whitened atlases are clipped to\n" in page
     assert ".B gap=45,90\n" in page
@@ -55,7 +57,7 @@ def test_the_presets_are_as_the_page_says():
 
 
 def test_the_page_of_fit_has_its_profiles_and_weights():
-    page = pages()["gatlas-fit"].replace("\\-", "-").replace(",", "")
+    page = PAGES["gatlas-fit"].replace("\\-", "-").replace(",", "")
     for name, options in PROFILES.items():
         assert re.search(rf"\b{name} (is )?{options.iterations} (steps )?on {options.views}\b", page)
     for name in ("rgb", "ssim", "lpips"):
@@ -64,19 +66,19 @@ def test_the_page_of_fit_has_its_profiles_and_weights():
 
 
 def test_what_must_be_given_stands_without_brackets():
-    synopsis = pages()["gatlas-train"].partition(".SH SYNOPSIS\n")[2].splitlines()[1]
+    synopsis = PAGES["gatlas-train"].partition(".SH SYNOPSIS\n")[2].splitlines()[1]
     assert synopsis == "\\fIINPUT...\\fR \\fB\\-o\\fR \\fIRUN\\fR [\\fIoptions\\fR]"
-    assert "Folder of the run. Required." in pages()["gatlas-train"]
-    assert "Required" not in pages()["gatlas-fit"]
+    assert "Folder of the run. Required." in PAGES["gatlas-train"]
+    assert "Required" not in PAGES["gatlas-fit"]
 
 
 def test_ranges_and_defaults_are_on_the_page():
-    assert "Degrees above the horizon. From \\-90 to 90. Default: 20.0." in pages()["gatlas-render"]
+    assert "Degrees above the horizon. From \\-90 to 90. Default: 20.0." in PAGES["gatlas-render"]
 
 
 @pytest.mark.parametrize("verb", ["fit", "prune", "atlas-encode", "atlas-decode", "render"])
 def test_verbs_on_objects_say_how_many_are_named(verb):
-    page = pages()[f"gatlas-{verb}"]
+    page = PAGES[f"gatlas-{verb}"]
     assert ".SH BATCHES" in page
     assert "a name with {stem} or {shard}" in page.partition(".SH OPTIONS")[2].partition(".SH BATCHES")[0]
 

@@ -1,0 +1,242 @@
+"""Text of the manual pages: each verb's --help, laid out as man(7), with what a help page has no room for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gatlas import __version__
+from gatlas.cli.manual_tables import SECTIONS, fragment
+
+DATE = "2026-11-21"  # of the last change to what the pages say
+
+EXIT_STATUS = {
+    "0": "done",
+    "1": "failed; one line on standard error says which file, what is wrong and what to do",
+    "2": "wrong usage",
+    "3": "a batch came to its end and some of its objects failed; its manifest says which and why",
+    "75": "stopped by a signal or a time limit after saving: run the same command to go on",
+    "130, 143": "ended by SIGINT or SIGTERM; nothing half-written is left",
+    "141": "the reader of standard output has gone",
+}
+
+ENVIRONMENT = {
+    "GATLAS_CACHE": "folder of computed layouts; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
+    "NUMBA_CACHE_DIR": "folder of compiled kernels, where the installed package is read-only",
+    "SLURM_ARRAY_TASK_ID": "inside a Slurm array a-b:step, with its _MIN, _MAX, _COUNT and _STEP: the shard of a batch",
+    "CUDA_VISIBLE_DEVICES": "GPUs that the workers of --jobs take turns on",
+    "NUMBA_NUM_THREADS": "most threads that the kernels use; default all processors that the process may run on",
+}
+
+FILES = {
+    "splat PLY": "the 3DGS layout (x y z, f_dc_*, opacity as a logit, scale_* as logs, rot_* wxyz), binary little-"
+    "endian, Y down as viewers expect; comments hold the source's name, centre and scale",
+    "atlas NPZ": "float32 planes offset, color, opacity, scale, rotation and a JSON string meta",
+    "statistics NPZ": "float64 mean and m2 of every pixel and channel, count, and float32 std for other programs",
+    "tar shard": "key.ply, key.npz, key.txt ... in WebDataset naming, read and written as a file or a stream",
+    "manifest": "manifest-I-of-N.jsonl in a batch's folder, x.manifest.jsonl beside x.tar: a line an object",
+    "model folder": "a diffusers pipeline with gatlas.json and stats.npz: data and safetensors only, never code",
+    "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention. render and fit --views-out write "
+    "cameras of a mesh in the unit ball, as the splat itself has it; the cameras of photos that a scene was fitted on "
+    "are in the photos' own units, which pose-pnp calls --own-units",
+}
+
+COMPLETION = {  # typer's own options, whose wording changes with its version
+    "install_completion": "Install completion for the current shell.",
+    "show_completion": "Print the completion of the current shell, to copy or change it.",
+}
+
+EXAMPLES = {
+    "gatlas": [
+        ("From a mesh to an atlas:", "set -o pipefail\ngatlas fit obj.glb | gatlas atlas-encode -o obj.npz"),
+        (
+            "And back to a picture of it from eight sides:",
+            "gatlas atlas-decode obj.npz | gatlas render --orbit 8 -o obj.png",
+        ),
+    ],
+    "fit": [
+        ("Photos with known cameras:", "gatlas fit photos/ -o scene.ply"),
+        (
+            "A fit that can be stopped, and gone on with by the same command:",
+            "gatlas fit obj.glb --resume fit.npz -o obj.ply",
+        ),
+        ("A splat that any viewer opens:", "gatlas fit obj.glb -o obj.ply"),
+        (
+            "A quick one, with its quality in a file:",
+            "gatlas fit obj.glb --profile quick --report obj.json -o obj.ply",
+        ),
+        ("Every mesh of a folder, two at a time; run again, it goes on:", "gatlas fit meshes/ --jobs 2 -o splats/"),
+        (
+            "This task's share of a Slurm array, in one file; a stopped fit is gone on with:",
+            "gatlas fit meshes/ --resume 'saved/{stem}.npz' -o 'splats-{shard}.tar'",
+        ),
+        ("Keep the pictures it was trained on:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
+    ],
+    "prune": [("Keep 4,096 Gaussians, a sample by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
+    "atlas-encode": [
+        ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
+        (
+            "A smaller one, straight from the fit:",
+            "gatlas fit obj.glb -n 4096 | gatlas atlas-encode --size 64 -o s.npz",
+        ),
+        (
+            "Many, through tar streams:",
+            "gatlas fit *.glb --tar | gatlas atlas-encode --tar | gatlas normalize-stats -o stats.npz",
+        ),
+    ],
+    "normalize-stats": [
+        ("Over a folder, or shards:", "gatlas normalize-stats atlases/ -o stats.npz"),
+        ("Parts of a set, put together:", "gatlas normalize-stats --merge part-*.npz -o stats.npz"),
+    ],
+    "train": [
+        (
+            "A small model from random weights, on a CPU:",
+            "gatlas train atlases/ --stats stats.npz --captions captions.csv --preset small -o run",
+        ),
+        (
+            "Fine-tune a text-to-image model on eight GPUs, in a job that may be requeued:",
+            "torchrun --nproc-per-node 8 -m gatlas train atlases-{00000..00099}.tar --stats stats.npz \\\n"
+            "    --captions captions.csv --base stable-diffusion/ --lpips-weights vgg16-397923af.pth \\\n"
+            "    --processes 8 --resume latest -o run",
+        ),
+        (
+            "The same from a base that predicts the noise (epsilon), and without LPIPS:",
+            "gatlas train atlases/ --stats stats.npz --captions captions.csv --base stable-diffusion-v1-5/ \\\n"
+            "    --set prediction=epsilon --set zero_terminal_snr=false --set lpips=0 -o run",
+        ),
+        (
+            "More steps than were asked for at first, where the learning rate is constant:",
+            "gatlas train atlases/ --captions captions.csv --resume latest --steps 20000 -o run",
+        ),
+    ],
+    "sample": [
+        (
+            "One object, to a splat:",
+            'gatlas sample --model run --prompt "a red cube" -o cube.ply',
+        ),
+        ("Four of every line of a file:", "gatlas sample --model run --prompts prompts.txt -n 4 -o samples/"),
+    ],
+    "atlas-decode": [("Back to a splat:", "gatlas atlas-decode obj.npz -o obj.ply")],
+    "render": [
+        ("A contact sheet from eight sides:", "gatlas render obj.ply --orbit 8 -o obj.png"),
+        ("A folder that other tools read:", "gatlas render obj.glb --orbit 36 --width 800 -o obj-views/"),
+        ("Such a folder of each of many objects:", "gatlas render splats/ --orbit 36 -o 'views/{stem}/'"),
+        ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
+    ],
+    "pose-pnp": [
+        ("The camera of a photo in a scene:", "gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json"),
+        (
+            "And what it sees from there:",
+            "gatlas render scene.ply --camera poses.json -o same-view.png",
+        ),
+        (
+            "Noisy cameras of the photos that the scene was fitted on, made right together:",
+            "gatlas pose-pnp --init photos/transforms.json --scene scene.ply --own-units -o refined.json",
+        ),
+        (
+            "A scene from two photos without cameras, and their cameras:",
+            "gatlas sample --model re10k.ckpt a.png b.png --fov 55 -o scene.ply\n"
+            "gatlas pose-pnp a.png b.png --scene scene.ply --fov 55 -o poses.json",
+        ),
+    ],
+    "man": [("Read about a verb:", "gatlas man fit")],
+}
+
+
+def pages(group: Any) -> dict[str, str]:
+    """Return the text of each page by its name (`gatlas`, `gatlas-fit`, ...), for the command line as a click group."""
+    commands: dict[str, Any] = group.commands
+    result = {"gatlas": _page("gatlas", group, commands)}
+    for name, command in commands.items():
+        result[f"gatlas-{name}"] = _page(f"gatlas-{name}", command, commands)
+    return result
+
+
+def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
+    summary, *body = _paragraphs(command.help or "")
+    parts = [
+        f'.TH {_text(name.upper())} 1 "{DATE}" "gatlas {__version__}" "gatlas manual"',
+        ".SH NAME",
+        f"{_text(name)} \\- {_text(fragment(summary))}",
+        ".SH SYNOPSIS",
+        *_synopsis(name, command),
+        ".SH DESCRIPTION",
+        _text(summary),
+    ]
+    for paragraph in body:
+        if not paragraph.startswith("Example:"):
+            parts += [".PP", _text(paragraph)]
+    if name == "gatlas":
+        parts.append(".SH VERBS")
+        for verb, each in commands.items():
+            parts += [".TP", f".BR gatlas\\-{_text(verb)} (1)", _text(_paragraphs(each.help)[0])]
+    parts.append(".SH OPTIONS")
+    for parameter in command.params:
+        if not getattr(parameter, "hidden", False):
+            parts += [".TP", _term(parameter), _text(_description(parameter))]
+    parts += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show the options and exit."]
+    sections = dict(SECTIONS.get(name.removeprefix("gatlas-"), {}))
+    sections |= {"EXIT STATUS": ("", EXIT_STATUS), "ENVIRONMENT": ("", ENVIRONMENT), "FILES": ("", FILES)}
+    for title, (above, table) in sections.items():
+        parts.append(f".SH {title}")
+        if above:
+            parts.append(_text(above))
+        for term, meaning in table.items():
+            parts += [".TP", f".B {_text(term)}", _text(meaning)]
+    parts.append(".SH EXAMPLES")
+    for caption, code in EXAMPLES[name.removeprefix("gatlas-")]:
+        parts += [_text(caption), ".PP", ".nf", ".RS 4", _text(code), ".RE", ".fi", ".PP"]
+    parts.pop()
+    parts.append(".SH SEE ALSO")
+    others = [page for page in ("gatlas", *(f"gatlas-{verb}" for verb in commands)) if page != name]
+    parts += [f".BR {_text(page)} (1){',' if page != others[-1] else ''}" for page in others]
+    return "\n".join(parts) + "\n"
+
+
+def _synopsis(name: str, command: Any) -> list[str]:
+    if name == "gatlas":
+        return [".B gatlas", ".I VERB", "[\\fIINPUT\\fR] [\\fB\\-o\\fR \\fIOUTPUT\\fR] [\\fIoptions\\fR]"]
+    words = []
+    for parameter in sorted(command.params, key=lambda each: each.param_type_name):  # arguments first
+        if parameter.param_type_name == "argument":
+            metavar = f"\\fI{_text(parameter.metavar)}\\fR"
+            words.append(metavar if parameter.required else f"[{metavar}]")
+        elif parameter.required:
+            words.append(f"\\fB{_text(min(parameter.opts, key=len))}\\fR \\fI{_text(parameter.metavar)}\\fR")
+    return [f".B gatlas {_text(name.removeprefix('gatlas-'))}", " ".join([*words, "[\\fIoptions\\fR]"])]
+
+
+def _term(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"\\fI{_text(parameter.metavar)}\\fR"
+    names = ", ".join(f"\\fB{_text(option)}\\fR" for option in sorted(parameter.opts, key=len))
+    if parameter.is_flag:
+        return names
+    return f"{names} \\fI{_text(parameter.metavar)}\\fR"
+
+
+def _description(parameter: Any) -> str:
+    said = [COMPLETION.get(parameter.name) or parameter.help or ""]
+    if parameter.required:
+        said.append("Required.")
+    ranged = getattr(parameter, "type", parameter)  # older typers keep the range in the type
+    least, most = getattr(ranged, "min", None), getattr(ranged, "max", None)
+    if least is not None and most is not None:
+        said.append(f"From {least:g} to {most:g}.")
+    elif least is not None:
+        said.append(f"At least {least:g}.")
+    default = parameter.default
+    shown = parameter.show_default is not False and default is not None and not getattr(parameter, "is_flag", False)
+    if shown and not parameter.required:
+        said.append(f"Default: {getattr(default, 'value', default)}.")
+    return " ".join(filter(None, said))
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(block.split()) for block in re.split(r"\n\s*\n", text.strip())]
+
+
+def _text(text: str) -> str:
+    """Roff-safe: backslashes and hyphens escaped, no line that begins with a control character."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join(f"\\&{line}" if line[:1] in (".", "'") else line for line in escaped.split("\n"))
