@@ -36,6 +36,7 @@ def write_inputs(folder):
         gatlas atlas-encode obj.ply -o obj.npz
         gatlas fit meshes/ -o splats/
         gatlas atlas-encode splats/ -o atlases/
+        gatlas normalize-stats atlases/ -o stats.npz
     """
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     subprocess.run(["bash", "-euc", run], cwd=folder, env=environment, check=True, capture_output=True)
