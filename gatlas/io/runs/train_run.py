@@ -8,7 +8,7 @@
             training.json                   step, options, versions
         log.jsonl  loss.png  samples/  tensorboard/
 
-Scratch folders have names that begin with a dot; those that a killed process left are removed when the run is opened.
+Scratch folders have names that begin with a dot; those of a killed process are removed when the run is opened.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Checkpoint(NamedTuple):
 
 
 def check_new(run: str | Path) -> None:
-    """Refuse a folder for a new run that is there and not empty, or that could not be made."""
+    """Raise a GatlasError where the folder of a new run exists and is not empty, or could not be made."""
     path = Path(run)
     with os_errors(path):
         if not str(run) or str(run) == "-":
@@ -55,10 +55,10 @@ def check_new(run: str | Path) -> None:
 
 @contextmanager
 def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume: bool) -> Iterator[bool]:
-    """The run's folder, for one process at a time; it is made where it is missing. Yields whether it is locked.
+    """Open the run's folder for one process at a time, make it where it is missing, and yield True if it is locked.
 
     A `fresh` run begins with what `fill` writes into a folder: RUN appears whole with it or, with `resume`, an
-    existing run that never came to a checkpoint has it replaced. Where the file system has no locks there is none.
+    existing run without a checkpoint has it replaced. Where the file system has no locks there is none.
     """
     path = Path(run)
     with os_errors(path):
@@ -82,7 +82,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
 
 def _make(path: Path, fill: Callable[[str], None]) -> None:
     target = Path(os.path.realpath(path))
-    scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name, so that a killed start is cleared away
+    scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name, so that the rest of a killed start is removed
     remove(scratch)
     scratch.mkdir()
     try:
@@ -100,7 +100,7 @@ def _make(path: Path, fill: Callable[[str], None]) -> None:
 
 
 def _replace(path: Path, fill: Callable[[str], None]) -> None:
-    """The frozen files of a run without a checkpoint, written anew; gatlas.json comes last."""
+    """Write the frozen files of a run without a checkpoint anew, gatlas.json last."""
     with scratch_beside(path / DESCRIPTION) as scratch:
         scratch.mkdir()
         fill(str(scratch))
@@ -126,7 +126,7 @@ def _lock(lock: int, path: Path) -> bool:
 
 
 def list_steps(run: str | Path) -> list[int]:
-    """The steps of a run's checkpoints, ascending."""
+    """Return the steps of a run's checkpoints, ascending."""
     path = Path(run)
     with os_errors(path):
         names = [each.name for each in path.iterdir() if each.is_dir()] if path.is_dir() else []
@@ -134,7 +134,7 @@ def list_steps(run: str | Path) -> list[int]:
 
 
 def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
-    """The checkpoint of a step, or of the "latest"; None where a run has none yet. A wrong step is a GatlasError."""
+    """Return the checkpoint of a step, or the "latest"; None where a run has none yet. A wrong step is a GatlasError."""
     if which != "latest" and not which.isdigit():
         raise GatlasError(f"--resume {which}: must be latest or the step of a checkpoint")
     steps = list_steps(run)
@@ -145,8 +145,8 @@ def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
     else:
         step = int(which)
         if step not in steps:
-            there = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
-            raise GatlasError(f"{run}: no checkpoint of step {step}: {there}")
+            others = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
+            raise GatlasError(f"{run}: no checkpoint of step {step}: {others}")
     folder = _folder(Path(run), step)
     source = folder / META
     with os_errors(source):
@@ -161,7 +161,7 @@ def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
 
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by name, on the CPU."""
+    """Return the tensors of a checkpoint by name, on the CPU."""
     from safetensors.torch import load_file
 
     path = checkpoint.folder / TENSORS
@@ -179,10 +179,10 @@ def save_checkpoint(
     fill: Callable[[str], None],
     keep: int,
 ) -> Path:
-    """Write the checkpoint of a step, whole or not at all, and make RUN/`part` mean it.
+    """Write the checkpoint of a step, whole or not at all, and link RUN/`part` to it.
 
-    `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, which a run that
-    went back has left behind, are removed, and then the oldest beyond `keep`. A failure leaves what was there.
+    `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, from before the run
+    was resumed at an earlier one, are removed, and then the oldest beyond `keep`. A failure changes nothing.
     """
     from safetensors.torch import save_file
 
@@ -222,7 +222,7 @@ def _safetensors_errors(path: Path) -> Iterator[None]:
 
 
 def point_to(run: str | Path, part: str, step: int) -> None:
-    """Make RUN/`part` a relative link to a checkpoint's, in one step."""
+    """Replace RUN/`part` by a relative link to that of a checkpoint, atomically."""
     path = Path(run)
     with os_errors(path / part):
         if (path / part).is_dir() and not (path / part).is_symlink():
@@ -237,14 +237,14 @@ def _folder(run: Path, step: int) -> Path:
 
 
 def _remove_whole(folder: Path) -> None:
-    """Remove a checkpoint such that no half of it is ever found under its name."""
+    """Remove a checkpoint atomically: no half of it is ever found under its name."""
     with scratch_beside(folder) as scratch:
         os.rename(folder, scratch)
         remove(scratch)
 
 
 def _sync(folder: Path) -> None:
-    """Have the disk hold a folder's content before its name does, so that a power cut leaves no empty files."""
+    """Write a folder's content to the disk before its name, so that a power cut leaves no empty files."""
     for each in [*folder.rglob("*"), folder]:
         descriptor = os.open(each, os.O_RDONLY)
         try:
