@@ -20,7 +20,7 @@ def append_log(run: str | Path, entry: Mapping[str, Any]) -> None:
 
 
 def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
-    """Cut the log behind a step, and with it a line that a killed process left half-written; what is left of it."""
+    """Cut the log behind a step, and a line that a killed process left half-written; return the entries that stay."""
     path = Path(run) / LOG
     with os_errors(path):
         text = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
@@ -39,7 +39,7 @@ def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
 
 
 def sample_path(run: str | Path, step: int) -> Path:
-    """Where the picture of a step goes; its folder is made."""
+    """Return the path of the picture of a step; its folder is made."""
     path = Path(run) / "samples" / f"step-{step:06d}.png"
     with os_errors(path):
         path.parent.mkdir(exist_ok=True)
@@ -47,10 +47,10 @@ def sample_path(run: str | Path, step: int) -> Path:
 
 
 class Board:
-    """TensorBoard's files of a run, where the package is installed; else nothing is written."""
+    """Writer of a run's files for TensorBoard, where that package is installed; else nothing is written."""
 
     def __init__(self, run: str | Path, step: int) -> None:
-        """`step` is the last one of the log; what an earlier process wrote after it is hidden."""
+        """Open the files; what an earlier process wrote after `step`, the last one of the log, is hidden."""
         self._folder, self._writer = Path(run) / "tensorboard", None
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -60,7 +60,7 @@ class Board:
             self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """One line of the log as curves."""
+        """Write one line of the log as curves."""
         if self._writer is None:
             return
         with os_errors(self._folder):
@@ -69,6 +69,7 @@ class Board:
                     self._writer.add_scalar(name, value, entry["step"])
 
     def close(self) -> None:
+        """Close the files."""
         if self._writer is not None:
             with os_errors(self._folder):
                 self._writer.close()

@@ -82,7 +82,7 @@ def opened(run: str | Path, fill: Callable[[str], None], *, fresh: bool, resume:
 
 def _make(path: Path, fill: Callable[[str], None]) -> None:
     target = Path(os.path.realpath(path))
-    scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name, so that the rest of a killed start is removed
+    scratch = target.parent / f".{target.name}.gatlas-new.tmp"  # one name: what a killed start leaves is removed
     remove(scratch)
     scratch.mkdir()
     try:
@@ -134,7 +134,7 @@ def list_steps(run: str | Path) -> list[int]:
 
 
 def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
-    """Return the checkpoint of a step, or the "latest"; None where a run has none yet. A wrong step is a GatlasError."""
+    """Return the checkpoint of a step, or the "latest"; None where there is none yet. A wrong step is a GatlasError."""
     if which != "latest" and not which.isdigit():
         raise GatlasError(f"--resume {which}: must be latest or the step of a checkpoint")
     steps = list_steps(run)
