@@ -159,6 +159,26 @@ def viewmats_of_opengl(poses: Float[np.ndarray, "*c 4 4"]) -> Float[np.ndarray, 
     return np.linalg.inv(np.asarray(poses, dtype=np.float64) @ OPENGL_AXES)
 
 
+def orbit_angles(viewmats: Float[np.ndarray, "c 4 4"]) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+    """Return azimuth and elevation, in degrees, of cameras that look at one object and stand upright (numpy).
+
+    Azimuth counts from the first camera and grows as in `orbit`, elevation from the horizon upwards. The vertical need
+    not be an axis of the world: it is at right angles to the horizontal axis of every camera.
+    """
+    right, down, forward = (viewmats[:, row, :3].astype(np.float64) for row in range(3))
+    mean_up = -down.mean(axis=0)
+    mean_up /= np.linalg.norm(mean_up) or 1.0
+    # Where all horizontal axes are parallel, as on two sides of an object, the mean of the cameras' own decides.
+    spread = right.T @ right + 1e-6 * (np.eye(3) - np.outer(mean_up, mean_up))
+    up = np.linalg.eigh(spread)[1][:, 0]
+    up *= np.sign(up @ mean_up) or 1.0
+    elevation = np.degrees(np.arcsin(np.clip(-forward @ up, -1, 1)))
+    front = np.cross(right[0], up)  # the horizontal direction to the first camera
+    side = np.cross(up, front)
+    azimuth = np.degrees(np.arctan2(-forward @ side, -forward @ front))
+    return azimuth, elevation
+
+
 def to_camera(points: Float[Array, "n 3"], viewmat: Float[Array, "4 4"]) -> Float[Array, "n 3"]:
     """Return points of the world in a camera's own axes: x right, y down, z its depth."""
     return points @ viewmat[:3, :3].T + viewmat[:3, 3]

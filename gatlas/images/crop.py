@@ -15,15 +15,20 @@ if TYPE_CHECKING:
 
 
 def cover(
-    picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"], width: int, height: int
+    picture: Float[np.ndarray, "h w d"],
+    K: Float[np.ndarray, "3 3"],
+    width: int,
+    height: int,
+    *,
+    background: float = 0.0,
 ) -> tuple[Float[np.ndarray, "height width 3"], Float[np.ndarray, "3 3"]]:
-    """The middle of a picture, resized (Lanczos) until it just covers `width` x `height`, and its intrinsics.
+    """Return the middle of a picture, resized (Lanczos) to just cover `width` x `height`, and its intrinsics.
 
     K has its first row divided by the width and its second by the height, here and in the result. Straight RGBA is put
-    on black, where a scene's pictures have nothing.
+    on a gray background; black is what a scene's pictures have where there is nothing.
     """
     rows, columns = picture.shape[:2]
-    picture = composite(picture, 0.0)
+    picture = composite(picture, background)
     scale = max(width / columns, height / rows)
     wide, high = max(width, round(columns * scale)), max(height, round(rows * scale))
     if (wide, high) != (columns, rows):

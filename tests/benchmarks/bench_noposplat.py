@@ -18,7 +18,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gatlas import io
-from gatlas.datasets.posed_views import scene_set
+from gatlas.datasets.posed_views import posed_view_set
 from gatlas.geometry.rotations import nearest_rotation
 from gatlas.metrics import psnr
 from gatlas.metrics.pose_errors import direction_errors, recall_area, rotation_errors
@@ -35,7 +35,7 @@ HELD_FROM = 100_000  # seeds of scenes that are not trained on
 
 def pairs(folder, config, draws=2):
     """Samples of scenes: two photos and the views between them."""
-    scenes = scene_set([str(folder)], config.drawing)
+    scenes = posed_view_set([str(folder)], config.sampling)
     return scenes, [scenes.draw(i, seed=HELD_FROM + 100 * k + i) for i in range(len(scenes)) for k in range(draws)]
 
 

@@ -5,15 +5,17 @@ import pytest
 import torch
 
 from gatlas import io
-from gatlas.datasets.posed_views import Drawing, mirrored, relative, scene_set
+from gatlas.datasets.posed_views import SamplingConfig, mirrored, posed_view_set
+from gatlas.datasets.view_policy import OrbitViews, VideoNeighbors, relative
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import orbit
 from gatlas.images.crop import cover
 from gatlas.train import TrainOptions
 from gatlas.train.order import BatchOrder, batches
 from gatlas.types import Cameras, Views
 from tests.helpers.scene_files import box_views, walk, write_chunk, write_scenes
 
-DRAWING = Drawing(32, 32, targets=2, gap=(4, 6), gap_start=4, flip=0.0)
+SAMPLING = SamplingConfig(32, 32, VideoNeighbors(targets=2, gap=(4, 6), gap_start=4), flip=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def project(viewmat, K, points):
 
 
 def test_the_first_context_camera_is_the_world_and_the_last_is_one_unit_away(scenes):
-    found = scene_set([str(scenes)], DRAWING)
+    found = posed_view_set([str(scenes)], SAMPLING)
     for index in range(3):
         sample = found.draw(index, seed=index)
         assert np.array_equal(sample.context_viewmats[0], np.eye(4))
@@ -38,7 +40,7 @@ def test_the_first_context_camera_is_the_world_and_the_last_is_one_unit_away(sce
 
 
 def test_the_identity_of_scenes_is_their_keys_and_numbers_of_photos(scenes):
-    found = scene_set([str(scenes)], DRAWING)
+    found = posed_view_set([str(scenes)], SAMPLING)
     assert [list(values) for values in found.identity().values()] == [[(found[i].key, 9) for i in range(3)]]
 
 
@@ -53,7 +55,7 @@ def test_relative_cameras_see_the_same_picture():
 
 
 def test_targets_lie_between_the_context_views(scenes):
-    found = scene_set([str(scenes)], DRAWING)
+    found = posed_view_set([str(scenes)], SAMPLING)
     for seed in range(20):
         sample = found.draw(0, seed=seed)
         centers = [-v[:3, :3].T @ v[:3, 3] for v in [*sample.context_viewmats, *sample.target_viewmats]]
@@ -62,17 +64,12 @@ def test_targets_lie_between_the_context_views(scenes):
 
 
 def test_a_draw_follows_from_its_seed_alone(scenes):
-    one, other = (scene_set([str(scenes)], DRAWING) for _ in range(2))
+    one, other = (posed_view_set([str(scenes)], SAMPLING) for _ in range(2))
     other.draw(2, seed=5), other.draw(1, seed=9)
     first, second = one.draw(1, seed=7), other.draw(1, seed=7)
     assert first.key == second.key
     assert all(np.array_equal(a, b) for a, b in zip(first[1:], second[1:], strict=True))
     assert any(not np.array_equal(one.draw(1, seed=s).context_viewmats, first.context_viewmats) for s in range(5))
-
-
-def test_the_gap_grows_from_its_start_to_its_end():
-    drawing = Drawing(32, 32, gap=(45, 90), gap_start=25, gap_steps=100)
-    assert [drawing.gaps(step) for step in (0, 50, 100, 1000)] == [(25, 25), (35, 58), (45, 90), (45, 90)]
 
 
 def test_a_mirrored_camera_sees_the_mirrored_world():
@@ -115,7 +112,7 @@ def test_scenes_that_cannot_be_used_are_left_out_with_a_line_each(tmp_path):
     io.save_views(tmp_path / "wide", Views(np.repeat(views.images, 3, 0)[:5], _repeat(wide, 5)))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "transforms.json").write_text("{")
-    found = scene_set([str(tmp_path)], DRAWING)
+    found = posed_view_set([str(tmp_path)], SAMPLING)
     assert len(found) == 2
     lines = [line for line in found.report() if line.startswith("left out")]
     for word in ("short: has 2 photos", "still: has cameras that all stand", "wide: has a field", "broken/transforms"):
@@ -132,7 +129,7 @@ def _repeat(cameras, count):
 def test_a_folder_without_scenes_is_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(GatlasError, match=name):
-        scene_set([str(tmp_path / name)], DRAWING)
+        posed_view_set([str(tmp_path / name)], SAMPLING)
 
 
 def test_a_damaged_photo_is_named_when_it_is_drawn(tmp_path):
@@ -140,14 +137,14 @@ def test_a_damaged_photo_is_named_when_it_is_drawn(tmp_path):
     for path in (tmp_path / "scene-0000" / "images").iterdir():
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(GatlasError, match=r"scene-0000/images/00\d.png"):
-        scene_set([str(tmp_path)], DRAWING).draw(0, seed=0)
+        posed_view_set([str(tmp_path)], SAMPLING).draw(0, seed=0)
 
 
 def test_chunks_give_the_samples_of_the_folders_that_they_were_made_of(tmp_path):
     views = box_views(4, 9, 32)
     write_chunk(tmp_path / "chunks" / "train" / "000000.torch", {"clip": views})
     io.save_views(tmp_path / "folder", views)
-    chunk, folder = (scene_set([str(tmp_path / name)], DRAWING).draw(0, seed=3) for name in ("chunks", "folder"))
+    chunk, folder = (posed_view_set([str(tmp_path / name)], SAMPLING).draw(0, seed=3) for name in ("chunks", "folder"))
     assert chunk.key == "clip"
     assert np.allclose(chunk.context_viewmats, folder.context_viewmats, atol=1e-4)
     assert np.allclose(chunk.target_intrinsics, folder.target_intrinsics, atol=1e-6)
@@ -155,7 +152,7 @@ def test_chunks_give_the_samples_of_the_folders_that_they_were_made_of(tmp_path)
 
 
 def test_batches_of_a_run_that_goes_on_are_those_of_one_that_was_not_stopped(scenes):
-    found = scene_set([str(scenes)], DRAWING)
+    found = posed_view_set([str(scenes)], SAMPLING)
     options = TrainOptions(steps=4, batch=2, seed=3)
 
     def read(after):
@@ -170,8 +167,8 @@ def test_batches_of_a_run_that_goes_on_are_those_of_one_that_was_not_stopped(sce
 
 
 def test_three_context_views_have_targets_of_their_own(scenes):
-    drawing = Drawing(32, 32, context=3, targets=1, gap=(4, 6), gap_start=4, flip=0.0)
-    sample = scene_set([str(scenes)], drawing).draw(0, seed=0)
+    policy = VideoNeighbors(context=3, targets=1, gap=(4, 6), gap_start=4)
+    sample = posed_view_set([str(scenes)], SamplingConfig(32, 32, policy, flip=0.0)).draw(0, seed=0)
     assert len(sample.context) == 3
     assert not any(np.allclose(sample.target_viewmats[0], each) for each in sample.context_viewmats)
 
@@ -181,7 +178,7 @@ def test_chunks_that_cannot_be_used_are_left_out_with_a_line_each(tmp_path):
     write_chunk(tmp_path / "000000.torch", {"good": views, "short": views[:2]})
     (tmp_path / "000001.torch").write_bytes(b"nothing")
     (tmp_path / "index.json").write_text('{"good": "000000.torch", "gone": "000002.torch"}')
-    found = scene_set([str(tmp_path)], DRAWING)
+    found = posed_view_set([str(tmp_path)], SAMPLING)
     assert len(found) == 1
     report = "\n".join(found.report())
     for words in ("1 of 2 clips, the first is short (has 2", "000001.torch: not a torch file", "first is gone"):
@@ -189,6 +186,27 @@ def test_chunks_that_cannot_be_used_are_left_out_with_a_line_each(tmp_path):
 
 
 def test_one_scene_folder_is_a_set_of_one(scenes):
-    found = scene_set([str(scenes / "scene-0001")], DRAWING)
+    found = posed_view_set([str(scenes / "scene-0001")], SAMPLING)
     assert [found[0].key, len(found)] == ["scene-0001", 1]
     assert found.report()[-1] == "1 scene of 9 photos"
+
+
+def test_an_object_has_its_own_cameras_and_alpha_over_white(tmp_path):
+    """Four photos from around a ball of half transparency: their cameras, colors and alphas come as they are."""
+    cameras = orbit(4, 16, 16, elevation=10.0)
+    images = np.zeros((4, 16, 16, 4), dtype=np.float32)
+    images[:, 4:12, 4:12] = [1.0, 0.0, 0.0, 0.6]
+    io.save_views(tmp_path / "ball", Views(images, cameras))
+    sampling = SamplingConfig(16, 16, OrbitViews(context=2, targets=1), flip=0.0, background=1.0, alpha=True)
+    sample = posed_view_set([str(tmp_path / "ball")], sampling).draw(0, seed=0)
+    assert sample.context.shape == (2, 16, 16, 4)
+    assert sample.context[0, 8, 8].tolist() == [255, 102, 102, 153]  # red at 0.6 over white
+    assert sample.context[0, 0, 0].tolist() == [255, 255, 255, 0]
+    first = next(i for i in range(4) if np.allclose(sample.context_viewmats[0], cameras.viewmats[i], atol=1e-6))
+    assert np.allclose(sample.context_viewmats[1], cameras.viewmats[(first + 1) % 4], atol=1e-6)
+    assert np.allclose(sample.context_intrinsics[0], cameras.Ks[0] / [[16], [16], [1]])
+
+
+def test_photos_without_alpha_are_opaque(scenes):
+    sampling = SamplingConfig(16, 16, OrbitViews(context=1, targets=1, spacing=None), flip=0.0, alpha=True)
+    assert (posed_view_set([str(scenes)], sampling)[0].targets[..., 3] == 255).all()

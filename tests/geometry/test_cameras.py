@@ -124,3 +124,25 @@ def test_around_leaves_the_frame_of_a_normalized_object_alone():
     )  # fmt: skip
     orbit = cameras.orbit(2, 8, 8)
     assert cameras.around(one, orbit) is orbit
+
+
+def test_the_angles_of_an_orbit_are_those_that_it_was_made_of():
+    azimuth, elevation = cameras.orbit_angles(cameras.orbit(6, 8, 8, elevation=-25.0, azimuth=70.0).viewmats)
+    np.testing.assert_allclose(azimuth % 360, [0, 60, 120, 180, 240, 300], atol=1e-3)
+    np.testing.assert_allclose(elevation, -25.0, atol=1e-3)
+
+
+def test_angles_are_measured_from_the_cameras_own_vertical():
+    eyes = np.array([[0, 0, 2], [2, 1, 0], [-1, -1, -1], [0, 3, 0.5]], dtype=float)
+    world = np.eye(4)
+    world[:3, :3] = [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]  # x is up
+    azimuth, elevation = cameras.orbit_angles(cameras.look_at(eyes) @ world)
+    np.testing.assert_allclose(azimuth, [0, 90, -135, 0], atol=1e-3)
+    expected = [0, np.arctan(0.5), -np.arctan(0.5**0.5), np.arctan(6)]
+    np.testing.assert_allclose(elevation, np.degrees(expected), atol=1e-3)
+
+
+def test_two_opposite_cameras_stand_half_a_turn_apart():
+    azimuth, elevation = cameras.orbit_angles(cameras.look_at(np.array([[0, 0, 2.0], [0, 0, -2.0]])))
+    np.testing.assert_allclose(np.abs(azimuth), [0, 180], atol=1e-6)
+    np.testing.assert_allclose(elevation, 0, atol=1e-6)

@@ -9,7 +9,7 @@ from gatlas.config import option
 from gatlas.systems.noposplat.network_config import TINY, NoPoSplatConfig
 
 if TYPE_CHECKING:
-    from gatlas.datasets.posed_views import Drawing
+    from gatlas.datasets.posed_views import SamplingConfig
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,13 @@ class Settings(NoPoSplatConfig):
         self.require(self.mse + self.lpips > 0, "mse", "or lpips must be greater than 0")
 
     @property
-    def drawing(self) -> Drawing:
+    def sampling(self) -> SamplingConfig:
         """The way samples are drawn."""
-        from gatlas.datasets.posed_views import Drawing
+        from gatlas.datasets.posed_views import SamplingConfig
+        from gatlas.datasets.view_policy import VideoNeighbors
 
-        return Drawing(
-            width=self.width,
-            height=self.height,
-            context=self.views,
-            targets=self.targets,
-            gap=self.gap,
-            gap_start=self.gap_start,
-            gap_steps=self.gap_steps,
-            flip=self.flip,
-            max_fov=self.max_fov,
-        )
+        policy = VideoNeighbors(self.views, self.targets, self.gap, self.gap_start, self.gap_steps)
+        return SamplingConfig(self.width, self.height, policy, flip=self.flip, max_fov=self.max_fov)
 
     def ray_share(self, step: int) -> float:
         """Return the weight of the ray term at a step: a straight line from `ray` to `ray_end`."""

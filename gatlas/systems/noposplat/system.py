@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gatlas import io
-from gatlas.datasets.posed_views import PhotoSet, scene_set
+from gatlas.datasets.posed_views import PosedViewSet, posed_view_set
 from gatlas.errors import GatlasError
 from gatlas.images.sheets import contact_sheet
 from gatlas.io.models.pipeline import read_description
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from gatlas.datasets.posed_views import SceneBatch
+    from gatlas.datasets.posed_views import PosedBatch
     from gatlas.metrics.lpips import Lpips
     from gatlas.systems.contract import Photo, Sources
     from gatlas.systems.noposplat.network import PixelGaussians
@@ -56,7 +56,7 @@ class PhotoScenes(System):
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the backbone in `sample`; its weights are float32 always
         self._lpips: Lpips | None = None
-        self._shown: SceneBatch | None = None
+        self._shown: PosedBatch | None = None
 
     def to(self, device: Any, dtype: Any = None) -> None:
         """Move what is not the network."""
@@ -66,12 +66,12 @@ class PhotoScenes(System):
         if self._lpips is not None:
             self._lpips.to(self._device)
 
-    def dataset(self, sources: Sources) -> PhotoSet:
+    def dataset(self, sources: Sources) -> PosedViewSet:
         """The scenes of folders. Where LPIPS has a weight, its network is loaded here."""
         reason = f"{NAME} learns from photos alone: name their folders as the INPUT"
         sources.refuse("captions", "views", reason=reason)
         sources.refuse("stats", reason=f"{NAME} needs no statistics")
-        scenes = scene_set(sources.inputs, self.config.drawing)
+        scenes = posed_view_set(sources.inputs, self.config.sampling)
         self._shown = scenes.collate([scenes[0]])  # a set of another kind is refused before any work is done
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips
@@ -85,7 +85,7 @@ class PhotoScenes(System):
         return 1.0 if name.startswith(FRESH_PARTS) else self.config.backbone_lr
 
     def loss(
-        self, network: nn.Module, batch: SceneBatch, generator: torch.Generator, *, step: int, steps: int
+        self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
         """ "mse" and "lpips" of the target views, and "ray" as long as it has a weight; see `ray_distance`."""
         config = self.config
@@ -102,12 +102,12 @@ class PhotoScenes(System):
             total = total + share * terms["ray"]
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
-    def _render(self, pixels: PixelGaussians, batch: SceneBatch) -> Float[Tensor, "b t h w 3"]:
+    def _render(self, pixels: PixelGaussians, batch: PosedBatch) -> Float[Tensor, "b t h w 3"]:
         size = self.config.width, self.config.height
         return render_targets(pixels, batch.target_viewmats, batch.target_intrinsics, *size)
 
     @torch.no_grad()
-    def diagnose(self, network: nn.Module, batch: SceneBatch, generator: torch.Generator) -> dict[str, float]:
+    def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
         """The target views' mean PSNR (dB), and that of a picture of each one's mean colour."""
         pixels = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics)
         truth = _pictures(batch.targets)

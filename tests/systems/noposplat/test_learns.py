@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gatlas import io
-from gatlas.datasets.posed_views import scene_set
+from gatlas.datasets.posed_views import posed_view_set
 from gatlas.pose.solve import grid_correspondences, solve_pnp
 from gatlas.systems import load_system
 from gatlas.systems.contract import Photo, SampleRequest, Sources
@@ -26,7 +26,7 @@ def trained(tmp_path_factory, one_thread):
     options = TrainOptions(**{**preset.training, "steps": STEPS, "warmup": 20, "sample_every": 0})
     scenes = system.dataset(Sources((str(write_scenes(folder / "train", range(32))),)))
     train(system, scenes, options, str(folder / "run"), device="cpu")
-    held = scene_set([str(write_scenes(folder / "held", range(1000, 1006)))], preset.config.drawing)
+    held = posed_view_set([str(write_scenes(folder / "held", range(1000, 1006)))], preset.config.sampling)
     return load_system(str(folder / "run")), held, [held.draw(i, seed=i) for i in range(6)]
 
 
