@@ -87,7 +87,7 @@ class Cameras:
     """c pinhole cameras of one picture size."""
 
     viewmats: Float[Array, "c 4 4"]  # world -> camera, OpenCV: x right, y down, z forward
-    Ks: Float[Array, "c 3 3"]  # pixels; the centre of the first pixel is (0.5, 0.5)
+    Ks: Float[Array, "c 3 3"]  # pixels; the center of the first pixel is (0.5, 0.5)
     width: int
     height: int
 
@@ -135,7 +135,7 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Texture:
-    """One base-colour image and how it repeats."""
+    """One base-color image and how it repeats."""
 
     pixels: UInt8[Array, "h w 4"]  # sRGB-encoded RGB, linear alpha; row 0 is the top of the picture
     wrap: tuple[str, str] = ("repeat", "repeat")  # u, v: "repeat", "clamp" or "mirror"
@@ -143,7 +143,7 @@ class Texture:
 
 @dataclass(frozen=True)
 class Material:
-    """Base colour of a surface. The colour shown is texture x factor x vertex colour, multiplied in linear light."""
+    """Base color of a surface. The color shown is texture x factor x vertex color, multiplied in linear light."""
 
     name: str = ""
     factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # linear RGBA
@@ -151,7 +151,7 @@ class Material:
     alpha_mode: str = "OPAQUE"  # "OPAQUE", "MASK" or "BLEND"
     alpha_cutoff: float = 0.5  # of MASK
     double_sided: bool = True
-    unlit: bool = False  # the file says that the colour is final (KHR_materials_unlit)
+    unlit: bool = False  # the file says that the color is final (KHR_materials_unlit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +162,7 @@ class Mesh:
     faces: Int[Array, "f 3"]  # counter-clockwise from outside
     face_materials: Int[Array, " f"]  # index into materials
     uvs: Float[Array, "v 2"]  # glTF: (0, 0) is the top left corner of the texture, v runs down
-    colors: Float[Array, "v 4"]  # linear RGBA vertex colours; ones where the file has none
+    colors: Float[Array, "v 4"]  # linear RGBA vertex colors; ones where the file has none
     materials: tuple[Material, ...]
     textures: tuple[Texture, ...] = ()
     origin: Origin = field(default_factory=Origin)

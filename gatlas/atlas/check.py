@@ -1,4 +1,4 @@
-"""Is an atlas what it should be? Numbers that anyone can verify, and a verdict."""
+"""Checks of an atlas: bijection, locality, transport gap, round-trip error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatlas.types import Atlas, Gaussians
 
-# A scrambled atlas has grid neighbours as far apart as random pairs (1); real objects measure 0.05 to 0.2.
+# A scrambled atlas has grid neighbors as far apart as random pairs (1); real objects measure 0.05 to 0.2.
 MOST_DISTANT = 0.6
 
 # Rounding an atlas's planes to float32 moves its cost by less than 1e-6 of the optimum.
@@ -28,30 +28,30 @@ LARGEST_GAP = 1e-3
 
 @dataclass(frozen=True)
 class AtlasCheck:
-    """What an atlas measures. Distances are in the unit ball."""
+    """Measurements of an atlas. Distances are in the unit ball."""
 
     cells: int
     gaussians: int  # cells that are not padding
     bijection: bool  # every sphere point has one cell, and the cells hold as many Gaussians as meta says
     direction: str  # of the sphere-to-plane permutation: "forward", or "inverse" where that is the local one
-    neighbour_distance: float  # mean over grid neighbours
+    neighbor_distance: float  # mean over grid neighbors
     random_distance: float  # mean over random pairs
-    smoothness_recovered: float | None  # share of the colour smoothness of 3D neighbours that grid neighbours keep
+    smoothness_recovered: float | None  # share of the color smoothness of 3D neighbors that grid neighbors keep
     gap: float  # the layout's transport cost / the certified optimum - 1
     certified: bool  # meta says that the layout is optimal
     round_trip: float | None  # largest error of any field after decoding, relative to the field's largest value
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, in words; empty where the atlas is sound."""
+        """The problems found, a sentence each; empty for a sound atlas."""
         found = []
         if not self.bijection:
             found.append("its cells do not hold the Gaussians that its meta counts")
         if self.direction != "forward":
             found.append("its layout is local only under the inverse permutation: it was composed the wrong way round")
-        # A tiny or shapeless object has no near neighbours; what its transport proves is not scrambled all the same.
-        if self.gap > LARGEST_GAP and self.neighbour_distance > MOST_DISTANT * self.random_distance:
-            found.append("neighbours in the grid are no nearer than random pairs: the cells are scrambled")
+        # A tiny or shapeless object has no near neighbors; what its transport proves is not scrambled all the same.
+        if self.gap > LARGEST_GAP and self.neighbor_distance > MOST_DISTANT * self.random_distance:
+            found.append("neighbors in the grid are no nearer than random pairs: the cells are scrambled")
         if self.certified and self.gap > LARGEST_GAP:
             found.append("its meta says that the transport is optimal, and it is not: cells or offsets were moved")
         if self.round_trip is not None and self.round_trip > 1e-4:
@@ -59,8 +59,10 @@ class AtlasCheck:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """For a report."""
-        return {**asdict(self), "problems": self.problems}
+        """Return the measurements for a JSON report."""
+        record = {**asdict(self), "problems": self.problems}
+        record["neighbour_distance"] = record.pop("neighbor_distance")  # the key that reports have always had
+        return record
 
 
 def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int = 0) -> AtlasCheck:
@@ -71,11 +73,11 @@ def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int =
     real = atlas.opacity.reshape(-1) > 0
     rng = np.random.default_rng(seed)
 
-    forward = neighbour_distance(positions, size)
+    forward = neighbor_distance(positions, size)
     on_sphere = np.empty_like(positions)
     on_sphere[cells] = positions
     # Laid out through the inverse of `cells`, an atlas is local again after `cells` twice.
-    inverse = neighbour_distance(positions[cells][cells], size)
+    inverse = neighbor_distance(positions[cells][cells], size)
     random_distance = float(np.linalg.norm(positions - positions[rng.permutation(size * size)], axis=1).mean())
 
     sphere = fibonacci_sphere(size * size)
@@ -87,7 +89,7 @@ def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int =
         gaussians=int(real.sum()),
         bijection=bool((np.sort(cells) == np.arange(size * size)).all()) and expected == int(real.sum()),
         direction="inverse" if inverse < 0.5 * forward else "forward",
-        neighbour_distance=forward,
+        neighbor_distance=forward,
         random_distance=random_distance,
         smoothness_recovered=_smoothness(positions, atlas.color.reshape(-1, 3), real, size, rng),
         gap=max(0.0, cost / max(optimum, 1e-30) - 1),
@@ -97,7 +99,7 @@ def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int =
 
 
 def _is_certified(meta: Mapping[str, Any]) -> bool:
-    """Whether the transport's gap is recorded as (nearly) none; a generated or imported atlas records none at all."""
+    """Return True where meta records a transport gap of (nearly) 0; generated and imported atlases record no gap."""
     transport = meta.get("transport")
     gap = transport.get("gap") if isinstance(transport, Mapping) else None
     return isinstance(gap, (int, float)) and gap < LARGEST_GAP
@@ -111,14 +113,14 @@ def _counted(meta: Mapping[str, Any], key: str) -> int:
 
 
 def _grid_pairs(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of horizontal and vertical neighbours."""
+    """Indices of horizontal and vertical neighbors."""
     index = np.arange(size * size).reshape(size, size)
     left = np.concatenate([index[:, :-1].ravel(), index[:-1].ravel()])
     right = np.concatenate([index[:, 1:].ravel(), index[1:].ravel()])
     return left, right
 
 
-def neighbour_distance(positions: Float[np.ndarray, "cells 3"], size: int) -> float:
+def neighbor_distance(positions: Float[np.ndarray, "cells 3"], size: int) -> float:
     left, right = _grid_pairs(size)
     return float(np.linalg.norm(positions[left] - positions[right], axis=1).mean())
 
@@ -130,7 +132,7 @@ def _smoothness(
     size: int,
     rng: np.random.Generator,
 ) -> float | None:
-    """(random - grid) / (random - 3D) of the mean colour difference of pairs: 1 is as smooth as space itself.
+    """(random - grid) / (random - 3D) of the mean color difference of pairs: 1 is as smooth as space itself.
 
     None where space is not smoother than chance itself, so that there is nothing to recover.
     """
@@ -139,7 +141,7 @@ def _smoothness(
     if real.sum() < 6:
         return None
     points, shown = positions[real], colors[real]
-    near = cKDTree(points).query(points, k=5)[1][:, 1:]  # a cell has four neighbours
+    near = cKDTree(points).query(points, k=5)[1][:, 1:]  # a cell has four neighbors
     in_space = np.linalg.norm(shown[:, None] - shown[near], axis=-1).mean()
     at_random = np.linalg.norm(shown - shown[rng.permutation(len(shown))], axis=-1).mean()
     left, right = _grid_pairs(size)

@@ -70,7 +70,7 @@ def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:
 
 
 def _normalization(meta: Any) -> tuple[np.ndarray, float]:
-    """Centre and scale of the coordinates that `encode` was given."""
+    """Center and scale of the coordinates that `encode` was given."""
     record = meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     try:
         center, scale = np.array(record["center"], dtype=np.float64).reshape(3), float(record["scale"])

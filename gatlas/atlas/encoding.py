@@ -54,7 +54,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
-    """Normalise, clamp, fill and sort."""
+    """Normalize, clamp, fill and sort."""
     if len(gaussians) == 0:
         raise GatlasError("there are no Gaussians to lay out")
     unit, center, scale = into_unit_ball(gaussians)
@@ -109,8 +109,8 @@ def summary(atlas: Atlas) -> str:
         f"{meta['split']:,} cells filled by cutting the largest in two": meta["split"],
         f"the {meta['dropped']:,} smallest dropped": meta["dropped"],
         f"{clamped['scales']:,} with scales outside the atlas's range": clamped["scales"],
-        f"{clamped['colors']:,} with colours outside 0..1": clamped["colors"],
-        f"{clamped['view_dependent']:,} lost view-dependent colour": clamped["view_dependent"],
+        f"{clamped['colors']:,} with colors outside 0..1": clamped["colors"],
+        f"{clamped['view_dependent']:,} lost view-dependent color": clamped["view_dependent"],
     }
     gap = "published" if transport["gap"] is None else f"certified gap {transport['gap']:.1e}"
     return "; ".join(

@@ -2,7 +2,7 @@
 
 Their loaders take `gaussians[gs2sphere][sphere2plane]`. Which way round a map goes and whether it counts the points in
 stored or in sorted order is written nowhere, and a wrong guess looks like noise: so every reading is tried, and the
-one whose grid neighbours are neighbours in space is taken.
+one whose grid neighbors are neighbors in space is taken.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.atlas.check import MOST_DISTANT, neighbour_distance
+from gatlas.atlas.check import MOST_DISTANT, neighbor_distance
 from gatlas.atlas.decoding import decode, half_turned
 from gatlas.atlas.encoding import lay_out, prepare
 from gatlas.atlas.plane import plane_permutation
@@ -34,7 +34,7 @@ class Reading(NamedTuple):
     order: str  # of the Gaussians that gs2sphere counts: "stored" or "sorted" (by x, then y, then z)
     gs2sphere: str  # "map" or "inverse"
     sphere2plane: str  # "map" or "inverse"
-    locality: float  # mean distance of grid neighbours over that of random pairs; 1 is noise
+    locality: float  # mean distance of grid neighbors over that of random pairs; 1 is noise
 
 
 def find_reading(
@@ -51,12 +51,12 @@ def find_reading(
     readings = []
     for order, first, second in product(("stored", "sorted"), ("map", "inverse"), ("map", "inverse")):
         on_sphere = _in_order(means, order)[_directed(gs2sphere, first)]
-        distance = neighbour_distance(means[on_sphere][_directed(sphere2plane, second)], size)
+        distance = neighbor_distance(means[on_sphere][_directed(sphere2plane, second)], size)
         readings.append(Reading(order, first, second, distance / max(random_distance, 1e-30)))
     best = min(readings, key=lambda reading: reading.locality)
-    if best.locality > MOST_DISTANT + 2 / size:  # the smaller the grid, the farther its neighbours
+    if best.locality > MOST_DISTANT + 2 / size:  # the smaller the grid, the farther its neighbors
         raise GatlasError(
-            "the index maps do not belong to these Gaussians: in no direction and order are neighbours in the grid "
+            "the index maps do not belong to these Gaussians: in no direction and order are neighbors in the grid "
             f"nearer than random pairs (best {best.locality:.2f} of a random pair's distance)"
         )
     return best

@@ -7,8 +7,8 @@ from typing import Literal
 
 from gatlas.config import Options, option
 
-LAYOUT_HELP = "gaussianverse: -o DIR/ gets point_cloud.ply, gs2sphere.npy and sphere2plane.npy."
-CHECK_HELP = "Measure the atlas and print it; an atlas that is wrong is an error."
+LAYOUT_HELP = "gaussianverse writes point_cloud.ply, gs2sphere.npy and sphere2plane.npy into -o DIR/."
+CHECK_HELP = "Check the atlas and print the measurements; a failed check is an error."
 
 
 @dataclass(frozen=True)
@@ -16,29 +16,33 @@ class EncodeOptions(Options):
     """Lay the Gaussians of a splat PLY out as a square atlas.
 
     The Gaussians move one-to-one onto a sphere by exact optimal transport, and the sphere is flattened onto the grid.
-    Fewer Gaussians than cells: see --fill. More: the smallest are dropped.
+    Fewer Gaussians than cells: see --fill. More Gaussians than cells: the smallest are dropped.
 
-    With --gs2sphere and --sphere2plane, GaussianVerse's index maps are used instead of a transport of our own; which
-    way round they go is found out, and maps that fit in no way are refused.
+    With --gs2sphere and --sphere2plane, GaussianVerse's index maps are used instead of solving a transport; their
+    direction is detected, and maps that do not fit the splat are refused.
 
     Example: gatlas atlas-encode obj.ply --size 128 -o obj.npz
     """
 
-    size: int = option(128, min=2, help="Side of the square grid; it holds N x N Gaussians.")
-    projection: Literal["equirect", "octahedral"] = option("equirect", help="How the sphere is flattened.")
+    size: int = option(128, min=2, help="Cells per side of the square grid; it holds N x N Gaussians.")
+    projection: Literal["equirect", "octahedral"] = option("equirect", help="Projection of the sphere onto the grid.")
     fill: Literal["duplicate", "split"] = option(
-        "duplicate", help="Too few Gaussians: copies of the smallest at opacity 0, or the largest cut in two."
+        "duplicate", help="Padding: copies of the smallest Gaussians at opacity 0, or the largest split in two."
     )
     solver: Literal["auction", "emd"] = option(
-        "auction", help="Exact transport: ours, or POT's as an independent check (slow)."
+        "auction", help="Exact transport solver: auction, or POT's emd as an independent check (slow)."
     )
-    gs2sphere: str | None = option(None, metavar="FILE.npy", help="Keep a published assignment to the sphere.")
-    sphere2plane: str | None = option(None, metavar="FILE.npy", help="The published flattening that goes with it.")
+    gs2sphere: str | None = option(None, metavar="FILE.npy", help="Published assignment to the sphere, used as it is.")
+    sphere2plane: str | None = option(
+        None, metavar="FILE.npy", help="Published flattening of the sphere; needs --gs2sphere."
+    )
     layout: Literal["gatlas", "gaussianverse"] = option("gatlas", help=LAYOUT_HELP)
     check: bool = option(False, help=CHECK_HELP)
-    report: str | None = option(None, metavar="FILE.json", output=".json", help="Write what --check measures.")
+    report: str | None = option(
+        None, metavar="FILE.json", output=".json", help="Write the measurements of --check as JSON."
+    )
     threads: int | None = option(
-        None, min=1, affects_result=False, help="Threads; default and at most all processors it may run on."
+        None, min=1, affects_result=False, help="Number of threads; default and maximum: all available processors."
     )
 
 
@@ -51,7 +55,9 @@ class DecodeOptions(Options):
 
     layout: Literal["gatlas", "gaussianverse"] = option("gatlas", help=LAYOUT_HELP)
     check: bool = option(False, help=CHECK_HELP)
-    report: str | None = option(None, metavar="FILE.json", output=".json", help="Write what --check measures.")
+    report: str | None = option(
+        None, metavar="FILE.json", output=".json", help="Write the measurements of --check as JSON."
+    )
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,13 @@ class StatisticsOptions(Options):
     """Measure the mean and standard deviation of every pixel over any number of atlases.
 
     Each atlas is read once and dropped, so that a set of any size takes the same memory. Atlases of different sizes,
-    value spaces or projections are refused. Objects that are unlike the others and channels that look wrong are named
-    on standard error. Standard input holds one atlas or a tar stream of them.
+    value spaces or projections are refused. Outliers and channels that look wrong are reported on
+    standard error. Standard input holds one atlas or a tar stream of them.
 
-    Parts of a set can be measured apart: --merge gives what one pass over all of them would give.
+    Parts of a set can be measured separately: --merge gives the result of one pass over all of them.
 
     Example: gatlas normalize-stats atlases/ -o stats.npz
     """
 
-    merge: bool = option(False, help="The inputs are statistics: write those of all their atlases together.")
-    report: str | None = option(None, metavar="FILE.json", output=".json", help="Write what is odd about the set.")
+    merge: bool = option(False, help="Merge statistics files instead of measuring atlases.")
+    report: str | None = option(None, metavar="FILE.json", output=".json", help="Write the report on the set as JSON.")

@@ -18,7 +18,7 @@ SHIPPED_SIZES = (64, 128, 192)
 
 
 def plane_permutation(size: int, projection: str = "equirect") -> Int[np.ndarray, " cells"]:
-    """Which point of `fibonacci_sphere(size * size)` fills each cell of a `size` x `size` grid, row by row (int32).
+    """Return the index of the point of `fibonacci_sphere(size * size)` in each cell of the grid, row by row (int32).
 
     Fixed by size and projection (see `gatlas.transport.compute_plane_permutation`), so it is computed once for all.
     """

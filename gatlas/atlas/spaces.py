@@ -32,17 +32,17 @@ class Clamped(NamedTuple):
 
     gaussians: Gaussians
     scales: int  # Gaussians with a scale outside the range
-    colors: int  # Gaussians with a colour outside [0, 1]
+    colors: int  # Gaussians with a color outside [0, 1]
     view_dependent: int  # Gaussians whose spherical harmonics above degree 0 were dropped
 
 
 def clamp_to_spaces(gaussians: Gaussians) -> Clamped:
-    """The Gaussians (normalised to the unit ball) as an atlas can hold them."""
+    """The Gaussians (normalized to the unit ball) as an atlas can hold them."""
     low, high = (float(np.exp(bound)) for bound in LOG_SCALE_RANGE)
     scales = np.clip(gaussians.scales, low, high)
     rgb = dc_to_rgb(gaussians.sh[:, 0].astype(np.float64))
     clipped = np.clip(rgb, 0.0, 1.0)
-    tolerance = 1e-6  # float32 noise of a colour that was stored as a coefficient
+    tolerance = 1e-6  # float32 noise of a color that was stored as a coefficient
     clamped = replace(
         gaussians,
         quats=normalize_quats(gaussians.quats.astype(np.float64)).astype(np.float32),

@@ -1,7 +1,7 @@
 """Per-pixel mean and deviation of many atlases: collected one atlas at a time, merged exactly, and used to whiten.
 
 Statistics hold raw sums, so that they merge; floors and shrinkage are applied where they are used, by `whitening`.
-Xiang et al. 2025, sec. 4.3, normalise with the mean and standard deviation of each pixel over the whole set.
+Xiang et al. 2025, sec. 4.3, normalize with the mean and standard deviation of each pixel over the whole set.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def unstack(planes: Float[Array, "h h 14"], meta: Mapping[str, Any]) -> Atlas:
 
 
 def shared_meta(atlas: Atlas, name: str) -> dict[str, Any]:
-    """What an atlas must have in common with the others of its set: size, spaces, sphere, projection, frame."""
+    """Return the meta that all atlases of a set share: size, spaces, sphere, projection, frame."""
     meta = {key: atlas.meta.get(key) for key in (*_SHARED, "spaces")}
     if meta["size"] not in (None, atlas.size):
         raise GatlasError(f"{name}: damaged: its meta says size {meta['size']}, its planes have {atlas.size}")

@@ -1,6 +1,6 @@
-"""What is odd about a set of atlases: objects unlike the others, channels that look wrong, objects that come twice.
+"""Anomalies of a set of atlases: outliers, channels that look wrong, duplicates.
 
-Every atlas is boiled down to a few dozen numbers. A set is judged by a fixed sample of them and by the extremes of
+Every atlas is reduced to a few dozen numbers. A set is judged by a fixed sample of them and by the extremes of
 each, so that a set of any size takes the same memory (but for 16 bytes an object that tell repeated ones).
 """
 
@@ -35,7 +35,7 @@ LISTED = 20  # names in a report, at most
 OUTLIER = 6.0
 FEWEST = 20
 
-# Squared distance of grid neighbours over that of random pairs: scrambled cells give 1, real objects a few thousandths.
+# Squared distance of grid neighbors over that of random pairs: scrambled cells give 1, real objects a few thousandths.
 SCRAMBLED = 0.5
 
 _SHARES = (
@@ -44,7 +44,7 @@ _SHARES = (
     "share of scales at the lower bound",
     "share at the upper bound",
 )
-_LOCALITY = "squared distance of grid neighbours over that of random pairs"
+_LOCALITY = "squared distance of grid neighbors over that of random pairs"
 FEATURES = (*(f"mean of {name}" for name in NAMES), *(f"spread of {name}" for name in NAMES), *_SHARES, _LOCALITY)
 
 # Least deviation that a difference is measured in, so that what hardly varies does not make outliers of all else.
@@ -59,7 +59,7 @@ _FLOORS = np.array(
 )
 
 _FAULTS = {
-    "color": "colours outside 0..1",
+    "color": "colors outside 0..1",
     "opacity": "opacities outside 0..1",
     "scale": "log-scales outside -9..-1.5",
     "offset": "offsets longer than the unit ball allows",
@@ -99,7 +99,7 @@ def measure(atlas: Atlas, name: str) -> Measured:
 
 
 def _locality(offset: Float[np.ndarray, "3 cells"], meta: Mapping[str, Any]) -> float:
-    """Mean squared distance of grid neighbours over that of random pairs (which is twice the variance)."""
+    """Mean squared distance of grid neighbors over that of random pairs (which is twice the variance)."""
     size = int(meta["size"])
     sphere = _sphere(size, str(meta["projection"])) if meta["sphere"] == SPHERE_NAME else None
     if sphere is None or size < 2:
@@ -122,7 +122,7 @@ def _sphere(size: int, projection: str) -> Float[np.ndarray, "3 cells"] | None:
 
 
 def _faults(rows: Float[np.ndarray, "14 cells"], meta: Mapping[str, Any]) -> dict[str, int]:
-    """How many cells break each value space that the atlas itself names."""
+    """Return the number of cells that violate each value space named in the atlas's meta."""
     part = {name: rows[channels] for name, channels in CHANNELS.items()}
     lowest, highest = LOG_SCALE_RANGE
     squares = np.einsum("ij,ij->j", part["rotation"], part["rotation"])
@@ -233,7 +233,7 @@ class Survey:
         locality = self.locality()
         if locality is not None and locality > SCRAMBLED:
             found.append(
-                "neighbours in the grid are hardly nearer than random pairs: the cells are scrambled, as by an index "
+                "neighbors in the grid are hardly nearer than random pairs: the cells are scrambled, as by an index "
                 "map used the wrong way round (gatlas atlas-decode --check looks at one atlas)"
             )
         return found

@@ -28,7 +28,7 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
             atlas, reading = from_published(gaussians, *maps, projection=options.projection, frame=frame)
             say(
                 f"read gs2sphere as {reading.gs2sphere} of the {reading.order} Gaussians and sphere2plane as "
-                f"{reading.sphere2plane}: grid neighbours are {reading.locality:.3f} of a random pair's distance apart"
+                f"{reading.sphere2plane}: grid neighbors are {reading.locality:.3f} of a random pair's distance apart"
             )
         else:
             atlas = encode(gaussians, options)

@@ -74,7 +74,7 @@ Threads = typer.Option(
     min=1,
     metavar="N",
     callback=_at_most_all,
-    help="Threads; default and at most all processors it may run on.",
+    help="Number of threads; default and maximum: all available processors.",
     show_default=False,
 )
 

@@ -80,7 +80,7 @@ def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     if loss_weights(options).lpips == 0:
         return None, None
     if options.lpips_weights is None and (lack := io.missing_lpips_weights()) is not None:
-        say(f"LPIPS is off: {lack}; --lambda-lpips 0 leaves it out without this line")
+        say(f"LPIPS is off: {lack}; --lambda-lpips 0 silences this message")
         return None, None
     from gatlas.metrics.lpips import load_lpips
 
@@ -109,7 +109,7 @@ def _run(source: Any, name: str, options: FitOptions, inputs: dict[str, Any], id
         at = interrupted.snapshot
         io.save_checkpoint(resume, at.arrays, {**identity, "step": at.step, "rng": at.rng})
         after = f"stopped after {at.step} of {iterations} steps"
-        raise Requeue(f"{after}, saved in {resume}: run the same command to go on") from None
+        raise Requeue(f"{after}, saved in {resume}: run the same command to resume") from None
 
 
 def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
@@ -121,7 +121,7 @@ def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
         raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
     if not isinstance(meta.get("step"), int) or not isinstance(meta.get("rng"), dict):
         raise GatlasError(f"{resume}: the checkpoint is damaged: remove it to start afresh")
-    say(f"going on after {meta['step']} steps")
+    say(f"resuming after {meta['step']} steps")
     return Snapshot(meta["step"], arrays, meta["rng"])
 
 

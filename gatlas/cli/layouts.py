@@ -33,8 +33,8 @@ def report_check(check: AtlasCheck, report: str | None, force: bool) -> None:
     parts = [
         f"bijection {'yes' if check.bijection else 'NO'}",
         f"permutation {check.direction}",
-        f"grid neighbours {check.neighbour_distance:.4f} apart, random pairs {check.random_distance:.4f}",
-        *([] if smoothness is None else [f"{smoothness:.1%} of the colour smoothness of 3D neighbours"]),
+        f"grid neighbors {check.neighbor_distance:.4f} apart, random pairs {check.random_distance:.4f}",
+        *([] if smoothness is None else [f"{smoothness:.1%} of the color smoothness of 3D neighbors"]),
         f"transport gap {check.gap:.1e}",
         *([] if check.round_trip is None else [f"round-trip error {check.round_trip:.1e}"]),
     ]

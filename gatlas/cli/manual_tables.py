@@ -92,7 +92,7 @@ SECTIONS: dict[str, dict[str, Section]] = {
                 "chair.npz; an id that fits two atlases alike is given to neither, and said",
                 "beside the atlas": "key.txt, or key.json with a caption, next to key.npz in a folder or a tar",
                 "several captions": "of one object, in several lines or as a list: each step draws one",
-                "no caption": "an atlas without one is left out; where none has any, all are learnt without text",
+                "no caption": "an atlas without one is left out; where none has any, all are learned without text",
             },
         ),
         "PICTURES": (

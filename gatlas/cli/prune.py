@@ -24,7 +24,7 @@ def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> di
         kept = prune(gaussians, options, reference=reference, report=say, on_step=progress)
     summary = f"kept {len(kept):,} of {len(gaussians):,} Gaussians"
     if options.finetune or name is not None or options.report is not None:
-        against = "the splat as it was" if name is None else name
+        against = "the original splat" if name is None else name
         quality = measure_pruning(gaussians, kept, reference, resolution=options.resolution)
         summary += f", PSNR {_shown(quality, 'psnr', '.2f', ' dB')}, SSIM {_shown(quality, 'ssim', '.4f')}"
         summary += f" against {against}"

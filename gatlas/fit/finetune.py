@@ -19,7 +19,7 @@ from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Mesh, Views
 
 if TYPE_CHECKING:
-    from gatlas.fit.optimize import Progress
+    from gatlas.fit.optimize import OnStep
     from gatlas.types import Cameras, Gaussians
 
 RATE = 0.3  # of a fit's learning rates: what is near its place already should not be thrown about
@@ -34,11 +34,11 @@ def finetune(
     views: int = 64,
     resolution: int = 256,
     device: str = "cpu",
-    progress: Progress | None = None,
+    on_step: OnStep | None = None,
 ) -> Gaussians:
     """The same number of Gaussians after `iterations` steps towards pictures of the reference (numpy).
 
-    View-dependent colour is not kept. The reference is the mesh or the photos (in their own units) that they were
+    View-dependent color is not kept. The reference is the mesh or the photos (in their own units) that they were
     fitted to, or the Gaussians before some were taken. Of photos those that a fit holds out are left out here as well,
     and `views` and `resolution` are not for them.
     """
@@ -48,7 +48,7 @@ def finetune(
     else:
         pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
     tuned = optimize(
-        replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, progress=progress
+        replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, on_step=on_step
     )
     return replace(scaled(tuned, center, scale), origin=gaussians.origin)
 
@@ -66,7 +66,7 @@ def picture_quality(
 def _together(
     gaussians: Gaussians, reference: Gaussians | Mesh | Views
 ) -> tuple[Gaussians, Gaussians | Mesh | Views, tuple[float, float, float], float]:
-    """Both in the unit ball of the mesh, or else of the Gaussians; and the centre and scale that lead back."""
+    """Both in the unit ball of the mesh, or else of the Gaussians; and the center and scale that lead back."""
     if isinstance(reference, Views):
         unit, center, scale = into_unit_ball(gaussians)
         origin = gaussians.origin

@@ -16,7 +16,7 @@ from gatlas.types import Mesh, Views
 
 if TYPE_CHECKING:
     from gatlas.fit.mesh import Fit
-    from gatlas.fit.optimize import Between, Progress, Snapshot
+    from gatlas.fit.optimize import OnParameters, OnStep, Snapshot
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud
     from gatlas.metrics.lpips import Lpips
@@ -31,8 +31,8 @@ def fit(
     points: Cloud | None = None,
     lpips: Lpips | None = None,
     report: Report = ignore,
-    on_step: Progress | None = None,
-    on_parameters: Between | None = None,
+    on_step: OnStep | None = None,
+    on_parameters: OnParameters | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
 ) -> Fit:
@@ -45,18 +45,18 @@ def fit(
     GatlasError.
     """
     check_fit(options, photos=isinstance(source, Views))
-    running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "progress": on_step}
+    running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "on_step": on_step}
     scaffold = options.model == "scaffold"
     if not scaffold:
         from gatlas.raster.devices import choose_device
 
-        running |= {"device": choose_device(options.device), "stop": should_stop, "resume": resume}
+        running |= {"device": choose_device(options.device), "should_stop": should_stop, "resume": resume}
     if isinstance(source, Views):
         from gatlas.fit.photos import fit_photos
 
         begin: Any = start if start is not None else options.init or "auto"
         return fit_photos(
-            source, options, points=points, init=begin, scaffold=scaffold, between=on_parameters, **running
+            source, options, points=points, init=begin, scaffold=scaffold, on_parameters=on_parameters, **running
         )
     mesh = prepare_mesh(source, options, report)
     if scaffold:
@@ -65,14 +65,14 @@ def fit(
         return fit_scaffold(mesh, options, **running)
     from gatlas.fit.mesh import fit_mesh
 
-    return fit_mesh(mesh, options, start=start, between=on_parameters, **running)
+    return fit_mesh(mesh, options, start=start, on_parameters=on_parameters, **running)
 
 
 def check_fit(options: FitOptions, *, photos: bool) -> None:
     """Raise a GatlasError where the options do not go together, or not with a mesh or photos."""
     init = options.init
     if options.time_limit is not None and options.resume is None:
-        raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is over")
+        raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is up")
     if options.model == "scaffold":
         refused = {"--init": None if photos else init, "--resume": options.resume, "--preview": options.preview}
         for name, given in refused.items():
@@ -81,11 +81,13 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
     if init is None or init.endswith(".ply"):
         return
     if photos and init == "surface":
-        raise GatlasError("--init surface is for meshes: photos begin at their points, their hull or random places")
+        raise GatlasError(
+            "--init surface is for meshes: photos start from their points, their hull or random positions"
+        )
     if photos and init not in INITS:
-        raise GatlasError(f"--init {init}: photos begin at points, hull, random or a splat FILE.ply")
+        raise GatlasError(f"--init {init}: photos start from points, hull, random or a splat FILE.ply")
     if not photos and init != "surface":
-        raise GatlasError(f"--init {init} is for photos: a mesh begins at its surface, or at a splat FILE.ply")
+        raise GatlasError(f"--init {init} is for photos: a mesh starts from its surface or a splat FILE.ply")
 
 
 def prepare_mesh(mesh: Mesh, options: FitOptions, report: Report = ignore) -> Mesh:
@@ -96,7 +98,7 @@ def prepare_mesh(mesh: Mesh, options: FitOptions, report: Report = ignore) -> Me
     if options.ignore_vertex_colors:
         mesh = without_vertex_colors(mesh)
     if options.shading == "auto" and resolve_shading(mesh) == "headlight":
-        report("the mesh has no textures and no colours to tell apart: shading it with a head light")
+        report("the mesh has no textures and a single color: shading it with a headlight")
     return mesh
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.fit.projection import NEAR, sight
+from gatlas.fit.projection import NEAR, project_points
 from gatlas.fit.scene_frame import SceneFrame
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
     from scipy.ndimage import binary_erosion, gaussian_filter
 
     padded = np.pad(hull.filled, 2)
-    shell = np.argwhere(padded & ~binary_erosion(padded))  # [m 3]: filled, with an empty neighbour across a face
+    shell = np.argwhere(padded & ~binary_erosion(padded))  # [m 3]: filled, with an empty neighbor across a face
     smooth = gaussian_filter(padded.astype(np.float32), 1.0)
     x, y, z = shell.T
     slope = (
@@ -114,7 +114,7 @@ def hull_frame(hull: Hull) -> SceneFrame:
 
 
 def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: Views, tolerance: float) -> Bool[np.ndarray, " n"]:
-    """Whether at most the share `tolerance` of the RGBA views that show a point show it as empty."""
+    """Return True for points that at most the share `tolerance` of the RGBA views that show them show as empty."""
     seen, missed = _votes(points, views, views.images[..., 3] > SOLID)
     return missed <= tolerance * seen
 
@@ -129,7 +129,7 @@ def _uncarved(
     middle = centers.mean(axis=0)
     grown = np.empty_like(solid)
     for index in range(len(cameras)):
-        depth = float(sight(middle[None], cameras, index).depths[0])
+        depth = float(project_points(middle[None], cameras, index).depths[0])
         pixels = reach * float(cameras.Ks[index, 0, 0]) / max(depth, reach, NEAR)
         size = 2 * int(np.ceil(min(pixels, cameras.width))) + 1
         grown[index] = maximum_filter(solid[index], size=size, mode="constant")
@@ -140,11 +140,11 @@ def _uncarved(
 def _votes(
     points: Float[np.ndarray, "n 3"], views: Views, solid: Bool[np.ndarray, "c h w"]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many views show each point, and how many of these show emptiness there."""
+    """Return the number of views that show each point, and the number of these that show it as empty."""
     seen, missed = np.zeros(len(points), dtype=np.int32), np.zeros(len(points), dtype=np.int32)
     points = np.asarray(points, dtype=np.float32)
     for index in range(len(views)):
-        found = sight(points, views.cameras, index)
+        found = project_points(points, views.cameras, index)
         seen += found.inside
         missed += found.inside & ~solid[index][found.rows, found.columns]
     return seen, missed

@@ -1,4 +1,4 @@
-"""What a picture of Gaussians is compared by while they are fitted."""
+"""The loss between pictures of Gaussians and of their object during a fit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^
 
 @dataclass(frozen=True)
 class LossWeights:
-    """What each part of the loss counts."""
+    """Weights of the terms of the loss."""
 
     rgb: float = 0.8  # L1
     ssim: float = 0.2  # 1 - SSIM

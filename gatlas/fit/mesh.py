@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatlas.fit.recount import recount
+from gatlas.fit.set_count import set_count
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import unscaled
@@ -50,7 +50,7 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     if start is None:
         start = surface_gaussians(mesh, views, options.count, rng, options.shading)
     else:
-        start = recount(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
+        start = set_count(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
     gaussians = optimize(start, views, iterations, rng, coarse=coarse, **running)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
@@ -59,7 +59,7 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
 
 
 def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
-    """Given Gaussians, in own units or the unit ball, without view-dependent colour, in a normalised mesh's frame."""
+    """Given Gaussians, in own units or the unit ball, without view-dependent color, in a normalized mesh's frame."""
     origin = mesh.origin
     if not gaussians.origin.normalized:
         gaussians = unscaled(gaussians, origin.center, origin.scale)

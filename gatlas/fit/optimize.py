@@ -1,4 +1,4 @@
-"""The optimisation of a fixed number of Gaussians against views."""
+"""The optimization of a fixed number of Gaussians against views."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of a parameter
 
-Progress = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
+OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
 
 # Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
-Between = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
+OnParameters = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
 
 
 class Snapshot(NamedTuple):
-    """An optimisation in the middle: with it, the same call goes on as if it had never stopped."""
+    """An optimization in the middle: with it, the same call goes on as if it had never stopped."""
 
     step: int  # steps done
     arrays: dict[str, np.ndarray]  # parameters, Adam's moments and the order of the views
@@ -38,7 +38,7 @@ class Snapshot(NamedTuple):
 
 
 class Interrupted(Exception):  # noqa: N818
-    """The optimisation was asked to stop before its end."""
+    """The optimization was asked to stop before its end."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         super().__init__(f"stopped after {snapshot.step} steps")
@@ -56,18 +56,18 @@ def optimize(
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
     device: str = "cpu",
-    progress: Progress | None = None,
-    between: Between | None = None,
-    stop: Callable[[], bool] | None = None,
+    on_step: OnStep | None = None,
+    on_parameters: OnParameters | None = None,
+    should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
 ) -> Gaussians:
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
     `rate` scales the learning rates; `device` is "cpu" or "cuda". With `coarse`, the first so many of the steps take
-    other, usually smaller, pictures. When `stop` says so, the optimisation ends with `Interrupted`; its snapshot, given
+    other, usually smaller, pictures. When `stop` says so, the optimization ends with `Interrupted`; its snapshot, given
     as `resume` to the same call, goes on from there.
 
-    Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colours stay in [0, 1] and
+    Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1.
     """
     training = TrainingViews(views, coarse, iterations)
@@ -80,7 +80,7 @@ def optimize(
         else:
             first, order = resume.step, _restore(resume, parameters, adam, rng)
         for step in range(first, iterations):
-            if stop is not None and stop():
+            if should_stop is not None and should_stop():
                 raise Interrupted(_snapshot(step, order, parameters, adam, rng))
             for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
                 group["lr"] = rate * learning_rate * cosine_decay(step, iterations)
@@ -97,15 +97,15 @@ def optimize(
             with torch.no_grad():
                 parameters["rgb"].clamp_(0.0, 1.0)
                 parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
-            if between is not None:
-                between(step + 1, parameters, adam)
-            if progress is not None:
-                progress(step + 1, float(psnr(image.detach(), target, limit=120.0)))
+            if on_parameters is not None:
+                on_parameters(step + 1, parameters, adam)
+            if on_step is not None:
+                on_step(step + 1, float(psnr(image.detach(), target, limit=120.0)))
     return as_gaussians(parameters, gaussians.origin)
 
 
 def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
-    """The Gaussians (numpy) that an optimisation's parameters stand for."""
+    """The Gaussians (numpy) that an optimization's parameters stand for."""
     return as_arrays(_activated({name: parameter.detach().cpu() for name, parameter in parameters.items()}), origin)
 
 

@@ -12,8 +12,8 @@ from gatlas.errors import GatlasError
 from gatlas.fit import seeds
 from gatlas.fit.hull import Hull, carve_hull, hull_frame, inside_silhouettes
 from gatlas.fit.mesh import measure
-from gatlas.fit.recount import recount
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, into_frame
+from gatlas.fit.set_count import set_count
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin, Views
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _from_gaussians(
             scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
             origin=_origin(frame, origin.name),
         )
-    return recount(start, into_frame(views.cameras, frame), count, rng), frame
+    return set_count(start, into_frame(views.cameras, frame), count, rng), frame
 
 
 def _backdrop(views: Views, count: int, opaque: bool, rng: np.random.Generator) -> Gaussians:

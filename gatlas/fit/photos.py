@@ -16,7 +16,7 @@ from gatlas.types import Gaussians, Views
 if TYPE_CHECKING:
     import torch
 
-    from gatlas.fit.optimize import Between
+    from gatlas.fit.optimize import OnParameters
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud, Init
 
@@ -30,7 +30,7 @@ def fit_photos(
     points: Cloud | None = None,
     init: Init = "auto",
     scaffold: bool = False,
-    between: Between | None = None,
+    on_parameters: OnParameters | None = None,
     **running: Any,
 ) -> Fit:
     """Fit exactly `options.count` Gaussians to photos with known cameras.
@@ -39,13 +39,13 @@ def fit_photos(
     `options.resolution` pixels on the longer side. Every eighth photo is held out, at least one; the others are all
     trained on. PSNR and SSIM count the whole picture, over white where it is transparent.
 
-    Where the fit begins: at `points` (positions and sRGB colours, in the photos' units); on the visual hull of photos
+    Where the fit begins: at `points` (positions and sRGB colors, in the photos' units); on the visual hull of photos
     with transparency; at random; or at given Gaussians, whose number is made right first and which may be in the
     photos' units or in the unit ball: whichever shows the photos better. "auto" takes the first of points, hull and
     random that it can. Of opaque photos a tenth of the Gaussians begins behind the scene, as its background. `scaffold`
     fits the paper's anchors and networks instead of the Gaussians themselves, and ends at or under the count. The same
-    input, options and seed give the same bytes on one machine. For `between` and `running` (device, loss, progress,
-    stopping) see `gatlas.fit.optimize.optimize`.
+    input, options and seed give the same bytes on one machine. For `on_parameters` and `running` (device, loss,
+    on_step, stopping) see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize
     from gatlas.fit.relocate import Relocator
@@ -71,8 +71,8 @@ def fit_photos(
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         relocate(step, parameters, adam)
-        if between is not None:
-            between(step, parameters, adam)
+        if on_parameters is not None:
+            on_parameters(step, parameters, adam)
 
     if scaffold:
         limit = min(options.count, CAP)
@@ -84,7 +84,7 @@ def fit_photos(
         budget.iterations,
         rng,
         coarse=coarse,
-        between=each_step,
+        on_parameters=each_step,
         **running,
     )
     return Fit(gaussians, training, *measure(gaussians, views[held_out]))

@@ -23,7 +23,7 @@ SIDE = 320  # pixels
 
 
 class Preview:
-    """Between the steps of an optimisation, every few seconds, hands over a picture from three sides over white."""
+    """A callback of `optimize` that every few seconds passes on a picture from three sides over white."""
 
     def __init__(self, show: Callable[[Float[np.ndarray, "h w 3"]], None]) -> None:
         self._show = show

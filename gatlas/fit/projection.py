@@ -1,4 +1,4 @@
-"""Points as pictures see them."""
+"""Points projected into pictures, and the colors found there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 NEAR = 1e-3  # world units
 
 
-class Sighting(NamedTuple):
-    """Where one camera sees each point."""
+class Projected(NamedTuple):
+    """Projections of points into one camera."""
 
     rows: Int[np.ndarray, " n"]  # of the pixel; 0 where it is not seen
     columns: Int[np.ndarray, " n"]
@@ -25,8 +25,8 @@ class Sighting(NamedTuple):
     inside: Bool[np.ndarray, " n"]  # in front of the camera and within the picture
 
 
-def sight(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Sighting:
-    """Where camera `index` sees the points, hidden or not."""
+def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Projected:
+    """Return the projections of the points into camera `index`, occluded or not."""
     viewmat, K = cameras.viewmats[index], cameras.Ks[index]
     local = to_camera(points, viewmat)
     depths = local[:, 2]
@@ -35,20 +35,20 @@ def sight(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Sig
     u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
     v = local[:, 1] * K[1, 1] / depth + K[1, 2]
     inside = front & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
-    return Sighting(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
+    return Projected(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
 
 
 def mean_colors(
     points: Float[np.ndarray, "n 3"], views: Views, normals: Float[np.ndarray, "n 3"] | None = None
 ) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, " n"]]:
-    """The photos' mean colour at each point, hidden or not, and how many photos show it; 0.5 where none does.
+    """The photos' mean color at each point, hidden or not, and how many photos show it; 0.5 where none does.
 
     With `normals`, views count by the squared cosine at which they face the surface. Transparent pixels do not count.
     """
     total, weights = np.zeros((len(points), 3)), np.zeros(len(points))
     seen = np.zeros(len(points), dtype=np.int64)
     for index, image in enumerate(views.images):
-        found = sight(points, views.cameras, index)
+        found = project_points(points, views.cameras, index)
         rgba = image[found.rows, found.columns]
         weight = found.inside * (rgba[:, 3] if image.shape[-1] == 4 else 1.0)
         if normals is not None:

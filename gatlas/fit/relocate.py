@@ -1,4 +1,4 @@
-"""Gaussians that do nothing move to where the pictures are wrong; their number never changes."""
+"""Relocation of idle Gaussians to places where the pictures have large errors; their number never changes."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ REACH = 1.25  # radii of the unit ball: pictures hold more along their longer si
 
 
 class Relocator:
-    """Between the steps of an optimisation: every EVERY steps, up to UNTIL of them, moves what is dead or idle.
+    """Between the steps of an optimization: every EVERY steps, up to UNTIL of them, moves what is dead or idle.
 
     Dead is an opacity below DEAD_OPACITY; idle are the IDLE_SHARE that make up least of the pictures, summed over at
     most PICTURES views. Each goes to a random pixel, likelier where the pictures differ, at the depth that is rendered
-    there, with the photo's colour and the size of a pixel. Its moments in Adam begin anew. Kheradmand et al. 2024
+    there, with the photo's color and the size of a pixel. Its moments in Adam begin anew. Kheradmand et al. 2024
     (3DGS-MCMC) move dead ones onto living ones instead, which finds no part that is missing altogether.
     """
 
@@ -57,7 +57,7 @@ class Relocator:
 
 
 class Spots(NamedTuple):
-    """Where new Gaussians are wanted."""
+    """Places where pictures need more Gaussians."""
 
     means: Float[np.ndarray, "n 3"]
     sigmas: Float[np.ndarray, " n"]

@@ -25,7 +25,7 @@ from gatlas.raster import rasterize
 from gatlas.types import Origin
 
 if TYPE_CHECKING:
-    from gatlas.fit.optimize import Progress
+    from gatlas.fit.optimize import OnStep
     from gatlas.fit.options import FitOptions
     from gatlas.fit.scaffold_model import Decoded, Scaffold
     from gatlas.metrics.lpips import Lpips
@@ -55,11 +55,11 @@ def fit_scaffold(
     cap: int = CAP,
     weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
-    progress: Progress | None = None,
+    on_step: OnStep | None = None,
 ) -> Fit:
     """Fit a scaffold to a mesh and bake it: at most min(`options.count`, `cap`) Gaussians.
 
-    Views, held-out views and normalisation are those of `gatlas.fit.fit_mesh`. The same options and seed give the same
+    Views, held-out views and normalization are those of `gatlas.fit.fit_mesh`. The same options and seed give the same
     bytes on one machine.
     """
     rng = np.random.default_rng(options.seed)
@@ -79,7 +79,7 @@ def fit_scaffold(
         coarse=coarse,
         weights=weights,
         lpips=lpips,
-        progress=progress,
+        on_step=on_step,
     )
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     return Fit(gaussians, views, *measure(gaussians, held_out))
@@ -95,7 +95,7 @@ def optimize_scaffold(
     coarse: tuple[Views, int] | None = None,
     weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
-    progress: Progress | None = None,
+    on_step: OnStep | None = None,
 ) -> Gaussians:
     """At most `limit` Gaussians (numpy) after `iterations` steps on a scaffold that begins as the given ones.
 
@@ -136,8 +136,8 @@ def optimize_scaffold(
                 drop_transparent(scaffold, adam, evidence)
                 _prune(scaffold, adam, pictures.cameras, limit, rng)
                 evidence = Evidence.none(len(scaffold))
-            if progress is not None:
-                progress(step, float(psnr(image.detach(), target, limit=120.0)))
+            if on_step is not None:
+                on_step(step, float(psnr(image.detach(), target, limit=120.0)))
         _require_visible(scaffold.decode())
         _prune(scaffold, adam, views.cameras, limit, rng)  # slots that were hidden at the last growth may show by now
         return scaffold.bake(gaussians.origin)

@@ -1,4 +1,4 @@
-"""Where a scaffold gets new anchors and which it loses: Lu et al. 2024, sec. 3.3."""
+"""Growth and pruning of the anchors of a scaffold: Lu et al. 2024, sec. 3.3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHRINK = 1.6  # a split Gaussian's scales are divided by it (Kerbl et al. 2023)
 
 @dataclass
 class Evidence:
-    """What a scaffold has shown since the last growth."""
+    """Statistics of a scaffold since the last growth."""
 
     gradients: Float[Tensor, "a k"]  # sum of screen gradients
     shown: Float[Tensor, "a k"]  # steps in which the slot showed
@@ -58,7 +58,7 @@ def screen_gradients(
 ) -> Float[Tensor, " n"]:
     """Length of the loss's gradient to the projected means, in pictures' half widths (Kerbl et al. 2023), one camera.
 
-    The rasteriser gives the gradient to the mean in the world. A step of one pixel sideways is depth / focal in the
+    The rasterizer gives the gradient to the mean in the world. A step of one pixel sideways is depth / focal in the
     world, so the gradient to the pixel is that times depth / focal; the rest of the gradient, along the ray, is small.
     """
     view = torch.as_tensor(camera.viewmats[0], dtype=means.dtype)

@@ -1,4 +1,4 @@
-"""Which Gaussians of a scaffold to keep: the visibility ranking of Xiang et al. 2025, sec. 4.1."""
+"""Ranking of the Gaussians of a scaffold by visibility: Xiang et al. 2025, sec. 4.1."""
 
 from __future__ import annotations
 

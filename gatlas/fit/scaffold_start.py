@@ -1,4 +1,4 @@
-"""Where a scaffold begins: Gaussians gathered into voxels, one anchor a voxel."""
+"""The initial anchors of a scaffold: Gaussians gathered into voxels, one anchor per voxel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class AnchorStart(NamedTuple):
 def gather_anchors(gaussians: Gaussians) -> AnchorStart:
     """One anchor for each voxel of an octree whose voxels hold at most FILL Gaussians (numpy).
 
-    A feature is the principal components of its Gaussians' colours and rotations. Opacities begin at their mean.
+    A feature is the principal components of its Gaussians' colors and rotations. Opacities begin at their mean.
     """
     voxels, slots, count = _voxelize(gaussians.means)
     alive = np.zeros((count, OFFSETS), dtype=bool)
@@ -120,7 +120,7 @@ def _voxelize(means: Float32[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, " n"],
 
 
 def _ranks_within(keys: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """How many earlier points have the same key."""
+    """Return the number of earlier points of the same key."""
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys[order], keys[order], side="left")
     ranks = np.empty(len(keys), dtype=np.int64)

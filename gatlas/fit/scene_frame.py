@@ -1,4 +1,4 @@
-"""Where the subject of a set of photos is, and how large: the fit wants it in the unit ball."""
+"""The position and size of the subject of a set of photos, which a fit moves into the unit ball."""
 
 from __future__ import annotations
 

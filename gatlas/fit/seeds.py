@@ -1,4 +1,4 @@
-"""Where a fit of photos begins: exactly as many Gaussians as are asked for, in the unit ball's units."""
+"""Initial Gaussians for a fit of photos: exactly the requested number, in the units of the unit ball."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.fit.hull import Surface, hull_surface
-from gatlas.fit.projection import mean_colors, sight
+from gatlas.fit.projection import mean_colors, project_points
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
 from gatlas.geometry.rotations import quats_from_normals
@@ -26,20 +26,20 @@ DISC_SIGMA = 0.45  # of the spacing
 THICKNESS_SIGMA = 0.15  # of the spacing: a hull is only near the surface
 HULL_OPACITY = 0.7
 POINT_OPACITY = 0.5
-POINT_SIGMA = 0.5  # of the distance to the nearest neighbours
+POINT_SIGMA = 0.5  # of the distance to the nearest neighbors
 RANDOM_REACH = 1.25  # radii: pictures hold more along their longer side
 RANDOM_OPACITY = 0.03  # nothing is known to be where they are, and many lie behind one another
-RANDOM_SIGMA = 0.5  # of the mean distance between neighbours
+RANDOM_SIGMA = 0.5  # of the mean distance between neighbors
 NEIGHBOURS = 3
 FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
 BACKDROP_SHARE = 0.1  # of the count
 BACKDROP_SIGMA = 0.8  # of the spacing: no gaps
 BACKDROP_OPACITY = 0.95
-BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the centre
+BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the center
 
 
 def hull_gaussians(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` discs on the surface of a visual hull, evenly spaced, coloured by the views that face them."""
+    """`count` discs on the surface of a visual hull, evenly spaced, colored by the views that face them."""
     pool: Surface = hull_surface(hull, POOL * count, rng)
     chosen = choose_blue_noise(pool.points, np.ones(len(pool.points)), count)
     points, normals = pool.points[chosen], pool.normals[chosen]
@@ -55,13 +55,13 @@ def point_gaussians(
     """`count` balls at points of a reconstruction, as large as the points are apart.
 
     Of more points a random part is taken. Of fewer, each stands for several balls, scattered about it as far as its
-    neighbours are. Points that no camera shows, or that are absurdly far away, are left out where others are there.
+    neighbors are. Points that no camera shows, or that are absurdly far away, are left out where others are there.
     """
     from scipy.spatial import cKDTree
 
     shown = np.zeros(len(xyz), dtype=bool)
     for index in range(len(cameras)):
-        shown |= sight(xyz, cameras, index).inside
+        shown |= project_points(xyz, cameras, index).inside
     shown &= np.linalg.norm(xyz, axis=1) < FARTHEST
     if shown.any():
         xyz, rgb = xyz[shown], rgb[shown]
@@ -84,14 +84,14 @@ def point_gaussians(
 
 
 def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colours."""
+    """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colors."""
     found: list[np.ndarray] = []
     need = min(2, len(views))
     for _ in range(20):
         points = rng.normal(size=(4 * count, 3))
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= RANDOM_REACH * rng.random((len(points), 1)) ** (1 / 3)
-        shown = sum(sight(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
+        shown = sum(project_points(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
         found.append(points[shown >= need])
         if sum(len(part) for part in found) >= count:
             break
@@ -105,7 +105,7 @@ def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaus
 
 
 def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colours.
+    """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colors.
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
     """

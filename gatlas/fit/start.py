@@ -1,4 +1,4 @@
-"""Where a fit of a mesh begins: small thin discs on the visible surface, dense where the pictures need them."""
+"""Initial Gaussians for a fit of a mesh: small thin discs on the visible surface, denser where pictures have detail."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPACITY = 0.9
 def surface_gaussians(
     mesh: Mesh, views: Views, count: int, rng: np.random.Generator, shading: Shading = "auto"
 ) -> Gaussians:
-    """Exactly `count` Gaussians on the part of a normalised mesh that at least one view sees (numpy).
+    """Exactly `count` Gaussians on the part of a normalized mesh that at least one view sees (numpy).
 
     The density follows texture detail and expected pixels; the places are blue noise; the discs lie in the surface.
     """
@@ -63,7 +63,7 @@ def surface_gaussians(
 def _visible_pool(
     mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator, shading: Shading
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """Area-uniform points that some camera sees: points, normals [n 3], colours [n 4], visible [c n]; and their area.
+    """Area-uniform points that some camera sees: points, normals [n 3], colors [n 4], visible [c n]; and their area.
 
     There are POOL for each Gaussian, unless nearly all of the surface is hidden; never fewer than `count`.
     """

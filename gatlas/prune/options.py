@@ -10,33 +10,33 @@ from gatlas.config import Options, option
 
 @dataclass(frozen=True)
 class PruneOptions(Options):
-    """Keep COUNT Gaussians, those that matter most to what is seen.
+    """Keep the COUNT Gaussians that contribute most to the rendered pictures.
 
     The scores visibility-sum and visibility-max are the transmittance x alpha of a Gaussian over random cameras around
     the object: summed over all pixels, or the largest in any. sampled draws at random in proportion to the sum, which
-    keeps thin and faint parts covered. opacity and volume look at the Gaussians alone.
-    A splat that has no more than COUNT Gaussians keeps them all.
+    keeps thin and faint parts covered. opacity and volume need no cameras.
+    A splat of COUNT Gaussians or fewer keeps them all.
 
-    The scores are computed on the CPU; --device is for --finetune, and auto is CUDA where gsplat runs on a GPU.
+    Scores are computed on the CPU; --device applies to --finetune, and auto uses CUDA if gsplat runs on a GPU.
 
     Example: gatlas prune bunny.ply -n 16384 -o small.ply
     """
 
-    count: int = option(16_384, "-n", min=1, help="Gaussians to keep.")
+    count: int = option(16_384, "-n", min=1, help="Number of Gaussians to keep.")
     score: Literal["visibility-sum", "visibility-max", "sampled", "opacity", "volume"] = option(
-        "sampled", help="What is kept: see above."
+        "sampled", help="Ranking of the Gaussians; see above."
     )
-    min_opacity: float = option(0.0, min=0, max=1, metavar="ALPHA", help="Drop what is fainter first.")
-    finetune: int = option(0, min=0, help="Optimisation steps that let the rest make up for the loss.")
+    min_opacity: float = option(0.0, min=0, max=1, metavar="ALPHA", help="First drop Gaussians of lower opacity.")
+    finetune: int = option(0, min=0, help="Finetuning steps after pruning.")
     reference: str | None = option(
-        None, metavar="MESH|DIR", help="Mesh or photos to measure and finetune against; else the splat as it was."
+        None, metavar="MESH|DIR", help="Mesh or photos to measure and finetune against; default the original splat."
     )
-    views: int = option(64, min=1, max=100_000, help="Random cameras that judge.")
-    resolution: int = option(256, min=16, help="Pixels a side of their pictures.")
-    seed: int = option(0, min=0, help="Seed of everything random; the same seed gives the same bytes.")
+    views: int = option(64, min=1, max=100_000, help="Random cameras for the visibility scores.")
+    resolution: int = option(256, min=16, help="Width and height of their pictures in pixels.")
+    seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes.")
     report: str | None = option(
-        None, metavar="FILE.json", output=".json", help="Write PSNR and SSIM, before and after."
+        None, metavar="FILE.json", output=".json", help="Write PSNR and SSIM before and after, as JSON."
     )
     device: Literal["auto", "cpu", "cuda"] = option(
-        "auto", affects_result=False, help="Where Gaussians are rendered; see above."
+        "auto", affects_result=False, help="Device for rendering Gaussians; see above."
     )

@@ -37,7 +37,7 @@ def prune(
     if not options.finetune:
         return kept
     if kept.sh.shape[1] > 1:
-        report("finetuning keeps no view-dependent colour")
+        report("finetuning discards view-dependent color")
     from gatlas.fit.finetune import finetune
     from gatlas.raster.devices import choose_device
 
@@ -49,7 +49,7 @@ def prune(
         views=options.views,
         resolution=options.resolution,
         device=choose_device(options.device),
-        progress=on_step,
+        on_step=on_step,
     )
 
 

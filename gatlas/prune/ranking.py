@@ -1,4 +1,4 @@
-"""Which Gaussians to keep: ranking by how much of them the cameras see."""
+"""Ranking of Gaussians by visibility, opacity or volume."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rank(
 def _over_views(
     gaussians: Gaussians, rng: np.random.Generator, views: int, resolution: int, reduce: str
 ) -> Float[np.ndarray, " n"]:
-    """Visibility from random cameras that look at the centre of the Gaussians' bounding ball from all sides."""
+    """Visibility from random cameras that look at the center of the Gaussians' bounding ball from all sides."""
     cameras = around(gaussians, random_views(views, resolution, resolution, rng))
     result = np.zeros(len(gaussians))
     for camera in cameras:

@@ -84,7 +84,7 @@ def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
 def visibility(
     gaussians: Gaussians, cameras: Cameras, *, reduce: Literal["sum", "max"] = "sum"
 ) -> Float32[np.ndarray, "c n"]:
-    """How much of each picture each Gaussian makes up: its blending weight, summed over the pixels (numpy only).
+    """Return the blending weight of each Gaussian in each picture, summed over the pixels (numpy only).
 
     With `reduce="max"` it is the largest weight in any one pixel, in [0, 1]. Planes and blur are the defaults.
     """

@@ -25,7 +25,7 @@ def rasterize_camera(
     camera: cpu.Pinhole,
     absolute: Float32[Tensor, "n 2"] | None = None,
 ) -> tuple[Float32[Tensor, "h w 3"], Float32[Tensor, "h w"], Float32[Tensor, "h w"]]:
-    """Colours, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU).
+    """Colors, alphas and mean depths of one camera, differentiable to every tensor (all on the CPU).
 
     To `absolute`, on any device, backward passes add the absolute gradients to the means in the picture.
     """

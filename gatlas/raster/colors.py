@@ -1,4 +1,4 @@
-"""The colours that cameras see, for numpy arrays and torch tensors alike."""
+"""The colors that cameras see, for numpy arrays and torch tensors alike."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-# Keeps the direction, and its gradient, finite for a Gaussian in the camera's centre, which the near plane leaves out.
+# Keeps the direction, and its gradient, finite for a Gaussian in the camera's center, which the near plane leaves out.
 TINY_SQUARED_DISTANCE = 1e-24
 
 
 def seen_colors(gaussians: Gaussians, viewmats: Float[Array, "c 4 4"]) -> Iterator[Float[Array, "n 3"]]:
-    """For one camera after another, the colours of all Gaussians from where it stands, >= 0 (gsplat clamps as well)."""
+    """For one camera after another, the colors of all Gaussians from where it stands, >= 0 (gsplat clamps as well)."""
     if gaussians.sh.shape[1] == 1:
         constant = eval_sh(gaussians.sh, gaussians.means).clip(min=0.0)
         for _ in range(len(viewmats)):

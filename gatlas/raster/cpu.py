@@ -1,4 +1,4 @@
-"""The CPU rasteriser on numpy arrays: one picture forward, its gradients back, and what each Gaussian shows.
+"""The CPU rasterizer on numpy arrays: one picture forward, its gradients back, and what each Gaussian shows.
 
 `gatlas.raster.autograd` wraps these for torch; nothing here imports it.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Parameters(NamedTuple):
-    """Gaussians as contiguous float32 arrays, with the colours that one camera sees."""
+    """Gaussians as contiguous float32 arrays, with the colors that one camera sees."""
 
     means: Float32[np.ndarray, "n 3"]
     quats: Float32[np.ndarray, "n 4"]
@@ -48,7 +48,7 @@ class Pinhole(NamedTuple):
 
 
 class Images(NamedTuple):
-    """Where a picture is written; the arrays may be slices of a batch."""
+    """Output arrays of one picture; they may be slices of a batch."""
 
     colors: Float32[np.ndarray, "h w 3"]
     alphas: Float32[np.ndarray, "h w"]
@@ -68,7 +68,7 @@ class Projected:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What the backward pass needs to know of the forward pass."""
+    """Results of the forward pass that the backward pass needs."""
 
     projected: Projected
     background: Float32[np.ndarray, " 3"]
@@ -271,7 +271,7 @@ def _tile_shares(projected: Projected) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def _aligned(*shape: int) -> Float32[np.ndarray, ...]:
-    """Uninitialised memory that starts on a cache line."""
+    """Uninitialized memory that starts on a cache line."""
     size = math.prod(shape)
     raw = np.empty(size + 16, dtype=np.float32)
     start = -raw.ctypes.data % 64 // 4

@@ -1,4 +1,4 @@
-"""The CUDA rasteriser: gsplat, behind a trial call that tells whether it runs on this machine."""
+"""The CUDA rasterizer: gsplat, behind a trial call that tells whether it runs on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rasterize_gsplat(
         return Rendering(backgrounds[:, None, None, :].expand(*shape, 3).clone(), nothing, nothing.clone())
     from gsplat import rasterization
 
-    # Colours are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
+    # Colors are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
     images, alphas, intermediates = rasterization(
         means=gaussians.means.contiguous(),
         quats=gaussians.quats.contiguous(),

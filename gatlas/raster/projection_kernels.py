@@ -1,9 +1,9 @@
 """Numba kernels: 3D Gaussians to 2D Gaussians in the picture, and the gradients back.
 
 One thread handles a range of Gaussians. Arrays are float32; the arithmetic in registers is float64, which costs
-nothing beside the rasteriser and keeps the determinants of needles.
+nothing beside the rasterizer and keeps the determinants of needles.
 
-A 2D Gaussian is kept whitened. With cov2d = [[a, b], [b, c]] (blur included) and (dx, dy) = mean - pixel centre,
+A 2D Gaussian is kept whitened. With cov2d = [[a, b], [b, c]] (blur included) and (dx, dy) = mean - pixel center,
 
     sigma = (p^2 + q^2) / 2,   p = (c dx - b dy) / sqrt(c det),   q = dy / sqrt(c),
 
@@ -29,7 +29,7 @@ WHITEN_SCALE = math.sqrt(0.5 * math.log2(math.e))
 
 CULLED = np.uint64(0xFFFFFFFFFFFFFFFF)
 
-# Columns of a record, one 64-byte line: mean, whitening, opacity, colour, depth, box (first and last pixel), reach:
+# Columns of a record, one 64-byte line: mean, whitening, opacity, color, depth, box (first and last pixel), reach:
 # p'^2 + q'^2 where alpha is 1/255, and tilt: the dy at which the ellipse of that size has its greatest dx.
 RECORD_SIZE = 16
 MX, MY, U, V, W, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1, REACH, TILT = range(RECORD_SIZE)

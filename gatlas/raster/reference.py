@@ -1,8 +1,8 @@
-"""The oracle: Gaussian rasterisation in plain torch, any floating type, differentiated by autograd.
+"""The oracle: Gaussian rasterization in plain torch, any floating type, differentiated by autograd.
 
 This is what every backend computes (the conventions of gsplat 1.5.3, Kerbl et al. 2023):
 
-- OpenCV cameras; the centre of the first pixel is (0.5, 0.5); skew is ignored.
+- OpenCV cameras; the center of the first pixel is (0.5, 0.5); skew is ignored.
 - A Gaussian is left out where z < near_plane or z > far_plane, or where its opacity is below 1/255.
 - cov2d = J W S W' J' + eps2d I. The Jacobian J is taken at the mean, moved to within 0.3 half-pictures of the picture's
   edge; the mean itself is not moved.

@@ -19,7 +19,7 @@ class Rendering(NamedTuple):
 
 
 class Options(NamedTuple):
-    """How `rasterize` is to project, for the backends."""
+    """Projection settings of `rasterize`, for the backends."""
 
     near_plane: float = 0.01  # world units
     far_plane: float = 1e10

@@ -23,7 +23,7 @@ _num_threads: int | None = None
 
 
 def available_cpus() -> int:
-    """How many CPUs this process may use (the scheduler's affinity mask where the system has one)."""
+    """Return the number of CPUs that this process may use (the scheduler's affinity mask where the system has one)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

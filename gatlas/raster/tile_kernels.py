@@ -101,7 +101,7 @@ def _nearest_depth(records, pairs, first, stop):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def lay_out(state):  # type: ignore[no-untyped-def]
-    """Write where the lanes of the blocks lie in a tile: the centres of their pixels."""
+    """Write where the lanes of the blocks lie in a tile: the centers of their pixels."""
     for k in range(SIDE):
         for lane in range(LANES):
             state[COLUMN_X + k * LANES + lane] = float32(k * BLOCK + (lane & 3)) + float32(0.5)

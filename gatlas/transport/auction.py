@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STEPS = 2.0**24  # a cloud's radius in integer steps: products stay below 2^49, prices below 2^51
 COARSEST = 256  # levels stop at about this many points
 
-# Epsilon in units of the level's typical difference between neighbouring reduced costs. Measured: the run time is flat
+# Epsilon in units of the level's typical difference between neighboring reduced costs. Measured: the run time is flat
 # around these values.
 FIRST_EPSILON = 0.25
 LAST_EPSILON = 0.002

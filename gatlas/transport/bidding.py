@@ -20,7 +20,7 @@ FREE = -1
 
 
 class Matching(NamedTuple):
-    """Who holds what. Row g's columns are held[start[g]] ... held[start[g] + counts[g] - 1]."""
+    """The current assignment. Row g's columns are held[start[g]] ... held[start[g] + counts[g] - 1]."""
 
     owner: np.ndarray  # [n] int64: the row that holds a column, or FREE
     slot: np.ndarray  # [n] int64: where in `held` a held column stands

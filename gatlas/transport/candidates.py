@@ -36,10 +36,10 @@ class Columns(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """What bounds the reduced costs of a whole block from below.
+    """Lower bounds of the reduced costs of whole blocks of columns.
 
     Within a block prices rise about as 2 x.y does for the rows that the block's columns go to. Let g be that gradient,
-    c the centre, r the radius and b = min_j w_j - g.(y_j - c). Then a_ij >= b - 2 x_i.c - |g - 2 x_i| r, which is tight
+    c the center, r the radius and b = min_j w_j - g.(y_j - c). Then a_ij >= b - 2 x_i.c - |g - 2 x_i| r, which is tight
     for the rows that matter. A risen price only lifts the truth further above the bound.
     """
 

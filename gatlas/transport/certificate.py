@@ -77,7 +77,7 @@ def matched_slack(
     matched: np.ndarray,
     minima: Float[np.ndarray, " n"],
 ) -> Float[np.ndarray, " n"]:
-    """How much dearer each row's own column is than its cheapest one. All zero: no other assignment costs less.
+    """Return the excess of each row's reduced cost over its minimum. All zero: no other assignment costs less.
 
     Any assignment costs at least sum_i min_j a_ij - sum_j w_j, whatever the prices w are, so that a wrong assignment
     cannot pass: its slack sums to at least what it costs too much.

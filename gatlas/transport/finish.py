@@ -18,7 +18,7 @@ from gatlas.transport.order import BLOCK
 
 
 class Search(NamedTuple):
-    """What one search for a free column knows, and the queue of what it has yet to look at."""
+    """State of one shortest-path search for a free column, and its queue."""
 
     distance: np.ndarray  # [n + g] to a column, or to the columns that a row does not list (n + g); FAR: not reached
     origin: np.ndarray  # [n] int64: the row that a column was reached from

@@ -1,4 +1,4 @@
-"""How the kernels are compiled: cached on disk, releasing the GIL, and with one line when it takes a while."""
+"""Compilation of the kernels: cached on disk, releasing the GIL, with one message when it takes a while."""
 
 from __future__ import annotations
 

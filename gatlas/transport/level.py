@@ -29,7 +29,7 @@ class Level:
     blocks: Blocks
     lists: Lists
     matching: Matching
-    unit: float  # by how much the reduced costs of neighbours typically differ
+    unit: float  # by how much the reduced costs of neighbors typically differ
 
     @classmethod
     def start(
@@ -72,7 +72,7 @@ class Level:
             held=np.empty(n, np.int64),
             counts=np.zeros(len(copies), np.int64),
         )
-        # Reduced costs of neighbours differ by about the product of the spacings of the two clouds; the 10 makes it
+        # Reduced costs of neighbors differ by about the product of the spacings of the two clouds; the 10 makes it
         # the squared spacing where both are the unit sphere.
         unit = float(np.median(radii) * np.median(_balls(rows.x)[1])) / 10
         level = cls(rows, columns, blocks, lists, matching, unit)
@@ -125,7 +125,7 @@ class Level:
 
 
 def _balls(points: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, "b 3"], Float[np.ndarray, " b"]]:
-    """Integer centres and radii, rounded up, of balls around each BLOCK points that follow each other."""
+    """Integer centers and radii, rounded up, of balls around each BLOCK points that follow each other."""
     starts = np.arange(0, len(points), BLOCK)
     centers = np.rint((np.minimum.reduceat(points, starts) + np.maximum.reduceat(points, starts)) / 2)
     squares = np.square(points - np.repeat(centers, BLOCK, axis=0)[: len(points)]).sum(axis=1)

@@ -1,4 +1,4 @@
-"""The order of the points in memory: leaves of a k-d tree, so that neighbours in space are neighbours in memory."""
+"""The order of the points in memory: leaves of a k-d tree, so that neighbors in space are neighbors in memory."""
 
 from __future__ import annotations
 
@@ -104,6 +104,6 @@ def sort(keys, items, n):  # type: ignore[no-untyped-def]
 
 
 def run_starts(points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " g+1"]:
-    """Where runs of equal points start, and the end."""
+    """Return the first index of each run of equal points, and the number of points."""
     changes = np.flatnonzero((points[1:] != points[:-1]).any(axis=1)) + 1
     return np.concatenate([[0], changes, [len(points)]])

@@ -52,10 +52,10 @@ PROJECTIONS: dict[str, Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n
 
 
 def compute_plane_permutation(size: int, projection: str = "equirect") -> Int[np.ndarray, " cells"]:
-    """Which point of `fibonacci_sphere(size * size)` fills each cell of a `size` x `size` grid, row by row (int32).
+    """Return the index of the point of `fibonacci_sphere(size * size)` in each cell of the grid, row by row (int32).
 
-    The projected sphere points move one-to-one onto the cell centres by exact optimal transport, so that neighbours on
-    the sphere stay neighbours on the grid. Xiang et al. 2025, sec. 4.2. It depends on nothing else: `atlas.plane`
+    The projected sphere points move one-to-one onto the cell centers by exact optimal transport, so that neighbors on
+    the sphere stay neighbors on the grid. Xiang et al. 2025, sec. 4.2. It depends on nothing else: `atlas.plane`
     ships and caches it.
     """
     if size < 1:

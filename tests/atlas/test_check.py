@@ -51,7 +51,7 @@ def test_a_sound_atlas_has_no_problems(atlas, gaussians):
     assert check.gap < 1e-6
     assert check.round_trip < 1e-5
     assert check.gaussians == len(gaussians)
-    assert check.neighbour_distance < 0.35 * check.random_distance
+    assert check.neighbor_distance < 0.35 * check.random_distance
     assert 0.5 < check.smoothness_recovered <= 1.0
 
 

@@ -265,7 +265,7 @@ def test_the_list_of_outliers_is_bounded():
 @pytest.mark.parametrize(
     ("plane", "change", "words"),
     [
-        ("color", lambda x: x * 255, "colours outside 0..1"),
+        ("color", lambda x: x * 255, "colors outside 0..1"),
         ("opacity", lambda x: x * 20 - 10, "opacities outside 0..1"),
         ("opacity", np.zeros_like, "no opaque cell at all: 640 cells in 10 of 10 atlases (0.npz, 1.npz, 2.npz …)"),
         ("opacity", np.ones_like, "opacity[0] is 1 in every cell of every atlas"),

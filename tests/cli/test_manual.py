@@ -73,7 +73,7 @@ def test_what_must_be_given_stands_without_brackets():
 
 
 def test_ranges_and_defaults_are_on_the_page():
-    assert "Degrees above the horizon. From \\-90 to 90. Default: 20.0." in PAGES["gatlas-render"]
+    assert "Camera elevation above the horizon. From \\-90 to 90. Default: 20.0." in PAGES["gatlas-render"]
 
 
 @pytest.mark.parametrize("verb", ["fit", "prune", "atlas-encode", "atlas-decode", "render"])

@@ -120,7 +120,7 @@ def test_the_report_tells_what_is_odd(gatlas, tmp_path, atlases):
     io.save_atlas(atlases / "odd.npz", replace(odd, color=odd.color * 9))
     io.save_atlas(atlases / "twin.npz", random_atlas(0))
     run = gatlas("normalize-stats", "atlases", "-o", "s.npz", "--report", "r.json")
-    assert "warning: colours outside 0..1: " in run.stderr
+    assert "warning: colors outside 0..1: " in run.stderr
     assert "outlier: atlases/odd.npz: " in run.stderr
     assert "warning: atlases/object0.npz and atlases/twin.npz hold the same atlas; each counts" in run.stderr
     report = json.loads((tmp_path / "r.json").read_text())

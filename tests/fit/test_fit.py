@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_bytes():
 def test_progress_is_told_every_step():
     told = []
     options = FitOptions(count=20, iterations=3, views=2, resolution=16, held_out=1)
-    fit_mesh(textured_box(), options, progress=lambda step, loss: told.append((step, loss)))
+    fit_mesh(textured_box(), options, on_step=lambda step, loss: told.append((step, loss)))
     assert [step for step, _ in told] == [1, 2, 3]
     assert all(np.isfinite(loss) for _, loss in told)
 
@@ -147,7 +147,7 @@ def test_a_resumed_optimisation_is_the_undisturbed_one(mesh, views, stop_at):
     whole = optimize(start, views, 20, np.random.default_rng(1), coarse=coarse)
     asked = iter([False] * stop_at + [True])
     with pytest.raises(Interrupted) as interrupted:
-        optimize(start, views, 20, np.random.default_rng(1), coarse=coarse, stop=lambda: next(asked))
+        optimize(start, views, 20, np.random.default_rng(1), coarse=coarse, should_stop=lambda: next(asked))
     assert interrupted.value.snapshot.step == stop_at
     rest = optimize(start, views, 20, np.random.default_rng(9), coarse=coarse, resume=interrupted.value.snapshot)
     for name in ("means", "quats", "scales", "opacities", "sh"):

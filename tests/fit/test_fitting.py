@@ -42,7 +42,7 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
     [
         ({"init": "hull"}, False, "--init hull is for photos"),
         ({"init": "surface"}, True, "--init surface is for meshes"),
-        ({"init": "nowhere"}, True, "--init nowhere: photos begin at"),
+        ({"init": "nowhere"}, True, "--init nowhere: photos start from"),
         ({"time_limit": 5.0}, False, "--time-limit needs --resume"),
         ({"model": "scaffold", "resume": "x.npz"}, False, "--model scaffold does not go with --resume"),
     ],

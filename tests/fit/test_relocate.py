@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gatlas.fit import relocate
-from gatlas.fit.recount import recount
 from gatlas.fit.relocate import Relocator, idle_gaussians, wrong_spots
+from gatlas.fit.set_count import set_count
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.raster import rasterize
@@ -88,19 +88,19 @@ def test_the_hook_moves_rows_and_forgets_their_moments():
 @pytest.mark.parametrize("count", [1, 7, 12, 13, 40])
 def test_the_count_is_exact(count):
     means = np.random.default_rng(0).uniform(-0.6, 0.6, size=(12, 3))
-    assert len(recount(balls(means), fibonacci_views(4, 32, 32), count, np.random.default_rng(0))) == count
+    assert len(set_count(balls(means), fibonacci_views(4, 32, 32), count, np.random.default_rng(0))) == count
 
 
 def test_the_unseen_go_first():
     gaussians = balls([[0.3, 0, 0], [50, 0, 0], [-0.3, 0, 0]])
-    kept = recount(gaussians, fibonacci_views(4, 32, 32), 2, np.random.default_rng(0))
+    kept = set_count(gaussians, fibonacci_views(4, 32, 32), 2, np.random.default_rng(0))
     np.testing.assert_array_equal(kept.means, gaussians.means[[0, 2]])
 
 
 def test_splitting_hardly_changes_the_picture():
     cameras = fibonacci_views(4, 48, 48)
     gaussians = balls(np.random.default_rng(0).uniform(-0.6, 0.6, size=(40, 3)), 0.6)
-    more = recount(gaussians, cameras, 80, np.random.default_rng(0))
+    more = set_count(gaussians, cameras, 80, np.random.default_rng(0))
     before, after = (rasterize(each, cameras).alphas for each in (gaussians, more))
     assert np.abs(before - after).mean() < 0.06
     assert (more.scales <= gaussians.scales.max() + 1e-6).all()

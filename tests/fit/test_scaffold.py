@@ -262,7 +262,7 @@ def test_slots_that_wake_after_the_last_growth_do_not_exceed_the_limit(views, st
     limit = len(built.decode().slots)
     assert limit < len(start)
     monkeypatch.setattr(scaffold, "build_scaffold", lambda _anchors: built)
-    fitted = optimize_scaffold(start, views, 1, np.random.default_rng(0), limit=limit, progress=wake)
+    fitted = optimize_scaffold(start, views, 1, np.random.default_rng(0), limit=limit, on_step=wake)
     assert len(fitted) == limit
 
 
@@ -333,7 +333,7 @@ def test_progress_is_told_every_step_and_coarse_pictures_come_first(views, start
         np.random.default_rng(0),
         coarse=(small, 2),
         lpips=lpips,
-        progress=lambda step, decibels: told.append((step, decibels)),
+        on_step=lambda step, decibels: told.append((step, decibels)),
     )
     assert sides == [16, 16, 32, 32, 32]
     assert [step for step, _ in told] == [1, 2, 3, 4, 5]

@@ -183,5 +183,5 @@ def test_a_chain_of_jobs_leads_from_meshes_to_samples_though_training_is_preempt
     assert steps == list(range(1, 41))
     text = (folder / f"gatlas-train-{jobs['train']}.log").read_text()
     assert "on 2 processes" in text, text
-    assert "going on after 3 steps" in text, text
+    assert "resuming after 3 steps" in text, text
     assert len(list((made / "samples").glob("*.npz"))) == 1
