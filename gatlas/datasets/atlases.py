@@ -1,4 +1,4 @@
-"""Sets of atlases to learn from: files, folders and tar shards, with captions and views beside them."""
+"""Sets of atlases to train on: files, folders and tar shards, with captions and pictures of the objects."""
 
 from __future__ import annotations
 
@@ -18,53 +18,47 @@ from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
 from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.streams import is_folder
+from gatlas.types import Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
     from gatlas.io.sets.inputs import Item
-    from gatlas.types import Atlas, AtlasStats, Cameras
+    from gatlas.types import Atlas, AtlasStats
 
-KEPT_BYTES = 1 << 28  # of planes, in each process: a small set is read once
+CACHE_BYTES = 1 << 28  # of planes, in each process: a small set is read once
 
 
-class Shots(NamedTuple):
-    """Which pictures of an object come with it: another random choice in each of its turns."""
+class RandomViews(NamedTuple):
+    """A choice of an object's pictures, another one in each epoch."""
 
     number: int
     side: int  # pixels that their longer side is reduced to
 
 
-class Pictures(NamedTuple):
-    """Views of an object."""
-
-    images: Float[np.ndarray, "c h w 4"]  # straight RGBA, [0, 1]
-    cameras: Cameras  # around the unit ball
-
-
-class Example(NamedTuple):
+class AtlasSample(NamedTuple):
     """One atlas."""
 
     key: str
     planes: Float[np.ndarray, "h h 14"]  # raw, in the order offset, color, opacity, scale, rotation
-    captions: tuple[str, ...]  # none: it is learnt without text
-    views: str | None  # folder with a transforms.json
+    captions: tuple[str, ...]  # none: it is learned without text
+    folder: str | None  # of its pictures, with a transforms.json
     to_world: Float[np.ndarray, "4 4"]  # from the unit ball to the frame of the views
-    pictures: Pictures | None = None  # of this turn, out of `views`
+    views: Views | None = None  # of this epoch, from `folder`: RGBA, cameras around the unit ball
 
 
-class Batch(NamedTuple):
-    """Several examples."""
+class AtlasBatch(NamedTuple):
+    """Several samples."""
 
     keys: list[str]
     planes: Float[Tensor, "b h h 14"]
     captions: list[tuple[str, ...]]
-    pictures: list[Pictures | None]
+    views: list[Views | None]
 
 
-class AtlasSet(torch.utils.data.Dataset[Example]):
-    """Atlases of one layout, read when they are asked for."""
+class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
+    """Atlases of one layout, read when they are needed."""
 
     def __init__(
         self,
@@ -73,11 +67,11 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         captions: Mapping[Item, tuple[str, ...]] | None = None,
         views: Mapping[Item, str] | None = None,
         notes: Sequence[str] = (),
-        shots: Shots | None = None,
+        random_views: RandomViews | None = None,
     ) -> None:
-        """`layout` is what every atlas must agree with. With `captions`, items that have none must be left out.
+        """Take items whose atlases must agree with `layout`. With `captions`, items that have none must be left out.
 
-        `views` are folders of pictures, of which `draw` reads what `shots` says.
+        `views` are folders of pictures, from which `draw` reads the `random_views`.
         """
         if not items:
             raise ValueError("there must be at least one item")
@@ -86,50 +80,50 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         self._layout = {**layout.meta, "size": self._size}
         self._captions = captions
         self._views = views or {}
-        self._shots = shots
+        self._random_views = random_views
         self._notes = list(notes)
-        self._kept: dict[int, Example] = {}
+        self._cache: dict[int, AtlasSample] = {}
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Example:
-        """The atlas of an item. One that is damaged or of another layout is a GatlasError that names it."""
-        if index in self._kept:
-            return self._kept[index]
+    def __getitem__(self, index: int) -> AtlasSample:
+        """Return the atlas of an item. One that is damaged or of another layout is a GatlasError that names it."""
+        if index in self._cache:
+            return self._cache[index]
         item = self._items[index]
         atlas = decode_atlas(read_item(item))
         self._check(item.name, atlas)
-        example = Example(
+        sample = AtlasSample(
             item.key,
             np.ascontiguousarray(stack(atlas), dtype=np.float32),
             self.captions_of(index),
             self._views.get(item),
             to_world(atlas, item.name),
         )
-        if (len(self._kept) + 1) * example.planes.nbytes <= KEPT_BYTES:
-            self._kept[index] = example
-        return example
+        if (len(self._cache) + 1) * sample.planes.nbytes <= CACHE_BYTES:
+            self._cache[index] = sample
+        return sample
 
-    def draw(self, index: int, *, seed: int, step: int | None = None) -> Example:
-        """The atlas of an item with the pictures of the turn that `seed` names, where it has a folder of them."""
-        example = self[index]
-        if example.views is None or self._shots is None:
-            return example
+    def draw(self, index: int, *, seed: int, step: int | None = None) -> AtlasSample:
+        """Return the atlas of an item with the pictures that follow from `seed`, where it has a folder of them."""
+        sample = self[index]
+        if sample.folder is None or self._random_views is None:
+            return sample
         rng = np.random.default_rng(seed)
-        return example._replace(pictures=read_pictures(example.views, example.to_world, self._shots, rng))
+        return sample._replace(views=read_random_views(sample.folder, sample.to_world, self._random_views, rng))
 
     def captions_of(self, index: int) -> tuple[str, ...]:
-        """The captions of an item; none where the set has none."""
+        """Return the captions of an item; none where the set has none."""
         return self._captions[self._items[index]] if self._captions is not None else ()
 
-    def collate(self, items: list[Example]) -> Batch:
-        """One batch."""
-        return Batch(
+    def collate(self, items: list[AtlasSample]) -> AtlasBatch:
+        """Return one batch."""
+        return AtlasBatch(
             [item.key for item in items],
             torch.from_numpy(np.stack([item.planes for item in items])),
             [item.captions for item in items],
-            [item.pictures for item in items],
+            [item.views for item in items],
         )
 
     def note(self, lines: Iterable[str]) -> None:
@@ -137,11 +131,11 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         self._notes += lines
 
     def report(self) -> list[str]:
-        """What was left out of the set and why, and what else the user should know of it, a line each."""
+        """Return what was left out of the set and why, and what else the user should know of it, one message each."""
         return list(self._notes)
 
     def identity(self) -> Mapping[str, Iterable[Any]]:
-        """The keys, the captions and which atlases have pictures. No atlas is read."""
+        """Return the keys, the captions and which atlases have pictures. No atlas is read."""
         return {
             "atlases": (item.key for item in self._items),
             "captions": (self.captions_of(i) for i in range(len(self))),
@@ -157,16 +151,16 @@ class AtlasSet(torch.utils.data.Dataset[Example]):
         for field, found in shared_meta(atlas, name).items():
             wanted = self._layout.get(field)
             if found != wanted:
-                told = "are others than" if field == "spaces" else f"is {found!r}, not {wanted!r} like"
+                fault = "are others than" if field == "spaces" else f"is {found!r}, not {wanted!r} like"
                 noun = {"spaces": "value spaces", "gatlas_atlas": "format"}.get(field, field)
                 raise GatlasError(
-                    f"{name}: its {noun} {told} those of the statistics: make statistics of these atlases with gatlas "
+                    f"{name}: its {noun} {fault} those of the statistics: make statistics of these atlases with gatlas "
                     "normalize-stats"
                 )
 
 
 def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
-    """The similarity from the unit ball to the coordinates that `gatlas.atlas.decoding` gives."""
+    """Return the similarity from the unit ball to the coordinates that `gatlas.atlas.decoding` gives."""
     record = atlas.meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     matrix = np.eye(4)
     try:
@@ -179,28 +173,30 @@ def to_world(atlas: Atlas, name: str) -> Float[np.ndarray, "4 4"]:
     return matrix
 
 
-def read_pictures(folder: str, to_world: Float[np.ndarray, "4 4"], shots: Shots, rng: np.random.Generator) -> Pictures:
-    """Random pictures of a folder with a transforms.json; all where there are fewer.
+def read_random_views(
+    folder: str, to_world: Float[np.ndarray, "4 4"], chosen: RandomViews, rng: np.random.Generator
+) -> Views:
+    """Return random pictures (RGBA) of a folder with a transforms.json; all where there are fewer.
 
     `to_world` leads from the unit ball to the frame of the cameras. Pictures without transparency have no silhouette:
     they are a GatlasError.
     """
     views = read_views(
-        folder, side=shots.side, pick=lambda count: np.sort(rng.permutation(count)[: shots.number]).tolist()
+        folder, side=chosen.side, pick=lambda count: np.sort(rng.permutation(count)[: chosen.number]).tolist()
     )
-    images = np.asarray(views.images)
-    if images.shape[-1] != 4:
+    if views.images.shape[-1] != 4:
         raise GatlasError(
             f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "
             "render, or add masks"
         )
-    return Pictures(images, replace(views.cameras, viewmats=unit_ball_views(views.cameras.viewmats, to_world)))
+    cameras = replace(views.cameras, viewmats=unit_ball_views(views.cameras.viewmats, to_world))
+    return Views(np.asarray(views.images), cameras)
 
 
 def unit_ball_views(
     viewmats: Float[np.ndarray, "c 4 4"], to_world: Float[np.ndarray, "4 4"]
 ) -> Float[np.ndarray, "c 4 4"]:
-    """Cameras of a world as cameras of the unit ball that a similarity places in it: the pictures stay the same."""
+    """Return cameras of a world as those of the unit ball that a similarity places in it: pictures stay the same."""
     moved = viewmats.astype(np.float64) @ to_world
     moved[:, :3] /= np.cbrt(np.linalg.det(to_world[:3, :3]))  # a picture does not change with the unit of length
     return moved.astype(np.float32)
@@ -212,13 +208,13 @@ def atlas_set(
     *,
     captions: str | None = None,
     views: str | None = None,
-    shots: Shots | None = None,
+    random_views: RandomViews | None = None,
 ) -> AtlasSet:
-    """The atlases that the inputs name, of the layout of the statistics.
+    """Return the atlases that the inputs name, of the layout of the statistics.
 
     `captions` is a file (see `gatlas.io.sets.captions`); without it, captions beside the atlases count, if at least
-    half of these have one. An atlas that has none is left out, unless none has any: then all are learnt without text.
-    `views` is a folder with a folder DIR/<key> for each atlas, out of which each turn brings what `shots` says.
+    half of these have one. An atlas that has none is left out, unless none has any: then all are learned without text.
+    `views` is a folder with a folder DIR/<key> for each atlas, from which each epoch has other `random_views`.
     What is left out is in the set's `report`. That nothing is left is a GatlasError.
     """
     items = gathered = list_items(inputs)
@@ -237,22 +233,22 @@ def atlas_set(
         without = [item.key for item in gathered if item not in texts]
         if without:
             notes.append(
-                f"{len(without)} of {len(gathered)} atlases have no caption and are left out: {listed(without)}"
+                f"{len(without)} of {len(gathered)} atlases have no caption and are left out: {shortlist(without)}"
             )
     else:
         notes.append("there are no captions: the model learns without text")
     folders = _view_folders(views, gathered, items, notes) if views is not None else None
-    return AtlasSet(items, layout, texts or None, folders, notes, shots)
+    return AtlasSet(items, layout, texts or None, folders, notes, random_views)
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def shortlist(names: Sequence[str], max_count: int = 5) -> str:
+    """Return the first names, and the number of the others."""
+    more = f" and {len(names) - max_count} more" if len(names) > max_count else ""
+    return ", ".join(names[:max_count]) + more
 
 
 def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) -> dict[Item, tuple[str, ...]]:
-    """The captions of a file; at least one must match, and none may be that of two items of one key."""
+    """Return the captions of a file; at least one must match, and none may be that of two items of one key."""
     by_key: dict[str, list[Item]] = {}
     for item in items:
         by_key.setdefault(item.key, []).append(item)
@@ -260,17 +256,17 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
     if matched.unmatched:
         count = len(matched.unmatched)
         ids = "1 id belongs" if count == 1 else f"{count} ids belong"
-        notes.append(f"{captions}: {ids} to no atlas: {listed(matched.unmatched)}")
+        notes.append(f"{captions}: {ids} to no atlas: {shortlist(matched.unmatched)}")
     if matched.ambiguous:
         notes.append(
             f"{captions}: {len(matched.ambiguous)} ids fit several atlases, or several ids one, and are not used: "
-            f"{listed(matched.ambiguous)}"
+            f"{shortlist(matched.ambiguous)}"
         )
     if not matched.captions:
         unused = [*matched.unmatched, *matched.ambiguous]
         raise GatlasError(
-            f"{captions}: no id belongs to an atlas: the ids are {listed(unused, 2)}, "
-            f"the atlases are {listed(list(by_key), 2)}"
+            f"{captions}: no id belongs to an atlas: the ids are {shortlist(unused, 2)}, "
+            f"the atlases are {shortlist(list(by_key), 2)}"
         )
     found: dict[Item, tuple[str, ...]] = {}
     for key, texts in matched.captions.items():
@@ -280,12 +276,13 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
 
 
 def _require_one(what: str, items: Sequence[Item]) -> None:
+    """Raise a GatlasError where several items fit."""
     if len(items) > 1:
         raise GatlasError(f"{what} of {items[0].name} or of {items[1].name}, which share a name: give each its own")
 
 
 def _view_folders(views: str, gathered: Sequence[Item], items: Sequence[Item], notes: list[str]) -> dict[Item, str]:
-    """The folder of pictures of each item: DIR/<key>, else DIR/<last part of the key> where that is no other's key.
+    """Return the folder of pictures of each item: DIR/<key>, else DIR/<its last part> where that is no other's key.
 
     None may be that of two of all that were `gathered`.
     """
@@ -310,12 +307,12 @@ def _view_folders(views: str, gathered: Sequence[Item], items: Sequence[Item], n
     if missing:
         notes.append(
             f"{views}: {len(missing)} of {len(items)} atlases have no pictures, so theirs are rendered from the atlas: "
-            f"{listed(missing)}"
+            f"{shortlist(missing)}"
         )
     return found
 
 
 def all_captions(examples: Any) -> list[str]:
-    """The first caption of every item of an `AtlasSet`, each text once, in order."""
+    """Return the first caption of every item of an `AtlasSet`, each text once, in order."""
     first = (examples.captions_of(i) for i in range(len(examples)))
     return list(dict.fromkeys(texts[0] for texts in first if texts))

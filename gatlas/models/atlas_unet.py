@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 
 CHANNELS = 16  # of a packed atlas
 
-# Where each packed channel comes from in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
+# The source of each packed channel in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
 _PACKED = (0, 1, 2, 6, 3, 4, 5, 6, 7, 8, 9, 6, 10, 11, 12, 13)
 _OPACITIES = (3, 7, 11)  # in the packed order
 
 
 def pack(planes: Float[Tensor, "... h w 14"]) -> Float[Tensor, "... 16 h w"]:
-    """Planes in the order offset, color, opacity, scale, rotation as the network's channels."""
+    """Return planes in the order offset, color, opacity, scale, rotation as the network's channels."""
     return planes[..., list(_PACKED)].movedim(-1, -3)
 
 
 def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
-    """The inverse of `pack`; the three opacities are averaged."""
+    """Return the inverse of `pack`; the three opacities are averaged."""
     x = x.movedim(-3, -1)
     opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
     return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
 
 
 def position_channels(octaves: int) -> int:
-    """How many planes `position_planes` gives."""
+    """Return the number of planes that `position_planes` gives."""
     return 3 + 6 * octaves
 
 
 def position_planes(points: Float[Tensor, "h w 3"], octaves: int) -> Float[Tensor, "p h w"]:
-    """What tells the network where on the unit sphere a cell lies: its point, and sines and cosines of it.
+    """Return planes of each cell's place on the unit sphere: its point, and sines and cosines of it.
 
-    The k-th octave, from 0, has 2^k half turns a unit: neighbouring cells, whose points are alike, are told apart.
+    The k-th octave, from 0, has 2^k half turns per unit, which distinguishes neighboring cells with similar points.
     """
     planes = points.movedim(-1, 0)
     waves = [wave(math.pi * 2**k * planes) for k in range(octaves) for wave in (torch.sin, torch.cos)]
@@ -54,7 +54,7 @@ def position_planes(points: Float[Tensor, "h w 3"], octaves: int) -> Float[Tenso
 
 
 def widen(unet: UNet2DConditionModel, *, repeats: int = 4, input_scale: float = 0.5) -> UNet2DConditionModel:
-    """A copy of a UNet for `repeats` groups of its channels: the first layer repeated and scaled, the last repeated.
+    """Return a copy of a UNet for `repeats` groups of its channels: first layer repeated and scaled, last repeated.
 
     With `input_scale` 1 / sqrt(repeats) independent groups give the first activation the standard deviation that it
     had; with 1 / repeats equal groups give exactly what the base gives.
@@ -71,7 +71,7 @@ def widen(unet: UNet2DConditionModel, *, repeats: int = 4, input_scale: float = 
 
 
 def _repeated(layer: nn.Conv2d, weight: Tensor, bias: Tensor | None) -> nn.Conv2d:
-    """A convolution like `layer` with other weights, and with the numbers of channels that these have."""
+    """Return a convolution like `layer` with other weights, and with their numbers of channels."""
     wide = copy.deepcopy(layer)
     wide.out_channels, wide.in_channels = weight.shape[:2]
     wide.weight = nn.Parameter(weight.detach().clone(), requires_grad=layer.weight.requires_grad)
@@ -92,10 +92,10 @@ def small_unet(
     positions: int = 3,
     seed: int = 0,
 ) -> UNet2DConditionModel:
-    """A UNet of random weights for packed atlases of side `size`, with text attention in its deepest levels.
+    """Return a UNet of random weights for packed atlases of side `size`, with text attention in its deepest levels.
 
     `pooled` adds the pooled text to the time embedding, which scales and shifts the channels of every block;
-    `positions` are more channels that go in. The widths must be multiples of 8 and, where there is attention, of
+    `positions` are the further input channels. The widths must be multiples of 8 and, where there is attention, of
     `head_dim`; `size` of 2^(levels - 1).
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -119,9 +119,9 @@ def small_unet(
             down_block_types=("DownBlock2D",) * plain + ("CrossAttnDownBlock2D",) * attention_levels,
             up_block_types=("CrossAttnUpBlock2D",) * attention_levels + ("UpBlock2D",) * plain,
             norm_num_groups=8,
-            # Text that only shifts is learnt more slowly: 200 steps of the demo leave .56 of the variance, not .45.
+            # Text that only shifts is learned more slowly: 200 steps of the demo leave .56 of the variance, not .45.
             resnet_time_scale_shift="scale_shift",
-            # diffusers reads this as the number of heads, one entry a level.
+            # diffusers reads this as the number of heads, one entry per level.
             attention_head_dim=tuple(max(1, width // head_dim) for width in widths),
             cross_attention_dim=text_dim,
             class_embed_type="projection" if pooled else None,
@@ -130,7 +130,7 @@ def small_unet(
 
 
 class AtlasUNet(nn.Module):
-    """A UNet and what it needs beside the noisy atlas. Its weights are all under `unet.`.
+    """A UNet of packed atlases, with its position planes. Its weights are all under `unet.`.
 
     `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts.
     """
@@ -153,7 +153,7 @@ class AtlasUNet(nn.Module):
         text: Float[Tensor, "b l d"],
         pooled: Float[Tensor, "b d"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """The prediction, in x's dtype. `pooled` is needed where the UNet has a projection for it, else not used."""
+        """Return the prediction, in x's dtype. `pooled` is needed where the UNet projects it, else unused."""
         dtype = self.unet.dtype
         sample = x.to(dtype)
         if self.positions is not None:

@@ -1,4 +1,4 @@
-"""Rotary position embedding on a grid: one half of a head's channels turns with y, the other with x (RoPE2D).
+"""Rotary position embedding on a grid: one half of a head's channels rotates with y, the other with x (RoPE2D).
 
 Su et al. 2021 in one dimension; CroCo v2 (Weinzaepfel et al. 2023) on the grid of patches.
 """
@@ -17,14 +17,14 @@ BASE = 100.0
 
 
 class Rotation(NamedTuple):
-    """By how much each token turns: `[n 2 f]` for y and x and the f frequencies of each."""
+    """The rotation of each token: `[n 2 f]` for y and x and the f frequencies of each."""
 
     cos: Float[Tensor, "n 2 f"]
     sin: Float[Tensor, "n 2 f"]
 
 
 def rotation_of(positions: Int[Tensor, "n 2"], head_dim: int, *, base: float = BASE) -> Rotation:
-    """The rotation of tokens at integer positions (y, x), float32. `head_dim` must be a multiple of 4."""
+    """Return the rotation of tokens at integer positions (y, x), float32. `head_dim` must be a multiple of 4."""
     if head_dim < 4 or head_dim % 4:
         raise ValueError(f"head_dim must be a multiple of 4, got {head_dim}")
     exponents = torch.arange(0, head_dim // 2, 2, device=positions.device, dtype=torch.float32) / (head_dim // 2)
@@ -33,7 +33,7 @@ def rotation_of(positions: Int[Tensor, "n 2"], head_dim: int, *, base: float = B
 
 
 def rotate(x: Float[Tensor, "... n d"], rotation: Rotation) -> Float[Tensor, "... n d"]:
-    """Queries or keys turned by their token's position, in x's dtype.
+    """Return queries or keys rotated by their token's position, in x's dtype.
 
     The two channels of a pair are a quarter of a head apart: [y first, y second, x first, x second].
     """

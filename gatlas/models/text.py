@@ -1,7 +1,7 @@
-"""Text as the networks see it: CLIP encodings of prompts, and a small frozen encoder for training without a base.
+"""Text encodings: CLIP encodings of prompts, and a small frozen encoder for training without a base.
 
 The small encoder has the classes and the files of Stable Diffusion's, so that a model folder looks the same with
-either. Its weights are random: it says which caption is which, not what a caption means.
+either. Its weights are random: it distinguishes captions, and does not know their meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-LENGTH = 208  # tokens that the small encoder reads, with the two that enclose them; a letter is one, a space none
+LENGTH = 208  # tokens of the small encoder, with those of start and end; a letter is one, a space none
 
 _WORD = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -31,17 +31,17 @@ def encode_prompts(
     prompts: Sequence[str],
     *,
     batch: int = 64,
-    most: int | None = None,
+    max_length: int | None = None,
 ) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
-    """The hidden states of the prompts and the one at the end of each, on the encoder's device, in its dtype.
+    """Return the hidden states of the prompts and the one at the end of each, on the encoder's device, in its dtype.
 
-    Prompts are padded and cut to the length that the encoder knows, or to `most` tokens where that is less. The
+    Prompts are padded and cut to the length that the encoder knows, or to `max_length` tokens if that is less. The
     unconditional encoding is zeros, not "".
     """
     if not prompts:
         raise ValueError("there must be at least one prompt")
     length = prompt_length(tokenizer, text_encoder)
-    length = length if most is None else min(length, most)
+    length = length if max_length is None else min(length, max_length)
     hidden, pooled = [], []
     for start in range(0, len(prompts), batch):
         ids = _token_ids(tokenizer, prompts[start : start + batch], length).to(text_encoder.device)
@@ -55,19 +55,21 @@ def encode_prompts(
 
 
 def prompt_length(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel) -> int:
-    """How many tokens of a prompt are read, with the two that enclose them."""
+    """Return the number of tokens of a prompt that are read, with those of start and end."""
     return min(int(tokenizer.model_max_length), int(text_encoder.config.max_position_embeddings))
 
 
-class Cut(NamedTuple):
-    """Prompts that are longer than is read of them."""
+class TruncatedPrompts(NamedTuple):
+    """Prompts that are longer than the encoder reads."""
 
     prompts: list[str]
-    alike: int  # how many of them are thereby read as another prompt is
+    ambiguous: int  # number of them that are read like another prompt
 
 
-def find_cut(tokenizer: CLIPTokenizer, prompts: Iterable[str], length: int, *, batch: int = 1024) -> Cut:
-    """Which of the prompts, each counted once, are cut to `length` tokens."""
+def find_truncated(
+    tokenizer: CLIPTokenizer, prompts: Iterable[str], length: int, *, batch: int = 1024
+) -> TruncatedPrompts:
+    """Return the prompts, each counted once, that are cut to `length` tokens."""
     # A token stands for a byte or more: a shorter prompt of plain letters is not cut, nor read as one that is.
     long = [prompt for prompt in dict.fromkeys(prompts) if not prompt.isascii() or len(prompt) >= length - 2]
     whole: dict[str, tuple[int, ...]] = {}
@@ -80,7 +82,7 @@ def find_cut(tokenizer: CLIPTokenizer, prompts: Iterable[str], length: int, *, b
     for ids in whole.values():
         readings.setdefault(ids[: length - 1], set()).add(ids)
     cut = [prompt for prompt, ids in whole.items() if len(ids) > length]
-    return Cut(cut, sum(len(readings[whole[prompt][: length - 1]]) > 1 for prompt in cut))
+    return TruncatedPrompts(cut, sum(len(readings[whole[prompt][: length - 1]]) > 1 for prompt in cut))
 
 
 def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) -> Int[Tensor, "n l"]:
@@ -89,7 +91,7 @@ def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) ->
 
 
 def byte_tokenizer(length: int = LENGTH) -> CLIPTokenizer:
-    """CLIP's tokenizer with a vocabulary of single bytes: it knows every caption and needs no file."""
+    """Return CLIP's tokenizer with a vocabulary of single bytes: it knows every caption and needs no file."""
     from transformers import CLIPTokenizer
 
     alphabet = _byte_alphabet()
@@ -103,13 +105,13 @@ def byte_tokenizer(length: int = LENGTH) -> CLIPTokenizer:
 
 
 def _byte_alphabet() -> list[str]:
-    """The 256 characters that stand for bytes in GPT-2's and CLIP's vocabularies: printable ones for themselves."""
+    """Return the 256 characters of the bytes in GPT-2's and CLIP's vocabularies: printable ones are themselves."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
 def _backend(vocab: dict[str, int]) -> Any:
-    """CLIP's pipeline of normalising, splitting and joining, for transformers 4, which builds it from files only."""
+    """Return CLIP's pipeline of normalizing, splitting and joining, which transformers 4 builds from files only."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     backend = Tokenizer(models.BPE(vocab, [], unk_token=END, end_of_word_suffix=WORD_END, continuing_subword_prefix=""))
@@ -129,10 +131,10 @@ def _backend(vocab: dict[str, int]) -> Any:
 def small_text_encoder(
     tokenizer: CLIPTokenizer, *, dim: int = 128, layers: int = 2, heads: int = 4, seed: int = 0
 ) -> CLIPTextModel:
-    """A frozen CLIP text model of random weights (float32), the same on every machine for a seed.
+    """Return a frozen CLIP text model of random weights (float32), the same on every machine for a seed.
 
-    The weights are larger than those that training starts from, and the last normalisation is fitted to captions of
-    random letters: so different captions lie far apart, around zero, with entries of about unit variance.
+    The weights are larger than those that training starts from, and the last normalization is fitted to captions of
+    random letters: so different captions are far apart, around zero, with entries of about unit variance.
     """
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -151,13 +153,13 @@ def small_text_encoder(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # what transformers draws is overwritten
         model = CLIPTextModel(config).eval().requires_grad_(False)
-    # transformers 4 calls all weights "text_model.…".
+    # transformers 4 names all weights "text_model.…".
     named = {name.removeprefix("text_model."): weight for name, weight in model.named_parameters()}
     for name in sorted(named):
         _fill(name, named[name], generator)
     embedding = named["embeddings.token_embedding.weight"]
     embedding[[tokenizer.bos_token_id, tokenizer.eos_token_id]] *= 0.1  # these are alike in every caption
-    _centre(named, tokenizer, model, generator)
+    _center(named, tokenizer, model, generator)
     return model
 
 
@@ -167,20 +169,20 @@ def _fill(name: str, weight: Tensor, generator: torch.Generator) -> None:
         return
     scale = 1.0 if "embedding" in name else weight.shape[1] ** -0.5
     if "v_proj" in name or "out_proj" in name:
-        scale *= 3.0  # attention to many tokens averages them: this keeps what is left from drowning
+        scale *= 3.0  # attention to many tokens averages them: this keeps the average large
     weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
 
 
-def _centre(
+def _center(
     named: dict[str, Tensor], tokenizer: CLIPTokenizer, model: CLIPTextModel, generator: torch.Generator
 ) -> None:
-    """Set the last normalisation so that the pooled states of captions have mean 0 and variance 1, entry by entry."""
+    """Set the last normalization so that the pooled states of captions have mean 0 and variance 1, entry by entry."""
     captions = []
     for length in torch.randint(2, 6, (256,), generator=generator).tolist():
         sizes = torch.randint(1, 9, (length,), generator=generator).tolist()
         words = [torch.randint(97, 123, (size,), generator=generator).tolist() for size in sizes]
         captions.append(" ".join("".join(map(chr, word)) for word in words))
-    _, pooled = encode_prompts(tokenizer, model, captions, most=64)  # they have 42 tokens or fewer
+    _, pooled = encode_prompts(tokenizer, model, captions, max_length=64)  # they have 42 tokens or fewer
     spread = pooled.std(dim=0)
     named["final_layer_norm.weight"].copy_(1.0 / spread)
     named["final_layer_norm.bias"].copy_(-pooled.mean(dim=0) / spread)

@@ -17,7 +17,7 @@ from diffusers import UNet2DConditionModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gatlas.atlas.spaces import FORMAT, SPACES
-from gatlas.datasets.atlases import Batch
+from gatlas.datasets.atlases import AtlasBatch
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.io.models.pipeline import Pipeline
 from gatlas.models.text import byte_tokenizer, small_text_encoder
@@ -68,7 +68,7 @@ def new_system(small, size):
     return GaussianAtlas(config, Pipeline(unet, scheduler, text, tokenizer), stats)
 
 
-class Scenes:
+class Scenes(SampleSet):
     """Atlases of noise, each with a caption."""
 
     def __init__(self, size):
@@ -82,8 +82,10 @@ class Scenes:
 
     def collate(self, items):
         captions = [(f"thing number {index}",) for index in items]
-        frames = torch.eye(4, dtype=torch.float64).expand(len(items), 4, 4)
-        return Batch([str(index) for index in items], self.planes[items], captions, [None] * len(items), frames)
+        return AtlasBatch([str(index) for index in items], self.planes[items], captions, [None] * len(items))
+
+    def identity(self):
+        return {}
 
 
 class DoneError(Exception):

@@ -8,7 +8,7 @@ import pytest
 from gatlas import io
 from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
-from gatlas.datasets.atlases import Shots, all_captions, atlas_set, to_world
+from gatlas.datasets.atlases import RandomViews, all_captions, atlas_set, to_world
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.io.sets.shards import ShardWriter
@@ -135,7 +135,7 @@ def test_views_are_found_by_key_and_the_missing_are_named(tmp_path, stats):
         (views / name).mkdir(parents=True)
         (views / name / "transforms.json").write_text("{}")
     examples = atlas_set([str(tmp_path / "set")], stats, views=f"{views}/")
-    assert [example.views for example in examples] == [f"{views}/blue", None, f"{views}/red"]
+    assert [example.folder for example in examples] == [f"{views}/blue", None, f"{views}/red"]
     assert "1 of 3 atlases have no pictures" in examples.report()[1]
     assert examples.report()[1].endswith(": green")
     with pytest.raises(GatlasError, match=r"there is no blue/transforms\.json in it"):
@@ -182,7 +182,7 @@ def test_pictures_of_a_last_part_are_those_of_one_atlas_only(tmp_path, stats):
     (tmp_path / "d0").rename(tmp_path / "both")
     (tmp_path / "d1").rename(tmp_path / "both" / "b")
     examples = atlas_set([str(tmp_path / "both")], stats, views=str(tmp_path / "views"))
-    assert [(example.key, example.views) for example in examples] == [
+    assert [(example.key, example.folder) for example in examples] == [
         ("000", f"{tmp_path}/views/000"),
         ("b/000", None),
     ]
@@ -215,23 +215,25 @@ def test_each_turn_brings_other_pictures_and_the_same_turn_the_same(tmp_path, st
     (tmp_path / "views").mkdir()
     for name in BALLS:
         io.save_views(tmp_path / "views" / name, take_views(ball(name), orbit(5, 48, 48)))
-    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(2, 24))
-    one, same, other = (examples.draw(0, seed=seed).pictures for seed in (1, 1, 3))
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(2, 24))
+    one, same, other = (examples.draw(0, seed=seed).views for seed in (1, 1, 3))
     assert one.images.shape == (2, 24, 24, 4)
     assert one.images.min() == 0.0
     assert one.images.max() > 0.9
     np.testing.assert_array_equal(one.images, same.images)
     assert np.abs(one.cameras.viewmats - other.cameras.viewmats).max() > 0.1
-    everything = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(9, 24))
-    assert len(everything.draw(0, seed=0).pictures.images) == 5
+    everything = atlas_set(
+        [str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(9, 24)
+    )
+    assert len(everything.draw(0, seed=0).views.images) == 5
     batch = examples.collate([examples.draw(0, seed=0), examples[1]])
-    assert [pictures is None for pictures in batch.pictures] == [False, True]
+    assert [views is None for views in batch.views] == [False, True]
 
 
 def test_pictures_without_a_silhouette_are_refused(tmp_path, stats):
     (tmp_path / "views").mkdir()
     for name in BALLS:
         io.save_views(tmp_path / "views" / name, Views(np.ones((2, 16, 16, 3), np.float32), orbit(2, 16, 16)))
-    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), shots=Shots(1, 16))
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(1, 16))
     with pytest.raises(GatlasError, match=r"views/blue/?: the pictures have no transparency"):
         examples.draw(0, seed=0)

@@ -5,7 +5,7 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, find_cut, small_text_encoder
+from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, find_truncated, small_text_encoder
 from tests.helpers.pipeline_files import write_pipeline
 
 CAPTIONS = [
@@ -71,7 +71,7 @@ def test_captions_of_200_letters_that_differ_in_the_last_word_are_told_apart(tok
     assert len("".join(captions[0].split())) > 180
     assert float((hidden[0] - hidden[1]).abs().max()) > 0.5
     assert float((pooled[0] - pooled[1]).abs().max()) > 0.5
-    assert find_cut(tokenizer, captions, LENGTH) == ([], 0)
+    assert find_truncated(tokenizer, captions, LENGTH) == ([], 0)
 
 
 def test_cut_prompts_are_counted_and_those_that_are_alike_by_it():
@@ -79,9 +79,9 @@ def test_cut_prompts_are_counted_and_those_that_are_alike_by_it():
     whole = ["", "a b", "a b c d e f g h", "abcdefgh", "éééé"]
     alike = ["a b c d e f g h i", "a b c d e f g h j k"]  # both begin as the third one does
     alone = ["z b c d e f g h i", "Z b c d e f g h i", "ééééé"]  # capitals are not told apart, cut or whole
-    cut = find_cut(tokenizer, [*whole, *alike, *alone, alike[0]], 10, batch=2)
+    cut = find_truncated(tokenizer, [*whole, *alike, *alone, alike[0]], 10, batch=2)
     assert sorted(cut.prompts) == sorted([*alike, *alone])
-    assert cut.alike == 2
+    assert cut.ambiguous == 2
     encoder = small_text_encoder(tokenizer, dim=16, heads=2)
     read = encode_prompts(tokenizer, encoder, [whole[2], *alike, *alone])[0]
     assert [bool(torch.equal(each, read[0])) for each in read] == [True, True, True, False, False, False]

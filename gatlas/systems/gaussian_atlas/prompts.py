@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gatlas.models.text import encode_prompts, find_cut, prompt_length
+from gatlas.models.text import encode_prompts, find_truncated, prompt_length
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -37,13 +37,13 @@ class Prompts:
     def remarks(self, prompts: Iterable[str], noun: str) -> list[str]:
         """What to tell of prompts, called `noun`, that are longer than the encoder reads: a line, or none."""
         every = dict.fromkeys(prompts)
-        cut = find_cut(self._tokenizer, every, self._length)
+        cut = find_truncated(self._tokenizer, every, self._length)
         if not cut.prompts:
             return []
         are, lose = ("is", "loses its end") if len(cut.prompts) == 1 else ("are", "lose their ends")
         return [
             f"{len(cut.prompts)} of {len(every)} {noun} {are} longer than the {self._length - 2} tokens that the text "
-            f"encoder reads and {lose}, which makes {cut.alike or 'none'} of them the same as another"
+            f"encoder reads and {lose}, which makes {cut.ambiguous or 'none'} of them the same as another"
         ]
 
     @torch.no_grad()

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from gatlas.datasets.atlases import Pictures
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Cameras, Gaussians
+    from gatlas.types import Cameras, Gaussians, Views
 
 BACKGROUND = 1.0  # white, under both pictures
 
@@ -43,10 +42,10 @@ def from_gaussians(gaussians: Gaussians, count: int, side: int, generator: torch
     return Reference(rendering.colors, rendering.alphas, cameras)
 
 
-def from_pictures(pictures: Pictures) -> Reference:
-    """Pictures that came with the object."""
-    images = torch.from_numpy(pictures.images)
-    return Reference(composite(images, BACKGROUND), images[..., 3:], pictures.cameras)
+def from_views(views: Views) -> Reference:
+    """Return the object's own pictures (RGBA)."""
+    images = torch.from_numpy(views.images)
+    return Reference(composite(images, BACKGROUND), images[..., 3:], views.cameras)
 
 
 def compare(gaussians: Gaussians, reference: Reference, lpips: Lpips | None) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ import torch
 from gatlas import __version__
 from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
-from gatlas.datasets.atlases import AtlasSet, Shots, all_captions, atlas_set
+from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
 from gatlas.diffusion.samplers import sample_latents
 from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
@@ -33,7 +33,7 @@ from gatlas.systems.gaussian_atlas.gaussians import gaussians_of, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
 from gatlas.systems.gaussian_atlas.prompts import Prompts
-from gatlas.systems.gaussian_atlas.rendered_loss import Reference, from_gaussians, from_pictures, rendered_terms
+from gatlas.systems.gaussian_atlas.rendered_loss import Reference, from_gaussians, from_views, rendered_terms
 from gatlas.systems.gaussian_atlas.text_effect import text_effect
 from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from gatlas.datasets.atlases import Batch
+    from gatlas.datasets.atlases import AtlasBatch
     from gatlas.metrics.lpips import Lpips
     from gatlas.systems.contract import Sources
     from gatlas.types import Atlas, AtlasStats
@@ -87,14 +87,16 @@ class GaussianAtlas(System):
 
     def dataset(self, sources: Sources) -> AtlasSet:
         """The atlases of files, folders and shards. Where LPIPS has a weight, its network is loaded here."""
-        shots = Shots(self.config.render_views, self.config.render_size)
+        chosen = RandomViews(self.config.render_views, self.config.render_size)
         if not self.config.renders:
             sources.refuse("views", reason="no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
         if sources.stats is not None:
             named = load_stats(sources.stats)
             if not (np.array_equal(named.mean, self.stats.mean) and np.array_equal(named.m2, self.stats.m2)):
                 raise GatlasError(f"{sources.stats}: other statistics than those that the run was begun with")
-        examples = atlas_set(sources.inputs, self.stats, captions=sources.captions, views=sources.views, shots=shots)
+        examples = atlas_set(
+            sources.inputs, self.stats, captions=sources.captions, views=sources.views, random_views=chosen
+        )
         examples.draw(0, seed=0)  # a set of another kind is refused before any work is done
         self._captions = all_captions(examples)
         self.captioned = bool(self._captions)
@@ -109,7 +111,7 @@ class GaussianAtlas(System):
         return examples
 
     def loss(
-        self, network: nn.Module, batch: Batch, generator: torch.Generator, *, step: int, steps: int
+        self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
         """ "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians."""
         config, device = self.config, self._sphere.device
@@ -143,7 +145,7 @@ class GaussianAtlas(System):
         self,
         clean: Float[Tensor, "b 16 h w"],
         planes: Float[Tensor, "b h h 14"],
-        batch: Batch,
+        batch: AtlasBatch,
         t: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
@@ -153,17 +155,17 @@ class GaussianAtlas(System):
         weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
 
         def reference(i: int) -> Reference:
-            pictures = batch.pictures[i]
-            if pictures is None:
+            views = batch.views[i]
+            if views is None:
                 return from_gaussians(gaussians_of(planes[i], self._sphere), count, side, generator)
-            return from_pictures(pictures)
+            return from_views(views)
 
         return rendered_terms(
             lambda i: gaussians_of(guessed[i], self._sphere), reference, weights.to(clean.device), self._lpips
         )
 
     @torch.no_grad()
-    def diagnose(self, network: nn.Module, batch: Batch, generator: torch.Generator) -> dict[str, float]:
+    def diagnose(self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator) -> dict[str, float]:
         """What the text does, at timesteps of the noisier half.
 
         See `gatlas.systems.gaussian_atlas.text_effect`. Without text there are none.

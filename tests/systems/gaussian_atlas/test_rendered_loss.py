@@ -9,7 +9,7 @@ import torch
 from gatlas import io
 from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
-from gatlas.datasets.atlases import Shots, read_pictures, to_world, unit_ball_views
+from gatlas.datasets.atlases import RandomViews, read_random_views, to_world, unit_ball_views
 from gatlas.geometry.cameras import orbit
 from gatlas.raster import rasterize
 from gatlas.render import take_views
@@ -18,7 +18,7 @@ from gatlas.systems.gaussian_atlas.rendered_loss import (
     Reference,
     compare,
     from_gaussians,
-    from_pictures,
+    from_views,
     rendered_terms,
 )
 from gatlas.types import Gaussians
@@ -141,7 +141,9 @@ def test_a_folder_of_views_is_a_reference(tmp_path):
     atlas = encode(ball("blue"), EncodeOptions(size=8))
     views = take_views(decode(atlas), orbit(5, 48, 48))
     io.save_views(tmp_path / "views", views)
-    reference = from_pictures(read_pictures(str(tmp_path / "views"), np.eye(4), Shots(2, 24), np.random.default_rng(0)))
+    reference = from_views(
+        read_random_views(str(tmp_path / "views"), np.eye(4), RandomViews(2, 24), np.random.default_rng(0))
+    )
     assert reference.colors.shape == (2, 24, 24, 3)
     # Each camera is one of the five, and the picture is what is seen from it.
     for viewmat in reference.cameras.viewmats:
