@@ -1,4 +1,4 @@
-"""Stopping long work between two steps instead of in the middle of one."""
+"""Stopping long work between two steps instead of within one."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 EXIT_REQUEUE = 75  # stopped after saving: run the same command again
-ECHO_SECONDS = 30.0  # launchers pass a SIGTERM on that the process got from the queue as well: it comes twice, at once
+ECHO_SECONDS = 30.0  # launchers forward a SIGTERM that the queue also sends: the second one comes at once
 
 
 @contextmanager
 def stopping(time_limit: float | None) -> Iterator[Callable[[], bool]]:
-    """Inside the block SIGINT, SIGTERM and SIGUSR1 only make the yielded function say True, as the time limit does.
+    """Inside the block, SIGINT, SIGTERM, SIGUSR1 and the time limit only make the yielded function return True.
 
-    A second SIGINT ends the process as it always does, and so does a second SIGTERM after ECHO_SECONDS: work that hangs
-    never comes to its end.
+    A second SIGINT ends the process as usual, and so does a second SIGTERM after ECHO_SECONDS, for work that hangs.
     """
-    asked = False
-    told = math.inf  # when the first SIGTERM came
+    requested = False
+    first_term = math.inf  # time of the first SIGTERM
     started = time.monotonic()
 
-    def remember(number: int, frame: object) -> None:
-        nonlocal asked, told
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt  # asked twice at the terminal: now
-        asked = True
+    def on_signal(number: int, frame: object) -> None:
+        nonlocal requested, first_term
+        if requested and number == signal.SIGINT:
+            raise KeyboardInterrupt  # the second Ctrl-C stops at once
+        requested = True
         if number == signal.SIGTERM:
             now = time.monotonic()
-            if now - told > ECHO_SECONDS:
+            if now - first_term > ECHO_SECONDS:
                 raise SystemExit(128 + number)
-            told = min(told, now)
+            first_term = min(first_term, now)
 
-    def stop() -> bool:
-        return asked or (time_limit is not None and time.monotonic() - started > time_limit)
+    def should_stop() -> bool:
+        return requested or (time_limit is not None and time.monotonic() - started > time_limit)
 
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
-    before = {number: signal.signal(number, remember) for number in numbers}
+    before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
-        yield stop
+        yield should_stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Text of the manual pages: each verb's --help, laid out as man(7), with what a help page has no room for."""
+"""Text of the manual pages: each verb's --help in man(7) layout, with tables and examples."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ EXIT_STATUS = {
     "0": "done",
     "1": "failed; one line on standard error says which file, what is wrong and what to do",
     "2": "wrong usage",
-    "3": "a batch came to its end and some of its objects failed; its manifest says which and why",
-    "75": "stopped by a signal or a time limit after saving: run the same command to go on",
+    "3": "a batch finished and some objects failed; the manifest lists them with the reasons",
+    "75": "stopped by a signal or a time limit after saving: run the same command to resume",
     "130, 143": "ended by SIGINT or SIGTERM; nothing half-written is left",
-    "141": "the reader of standard output has gone",
+    "141": "the reader of standard output closed the pipe",
 }
 
 ENVIRONMENT = {
-    "GATLAS_CACHE": "folder of computed layouts; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
-    "NUMBA_CACHE_DIR": "folder of compiled kernels, where the installed package is read-only",
+    "GATLAS_CACHE": "cache folder of computed layouts; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
+    "NUMBA_CACHE_DIR": "cache folder of compiled kernels, if the installed package is read-only",
     "SLURM_ARRAY_TASK_ID": "inside a Slurm array a-b:step, with its _MIN, _MAX, _COUNT and _STEP: the shard of a batch",
-    "CUDA_VISIBLE_DEVICES": "GPUs that the workers of --jobs take turns on",
-    "NUMBA_NUM_THREADS": "most threads that the kernels use; default all processors that the process may run on",
+    "CUDA_VISIBLE_DEVICES": "GPUs shared by the workers of --jobs",
+    "NUMBA_NUM_THREADS": "maximum number of threads of the kernels; default all available processors",
 }
 
 FILES = {
     "splat PLY": "the 3DGS layout (x y z, f_dc_*, opacity as a logit, scale_* as logs, rot_* wxyz), binary little-"
-    "endian, Y down as viewers expect; comments hold the source's name, centre and scale",
+    "endian, Y down as viewers expect; comments hold the name, center and scale of the source",
     "atlas NPZ": "float32 planes offset, color, opacity, scale, rotation and a JSON string meta",
     "statistics NPZ": "float64 mean and m2 of every pixel and channel, count, and float32 std for other programs",
     "tar shard": "key.ply, key.npz, key.txt ... in WebDataset naming, read and written as a file or a stream",
-    "manifest": "manifest-I-of-N.jsonl in a batch's folder, x.manifest.jsonl beside x.tar: a line an object",
+    "manifest": "manifest-I-of-N.jsonl in a batch's folder, x.manifest.jsonl next to x.tar: one line per object",
     "model folder": "a diffusers pipeline with gatlas.json and stats.npz: data and safetensors only, never code",
     "views folder": "RGBA PNGs with a transforms.json in the NeRF/Blender convention. render and fit --views-out write "
-    "cameras of a mesh in the unit ball, as the splat itself has it; the cameras of photos that a scene was fitted on "
-    "are in the photos' own units, which pose-pnp calls --own-units",
+    "cameras of a mesh in the unit ball, like the splat; cameras of photos that a scene was fitted to are in the "
+    "photos' own units, see --own-units of pose-pnp",
 }
 
 COMPLETION = {  # typer's own options, whose wording changes with its version
@@ -57,26 +57,26 @@ EXAMPLES = {
     "fit": [
         ("Photos with known cameras:", "gatlas fit photos/ -o scene.ply"),
         (
-            "A fit that can be stopped, and gone on with by the same command:",
+            "A fit that can be interrupted and resumed by the same command:",
             "gatlas fit obj.glb --resume fit.npz -o obj.ply",
         ),
         ("A splat that any viewer opens:", "gatlas fit obj.glb -o obj.ply"),
         (
-            "A quick one, with its quality in a file:",
+            "A quick fit, with its quality in a report:",
             "gatlas fit obj.glb --profile quick --report obj.json -o obj.ply",
         ),
-        ("Every mesh of a folder, two at a time; run again, it goes on:", "gatlas fit meshes/ --jobs 2 -o splats/"),
+        ("Every mesh of a folder, two at a time; the same command resumes:", "gatlas fit meshes/ --jobs 2 -o splats/"),
         (
-            "This task's share of a Slurm array, in one file; a stopped fit is gone on with:",
+            "The shard of a Slurm array task, in one tar; interrupted fits resume:",
             "gatlas fit meshes/ --resume 'saved/{stem}.npz' -o 'splats-{shard}.tar'",
         ),
-        ("Keep the pictures it was trained on:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
+        ("Keep the training views:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
     ],
-    "prune": [("Keep 4,096 Gaussians, a sample by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
+    "prune": [("Keep 4,096 Gaussians, sampled by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
     "atlas-encode": [
         ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
         (
-            "A smaller one, straight from the fit:",
+            "A smaller atlas, directly from a fit:",
             "gatlas fit obj.glb -n 4096 | gatlas atlas-encode --size 64 -o s.npz",
         ),
         (
@@ -86,7 +86,7 @@ EXAMPLES = {
     ],
     "normalize-stats": [
         ("Over a folder, or shards:", "gatlas normalize-stats atlases/ -o stats.npz"),
-        ("Parts of a set, put together:", "gatlas normalize-stats --merge part-*.npz -o stats.npz"),
+        ("Merged statistics of parts of a set:", "gatlas normalize-stats --merge part-*.npz -o stats.npz"),
     ],
     "train": [
         (
@@ -105,7 +105,7 @@ EXAMPLES = {
             "    --set prediction=epsilon --set zero_terminal_snr=false --set lpips=0 -o run",
         ),
         (
-            "More steps than were asked for at first, where the learning rate is constant:",
+            "More steps than first requested, with a constant learning rate:",
             "gatlas train atlases/ --captions captions.csv --resume latest --steps 20000 -o run",
         ),
     ],
@@ -114,32 +114,32 @@ EXAMPLES = {
             "One object, to a splat:",
             'gatlas sample --model run --prompt "a red cube" -o cube.ply',
         ),
-        ("Four of every line of a file:", "gatlas sample --model run --prompts prompts.txt -n 4 -o samples/"),
+        ("Four samples per prompt of a file:", "gatlas sample --model run --prompts prompts.txt -n 4 -o samples/"),
     ],
     "atlas-decode": [("Back to a splat:", "gatlas atlas-decode obj.npz -o obj.ply")],
     "render": [
         ("A contact sheet from eight sides:", "gatlas render obj.ply --orbit 8 -o obj.png"),
         ("A folder that other tools read:", "gatlas render obj.glb --orbit 36 --width 800 -o obj-views/"),
-        ("Such a folder of each of many objects:", "gatlas render splats/ --orbit 36 -o 'views/{stem}/'"),
+        ("One such folder per object:", "gatlas render splats/ --orbit 36 -o 'views/{stem}/'"),
         ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
     ],
     "pose-pnp": [
         ("The camera of a photo in a scene:", "gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json"),
         (
-            "And what it sees from there:",
+            "Render the scene from there:",
             "gatlas render scene.ply --camera poses.json -o same-view.png",
         ),
         (
-            "Noisy cameras of the photos that the scene was fitted on, made right together:",
+            "Refine noisy cameras of the photos that the scene was fitted to:",
             "gatlas pose-pnp --init photos/transforms.json --scene scene.ply --own-units -o refined.json",
         ),
         (
-            "A scene from two photos without cameras, and their cameras:",
+            "A scene from two unposed photos, and their cameras:",
             "gatlas sample --model re10k.ckpt a.png b.png --fov 55 -o scene.ply\n"
             "gatlas pose-pnp a.png b.png --scene scene.ply --fov 55 -o poses.json",
         ),
     ],
-    "man": [("Read about a verb:", "gatlas man fit")],
+    "man": [("Show the page of a verb:", "gatlas man fit")],
 }
 
 

@@ -1,4 +1,4 @@
-"""What the user sees on standard error while a verb works."""
+"""Messages and progress bars on standard error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def verb() -> str:
-    """The verb of this command line, for messages; empty before one is named."""
+    """Return the verb of this command line, for messages; empty if there is none yet."""
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
@@ -22,7 +22,7 @@ _collecting: list[list[str]] = []  # where messages go instead of standard error
 
 
 def say(message: str) -> None:
-    """One message on standard error, with the verb in front."""
+    """Print one message on standard error, prefixed with the verb."""
     if _collecting:
         _collecting[-1].append(message)
         return
@@ -31,7 +31,7 @@ def say(message: str) -> None:
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
-    """Inside the block messages are kept in the yielded list, and no bar is drawn."""
+    """Inside the block, messages are appended to the yielded list instead, and no bar is drawn."""
     _collecting.append([])
     try:
         yield _collecting[-1]
@@ -40,14 +40,12 @@ def collected() -> Iterator[list[str]]:
 
 
 def finite(value: float) -> float | None:
-    """The value for a JSON report, which has no infinity: the PSNR of equal pictures is null there."""
-    import math
-
+    """Return the value for a JSON report, None for infinity, as the PSNR of equal pictures is."""
     return value if math.isfinite(value) else None
 
 
 def refuse_shared_names(*outputs: str | None) -> None:
-    """Two outputs of one name would overwrite each other: a GatlasError before any work is done."""
+    """Raise a GatlasError where two outputs have the same name and would overwrite each other."""
     import os
 
     from gatlas.errors import GatlasError
@@ -56,7 +54,7 @@ def refuse_shared_names(*outputs: str | None) -> None:
         raise GatlasError("two outputs cannot both go to standard output: name a file for one of them")
     paths = [os.path.realpath(output) for output in outputs if output is not None and output != "-"]
     if len(set(paths)) < len(paths):
-        raise GatlasError("two outputs have one name: give each its own")
+        raise GatlasError("two outputs have the same name: give each its own")
 
 
 KINDS = {".json": "a report", ".png": "a picture", ".npz": "a checkpoint"}  # of output options, by suffix
@@ -80,7 +78,7 @@ def check_outputs(output: str, options: Options, *, noun: str | None, force: boo
 
 @contextmanager
 def about(source: str | Blob) -> Iterator[None]:
-    """What goes wrong with an input's content is said with the input's name in front."""
+    """Inside the block, the message of a GatlasError gets the name of the input as a prefix."""
     from gatlas.errors import GatlasError
 
     try:

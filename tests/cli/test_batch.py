@@ -114,7 +114,7 @@ def test_tasks_of_an_array_need_a_tar_each(gatlas, splats):
 def test_what_is_wrong_with_all_outputs_is_said_once(gatlas, splats, tmp_path):
     for words, said in (
         (("--report", "{stem}.png"), "name the output {stem}.json"),
-        (("--report", "out/{stem}.log", "-o", "out/{stem}.log"), "two outputs have one name"),
+        (("--report", "out/{stem}.log", "-o", "out/{stem}.log"), "two outputs have the same name"),
     ):
         run = gatlas("prune", splats, "-n", 10, "-o", "out/", *words, code=1)
         assert said in run.stderr
