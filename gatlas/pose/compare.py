@@ -1,4 +1,4 @@
-"""A photo and a render of the Gaussians, made comparable: size, background, exposure, and which pixels count."""
+"""Comparison of a photo with a render of the Gaussians: common size, background, exposure, and pixel weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 
 from gatlas.images.composite import composite, masked
 from gatlas.images.resize import reduce_picture, reduced_size
-from gatlas.pose.motion import Pivot, move
+from gatlas.pose.motion import Pivot, move_camera
 from gatlas.raster import rasterize
 from gatlas.types import Cameras
 
@@ -21,45 +21,46 @@ if TYPE_CHECKING:
 
     from gatlas.types import Gaussians
 
-EVEN_BORDER = (0.06, 0.98)  # a border is one colour where this share of it is as near as this to its median
-SOLID = 0.9  # alpha from which a pixel shows the object alone
-MARGIN = 128  # pixels of the longer side for each pixel that is taken off the object's rim
-FEW_PIXELS = 1 / 500  # of the picture: fewer pixels that count decide nothing
-GAINS = (0.25, 4.0)  # exposures beyond these are no exposures
-NOISE = 0.03  # colour difference that says nothing
-WIDENING = 0.3  # square pixels: the rasteriser's own
-FINER = 2  # times as many pixels a side that a smaller picture is rendered with; 4 are no better (measured)
-PRIOR = 1e-3  # weight of "no change", in squared colour per pixel: an object of one colour has no contrast to fit
+BORDER_TOLERANCE = 0.06  # color difference from the border's median, [0, 1] ...
+BORDER_SHARE = 0.98  # ... within which this share of a border is, where the border is one color
+OPAQUE_ALPHA = 0.9  # alpha from which a pixel shows the object alone
+SIDE_PER_RIM_PIXEL = 128  # pixels of the longer side per pixel of the object's rim that is left out
+MIN_PIXEL_SHARE = 1 / 500  # of the picture: fewer pixels are too few to compare
+GAIN_RANGE = (0.25, 4.0)  # gains outside are not taken for an exposure
+NOISE_STD = 0.03  # color difference that is explained by noise
+EPS2D = 0.3  # square pixels: the rasterizer's default
+SUPERSAMPLING = 2  # per side, of smaller pictures; 4 is not better (measured)
+EXPOSURE_RIDGE = 1e-3  # per pixel, in squared color, towards no change: an object of one color has no contrast to fit
 
 
 class Camera(NamedTuple):
-    """What is looked for."""
+    """The variables of a refinement: pose, intrinsics, and how much a pixel widens the Gaussians."""
 
-    viewmat: Float[np.ndarray, "4 4"]
-    K: Float[np.ndarray, "3 3"]  # of the photo as it was given
-    widening: float = WIDENING  # of the Gaussians by the pixels of a picture of share 1, square pixels
+    viewmat: Float[np.ndarray, "4 4"]  # world -> camera
+    K: Float[np.ndarray, "3 3"]  # pixels of the full photo
+    eps2d: float = EPS2D  # variance added to the Gaussians in a picture of scale 1, square pixels
 
-    def stepped(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
-        """Moved by six numbers in the pivot's units, and zoomed by a seventh: the log of the focal length's factor."""
+    def moved(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
+        """Return the camera moved by six numbers in the pivot's units; a seventh is the log of a focal factor."""
         K = self.K
         if len(step) > 6:
             K = K.copy()
             K[[0, 1], [0, 1]] *= np.exp(step[6])
-        return self._replace(viewmat=move(self.viewmat, pivot, step[:6]), K=K)
+        return self._replace(viewmat=move_camera(self.viewmat, pivot, step[:6]), K=K)
 
 
 class Target(NamedTuple):
-    """A photo at one size."""
+    """A photo at one size, to be compared with renders."""
 
     picture: Float32[np.ndarray, "h w 3"]  # over the background where the object's mask is known
-    background: Float32[np.ndarray, " 3"] | None  # None: unknown, so only the inside of the object counts
-    alpha: Float32[np.ndarray, "h w"] | None  # of the object in the photo; None where it is not known
+    background: Float32[np.ndarray, " 3"] | None  # None: unknown, and only the inside of the object is compared
+    alpha: Float32[np.ndarray, "h w"] | None  # of the object in the photo; None: unknown
     stretch: Float[np.ndarray, "3 1"]  # K at this size = stretch x K of the photo
-    share: float = 1.0  # of the size at which the rasteriser's pixels are those that the Gaussians were made for
+    scale: float = 1.0  # size relative to the picture in whose pixels the rasterizer widens the Gaussians
 
 
-class Seen(NamedTuple):
-    """The Gaussians from one camera, over black."""
+class SingleRender(NamedTuple):
+    """The Gaussians rendered from one camera, over black."""
 
     colors: Float32[np.ndarray, "h w 3"]
     alphas: Float32[np.ndarray, "h w 1"]
@@ -67,32 +68,32 @@ class Seen(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
-    """What a camera shows beside a target: rendered once, then handed to all that ask about it."""
+class Comparison:
+    """A camera's render beside a target: rendered once and passed on to every function that needs it."""
 
     camera: Camera
     target: Target
-    fine: Seen  # with as many pixels as are rendered, see `see`
+    supersampled: SingleRender  # at the rasterized size, see `render_at`
 
     @cached_property
-    def seen(self) -> Seen:
-        """At the target's size."""
-        return _reduced(self.fine, _finer(self.target))
+    def render(self) -> SingleRender:
+        """The render at the target's size."""
+        return _reduce(self.supersampled, _supersampling(self.target))
 
     @cached_property
     def weights(self) -> Float32[np.ndarray, "h w"] | None:
-        """`pixel_weights`."""
-        return pixel_weights(self.target, self.seen)
+        """The weight of each pixel, see `pixel_weights`."""
+        return pixel_weights(self.target, self.render)
 
 
 class Exposure(NamedTuple):
-    """The photo's colours = gain x the Gaussians' colours + offset, channel by channel."""
+    """The photo's colors = gain x the Gaussians' colors + offset, per channel."""
 
     gain: Float32[np.ndarray, " 3"]
     offset: Float32[np.ndarray, " 3"]
 
 
-AS_IT_IS = Exposure(np.ones(3, np.float32), np.zeros(3, np.float32))
+IDENTITY_EXPOSURE = Exposure(np.ones(3, np.float32), np.zeros(3, np.float32))
 
 
 def make_target(
@@ -102,34 +103,34 @@ def make_target(
     side: int | None = None,
     full: int | None = None,
 ) -> Target:
-    """A photo, RGB or straight RGBA in [0, 1], with its longer side at most `side` pixels.
+    """Return a photo, RGB or straight RGBA in [0, 1], with its longer side at most `side` pixels.
 
-    The object's mask is the photo's alpha times `mask`. Where it is known the photo is laid over black or white,
-    whichever is farther from the object's mean colour. Else `background` is what stands behind the object; None takes
-    the colour of the photo's border where that is one colour.
+    The object's mask is the photo's alpha times `mask`. Where it is known, the photo is composited over black or white,
+    whichever is farther from the object's mean color. Otherwise `background` is the color behind the object; None takes
+    the color of the photo's border where that is one color.
 
-    Where `side` is smaller than `full`, the Gaussians are shown as they look in a picture of that size reduced to this
-    one.
+    Where `side` is smaller than `full`, the Gaussians are rendered as in a picture of side `full` that is reduced to
+    this size.
     """
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or 0 in photo.shape:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4], got {list(photo.shape)}")
     height, width = photo.shape[:2]
-    picture = cut_out(photo, mask)
+    picture = with_mask(photo, mask)
     small = (width, height) if side is None else reduced_size(width, height, side)
     picture = reduce_picture(picture, *small)
     stretch = np.array([[small[0] / width], [small[1] / height], [1.0]])
-    share = 1.0 if full is None else min(1.0, max(small) / max(reduced_size(width, height, full)))
+    scale = 1.0 if full is None else min(1.0, max(small) / max(reduced_size(width, height, full)))
     if picture.shape[2] == 3:
-        known = border_color(picture) if background is None else np.asarray(background, dtype=np.float32)
-        return Target(picture, known, None, stretch, share)
+        color = border_color(picture) if background is None else np.asarray(background, dtype=np.float32)
+        return Target(picture, color, None, stretch, scale)
     alpha = picture[..., 3:]
     brightness = float((picture[..., :3] * alpha).sum() / max(3 * float(alpha.sum()), 1e-6))
-    behind = np.full(3, 0.0 if brightness > 0.5 else 1.0, dtype=np.float32)
-    return Target(composite(picture, behind), behind, alpha[..., 0], stretch, share)
+    contrast = np.full(3, 0.0 if brightness > 0.5 else 1.0, dtype=np.float32)
+    return Target(composite(picture, contrast), contrast, alpha[..., 0], stretch, scale)
 
 
-def cut_out(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
-    """Return the photo, RGB or straight RGBA, with its alpha times the mask; as it is without one."""
+def with_mask(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | None) -> Float32[np.ndarray, "h w e"]:
+    """Return the photo, RGB or straight RGBA, with its alpha times the mask; unchanged without a mask."""
     if mask is None:
         return np.asarray(photo, dtype=np.float32)
     if mask.shape != photo.shape[:2]:
@@ -138,137 +139,146 @@ def cut_out(photo: Float[np.ndarray, "h w d"], mask: Float[np.ndarray, "h w"] | 
 
 
 def border_color(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, " 3"] | None:
-    """The colour of the photo's outermost pixels where they have one, as in a studio or a render; else None."""
+    """Return the color of the photo's outermost pixels where it is uniform, as in a studio or a render; else None."""
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)
-    near, share = EVEN_BORDER
-    return color.astype(np.float32) if (np.abs(border - color).max(axis=1) < near).mean() >= share else None
+    uniform = (np.abs(border - color).max(axis=1) < BORDER_TOLERANCE).mean() >= BORDER_SHARE
+    return color.astype(np.float32) if uniform else None
 
 
-def shoot(gaussians: Gaussians, camera: Camera, target: Target, known: Iterable[Shot] = ()) -> Shot:
-    """The Gaussians from a camera beside a target: one of the `known` pictures of them, else a new one.
+def render_comparison(
+    gaussians: Gaussians, camera: Camera, target: Target, cached: Iterable[Comparison] = ()
+) -> Comparison:
+    """Return a camera's comparison with a target; the Gaussians are rendered unless one of `cached` has the picture.
 
-    A picture of half the size is rendered as the full one is.
+    A target of half the size needs the same picture as the full one.
     """
-    for shot in known:
-        if _same(shot.camera, camera):
-            if shot.target is target:
-                return shot
-            if _frame(shot.target) == _frame(target):
-                return Shot(camera, target, shot.fine)
-    return Shot(camera, target, _render(gaussians, camera, target))
+    for comparison in cached:
+        if _equal(comparison.camera, camera):
+            if comparison.target is target:
+                return comparison
+            if _raster_size(comparison.target) == _raster_size(target):
+                return Comparison(camera, target, comparison.supersampled)
+    return Comparison(camera, target, _rasterize(gaussians, camera, target))
 
 
-def _same(first: Camera, second: Camera) -> bool:
+def _equal(first: Camera, second: Camera) -> bool:
     same = np.array_equal(first.viewmat, second.viewmat) and np.array_equal(first.K, second.K)
-    return same and first.widening == second.widening
+    return same and first.eps2d == second.eps2d
 
 
-def see(gaussians: Gaussians, camera: Camera, target: Target) -> Seen:
-    """The Gaussians from a camera, at the target's size.
+def render_at(gaussians: Gaussians, camera: Camera, target: Target) -> SingleRender:
+    """Return the Gaussians from a camera at the target's size.
 
-    A reduced photo is the mean of finer pixels. Gaussians that are widened by the larger pixels instead cover more than
-    the object: at a quarter of the size cameras that were right left by 8 % of their distance. At the fine pixels'
-    widening a sample for each large pixel misses thin ones. So several are rendered and averaged.
+    A reduced photo is the mean of smaller pixels. Gaussians that are widened by the larger pixels instead cover more
+    than the object: at a quarter of the size, cameras that were right moved away by 8 % of their distance. With the
+    smaller pixels' widening, one sample per large pixel misses thin Gaussians. So several are rendered and averaged.
     """
-    return _reduced(_render(gaussians, camera, target), _finer(target))
+    return _reduce(_rasterize(gaussians, camera, target), _supersampling(target))
 
 
-def _finer(target: Target) -> int:
-    return FINER if target.share < 1 else 1
+def _supersampling(target: Target) -> int:
+    return SUPERSAMPLING if target.scale < 1 else 1
 
 
-def _frame(target: Target) -> tuple[float, ...]:
-    """What else than the camera makes a rendered picture: its size, its pixels' shape and how they widen."""
-    finer = _finer(target)
+def _raster_size(target: Target) -> tuple[float, ...]:
+    """Return all that determines a rendered picture beside the camera: width, height, scale, and stretch of K."""
+    factor = _supersampling(target)
     height, width = target.picture.shape[:2]
-    return (width * finer, height * finer, target.share * finer, *(target.stretch[:2, 0] * finer))
+    return (width * factor, height * factor, target.scale * factor, *(target.stretch[:2, 0] * factor))
 
 
-def _render(gaussians: Gaussians, camera: Camera, target: Target) -> Seen:
-    width, height, share, right, down = _frame(target)
-    K = camera.K * [[right], [down], [1.0]]
+def _rasterize(gaussians: Gaussians, camera: Camera, target: Target) -> SingleRender:
+    width, height, scale, stretch_x, stretch_y = _raster_size(target)
+    K = camera.K * [[stretch_x], [stretch_y], [1.0]]
     cameras = Cameras(camera.viewmat[None], K[None], int(width), int(height))
-    return Seen(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.widening * share**2)))
+    return SingleRender(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.eps2d * scale**2)))
 
 
-def _reduced(fine: Seen, finer: int) -> Seen:
-    if finer == 1:
-        return fine
-    colors, alphas, depths = fine
-    small = _averaged(alphas, finer)
-    return Seen(_averaged(colors, finer), small, _averaged(depths * alphas, finer) / np.maximum(small, 1e-6))
+def _reduce(render: SingleRender, factor: int) -> SingleRender:
+    if factor == 1:
+        return render
+    colors, alphas, depths = render
+    small = _block_means(alphas, factor)
+    depths = _block_means(depths * alphas, factor) / np.maximum(small, 1e-6)
+    return SingleRender(_block_means(colors, factor), small, depths)
 
 
-def _averaged(picture: Float32[np.ndarray, "h w d"], finer: int) -> Float32[np.ndarray, "h2 w2 d"]:
-    """Means of blocks of `finer` x `finer` pixels."""
+def _block_means(picture: Float32[np.ndarray, "h w d"], factor: int) -> Float32[np.ndarray, "h2 w2 d"]:
     height, width, depth = picture.shape
-    return picture.reshape(height // finer, finer, width // finer, finer, depth).mean(axis=(1, 3))
+    return picture.reshape(height // factor, factor, width // factor, factor, depth).mean(axis=(1, 3))
 
 
-def predict(target: Target, seen: Seen, exposure: Exposure) -> Float32[np.ndarray, "h w 3"]:
-    """What the photo would be. Where its background is not known, the photo itself is what shines through."""
-    behind = target.picture if target.background is None else target.background
-    return seen.colors * exposure.gain + seen.alphas * (exposure.offset - behind) + behind
+def predict_photo(target: Target, render: SingleRender, exposure: Exposure) -> Float32[np.ndarray, "h w 3"]:
+    """Return the render with an exposure over the background; where that is unknown, over the photo itself."""
+    background = target.picture if target.background is None else target.background
+    return render.colors * exposure.gain + render.alphas * (exposure.offset - background) + background
 
 
-def pixel_weights(target: Target, seen: Seen) -> Float32[np.ndarray, "h w"] | None:
-    """How much each pixel counts; None where too few would.
+def pixel_weights(target: Target, render: SingleRender) -> Float32[np.ndarray, "h w"] | None:
+    """Return the weight of each pixel in a comparison; None where too few would count.
 
-    All of them where the background is known; else those that the Gaussians cover, less a rim of one to some pixels.
+    All pixels count where the background is known; otherwise those that the Gaussians cover, without a narrow rim.
     """
-    solid = seen.alphas[..., 0] > SOLID
-    few = solid.size * FEW_PIXELS
+    opaque = render.alphas[..., 0] > OPAQUE_ALPHA
+    min_pixels = opaque.size * MIN_PIXEL_SHARE
     if target.background is not None:
-        return np.ones(solid.shape, dtype=np.float32) if (seen.alphas > 0.5).sum() > few else None
-    rim = max(1, round(max(solid.shape) / MARGIN))
-    inner = binary_erosion(solid, iterations=rim, border_value=1)
-    if inner.sum() < few:
+        return np.ones(opaque.shape, dtype=np.float32) if (render.alphas > 0.5).sum() > min_pixels else None
+    rim = max(1, round(max(opaque.shape) / SIDE_PER_RIM_PIXEL))
+    inner = binary_erosion(opaque, iterations=rim, border_value=1)
+    if inner.sum() < min_pixels:
         return None
     return inner.astype(np.float32)
 
 
 def fit_exposure(
-    target: Target, seen: Seen, weights: Float32[np.ndarray, "h w"], huber: float, start: Exposure = AS_IT_IS
+    target: Target,
+    render: SingleRender,
+    weights: Float32[np.ndarray, "h w"],
+    huber: float,
+    start: Exposure = IDENTITY_EXPOSURE,
 ) -> Exposure:
-    """Gain and offset of each channel by least squares over the object, what is far off after `start` counting less."""
-    inside = (seen.alphas[..., 0] > 0.5) & (weights > 0)
+    """Return gain and offset of each channel by least squares over the object, with Huber weights after `start`."""
+    inside = (render.alphas[..., 0] > 0.5) & (weights > 0)
     if target.alpha is not None:
         inside &= target.alpha > 0.5
     if not inside.any():
         return start
-    behind = target.picture if target.background is None else np.broadcast_to(target.background, target.picture.shape)
-    alphas = seen.alphas[inside]
-    colors, wanted = seen.colors[inside], target.picture[inside] - (1 - alphas) * behind[inside]
+    background = target.picture if target.background is None else target.background
+    background = np.broadcast_to(background, target.picture.shape)
+    alphas = render.alphas[inside]
+    colors, wanted = render.colors[inside], target.picture[inside] - (1 - alphas) * background[inside]
     error = np.abs(colors * start.gain + alphas * start.offset - wanted)
-    trust = np.minimum(1.0, huber / np.maximum(error, 1e-6))
+    robust = np.minimum(1.0, huber / np.maximum(error, 1e-6))
     gain, offset = np.ones(3, np.float32), np.zeros(3, np.float32)
     for i in range(3):
         rows = np.stack([colors[:, i], alphas[:, 0]], axis=-1).astype(np.float64)
-        ridge = PRIOR * len(rows) * np.eye(2)
-        normal = rows.T @ (rows * trust[:, i : i + 1]) + ridge
-        a, b = np.linalg.solve(normal, rows.T @ (trust[:, i] * wanted[:, i]) + ridge @ (1.0, 0.0))
-        if not GAINS[0] <= a <= GAINS[1]:
+        ridge = EXPOSURE_RIDGE * len(rows) * np.eye(2)
+        normal = rows.T @ (rows * robust[:, i : i + 1]) + ridge
+        a, b = np.linalg.solve(normal, rows.T @ (robust[:, i] * wanted[:, i]) + ridge @ (1.0, 0.0))
+        if not GAIN_RANGE[0] <= a <= GAIN_RANGE[1]:
             return start
         gain[i], offset[i] = a, b
     return Exposure(gain, offset)
 
 
-def explained(target: Target, seen: Seen, weights: Float32[np.ndarray, "h w"], exposure: Exposure) -> float:
-    """The share of the photo's variance inside the object that the prediction explains, both a little blurred.
+def explained_variance(
+    target: Target, render: SingleRender, weights: Float32[np.ndarray, "h w"], exposure: Exposure
+) -> float:
+    """Return the share of the photo's variance inside the object that the prediction explains, both slightly blurred.
 
-    1 is all of it; a camera in the wrong place explains half and less. A photo of one colour has no variance: that of
-    noise is added, so that it counts as explained where the colour is right.
+    1 is all of it; a camera in the wrong place explains half or less. A photo of one color has no variance: that of
+    noise is added, so that it counts as explained where the color is right. NaN where nothing can be compared.
     """
-    inside = (seen.alphas[..., 0] > 0.5) & (weights > 0)
+    inside = (render.alphas[..., 0] > 0.5) & (weights > 0)
     if not inside.any():
         return float("nan")
-    photo = blurred(target.picture, 1.0)[inside].astype(np.float64)
-    error = photo - blurred(predict(target, seen, exposure), 1.0)[inside]
-    variance = ((photo - photo.mean(axis=0)) ** 2).mean() + NOISE**2
+    photo = blur(target.picture, 1.0)[inside].astype(np.float64)
+    error = photo - blur(predict_photo(target, render, exposure), 1.0)[inside]
+    variance = ((photo - photo.mean(axis=0)) ** 2).mean() + NOISE_STD**2
     return float(1 - (error**2).mean() / variance)
 
 
-def blurred(picture: Float32[np.ndarray, "h w d"], sigma: float) -> Float32[np.ndarray, "h w d"]:
-    """The picture under a Gaussian of `sigma` pixels."""
+def blur(picture: Float32[np.ndarray, "h w d"], sigma: float) -> Float32[np.ndarray, "h w d"]:
+    """Return the picture convolved with a Gaussian of `sigma` pixels."""
     return gaussian_filter(picture, (sigma, sigma, 0), truncate=3.0, mode="nearest") if sigma > 0 else picture

@@ -1,7 +1,7 @@
-"""The last tenths of a pixel: a quasi-Newton descent on MSE + 0.2 (1 - SSIM), with the rasteriser's backward pass.
+"""Final refinement of a camera: quasi-Newton descent on MSE + 0.2 (1 - SSIM) with the rasterizer's backward pass.
 
-A seventh number goes with the camera's six: how far the photo's pixels widen the Gaussians. A splat is exact for the
-pixels that it was fitted to. Nearer, or in larger pictures, the rasteriser's fixed 0.3 square pixels widen it less,
+The seventh variable beside the pose is eps2d, by which the photo's pixels widen the Gaussians. A splat is exact for the
+pixels that it was fitted to. Nearer, or in larger pictures, the rasterizer's fixed 0.3 square pixels widen it less,
 which looks like a camera farther away (measured: 0.7 % of the distance for a splat fitted at twice the size).
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.geometry.sh import SH_C0
-from gatlas.pose.compare import AS_IT_IS, Camera, Exposure, Shot, Target, predict, see
-from gatlas.pose.levenberg import flow, picture_gradient
+from gatlas.pose.compare import IDENTITY_EXPOSURE, Camera, Comparison, Exposure, Target, predict_photo, render_at
+from gatlas.pose.levenberg import picture_gradient, pixel_flow
 from gatlas.pose.motion import Pivot, step_gradient
 from gatlas.raster.colors import seen_colors
 from gatlas.types import Cameras, Gaussians
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 SSIM_WEIGHT = 0.2
 LPIPS_WEIGHT = 0.05
-NUDGE = 0.1  # of the log of the widening, for the difference of two pictures
-WIDENINGS = (0.02, 2.0)  # square pixels
-LONGEST = np.array([0.02] * 6 + [0.7])  # a step's parts, in the pivot's units and of the log of the widening
-SHARE = 1e-4  # of the fall that the gradient promises, which a step must bring (Nocedal & Wright 2006, eq. 3.4)
-CONVERGED = 5e-5  # pivot's units
+LOG_EPS2D_STEP = 0.1  # of the finite difference by log eps2d
+EPS2D_RANGE = (0.02, 2.0)  # square pixels
+MAX_STEP = np.array([0.02] * 6 + [0.7])  # per variable: the pivot's units, and log eps2d
+MIN_DECREASE = 1e-4  # of the decrease predicted by the gradient (Nocedal & Wright 2006, eq. 3.4)
+CONVERGED_STEP = 5e-5  # pivot's units
 
 
 class Descent(NamedTuple):
-    """The best camera on the way."""
+    """The best camera of a descent."""
 
     camera: Camera
     loss: float
@@ -45,30 +45,31 @@ class Descent(NamedTuple):
 
 def descend(
     gaussians: Gaussians,
-    shot: Shot,
+    comparison: Comparison,
     pivot: Pivot,
     steps: int,
     *,
-    exposure: Exposure = AS_IT_IS,
+    exposure: Exposure = IDENTITY_EXPOSURE,
     lpips: Lpips | None = None,
 ) -> Descent | None:
-    """At most `steps` steps of BFGS on `picture_difference` from the Gauss-Newton metric; K stays (numpy).
+    """Return the camera after at most `steps` steps of BFGS on `picture_loss`, with K unchanged (numpy).
 
-    The pixels that count are those of the first camera, the shot's. None where nothing is in view.
+    The first inverse Hessian is that of Gauss-Newton. The pixel weights are those of the first camera. None where
+    nothing is in view.
     """
-    camera, target, weights = shot.camera, shot.target, shot.weights
+    camera, target, weights = comparison.camera, comparison.target, comparison.weights
     if weights is None:
         return None
-    inverse = first_metric(gaussians, shot, weights, pivot, exposure)
+    inverse = initial_inverse_hessian(gaussians, comparison, weights, pivot, exposure)
     loss, gradient = loss_gradient(gaussians, target, camera, pivot, weights, exposure, lpips)
     if not (np.isfinite(loss) and np.isfinite(gradient).all()):
         return None
-    scaled, shrink, taken = False, 1.0, 0
+    rescaled, shrink, taken = False, 1.0, 0
     while taken < steps:
         step = -inverse @ gradient
-        step *= shrink * min(1.0, float((LONGEST / np.maximum(np.abs(step), 1e-12)).min()))
-        step[6] = np.clip(step[6], *np.log(np.array(WIDENINGS) / camera.widening))
-        tried = camera.stepped(pivot, step[:6])._replace(widening=camera.widening * float(np.exp(step[6])))
+        step *= shrink * min(1.0, float((MAX_STEP / np.maximum(np.abs(step), 1e-12)).min()))
+        step[6] = np.clip(step[6], *np.log(np.array(EPS2D_RANGE) / camera.eps2d))
+        tried = camera.moved(pivot, step[:6])._replace(eps2d=camera.eps2d * float(np.exp(step[6])))
         taken += 1
         reached, new_gradient = loss_gradient(gaussians, target, tried, pivot, weights, exposure, lpips)
         if not (np.isfinite(reached) and np.isfinite(new_gradient).all()):
@@ -76,65 +77,65 @@ def descend(
         change = new_gradient - gradient
         curvature = float(step @ change)
         if curvature > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
-            if not scaled:  # the metric is that of the MSE alone
+            if not rescaled:  # the first inverse Hessian is that of the MSE alone
                 inverse *= curvature / float(change @ inverse @ change)
-                scaled = True
-            turn = np.eye(7) - np.outer(step, change) / curvature
-            inverse = turn @ inverse @ turn.T + np.outer(step, step) / curvature
-        if reached <= loss + SHARE * float(step @ gradient):
+                rescaled = True
+            update = np.eye(7) - np.outer(step, change) / curvature
+            inverse = update @ inverse @ update.T + np.outer(step, step) / curvature
+        if reached <= loss + MIN_DECREASE * float(step @ gradient):
             camera, loss, gradient, shrink = tried, reached, new_gradient, 1.0
         else:
             shrink *= 0.4
-        if np.abs(step[:6]).max() < CONVERGED:
+        if np.abs(step[:6]).max() < CONVERGED_STEP:
             break
     return Descent(camera, loss, taken)
 
 
-def first_metric(
-    gaussians: Gaussians, shot: Shot, weights: Float32[np.ndarray, "h w"], pivot: Pivot, exposure: Exposure
+def initial_inverse_hessian(
+    gaussians: Gaussians, comparison: Comparison, weights: Float32[np.ndarray, "h w"], pivot: Pivot, exposure: Exposure
 ) -> Float[np.ndarray, "7 7"]:
-    """The inverse of the mean squared error's Gauss-Newton matrix."""
-    camera, target, seen = shot.camera, shot.target, shot.seen
-    wider = camera._replace(widening=camera.widening * float(np.exp(NUDGE)))
-    image = predict(target, seen, exposure)
-    moves = flow(target, camera, pivot, False, seen)
+    """Return the inverse of the Gauss-Newton matrix of the mean squared error."""
+    camera, target, render = comparison.camera, comparison.target, comparison.render
+    wider = camera._replace(eps2d=camera.eps2d * float(np.exp(LOG_EPS2D_STEP)))
+    image = predict_photo(target, render, exposure)
+    moves = pixel_flow(target, camera, pivot, False, render)
     columns = list(-np.einsum("kahw,ahwc->khwc", moves, picture_gradient(image), optimize=True))
-    columns.append((predict(target, see(gaussians, wider, target), exposure) - image) / NUDGE)
+    columns.append((predict_photo(target, render_at(gaussians, wider, target), exposure) - image) / LOG_EPS2D_STEP)
     jacobian = np.stack(columns)
-    weighed = jacobian * weights[..., None]
-    full = (weighed.reshape(7, -1) @ jacobian.reshape(7, -1).T).astype(np.float64)
+    weighted = jacobian * weights[..., None]
+    full = (weighted.reshape(7, -1) @ jacobian.reshape(7, -1).T).astype(np.float64)
     full += np.diag(1e-3 * np.diag(full) + 1e-9 * max(float(np.diag(full).max()), 1e-30))
     return np.linalg.inv(full) * 1.5 * max(float(weights.sum()), 1.0)  # the loss is a mean over pixels and channels
 
 
-def picture_difference(
+def picture_loss(
     image: Float[Tensor, "h w 3"],
     wanted: Float[Tensor, "h w 3"],
     weights: Float[Tensor, "h w"],
     lpips: Lpips | None = None,
 ) -> Float[Tensor, ""]:
-    """MSE + 0.2 (1 - SSIM), and 0.05 LPIPS where a network is given, over the pixels that count.
+    """Return MSE + 0.2 (1 - SSIM), and 0.05 LPIPS where a network is given, over the weighted pixels.
 
-    Differentiable to `image`. The others are made equal, so that no window of the SSIM or the network sees them differ.
+    Differentiable by `image`. The other pixels are made equal: they add nothing to SSIM's windows or the network.
     """
     from gatlas.metrics.ssim import ssim
 
     share = weights.mean()
-    counted = weights[..., None]
-    shown = counted * wanted + (1 - counted) * image.detach()
-    loss = ((image - shown) ** 2).mean() / share + SSIM_WEIGHT * (1 - ssim(image[None], shown[None])) / share
-    return loss if lpips is None else loss + LPIPS_WEIGHT * lpips(image[None], shown[None]).mean() / share
+    mask = weights[..., None]
+    goal = mask * wanted + (1 - mask) * image.detach()
+    loss = ((image - goal) ** 2).mean() / share + SSIM_WEIGHT * (1 - ssim(image[None], goal[None])) / share
+    return loss if lpips is None else loss + LPIPS_WEIGHT * lpips(image[None], goal[None]).mean() / share
 
 
-def fixed_loss(
-    shot: Shot, weights: Float32[np.ndarray, "h w"], exposure: Exposure, lpips: Lpips | None = None
+def comparison_loss(
+    comparison: Comparison, weights: Float32[np.ndarray, "h w"], exposure: Exposure, lpips: Lpips | None = None
 ) -> float:
-    """`picture_difference` of what a camera shows, over the pixels that are given."""
+    """Return the `picture_loss` of a comparison over the weighted pixels."""
     import torch
 
-    image = torch.from_numpy(predict(shot.target, shot.seen, exposure))
+    image = torch.from_numpy(predict_photo(comparison.target, comparison.render, exposure))
     with torch.no_grad():
-        return float(picture_difference(image, torch.from_numpy(shot.target.picture), torch.from_numpy(weights), lpips))
+        return float(picture_loss(image, torch.from_numpy(comparison.target.picture), torch.from_numpy(weights), lpips))
 
 
 def loss_gradient(
@@ -146,39 +147,37 @@ def loss_gradient(
     exposure: Exposure,
     lpips: Lpips | None = None,
 ) -> tuple[float, Float[np.ndarray, " 7"]]:
-    """The loss at a camera and its gradient to a step in the pivot's units and to the log of the widening.
+    """Return the loss at a camera and its gradient by a step in the pivot's units and by log eps2d.
 
-    Colours that depend on the direction are those seen from here: their own change is left out of the gradient.
+    View-dependent colors are those from this camera: their own change is left out of the gradient.
     """
     import torch
 
-    rendering, leaves = render_leaves(gaussians, target, camera)
+    rendering, leaves = render_differentiable(gaussians, target, camera)
     gain, offset = (torch.from_numpy(np.asarray(each, dtype=np.float32)) for each in exposure)
     wanted = torch.from_numpy(target.picture)
-    behind = wanted if target.background is None else torch.from_numpy(target.background)
-    image = rendering.colors[0] * gain + rendering.alphas[0] * (offset - behind) + behind
-    loss = picture_difference(image, wanted, torch.from_numpy(weights), lpips)
+    background = wanted if target.background is None else torch.from_numpy(target.background)
+    image = rendering.colors[0] * gain + rendering.alphas[0] * (offset - background) + background
+    loss = picture_loss(image, wanted, torch.from_numpy(weights), lpips)
     center = camera.viewmat[:3, :3] @ pivot.point + camera.viewmat[:3, 3]
     v_means, v_quats, v_scales = (each.numpy() for each in torch.autograd.grad(loss, leaves))
     gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, center) * pivot.units
-    return float(loss.detach()), np.append(gradient, widening_gradient(gaussians, target, camera, v_scales))
+    return float(loss.detach()), np.append(gradient, eps2d_gradient(gaussians, target, camera, v_scales))
 
 
-def widening_gradient(
-    gaussians: Gaussians, target: Target, camera: Camera, v_scales: Float32[np.ndarray, "n 3"]
-) -> float:
-    """Gradient to the log of the widening from gradients to the scales.
+def eps2d_gradient(gaussians: Gaussians, target: Target, camera: Camera, v_scales: Float32[np.ndarray, "n 3"]) -> float:
+    """Return the gradient by log eps2d from the gradients by the scales.
 
-    What widens a Gaussian in the picture is a ball added to it, of the pixel's size at its depth (near the axis).
+    Widening a Gaussian in the picture is adding a ball of the pixel's size at its depth (near the optical axis).
     """
     z = gaussians.means.astype(np.float64) @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
     K = target.stretch * camera.K
-    ball = camera.widening * z**2 / (K[0, 0] * K[1, 1])  # world units squared
+    ball = camera.eps2d * z**2 / (K[0, 0] * K[1, 1])  # world units squared
     return float((0.5 * v_scales / np.maximum(gaussians.scales, 1e-9) * ball[:, None]).sum())
 
 
-def render_leaves(gaussians: Gaussians, target: Target, camera: Camera) -> tuple[Rendering, tuple[Tensor, ...]]:
-    """The Gaussians over black, differentiable to their means, quaternions and scales, which are returned as well."""
+def render_differentiable(gaussians: Gaussians, target: Target, camera: Camera) -> tuple[Rendering, tuple[Tensor, ...]]:
+    """Return the Gaussians over black, and the means, quaternions and scales by which the picture is differentiable."""
     import torch
 
     from gatlas.raster import rasterize
@@ -190,4 +189,4 @@ def render_leaves(gaussians: Gaussians, target: Target, camera: Camera) -> tuple
     means, quats, scales, opacities, sh = (torch.from_numpy(np.array(each, dtype=np.float32)) for each in fields)
     leaves = (means.requires_grad_(), quats.requires_grad_(), scales.requires_grad_())
     cameras = Cameras(camera.viewmat[None], (target.stretch * camera.K)[None], width, height)
-    return rasterize(Gaussians(means, quats, scales, opacities, sh), cameras, eps2d=camera.widening), leaves
+    return rasterize(Gaussians(means, quats, scales, opacities, sh), cameras, eps2d=camera.eps2d), leaves

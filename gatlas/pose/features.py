@@ -1,4 +1,4 @@
-"""Where two pictures show the same thing: RootSIFT keypoints and their matches."""
+"""RootSIFT keypoints of pictures, and matches between them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-CONTRAST = 0.01  # measured: at the usual 0.04 a 256^2 render has half as many keypoints
-DESCRIPTOR = 128
+CONTRAST_THRESHOLD = 0.01  # measured: at the usual 0.04 a 256^2 render has half as many keypoints
+DESCRIPTOR_SIZE = 128
 
 
 class Features(NamedTuple):
     """Keypoints of one picture, in a fixed order."""
 
-    pixels: Float[np.ndarray, "k 2"]  # x, y; the centre of the first pixel is (0.5, 0.5)
+    pixels: Float[np.ndarray, "k 2"]  # x, y; the center of the first pixel is (0.5, 0.5)
     descriptors: Float[np.ndarray, "k 128"]  # float32, unit length: a product of two is their cosine
 
-    def where(self, keep: Bool[np.ndarray, " k"]) -> Features:
-        """Those of the keypoints that are True."""
+    def select(self, keep: Bool[np.ndarray, " k"]) -> Features:
+        """Return the keypoints whose entry is True."""
         return Features(self.pixels[keep], self.descriptors[keep])
 
 
@@ -32,10 +32,10 @@ def detect(
     upsample: int = 1,
     limit: int = 4000,
 ) -> Features:
-    """RootSIFT features of an sRGB picture in [0, 1] (Lowe 2004; Arandjelovic and Zisserman 2012).
+    """Return RootSIFT features of an sRGB picture in [0, 1] (Lowe 2004; Arandjelovic and Zisserman 2012).
 
-    Only keypoints inside `region` are kept, and at most the `limit` of highest contrast. `upsample` enlarges the
-    picture first, by whole numbers: it finds more on weak texture, in its square of the time.
+    Only keypoints inside `region` are kept, and at most the `limit` of highest contrast. `upsample` is the whole factor
+    by which the picture is enlarged first: it gives more keypoints on weak texture, in its square of the time.
     """
     import cv2
 
@@ -43,19 +43,19 @@ def detect(
         raise ValueError(f"image must have shape [h w 3], got {list(image.shape)}")
     x0, y0, x1, y1 = _bounds(region, image.shape[:2])
     if min(x1 - x0, y1 - y0) < 8:
-        return Features(np.zeros((0, 2)), np.zeros((0, DESCRIPTOR), dtype=np.float32))
+        return Features(np.zeros((0, 2)), np.zeros((0, DESCRIPTOR_SIZE), dtype=np.float32))
     gray = image[y0:y1, x0:x1] @ np.array([0.299, 0.587, 0.114], dtype=image.dtype)
-    # SIFT is of bytes in OpenCV; its smallest Gaussian hides the rounding.
+    # OpenCV's SIFT takes bytes; its smallest Gaussian hides the rounding.
     picture = np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
     if upsample > 1:
         size = ((x1 - x0) * upsample, (y1 - y0) * upsample)
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
-    # Without it (new in 4.8) every keypoint is a quarter of a pixel off to the lower right.
-    sift = cv2.SIFT.create(nfeatures=limit, contrastThreshold=CONTRAST, enable_precise_upscale=True)
+    # Without enable_precise_upscale (new in 4.8) every keypoint is a quarter of a pixel off to the lower right.
+    sift = cv2.SIFT.create(nfeatures=limit, contrastThreshold=CONTRAST_THRESHOLD, enable_precise_upscale=True)
     keypoints, raw = sift.detectAndCompute(picture, None)
     if raw is None or len(keypoints) == 0:
-        return Features(np.zeros((0, 2)), np.zeros((0, DESCRIPTOR), dtype=np.float32))
-    # OpenCV's pixel centres are whole numbers.
+        return Features(np.zeros((0, 2)), np.zeros((0, DESCRIPTOR_SIZE), dtype=np.float32))
+    # OpenCV's pixel centers are whole numbers.
     pixels = (np.array([point.pt for point in keypoints], dtype=np.float64) + 0.5) / upsample + (x0, y0)
     sums = raw.sum(axis=1, keepdims=True)
     features = Features(pixels, np.sqrt(raw / np.where(sums > 0, sums, 1)).astype(np.float32))
@@ -63,7 +63,7 @@ def detect(
         column, row = np.floor(pixels).astype(int).T
         inside = (row >= 0) & (row < image.shape[0]) & (column >= 0) & (column < image.shape[1])
         inside[inside] = region[row[inside], column[inside]]
-        features = features.where(inside)
+        features = features.select(inside)
     return features
 
 
@@ -74,24 +74,24 @@ def match(
     ratio: float,
     radius: float = np.inf,
 ) -> Int[np.ndarray, "m 2"]:
-    """Pairs of indices of keypoints that are each other's nearest and nearer than `ratio` times the next one.
+    """Return index pairs of mutual nearest neighbors that are nearer than `ratio` times the second nearest.
 
-    Lowe's ratio is of distances, and is asked of `first` for `second`. With a `radius`, in pixels, only keypoints
-    within it of each other are compared at all, which is for two pictures of nearly the same camera.
+    Lowe's ratio is of distances, and is tested for keypoints of `first` in `second`. With a `radius` in pixels, only
+    keypoints within it of each other are compared, which is for two pictures of nearly the same camera.
     """
     if len(first.pixels) == 0 or len(second.pixels) == 0:
         return np.zeros((0, 2), dtype=np.int64)
     cosines = first.descriptors @ second.descriptors.T  # [a b]
     if radius < np.inf:
-        apart = ((first.pixels[:, None] - second.pixels[None]) ** 2).sum(axis=-1)
-        cosines[apart > radius**2] = -1.0
+        distances = ((first.pixels[:, None] - second.pixels[None]) ** 2).sum(axis=-1)
+        cosines[distances > radius**2] = -1.0
     return _mutual(cosines, ratio)
 
 
 def match_groups(
     first: Features, descriptors: Float[np.ndarray, "n 128"], starts: Int[np.ndarray, " g+1"], *, ratio: float
 ) -> list[Int[np.ndarray, "m 2"]]:
-    """`match` of one picture with g others, whose descriptors stand one group after another, in one product.
+    """Return `match` of one picture with g others, whose descriptors are stored group after group, by one product.
 
     Group i is `descriptors[starts[i] : starts[i + 1]]`; the second index of its pairs counts from `starts[i]`.
     """
@@ -103,7 +103,7 @@ def match_groups(
 
 def _mutual(cosines: Float[np.ndarray, "a b"], ratio: float) -> Int[np.ndarray, "m 2"]:
     if cosines.shape[1] < 2:
-        return np.zeros((0, 2), dtype=np.int64)  # a ratio needs a second
+        return np.zeros((0, 2), dtype=np.int64)  # the ratio needs a second neighbor
     index = np.arange(len(cosines))
     nearest = cosines.argmax(axis=1)
     mutual = cosines.argmax(axis=0)[nearest] == index
@@ -112,13 +112,13 @@ def _mutual(cosines: Float[np.ndarray, "a b"], ratio: float) -> Int[np.ndarray, 
     rows = cosines[chosen]
     rows[np.arange(len(chosen)), nearest[chosen]] = -1.0
     second = rows.max(axis=1)
-    # |a - b|^2 = 2 - 2 cos; nothing else within the radius is a second at the greatest distance.
+    # |a - b|^2 = 2 - 2 cos; without a second within the radius, its distance is the greatest.
     clear = np.maximum(1 - best[chosen], 0) < ratio**2 * (1 - second)
     return np.stack([chosen[clear], nearest[chosen[clear]]], axis=1)
 
 
 def _bounds(region: Bool[np.ndarray, "h w"] | None, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The region's rectangle with a margin for descriptors that reach beyond it: x0, y0, x1, y1."""
+    """Return the region's bounding box with a margin for descriptors that reach beyond it: x0, y0, x1, y1."""
     height, width = shape
     if region is None:
         return 0, 0, width, height

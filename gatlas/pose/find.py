@@ -13,11 +13,11 @@ from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
-from gatlas.pose.bank import Bank, make_bank
+from gatlas.pose.bank import FeatureBank, make_feature_bank
 from gatlas.pose.bundle import refine_bundle
-from gatlas.pose.candidates import VIEWS
+from gatlas.pose.candidates import DEFAULT_VIEWS
 from gatlas.pose.methods import find_by_grid, find_by_matches, find_by_renders, grid_photos
-from gatlas.pose.refine import NEAR, Refined, RefineOptions, refine
+from gatlas.pose.refinement import MATCHED_START, RefinedPose, RefineOptions, refine
 from gatlas.pose.results import FoundCamera, NotFound, PoseResult
 from gatlas.pose.solve import reprojection_errors
 from gatlas.types import Cameras, Views
@@ -119,12 +119,12 @@ def _finder(
     if matches is not None:
         points, pixels = matches
         return lambda number, photo: find_by_matches(photo, points, pixels, min_inliers=options.min_inliers)
-    banks: list[Bank] = []
+    banks: list[FeatureBank] = []
 
     def by_renders(number: int, photo: UndistortedPhoto) -> FoundCamera | NotFound:
         if not banks:
-            views = options.views or VIEWS
-            banks.append(make_bank(gaussians, photos[0].K, *photos[0].size, cameras=candidates, views=views))
+            views = options.views or DEFAULT_VIEWS
+            banks.append(make_feature_bank(gaussians, photos[0].K, *photos[0].size, cameras=candidates, views=views))
         return find_by_renders(banks[0], photo, min_inliers=options.min_inliers, report=report)
 
     if method == "render":
@@ -182,7 +182,7 @@ def _refined(
 
 def _refine(
     gaussians: Gaussians, photo: UndistortedPhoto, found: FoundCamera, options: PoseOptions, lpips: Lpips | None
-) -> Refined:
+) -> RefinedPose:
     if options.refine == "noposplat":
         from gatlas.pose.refine_published import refine_published
 
@@ -228,7 +228,7 @@ def _refine_given(
     ]
 
 
-def _with_refinement(result: PoseResult, refined: Refined) -> PoseResult:
+def _with_refinement(result: PoseResult, refined: RefinedPose) -> PoseResult:
     return replace(
         result,
         viewmat=refined.viewmat,
@@ -242,5 +242,5 @@ def _with_refinement(result: PoseResult, refined: Refined) -> PoseResult:
 def refine_options(options: PoseOptions, *, from_matches: bool = False) -> RefineOptions:
     """Return the settings of a refinement; `from_matches` is for a start that correspondences found."""
     background = None if options.background is None else parse_background(options.background)
-    base = NEAR if from_matches and not options.focal else RefineOptions()
+    base = MATCHED_START if from_matches and not options.focal else RefineOptions()
     return replace(base, focal=options.focal, background=background)

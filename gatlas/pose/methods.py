@@ -11,23 +11,22 @@ from gatlas.geometry.rays import directions_of
 from gatlas.images.composite import composite
 from gatlas.images.crop import cover
 from gatlas.pose.compare import Camera, make_target
-from gatlas.pose.locate import CONFIDENT, locate
-from gatlas.pose.motion import turn_between
-from gatlas.pose.refine import agreement_of, judge
+from gatlas.pose.locate import CONFIDENT_INLIERS, locate
+from gatlas.pose.motion import rotation_angle
+from gatlas.pose.refinement import agreement_at, evaluate_camera
 from gatlas.pose.results import FoundCamera, NotFound, PoseResult, RunnerUp
-from gatlas.pose.solve import grid_correspondences, solve_pnp
+from gatlas.pose.solve import GRID_THRESHOLD, grid_correspondences, solve_pnp
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.config import Report
     from gatlas.io.photos.photo_loader import UndistortedPhoto
-    from gatlas.pose.bank import Bank
-    from gatlas.pose.refine import RefineOptions
+    from gatlas.pose.bank import FeatureBank
+    from gatlas.pose.refinement import RefineOptions
     from gatlas.types import Gaussians
 
 MATCH_THRESHOLD = 3 / 256  # of the photo's longer side: largest error of a given correspondence that agrees
-GRID_THRESHOLD = 0.01  # of the grid's longer side: largest distance of a Gaussian from its pixel
 GRID_AGREEMENT = 0.5  # of a photo with the Gaussians of its pixels; measured: 0.65 to 0.84, of other photos under 0.05
 
 
@@ -51,7 +50,7 @@ def find_by_matches(
     It is reliable where more than half of them agree.
     """
     threshold = MATCH_THRESHOLD * max(photo.size) if threshold is None else threshold
-    solution = solve_pnp(points, pixels, photo.K, threshold=threshold, least=min_inliers)
+    solution = solve_pnp(points, pixels, photo.K, threshold=threshold, min_inliers=min_inliers)
     if solution is None:
         return NotFound(f"fewer than {min_inliers} of {len(points)} correspondences agree")
     result = PoseResult(
@@ -60,7 +59,7 @@ def find_by_matches(
         method,
         inliers=solution.count,
         correspondences=len(points),
-        residual=solution.reprojection,
+        residual=solution.residual,
     )
     return FoundCamera(
         solution.viewmat,
@@ -94,16 +93,18 @@ def find_by_grid(
         return found
     target = make_target(composite(photo.image, 0.0), photo.mask, options.background, options.side)
     camera = Camera(found.viewmat, photo.K)
-    judged = judge(gaussians, target, camera, options)
-    agreement = agreement_of(gaussians, target, camera, judged.exposure, [judged.shot])
+    evaluation = evaluate_camera(gaussians, target, camera, options)
+    agreement = agreement_at(gaussians, target, camera, evaluation.exposure, [evaluation.comparison])
     if not agreement >= GRID_AGREEMENT:
         return NotFound(f"the Gaussians explain {agreement:.0%} of the photo there")
     return replace(found, result=replace(found.result, agreement=agreement), on_black=True)
 
 
-def find_by_renders(bank: Bank, photo: UndistortedPhoto, *, min_inliers: int, report: Report) -> FoundCamera | NotFound:
+def find_by_renders(
+    bank: FeatureBank, photo: UndistortedPhoto, *, min_inliers: int, report: Report
+) -> FoundCamera | NotFound:
     """Return the camera by matches with renders, see `locate`; an ambiguous one is reported."""
-    located = locate(bank, photo.image, photo.K, mask=photo.mask, least=min_inliers)
+    located = locate(bank, photo.image, photo.K, mask=photo.mask, min_inliers=min_inliers)
     if isinstance(located, NotFound):
         return located
     other = located.runner_up
@@ -118,6 +119,8 @@ def find_by_renders(bank: Bank, photo: UndistortedPhoto, *, min_inliers: int, re
         ambiguous=other is not None and bool(located.ambiguous),
     )
     if other is not None and located.ambiguous:
-        apart = turn_between(other.viewmat, located.viewmat)
+        apart = rotation_angle(other.viewmat, located.viewmat)
         report(f"{photo.path}: ambiguous: a camera {apart:.0f} degrees away fits nearly as well: see its runner_up")
-    return FoundCamera(located.viewmat, result, located.points, located.pixels, reliable=located.inliers >= CONFIDENT)
+    return FoundCamera(
+        located.viewmat, result, located.points, located.pixels, reliable=located.inliers >= CONFIDENT_INLIERS
+    )

@@ -1,4 +1,4 @@
-"""A photo as it is looked for in a scene: at the size of the bank's pictures, and cut out where that can be told."""
+"""Preparation of a photo for the search: at the size of the bank's renders, with a mask where one is known or found."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from scipy.ndimage import binary_closing, label
 from gatlas.images.composite import composite, masked
 from gatlas.images.resize import reduce_picture
 from gatlas.pose.bank import BACKGROUND, working_size
-from gatlas.pose.compare import cut_out
+from gatlas.pose.compare import with_mask
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
 
-PLAIN = 0.06  # of [0, 1]: a colour farther from the border's than this is the object's
-UNEVEN = 0.15  # a border less even than this is no plain background
+MIN_CONTRAST = 0.06  # of [0, 1]: colors farther from the border's than this belong to the object
+MAX_BORDER_SPREAD = 0.15  # of [0, 1]: a border with larger differences is no plain background
 
 
-class Prepared(NamedTuple):
-    """A photo at the size that is worked with."""
+class PreparedPhoto(NamedTuple):
+    """A photo at the size at which its camera is searched."""
 
     picture: Float32[np.ndarray, "h w 3"]  # over the bank's background where the mask is known
-    mask: Float32[np.ndarray, "h w"] | None  # of the object; None where it is not known
+    mask: Float32[np.ndarray, "h w"] | None  # of the object; None: unknown
     K: Float[np.ndarray, "3 3"]
     stretch: Float[np.ndarray, " 2"]  # pixels here per pixel of the photo, x and y
-    uncut: Float32[np.ndarray, "h w 3"] | None  # as it was given, where the mask is only guessed and may have holes
+    uncut: Float32[np.ndarray, "h w 3"] | None  # without the mask, where that is only estimated and may have holes
 
 
-def prepare(
+def prepare_photo(
     photo: Float[np.ndarray, "h w d"],
     K: Float[np.ndarray, "3 3"],
     mask: Float[np.ndarray, "h w"] | None,
     side: int,
-) -> Prepared:
-    """The photo with its longer side at most `side` pixels, its mask and its K."""
+) -> PreparedPhoto:
+    """Return the photo with its longer side at most `side` pixels, its mask and its K."""
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < 16:
         raise ValueError(f"photo must have shape [h w 3] or [h w 4] and 16 pixels a side, got {list(photo.shape)}")
     height, width = photo.shape[:2]
-    picture = cut_out(photo, mask)
+    picture = with_mask(photo, mask)
     size = working_size(width, height, side) if side < max(width, height) else (width, height)
     picture = reduce_picture(picture, *size)
     stretch = np.array([size[0] / width, size[1] / height])
@@ -47,23 +47,23 @@ def prepare(
     if picture.shape[2] == 3:
         found = plain_mask(picture)
         if found is None:
-            return Prepared(picture, None, scaled, stretch, None)
-        return Prepared(composite(masked(picture, found), BACKGROUND), found, scaled, stretch, picture)
-    return Prepared(composite(picture, BACKGROUND), picture[..., 3], scaled, stretch, None)
+            return PreparedPhoto(picture, None, scaled, stretch, None)
+        return PreparedPhoto(composite(masked(picture, found), BACKGROUND), found, scaled, stretch, picture)
+    return PreparedPhoto(composite(picture, BACKGROUND), picture[..., 3], scaled, stretch, None)
 
 
 def plain_mask(photo: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"] | None:
-    """Where the photo differs from its border, 1 or 0, if the border is nearly one colour, as in a studio; else None.
+    """Return a mask (1 or 0) of what differs from the photo's border where that is nearly one color; else None.
 
-    Nine tenths of the border say how even it is. Narrow gaps are closed and pieces under a hundredth of the largest are
-    left out. None too where nothing or nearly all of the photo is the object.
+    The border's spread is the ninth decile of its differences from the median. Narrow gaps are closed, and pieces
+    smaller than a hundredth of the largest are left out. None too where the mask is empty or nearly the whole photo.
     """
     border = np.concatenate([photo[0], photo[-1], photo[:, 0], photo[:, -1]])
     color = np.median(border, axis=0)
-    uneven = float(np.quantile(np.abs(border - color).max(axis=1), 0.9))
-    if uneven > UNEVEN:
+    spread = float(np.quantile(np.abs(border - color).max(axis=1), 0.9))
+    if spread > MAX_BORDER_SPREAD:
         return None
-    differs = np.abs(photo - color).max(axis=-1) > max(PLAIN, 1.5 * uneven)
+    differs = np.abs(photo - color).max(axis=-1) > max(MIN_CONTRAST, 1.5 * spread)
     closed = binary_closing(np.pad(differs, 4), iterations=3)[4:-4, 4:-4] | differs
     pieces, count = label(closed)
     if count == 0:

@@ -1,6 +1,6 @@
 """The refinement that NoPoSplat publishes with its pose estimation (Ye et al. 2024): 200 steps of Adam.
 
-It moves the camera about its own centre, without masks, at one size, and keeps the last pose.
+It moves the camera about its own center, without masks, at one size, and keeps the last pose.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import numpy as np
 
 from gatlas.geometry.rotations import se3_exp
 from gatlas.images.gray import is_gray, to_gray
-from gatlas.pose.compare import AS_IT_IS, Camera, make_target
-from gatlas.pose.descend import render_leaves
-from gatlas.pose.motion import step_gradient, turn_between
-from gatlas.pose.refine import (
-    Refined,
+from gatlas.pose.compare import IDENTITY_EXPOSURE, Camera, make_target
+from gatlas.pose.descend import render_differentiable
+from gatlas.pose.motion import rotation_angle, step_gradient
+from gatlas.pose.refinement import (
+    NOT_FINITE,
+    RefinedPose,
     RefineOptions,
-    agreement_of,
-    failed,
+    agreement_at,
+    failed_refinement,
     out_of_reach,
-    unexplained,
+    too_little_agreement,
 )
 
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
 
 STEPS = 200
 BLACK = np.zeros(3, dtype=np.float32)
-RATE = 0.005  # of both parts
+LEARNING_RATE = 0.005  # of rotation and translation
 LPIPS_WEIGHT = 0.05
 WINDOW, SIGMA = 11, 1.5
 C3 = 0.03**2 / 2  # half of SSIM's C2 for values in [0, 1]
-MOST = 0.98  # of a pixel's structure: what is this alike pulls no more
+MAX_STRUCTURE = 0.98  # per pixel: pixels that are more alike have no gradient
 
 
 class AdamState:
-    """Moments of the gradient to a step that starts from zero every time."""
+    """Moments of the gradient for steps from a zero vector."""
 
     def __init__(self, size: int, betas: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
         self.betas, self.epsilon = betas, epsilon
@@ -49,7 +50,7 @@ class AdamState:
         self.count = 0
 
     def step(self, gradient: Float[np.ndarray, " k"], rate: float) -> Float[np.ndarray, " k"]:
-        """What to move by (Kingma & Ba 2015, algorithm 1)."""
+        """Return the step (Kingma & Ba 2015, algorithm 1)."""
         self.count += 1
         first, second = self.betas
         self.mean = first * self.mean + (1 - first) * gradient
@@ -69,12 +70,12 @@ def refine_published(
     side: int | None = None,
     steps: int = STEPS,
     lpips: Lpips | None = None,
-) -> Refined:
-    """The camera after the published recipe (numpy); `lpips` is VGG's, and its term is left out where it is None.
+) -> RefinedPose:
+    """Return the camera after the published recipe (numpy); without `lpips` (of VGG) its term is left out.
 
-    The losses are the recipe's own: MSE + 0.05 LPIPS + (1 - structure). Without a `background` it is the one colour of
-    the photo's border, and where there is none the recipe's black. With `side` the photo is reduced to that many pixels
-    on the longer side; the recipe has them all. A camera that the picture does not bear out is a failure, as of
+    The loss is the recipe's own: MSE + 0.05 LPIPS + (1 - structure). The background is `background`, else the uniform
+    color of the photo's border, else the recipe's black. With `side` the photo is reduced to that many pixels on the
+    longer side; the recipe uses the full size. A camera that explains too little of the photo is a failure, as in
     `refine`.
     """
     import torch
@@ -83,48 +84,51 @@ def refine_published(
         raise ValueError(f"photo must have shape [h w 3], got {list(photo.shape)}")
     if steps < 1:
         raise ValueError(f"steps must be >= 1, got {steps}")
+    # The start and the target
     start = camera = Camera(viewmat.astype(np.float64), K.astype(np.float64))
     if not (np.isfinite(camera.viewmat).all() and np.isfinite(camera.K).all() and np.isfinite(photo).all()):
-        return failed("the photo or the camera to start from has values that are NaN or infinite")
-    found = make_target(photo, None, background, side)
-    behind = BLACK if found.background is None else found.background
-    target = found._replace(background=behind)
+        return failed_refinement(NOT_FINITE)
+    target = make_target(photo, None, background, side)
+    color = BLACK if target.background is None else target.background
+    target = target._replace(background=color)
     if is_gray(target.picture):
         gaussians = to_gray(gaussians)
+    # Adam; the last iteration only measures
     wanted = torch.from_numpy(target.picture)
     adam = AdamState(6)
     losses = []
     for i in range(steps + 1):
-        rendering, leaves = render_leaves(gaussians, target, camera)
+        rendering, leaves = render_differentiable(gaussians, target, camera)
         if not bool((rendering.alphas > 0).any()):
-            return failed("the Gaussians left the picture")
-        image = rendering.colors[0] + (1 - rendering.alphas[0]) * torch.from_numpy(behind)
-        loss = ((image - wanted) ** 2).mean() + 1 - structure(image, wanted)
+            return failed_refinement("the Gaussians left the picture")
+        image = rendering.colors[0] + (1 - rendering.alphas[0]) * torch.from_numpy(color)
+        loss = ((image - wanted) ** 2).mean() + 1 - structure_similarity(image, wanted)
         if lpips is not None:
             loss = loss + LPIPS_WEIGHT * lpips(image[None], wanted[None]).mean()
         v_means, v_quats = (each.numpy() for each in torch.autograd.grad(loss, leaves[:2]))
         gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, np.zeros(3))
         losses.append(float(loss.detach()))
         if not (np.isfinite(losses[-1]) and np.isfinite(gradient).all()):
-            return failed("the loss or its gradient became NaN")
+            return failed_refinement("the loss or its gradient became NaN")
         if i < steps:
-            camera = Camera(se3_exp(adam.step(gradient, RATE)) @ camera.viewmat, camera.K)
+            camera = Camera(se3_exp(adam.step(gradient, LEARNING_RATE)) @ camera.viewmat, camera.K)
+    # Acceptance
     options = RefineOptions()
     if losses[-1] > losses[0]:
-        return failed(f"it diverged: the loss rose from {losses[0]:.4g} to {losses[-1]:.4g}")
-    turn = turn_between(start.viewmat, camera.viewmat)
+        return failed_refinement(f"it diverged: the loss rose from {losses[0]:.4g} to {losses[-1]:.4g}")
+    turn = rotation_angle(start.viewmat, camera.viewmat)
     if turn > options.reach:
-        return failed(out_of_reach(turn, options.reach))
-    agreement = agreement_of(gaussians, target, camera, AS_IT_IS)
+        return failed_refinement(out_of_reach(turn, options.reach))
+    agreement = agreement_at(gaussians, target, camera, IDENTITY_EXPOSURE)
     if not agreement >= options.agreement:
-        return failed(unexplained(agreement, options.agreement))
-    return Refined(camera.viewmat, camera.K, losses[0], losses[-1], agreement, AS_IT_IS, steps)
+        return failed_refinement(too_little_agreement(agreement, options.agreement))
+    return RefinedPose(camera.viewmat, camera.K, losses[0], losses[-1], agreement, IDENTITY_EXPOSURE, steps)
 
 
-def structure(image: Float[Tensor, "h w 3"], wanted: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:
-    """Mean of SSIM's structure term, at most 0.98 a pixel: the correlation in a window (Wang et al. 2004, eq. 10).
+def structure_similarity(image: Float[Tensor, "h w 3"], wanted: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:
+    """Return the mean of SSIM's structure term, the correlation in a window, at most 0.98 per pixel.
 
-    Beyond the edge is black. The roots' gradients stay finite where a window is flat.
+    Wang et al. 2004, eq. 10. The outside of the pictures is black. Gradients are finite where a window is constant.
     """
     import torch
     from torch.nn.functional import conv2d
@@ -139,4 +143,4 @@ def structure(image: Float[Tensor, "h w 3"], wanted: Float[Tensor, "h w 3"]) -> 
     first, second = mean(image), mean(wanted)
     variances = (mean(image**2) - first**2).clamp(min=1e-8), (mean(wanted**2) - second**2).clamp(min=1e-8)
     covariance = mean(image * wanted) - first * second
-    return ((covariance + C3) / ((variances[0] * variances[1]).sqrt() + C3)).clamp(max=MOST).mean()
+    return ((covariance + C3) / ((variances[0] * variances[1]).sqrt() + C3)).clamp(max=MAX_STRUCTURE).mean()

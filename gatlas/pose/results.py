@@ -1,4 +1,4 @@
-"""What is known of a photo's camera: results of finding and refining it."""
+"""Results of finding and refining a photo's camera."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RunnerUp(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PoseResult:
-    """The camera of a photo, or the reason why there is none, and diagnostics, which are None where not measured."""
+    """The camera of a photo, or the reason why there is none, with diagnostics that are None where not measured."""
 
     viewmat: Float[np.ndarray, "4 4"] | None  # world -> camera, OpenCV; None: not found
     K: Float[np.ndarray, "3 3"]  # pixels of the undistorted photo, refined where asked for

@@ -1,4 +1,4 @@
-"""The camera that sees given points at given pixels: PnP with RANSAC, and what a pixel-aligned splat says itself."""
+"""Cameras from correspondences: PnP with RANSAC, and the correspondences of a pixel-aligned splat."""
 
 from __future__ import annotations
 
@@ -15,27 +15,28 @@ if TYPE_CHECKING:
 
     from gatlas.types import Gaussians
 
-LEAST_INLIERS = 12  # measured: wrong poses have 6 or fewer, right ones 24 or more
+MIN_INLIERS = 12  # measured: wrong poses have 6 or fewer, right ones 24 or more
 MAX_ITERATIONS = 10_000
 SUCCESS = 0.9999
-GRID_OPACITY = 0.3  # fainter Gaussians of a pixel grid do not lie on a surface
+MIN_GRID_OPACITY = 0.3  # fainter Gaussians of a pixel grid are not on a surface
+GRID_THRESHOLD = 0.01  # of the picture's longer side: largest distance of a Gaussian from its pixel
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
-    """A camera and what speaks for it."""
+class PnpSolution:
+    """A camera and the correspondences that agree with it."""
 
     viewmat: Float[np.ndarray, "4 4"]  # world -> camera, OpenCV
     inliers: Bool[np.ndarray, " m"]  # of the correspondences that were given
-    reprojection: float  # median error of the inliers, pixels
-    count: int  # inliers
+    residual: float  # median reprojection error of the inliers, pixels
+    count: int  # of inliers
 
 
 class Correspondences(NamedTuple):
-    """Points of the scene and where the photo shows them."""
+    """Points of the scene and their pixels in the photo."""
 
     points: Float[np.ndarray, "m 3"]  # world units
-    pixels: Float[np.ndarray, "m 2"]  # x, y; the centre of the first pixel is (0.5, 0.5)
+    pixels: Float[np.ndarray, "m 2"]  # x, y; the center of the first pixel is (0.5, 0.5)
 
 
 def solve_pnp(
@@ -44,13 +45,13 @@ def solve_pnp(
     K: Float[np.ndarray, "3 3"],
     *,
     threshold: float,
-    least: int = LEAST_INLIERS,
+    min_inliers: int = MIN_INLIERS,
     iterations: int = MAX_ITERATIONS,
-) -> Solution | None:
-    """The camera that brings the most `points` to within `threshold` pixels of their `pixels`.
+) -> PnpSolution | None:
+    """Return the camera that projects the most `points` to within `threshold` pixels of their `pixels`.
 
-    P3P in RANSAC with local optimisation under a truncated loss (poselib), then the inliers' least squares. None where
-    fewer than `least` agree. Rows that are not finite are outliers. The same input gives the same bits.
+    P3P in RANSAC with local optimization under a truncated loss (poselib), then least squares over the inliers. None
+    where fewer than `min_inliers` agree. Rows that are not finite are outliers. The same input gives the same bits.
     """
     points = np.asarray(points, dtype=np.float64)
     pixels = np.asarray(pixels, dtype=np.float64)
@@ -60,7 +61,7 @@ def solve_pnp(
         raise ValueError(f"threshold must be a positive number of pixels, got {threshold}")
     K = _checked_intrinsics(K)
     usable = np.isfinite(points).all(axis=1) & np.isfinite(pixels).all(axis=1)
-    if usable.sum() < max(least, 4):
+    if usable.sum() < max(min_inliers, 4):
         return None
     viewmat = _ransac(points[usable], pixels[usable], K, threshold, iterations)
     if viewmat is None:
@@ -68,9 +69,9 @@ def solve_pnp(
     errors = reprojection_errors(viewmat, points, pixels, K)
     inliers = errors < threshold
     count = int(inliers.sum())
-    if count < max(least, 4):
+    if count < max(min_inliers, 4):
         return None
-    return Solution(viewmat, inliers, float(np.median(errors[inliers])), count)
+    return PnpSolution(viewmat, inliers, float(np.median(errors[inliers])), count)
 
 
 def reprojection_errors(
@@ -79,18 +80,19 @@ def reprojection_errors(
     pixels: Float[np.ndarray, "m 2"],
     K: Float[np.ndarray, "3 3"],
 ) -> Float[np.ndarray, " m"]:
-    """How far from its pixel, in pixels, each point is seen; infinite behind the camera and for what is not finite."""
+    """Return the distance of each projected point from its pixel; infinite behind the camera or where not finite."""
     with np.errstate(all="ignore"):
         local = to_camera(points, viewmat)
-        seen = local @ K.T
-        errors = np.linalg.norm(seen[:, :2] / seen[:, 2:] - pixels, axis=1)
+        projected = local @ K.T
+        errors = np.linalg.norm(projected[:, :2] / projected[:, 2:] - pixels, axis=1)
         return np.where(np.isfinite(errors) & (local[:, 2] > 0), errors, np.inf)
 
 
 def grid_correspondences(gaussians: Gaussians, view: int, width: int, height: int) -> Correspondences:
-    """Where the photo of `width` x `height` pixels that a pixel-aligned splat's `view` was made from shows its points.
+    """Return the points of one `view` of a pixel-aligned splat and their pixels in its photo of `width` x `height`.
 
-    The Gaussians stand view after view, each of `origin.grid` rows x columns; those under 0.3 opacity are left out.
+    The Gaussians are stored view after view, each of `origin.grid` rows x columns. Those under 0.3 opacity are left
+    out.
     """
     if gaussians.origin.grid is None:
         raise ValueError("the Gaussians are not pixel-aligned: their origin has no grid")
@@ -104,7 +106,7 @@ def grid_correspondences(gaussians: Gaussians, view: int, width: int, height: in
     own = slice(view * size, (view + 1) * size)
     row, column = np.divmod(np.arange(size), columns)
     pixels = np.stack([(column + 0.5) * width / columns, (row + 0.5) * height / rows], axis=1)
-    dense = np.asarray(gaussians.opacities[own]) > GRID_OPACITY
+    dense = np.asarray(gaussians.opacities[own]) > MIN_GRID_OPACITY
     return Correspondences(np.asarray(gaussians.means[own], dtype=np.float64)[dense], pixels[dense])
 
 
@@ -117,17 +119,17 @@ def _ransac(
 ) -> Float[np.ndarray, "4 4"] | None:
     import poselib
 
-    # A skewed K is no camera of poselib's: the pixels are straightened, which keeps their distances where it is 0.
+    # poselib's cameras have no skew: it is removed from the pixels, which are unchanged where it is 0.
     rays = directions_of(pixels, K)
-    straight = np.ascontiguousarray(rays[:, :2] * (K[0, 0], K[1, 1]))
+    unskewed = np.ascontiguousarray(rays[:, :2] * (K[0, 0], K[1, 1]))
     camera = {"model": "PINHOLE", "width": 1, "height": 1, "params": [K[0, 0], K[1, 1], 0.0, 0.0]}
-    # A scene far from its origin, or a tiny one, would cost digits.
+    # A scene far from its origin, or a tiny one, would lose digits.
     center = points.mean(axis=0)
     scale = float(np.abs(points - center).max())
     if not 0 < scale < np.inf:
         return None
     pose, _ = poselib.estimate_absolute_pose(
-        straight,
+        unskewed,
         (points - center) / scale,
         camera,
         {"max_iterations": iterations, "success_prob": SUCCESS, "max_reproj_error": threshold},

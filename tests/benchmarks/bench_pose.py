@@ -19,8 +19,8 @@ from gatlas.images.composite import composite
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, recall_area, rotation_errors
-from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import CONFIDENT, locate
+from gatlas.pose.bank import make_feature_bank
+from gatlas.pose.locate import CONFIDENT_INLIERS, locate
 from gatlas.pose.results import NotFound
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras
@@ -67,10 +67,10 @@ def find(bank, photo, refined):
         return np.full((4, 4), np.nan), located - start, 0.0
     viewmat = found.viewmat
     if refined:
-        from gatlas.pose.refine import NEAR, RefineOptions, refine
+        from gatlas.pose.refinement import MATCHED_START, RefineOptions, refine
 
-        better = refine(bank.gaussians, photo, viewmat, K, options=NEAR if found.inliers else RefineOptions())
-        if not better.failure or found.inliers < CONFIDENT:
+        better = refine(bank.gaussians, photo, viewmat, K, options=MATCHED_START if found.inliers else RefineOptions())
+        if not better.failure or found.inliers < CONFIDENT_INLIERS:
             viewmat = better.viewmat  # NaN where the picture does not bear it out
     return viewmat, located - start, time.process_time() - located
 
@@ -102,9 +102,9 @@ def main():
         elif options.behind:
             pictures = [io.load_image(path)[..., :3] for path in options.behind]
             photos = [composite(photo, crop(pictures[i % len(pictures)], rng)) for i, photo in enumerate(photos)]
-        make_bank(gaussians, K, SIDE, SIDE, views=1)  # compiles
+        make_feature_bank(gaussians, K, SIDE, SIDE, views=1)  # compiles
         start = time.process_time()
-        bank = make_bank(gaussians, K, SIDE, SIDE)
+        bank = make_feature_bank(gaussians, K, SIDE, SIDE)
         bank_seconds = time.process_time() - start
         results = [find(bank, photo, options.refine) for photo in photos]
         viewmats = np.stack([result[0] for result in results])

@@ -18,8 +18,8 @@ from gatlas.images.composite import composite
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.pose.bundle import refine_bundle
-from gatlas.pose.refine import RefineOptions, refine
 from gatlas.pose.refine_published import refine_published
+from gatlas.pose.refinement import RefineOptions, refine
 from gatlas.types import Cameras, Views
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from gatlas.geometry.rotations import so3_exp
 from gatlas.images.composite import composite
-from gatlas.pose import bundle
+from gatlas.pose import bundle, joint
 from gatlas.pose.compare import Camera, make_target
-from gatlas.pose.levenberg import Level
-from gatlas.pose.refine import RefineOptions, borne_out, failed, judge, refine
+from gatlas.pose.levenberg import PyramidLevel
+from gatlas.pose.refinement import RefineOptions, evaluate_camera, failed_refinement, refine, verified
 from gatlas.types import Cameras, Views
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
-QUICK = RefineOptions(levels=(Level(48, 8, blur=1.5), Level(SIDE, 4)), steps=2)
+QUICK = RefineOptions(levels=(PyramidLevel(48, 8, blur=1.5), PyramidLevel(SIDE, 4)), steps=2)
 ANGLES = (0.0, 80.0, 150.0, 220.0, 290.0)
 
 
@@ -48,7 +48,7 @@ def test_a_frame_of_another_size_and_turn_is_found_before_the_photos(gaussians, 
     # One photo alone is too far off; what all of them share is seen by all.
     rotation, scale, shift = so3_exp(np.array([0.1, -0.15, 0.1])), 1.3, np.array([0.1, -0.05, 0.1])
     there = bundle.Similarity(1 / scale, rotation.T, -rotation.T @ shift / scale)
-    starts = [bundle.carry(truth, there) for truth in truths]
+    starts = [bundle.to_scene_frame(truth, there) for truth in truths]
     found = bundle.refine_bundle(gaussians, views_of(gaussians, truths, starts), options=QUICK)
     assert max(max(errors(each.viewmat, truth)) for each, truth in zip(found.photos, truths, strict=True)) < 0.2
     assert found.similarity.scale == pytest.approx(scale, rel=0.01)
@@ -61,9 +61,9 @@ def test_a_camera_that_sees_nothing_moves_along_with_the_frame(gaussians, truths
     there = bundle.Similarity(1.0, rotation.T, -rotation.T @ shift)
     aside = camera_at(60.0)
     aside[0, 3] += 5.0  # past the object
-    starts = [Camera(bundle.carry(each, there), K) for each in (*truths, aside)]
+    starts = [Camera(bundle.to_scene_frame(each, there), K) for each in (*truths, aside)]
     targets = [make_target(photo_of(gaussians, each), side=64) for each in (*truths, aside)]
-    moved = bundle.share_frame([gaussians] * len(starts), targets, starts, QUICK, [()] * len(starts)).cameras
+    moved = joint.align_frames([gaussians] * len(starts), targets, starts, QUICK, [()] * len(starts)).cameras
     before, after = (errors(each.viewmat, aside) for each in (starts[-1], moved[-1]))
     assert before[0] > 5
     assert after[0] < 1
@@ -83,7 +83,7 @@ def test_one_focal_length_is_shared(gaussians, truths):
     wrong = K * [[1.06], [1.06], [1.0]]
     wrong[:2, 2] = K[:2, 2]
     views = views_of(gaussians, truths, [perturbed(truth, 1.0, 1.0, rng) for truth in truths], wrong)
-    levels = (*QUICK.levels, Level(SIDE, 12, blur=0.7))
+    levels = (*QUICK.levels, PyramidLevel(SIDE, 12, blur=0.7))
     found = bundle.refine_bundle(gaussians, views, options=RefineOptions(levels=levels, steps=0, focal=True))
     focals = [each.K[0, 0] for each in found.photos]
     assert np.ptp(focals) == 0
@@ -93,9 +93,9 @@ def test_one_focal_length_is_shared(gaussians, truths):
 def test_a_similarity_is_recovered_in_spite_of_outliers(truths):
     known = bundle.Similarity(0.7, so3_exp(np.array([1.0, 2.0, -0.5])), np.array([3.0, -1.0, 2.0]))
     given = [Camera(truth, K) for truth in truths]
-    after = [refined_at(bundle.carry(truth, known)) for truth in truths]
+    after = [refined_at(bundle.to_scene_frame(truth, known)) for truth in truths]
     after[1] = refined_at(camera_at(10.0))
-    after[3] = failed("nothing")
+    after[3] = failed_refinement("nothing")
     scale, rotation, shift = bundle.fit_similarity(given, after)
     assert scale == pytest.approx(0.7, rel=0.05)
     np.testing.assert_allclose(rotation, known.rotation, atol=0.02)
@@ -104,11 +104,11 @@ def test_a_similarity_is_recovered_in_spite_of_outliers(truths):
 
 def test_one_camera_has_no_scale_and_none_is_the_identity(truths):
     known = bundle.Similarity(1.0, so3_exp(np.array([0.1, 0.0, 0.3])), np.array([0.0, 1.0, 2.0]))
-    one = bundle.fit_similarity([Camera(truths[0], K)], [refined_at(bundle.carry(truths[0], known))])
+    one = bundle.fit_similarity([Camera(truths[0], K)], [refined_at(bundle.to_scene_frame(truths[0], known))])
     assert one.scale == 1.0
     np.testing.assert_allclose(one.rotation, known.rotation, atol=1e-9)
     np.testing.assert_allclose(one.shift, known.shift, atol=1e-9)
-    none = bundle.fit_similarity([Camera(truths[0], K)], [failed("nothing")])
+    none = bundle.fit_similarity([Camera(truths[0], K)], [failed_refinement("nothing")])
     np.testing.assert_array_equal(none.rotation, np.eye(3))
 
 
@@ -138,22 +138,22 @@ def test_exact_cameras_stay_with_gaussians_that_are_not_exact(gaussians, truths,
 
 def test_the_loss_before_is_that_of_the_cameras_given_not_of_those_moved_together(gaussians, truths):
     there = bundle.Similarity(1.0, so3_exp(np.array([0.0, 0.1, 0.0])), np.zeros(3))
-    starts = [bundle.carry(truth, there) for truth in truths]
+    starts = [bundle.to_scene_frame(truth, there) for truth in truths]
     views = views_of(gaussians, truths, starts)
     for options in (QUICK, replace(QUICK, focal=True)):
         found = bundle.refine_bundle(gaussians, views, options=options)
         for each, image, start in zip(found.photos, views.images, starts, strict=True):
             target = make_target(image, side=QUICK.side)
-            assert each.loss_before == judge(gaussians, target, Camera(start, K), QUICK)[0]
+            assert each.loss_before == evaluate_camera(gaussians, target, Camera(start, K), QUICK)[0]
             assert each.loss_after < 0.1 * each.loss_before
 
 
 def test_cameras_are_not_moved_together_where_that_raises_their_mean_loss(gaussians, truths, monkeypatch):
     def lost(scenes, targets, cameras, options, known):
         away = [camera._replace(viewmat=camera_at(angle + 100)) for camera, angle in zip(cameras, ANGLES, strict=True)]
-        return bundle.Together(away, known)
+        return joint.JointCameras(away, known)
 
-    monkeypatch.setattr(bundle, "share_frame", lost)
+    monkeypatch.setattr(bundle, "align_frames", lost)
     rng = np.random.default_rng(0)
     starts = [perturbed(truth, 1.4, 0.9, rng) for truth in truths]
     found = bundle.refine_bundle(gaussians, views_of(gaussians, truths, starts), options=QUICK)
@@ -164,7 +164,7 @@ def test_the_shared_frame_of_exact_cameras_is_where_they_are(gaussians, truths):
     photos = [photo_of(gaussians, truth, K * [[4.0], [4.0], [1.0]], 4 * SIDE) for truth in truths]
     cameras = [Camera(truth, K * [[4.0], [4.0], [1.0]]) for truth in truths]
     targets = [make_target(photo, side=64, full=4 * SIDE) for photo in photos]
-    moved = bundle.share_frame([gaussians] * len(cameras), targets, cameras, QUICK, [()] * len(cameras)).cameras
+    moved = joint.align_frames([gaussians] * len(cameras), targets, cameras, QUICK, [()] * len(cameras)).cameras
     furthest = max(max(errors(each.viewmat, truth)) for each, truth in zip(moved, truths, strict=True))
     assert furthest < 0.1  # 0.58 where the small picture's own pixels widen the Gaussians
 
@@ -180,7 +180,7 @@ def test_the_focal_length_of_grey_photos_is_found_with_grey_gaussians(gaussians,
     wrong[:2, 2] = K[:2, 2]
     views = views_of(gaussians, truths, [perturbed(truth, 1.0, 1.0, rng) for truth in truths], wrong)
     views = replace(views, images=np.stack([grey_of(image) for image in views.images]))
-    levels = (*QUICK.levels, Level(SIDE, 12, blur=0.7))
+    levels = (*QUICK.levels, PyramidLevel(SIDE, 12, blur=0.7))
     found = bundle.refine_bundle(gaussians, views, options=RefineOptions(levels=levels, steps=0, focal=True))
     assert found.photos[0].K[0, 0] == pytest.approx(K[0, 0], rel=0.005)
     assert min(each.agreement for each in found.photos) > 0.99
@@ -188,7 +188,7 @@ def test_the_focal_length_of_grey_photos_is_found_with_grey_gaussians(gaussians,
 
 def test_each_photo_has_gaussians_of_its_own_kind_of_colours(gaussians, truths):
     photos = [photo_of(gaussians, truths[0]), grey_of(photo_of(gaussians, truths[1]))]
-    colored, grey = bundle.in_colors_of(gaussians, [make_target(photo) for photo in photos])
+    colored, grey = bundle.match_colors(gaussians, [make_target(photo) for photo in photos])
     assert colored is gaussians
     assert np.ptp(grey.sh, axis=-1).max() < 1e-6
 
@@ -198,7 +198,7 @@ def test_a_refinement_that_fails_or_runs_off_leaves_a_camera_that_agrees(gaussia
     target = make_target(composite(photo_of(gaussians, truths[0]), clutter), side=SIDE)
     aside = truths[0].copy()
     aside[0, 3] += 0.8
-    found = [failed("nothing"), refined_at(aside)]
+    found = [failed_refinement("nothing"), refined_at(aside)]
     right, wrong = truths[0], perturbed(truths[0], 15.0, 0.0, np.random.default_rng(3))
     for start, stays in ((right, True), (wrong, False)):
         kept = [kept_of(gaussians, target, start, each, QUICK) for each in found]
@@ -246,7 +246,7 @@ def refined_at(viewmat):
 
 
 def kept_of(gaussians, target, start, found, options):
-    given = judge(gaussians, target, Camera(start, K), options)
-    stay = borne_out(gaussians, given, given.loss, 0, options)
+    given = evaluate_camera(gaussians, target, Camera(start, K), options)
+    stay = verified(gaussians, given, given.loss, 0, options)
     losses = bundle.shared_losses(gaussians, given, found, options)
-    return bundle.keep_given([stay], [found], [losses], options)[0]
+    return bundle.choose_cameras([stay], [found], [losses], options)[0]

@@ -8,7 +8,7 @@ from gatlas.geometry.lens import Lens
 from gatlas.io.photos.photo_loader import UndistortedPhoto
 from gatlas.metrics.pose_errors import rotation_errors
 from gatlas.pose import PoseOptions, find_cameras
-from gatlas.pose.refine import failed
+from gatlas.pose.refinement import failed_refinement
 from gatlas.pose.solve import Correspondences
 from tests.helpers.textured import SIDE, K, camera, correspondences, ellipsoid, photo
 
@@ -64,7 +64,7 @@ def test_a_published_refinement_that_fails_leaves_pnps_camera_where_enough_agree
 
     def fails(*args, **words):
         given.update(words)
-        return failed("it explains nothing")
+        return failed_refinement("it explains nothing")
 
     monkeypatch.setattr("gatlas.pose.refine_published.refine_published", fails)
     image = photo_of(np.zeros((SIDE, SIDE, 3), dtype=np.float32))

@@ -12,9 +12,9 @@ from gatlas.geometry.frames import denormalized
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
-from gatlas.pose.bank import make_bank
+from gatlas.pose.bank import make_feature_bank
 from gatlas.pose.locate import locate
-from gatlas.pose.refine import NEAR, refine
+from gatlas.pose.refinement import MATCHED_START, refine
 from gatlas.types import Cameras, Views
 from tests.helpers.textured import camera
 
@@ -33,8 +33,10 @@ def test_pictures_of_a_mesh_are_found_in_a_quick_fit_of_it(shared_data):
     )
     cameras = Cameras(truths, np.tile(lens, (len(truths), 1, 1)), SIDE, SIDE)
     photos = render_mesh(normalize_mesh(mesh), cameras, supersample=4).images
-    bank = make_bank(gaussians, lens, SIDE, SIDE)
-    found = [refine(gaussians, photo, locate(bank, photo, lens).viewmat, lens, options=NEAR) for photo in photos]
+    bank = make_feature_bank(gaussians, lens, SIDE, SIDE)
+    found = [
+        refine(gaussians, photo, locate(bank, photo, lens).viewmat, lens, options=MATCHED_START) for photo in photos
+    ]
     viewmats = np.stack([each.viewmat for each in found])
     degrees, percent = rotation_errors(viewmats, truths), center_errors(viewmats, truths)
     assert degrees.max() < 0.5
@@ -56,10 +58,10 @@ def test_real_photos_are_found_in_a_fit_of_the_others_without_a_prior(shared_dat
     fit = fit_photos(Views(images, views.cameras[kept]), FitOptions(count=16_384, iterations=600, resolution=320))
     gaussians = denormalized(fit.gaussians)
     lens = np.asarray(views.cameras.Ks[0], dtype=np.float64)
-    bank = make_bank(gaussians, lens, 640, 480)
+    bank = make_feature_bank(gaussians, lens, 640, 480)
     viewmats = []
     for image in views.images[held]:
-        found = refine(gaussians, image, locate(bank, image, lens).viewmat, lens, options=NEAR)
+        found = refine(gaussians, image, locate(bank, image, lens).viewmat, lens, options=MATCHED_START)
         viewmats.append(found.viewmat)
     truths = np.asarray(views.cameras.viewmats[held], dtype=np.float64)
     degrees = rotation_errors(np.stack(viewmats), truths)

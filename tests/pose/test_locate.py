@@ -7,10 +7,11 @@ from scipy.ndimage import gaussian_filter
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.composite import composite
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
-from gatlas.pose.bank import make_bank
-from gatlas.pose.locate import Located, Missed, locate
-from gatlas.pose.motion import turn_between
+from gatlas.pose.bank import make_feature_bank
+from gatlas.pose.locate import LocatedPhoto, locate
+from gatlas.pose.motion import rotation_angle
 from gatlas.pose.prepare import plain_mask
+from gatlas.pose.results import NotFound
 from gatlas.pose.solve import reprojection_errors
 from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
@@ -22,7 +23,7 @@ def gaussians():
 
 @pytest.fixture(scope="module")
 def bank(gaussians):
-    return make_bank(gaussians, K, SIDE, SIDE, side=SIDE)
+    return make_feature_bank(gaussians, K, SIDE, SIDE, side=SIDE)
 
 
 def clutter(seed):
@@ -31,7 +32,7 @@ def clutter(seed):
 
 
 def assert_near(found, truth, degrees=0.5, percent=1.0):
-    assert isinstance(found, Located)
+    assert isinstance(found, LocatedPhoto)
     assert rotation_errors(found.viewmat[None], truth[None])[0] < degrees
     assert center_errors(found.viewmat[None], truth[None])[0] < percent
 
@@ -63,14 +64,14 @@ def test_a_larger_photo_of_another_lens_is_found_by_the_same_bank(gaussians, ban
 
 def test_what_looks_the_same_after_half_a_turn_is_ambiguous_and_its_twin_the_runner_up():
     body = ellipsoid(repeated=True)
-    bank = make_bank(body, K, SIDE, SIDE, side=SIDE)
+    bank = make_feature_bank(body, K, SIDE, SIDE, side=SIDE)
     truths = [camera(30, 20), camera(140, -10, 2.8, 10), camera(250, 40, 2.4, -15), camera(330, 0)]
     for truth in truths:
         found = locate(bank, photo(body, truth), K)
         assert found.ambiguous
         twin = found.viewmat @ np.diag([-1.0, 1.0, -1.0, 1.0])
-        assert turn_between(found.runner_up.viewmat, twin) < 2
-        assert min(turn_between(each, truth) for each in (found.viewmat, twin)) < 1
+        assert rotation_angle(found.runner_up.viewmat, twin) < 2
+        assert min(rotation_angle(each, truth) for each in (found.viewmat, twin)) < 1
 
 
 def test_the_runner_up_of_a_body_with_one_place_is_elsewhere_and_far_behind(gaussians, bank):
@@ -79,7 +80,7 @@ def test_the_runner_up_of_a_body_with_one_place_is_elsewhere_and_far_behind(gaus
         found = locate(bank, photo(gaussians, truth), K)
         assert_near(found, truth)
         assert not found.ambiguous
-        assert turn_between(found.runner_up.viewmat, found.viewmat) > 10
+        assert rotation_angle(found.runner_up.viewmat, found.viewmat) > 10
         assert found.runner_up.cost > found.cost + 0.2
 
 
@@ -111,7 +112,7 @@ def test_a_guessed_mask_that_misses_a_part_does_not_speak_against_a_camera(gauss
     image = photo(capped, truth)
     picture = composite(image, 1.0)
     assert plain_mask(picture)[image[..., 3] > 0.9].mean() < 0.9
-    found = locate(make_bank(capped, K, SIDE, SIDE, side=SIDE), picture, K)
+    found = locate(make_feature_bank(capped, K, SIDE, SIDE, side=SIDE), picture, K)
     assert_near(found, truth)
     assert found.cost < 0.005
 
@@ -134,25 +135,25 @@ def test_the_same_photo_gives_the_same_bits(gaussians, bank):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_photo_of_something_else_is_not_found(bank, seed):
-    assert isinstance(locate(bank, clutter(seed), K), Missed)
+    assert isinstance(locate(bank, clutter(seed), K), NotFound)
     other = photo(ellipsoid(seed + 10), camera(40 * seed, 10))
-    assert isinstance(locate(bank, composite(other, clutter(seed)), K), Missed)
+    assert isinstance(locate(bank, composite(other, clutter(seed)), K), NotFound)
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
 def test_an_empty_photo_is_not_found(bank, value):
     missed = locate(bank, np.full((SIDE, SIDE, 3), value, dtype=np.float32), K)
-    assert missed == Missed(
+    assert missed == NotFound(
         "the photo has values that are NaN or infinite"
         if np.isnan(value)
         else "no view of the scene has 12 matches that agree"
     )
-    assert isinstance(locate(bank, np.zeros((SIDE, SIDE, 4), dtype=np.float32), K), Missed)
+    assert isinstance(locate(bank, np.zeros((SIDE, SIDE, 4), dtype=np.float32), K), NotFound)
 
 
 def test_without_features_the_silhouette_finds_the_camera():
     gaussians = ellipsoid(plain=True)
-    bank = make_bank(gaussians, K, SIDE, SIDE, side=SIDE)
+    bank = make_feature_bank(gaussians, K, SIDE, SIDE, side=SIDE)
     truth = camera(50, 25, 2.8, 10)
     found = locate(bank, photo(gaussians, truth), K)
     assert_near(found, truth, degrees=3, percent=5)
@@ -169,7 +170,7 @@ def test_a_plain_border_tells_the_object_and_clutter_does_not():
 
 
 def test_the_angle_between_cameras_is_in_degrees():
-    assert turn_between(camera(0, 0), camera(30, 0)) == pytest.approx(30)
+    assert rotation_angle(camera(0, 0), camera(30, 0)) == pytest.approx(30)
 
 
 def test_wrong_shapes_are_the_callers_mistake(bank):

@@ -9,15 +9,15 @@ from gatlas.geometry.rotations import se3_exp
 from gatlas.images.composite import composite
 from gatlas.pose import compare, levenberg
 from gatlas.pose.compare import Camera
-from gatlas.pose.descend import fixed_loss, loss_gradient, picture_difference
-from gatlas.pose.levenberg import Level
-from gatlas.pose.motion import Pivot, find_pivot, move
-from gatlas.pose.refine import NEAR, RefineOptions, judge, refine
+from gatlas.pose.descend import comparison_loss, loss_gradient, picture_loss
+from gatlas.pose.levenberg import PyramidLevel
+from gatlas.pose.motion import Pivot, find_pivot, move_camera
+from gatlas.pose.refinement import MATCHED_START, RefineOptions, evaluate_camera, refine
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Cameras
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
-QUICK = RefineOptions(levels=(Level(48, 10, blur=1.5), Level(SIDE, 5)), steps=4)
+QUICK = RefineOptions(levels=(PyramidLevel(48, 10, blur=1.5), PyramidLevel(SIDE, 5)), steps=4)
 
 
 def stripes(side=SIDE):
@@ -94,7 +94,7 @@ def test_the_focal_length_is_found_on_request(gaussians):
     start, wrong = perturbed(truth, 1.0, 1.0, np.random.default_rng(4)), K * [[1.05], [1.05], [1.0]]
     wrong[:2, 2] = K[:2, 2]
     photo = photo_of(gaussians, truth)
-    levels = (*QUICK.levels, Level(SIDE, 15, blur=0.7))
+    levels = (*QUICK.levels, PyramidLevel(SIDE, 15, blur=0.7))
     found = refine(gaussians, photo, start, wrong, options=replace(QUICK, focal=True, levels=levels, steps=0))
     assert found.K[0, 0] == pytest.approx(K[0, 0], rel=0.01)
     assert found.K[1, 1] == pytest.approx(found.K[0, 0])
@@ -119,7 +119,7 @@ def test_a_camera_that_is_right_stays(gaussians):
 def test_a_refinement_that_does_no_better_falls_back_to_the_given_camera_not_to_its_start(gaussians):
     truth, options = camera_at(10.0), replace(QUICK, levels=(), steps=0)
     photo, moved = photo_of(gaussians, truth), perturbed(truth, 0.5, 0.0, np.random.default_rng(3))
-    given = judge(gaussians, compare.make_target(photo, side=options.side), Camera(truth, K), options)
+    given = evaluate_camera(gaussians, compare.make_target(photo, side=options.side), Camera(truth, K), options)
     found = refine(gaussians, photo, moved, K, options=options, given=given)
     np.testing.assert_array_equal(found.viewmat, truth)
     assert found.loss_before == found.loss_after == given.loss
@@ -132,8 +132,8 @@ def test_a_refinement_that_does_no_better_falls_back_to_the_given_camera_not_to_
 @pytest.mark.parametrize("side", [SIDE // 2, SIDE // 4])
 def test_a_smaller_picture_shows_the_gaussians_as_the_full_one_reduced(gaussians, side):
     photo, camera = photo_of(gaussians, camera_at(10.0)), Camera(camera_at(10.0), K)
-    full = compare.see(gaussians, camera, compare.make_target(photo, side=SIDE))
-    small = compare.see(gaussians, camera, compare.make_target(photo, side=side, full=SIDE))
+    full = compare.render_at(gaussians, camera, compare.make_target(photo, side=SIDE))
+    small = compare.render_at(gaussians, camera, compare.make_target(photo, side=side, full=SIDE))
     block = SIDE // side
     means = [each.reshape(side, block, side, block, -1).mean(axis=(1, 3)) for each in full[:2]]
     tolerance = 1e-5 if block == 2 else 0.1
@@ -143,7 +143,7 @@ def test_a_smaller_picture_shows_the_gaussians_as_the_full_one_reduced(gaussians
     shown = means[1] > 0.9
     depths = (full.depths * full.alphas).reshape(side, block, side, block, 1).mean(axis=(1, 3)) / means[1].clip(1e-6)
     np.testing.assert_allclose(small.depths[shown], depths[shown], rtol=0.01)
-    whole = compare.see(gaussians, camera, compare.make_target(photo, side=side))
+    whole = compare.render_at(gaussians, camera, compare.make_target(photo, side=side))
     assert whole.alphas.sum() > 1.005 * means[1].sum()
 
 
@@ -194,7 +194,7 @@ def test_the_agreement_is_the_share_of_the_photo_that_is_explained(gaussians):
 @pytest.mark.parametrize("start", ["near", "far", "elsewhere"])
 @pytest.mark.parametrize(
     "options",
-    [replace(NEAR, steps=2), QUICK, replace(QUICK, focal=True), replace(QUICK, steps=0, exposure=False)],
+    [replace(MATCHED_START, steps=2), QUICK, replace(QUICK, focal=True), replace(QUICK, steps=0, exposure=False)],
     ids=["near", "levels", "focal", "no descent"],
 )
 def test_no_picture_is_rendered_twice_for_one_photo(gaussians, monkeypatch, options, start):
@@ -212,15 +212,15 @@ def test_nothing_is_rendered_for_a_picture_that_is_known(gaussians, monkeypatch)
     photo, camera = photo_of(gaussians, camera_at(0.0)), Camera(camera_at(0.0), K)
     full, half = compare.make_target(photo, side=SIDE), compare.make_target(photo, side=SIDE // 2, full=SIDE)
     rendered = Counted(monkeypatch)
-    shot = compare.shoot(gaussians, camera, full)
-    assert compare.shoot(gaussians, camera._replace(K=K.copy()), full, [shot]) is shot
-    smaller = compare.shoot(gaussians, camera, half, [shot])
+    comparison = compare.render_comparison(gaussians, camera, full)
+    assert compare.render_comparison(gaussians, camera._replace(K=K.copy()), full, [comparison]) is comparison
+    smaller = compare.render_comparison(gaussians, camera, half, [comparison])
     assert len(rendered.pictures) == 1
-    for one, other in zip(smaller.seen, compare.see(gaussians, camera, half), strict=True):
+    for one, other in zip(smaller.render, compare.render_at(gaussians, camera, half), strict=True):
         np.testing.assert_array_equal(one, other)
-    compare.shoot(gaussians, camera._replace(widening=0.5), full, [shot])
-    compare.shoot(gaussians, camera, compare.make_target(photo, side=SIDE // 4, full=SIDE), [shot])
-    assert len(rendered.pictures) == 4  # with that of `see`
+    compare.render_comparison(gaussians, camera._replace(eps2d=0.5), full, [comparison])
+    compare.render_comparison(gaussians, camera, compare.make_target(photo, side=SIDE // 4, full=SIDE), [comparison])
+    assert len(rendered.pictures) == 4  # with that of `render_at`
 
 
 def test_wrong_shapes_are_a_callers_mistake(gaussians):
@@ -240,7 +240,7 @@ def scene(gaussians):
     camera = Camera(perturbed(truth, 2.0, 1.0, np.random.default_rng(7)), K)
     target = compare.make_target(composite(photo_of(gaussians, truth), 1.0), side=SIDE)
     pivot = find_pivot(gaussians, camera.viewmat, K, SIDE, SIDE)
-    return camera, target, pivot, compare.see(gaussians, camera, target)
+    return camera, target, pivot, compare.render_at(gaussians, camera, target)
 
 
 def reference_pictures(gaussians, target, camera, pivot, step):
@@ -250,10 +250,10 @@ def reference_pictures(gaussians, target, camera, pivot, step):
 
     pictures = []
     for sign in (1, -1):
-        moved = camera.stepped(pivot, sign * step)
+        moved = camera.moved(pivot, sign * step)
         images = rasterize(gaussians, Cameras(moved.viewmat[None], moved.K[None], SIDE, SIDE), backend="reference")
-        seen = compare.Seen(*(image[0] for image in images))
-        pictures.append(compare.blurred(compare.predict(target, seen, compare.AS_IT_IS), 1.0))
+        seen = compare.SingleRender(*(image[0] for image in images))
+        pictures.append(compare.blur(compare.predict_photo(target, seen, compare.IDENTITY_EXPOSURE), 1.0))
     return (pictures[0] - pictures[1]) / (2 * np.abs(step).sum())
 
 
@@ -261,11 +261,13 @@ def reference_pictures(gaussians, target, camera, pivot, step):
 def test_both_jacobians_agree_with_differences_of_the_reference(gaussians, scene, variable):
     camera, target, pivot, seen = scene
     slow = reference_pictures(gaussians, target, camera, pivot, 0.002 * np.eye(7)[variable])
-    image = compare.blurred(compare.predict(target, seen, compare.AS_IT_IS), 1.0)
-    level = Level(SIDE, 1)
-    finite = levenberg.finite_jacobian(gaussians, target, camera, pivot, level, True, compare.AS_IT_IS, image)[variable]
+    image = compare.blur(compare.predict_photo(target, seen, compare.IDENTITY_EXPOSURE), 1.0)
+    level = PyramidLevel(SIDE, 1)
+    finite = levenberg.finite_jacobian(gaussians, target, camera, pivot, level, True, compare.IDENTITY_EXPOSURE, image)[
+        variable
+    ]
     gradient = levenberg.picture_gradient(image)
-    by_flow = -np.einsum("ahw,ahwc->hwc", levenberg.flow(target, camera, pivot, True, seen)[variable], gradient)
+    by_flow = -np.einsum("ahw,ahwc->hwc", levenberg.pixel_flow(target, camera, pivot, True, seen)[variable], gradient)
     assert cosine(finite, slow) > 0.99
     assert cosine(by_flow, slow) > 0.93  # a picture that flows is an approximation: overlaps and outlines do not
     assert np.linalg.norm(by_flow) == pytest.approx(np.linalg.norm(slow), rel=0.2)
@@ -278,17 +280,17 @@ def test_the_gradient_to_the_camera_agrees_with_the_references_own(gaussians, sc
 
     camera, target, pivot, _ = scene
     weights = np.ones((SIDE, SIDE), dtype=np.float32)
-    loss, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.AS_IT_IS)
+    loss, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.IDENTITY_EXPOSURE)
     names = ("means", "quats", "scales", "opacities", "sh")
     tensors = Gaussians(**{name: torch.from_numpy(getattr(gaussians, name)).double() for name in names})
     viewmat = torch.from_numpy(camera.viewmat).requires_grad_()
     seen = rasterize(tensors, Cameras(viewmat[None], torch.from_numpy(K)[None], SIDE, SIDE), backend="reference")
     image = (seen.colors[0] + (1 - seen.alphas[0]) * torch.from_numpy(target.background)).float()
-    slow = picture_difference(image, torch.from_numpy(target.picture), torch.from_numpy(weights))
+    slow = picture_loss(image, torch.from_numpy(target.picture), torch.from_numpy(weights))
     (v_viewmat,) = torch.autograd.grad(slow, viewmat)
     wanted = []
     for i in range(6):  # the chain rule through the motion itself
-        ahead, behind = (move(camera.viewmat, pivot, sign * 1e-5 * np.eye(6)[i]) for sign in (1, -1))
+        ahead, behind = (move_camera(camera.viewmat, pivot, sign * 1e-5 * np.eye(6)[i]) for sign in (1, -1))
         wanted.append(float((v_viewmat.numpy() * (ahead - behind)).sum()) / 2e-5)
     assert loss == pytest.approx(float(slow.detach()), rel=1e-4)
     np.testing.assert_allclose(gradient[:6], wanted, atol=0.01 * np.abs(wanted).max())
@@ -297,12 +299,12 @@ def test_the_gradient_to_the_camera_agrees_with_the_references_own(gaussians, sc
 def test_the_gradient_to_the_widening_is_that_of_the_loss(gaussians, scene):
     camera, target, pivot, _ = scene
     weights = np.ones((SIDE, SIDE), dtype=np.float32)
-    _, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.AS_IT_IS)
+    _, gradient = loss_gradient(gaussians, target, camera, pivot, weights, compare.IDENTITY_EXPOSURE)
     ahead, behind = (
-        fixed_loss(
-            compare.shoot(gaussians, camera._replace(widening=0.3 * np.exp(sign * 0.05)), target),
+        comparison_loss(
+            compare.render_comparison(gaussians, camera._replace(eps2d=0.3 * np.exp(sign * 0.05)), target),
             weights,
-            compare.AS_IT_IS,
+            compare.IDENTITY_EXPOSURE,
         )
         for sign in (1, -1)
     )
@@ -314,7 +316,7 @@ def test_a_photo_that_is_sharper_or_softer_than_the_rasteriser_is_found_at_its_d
     truth = camera_at(30.0)
     cameras = Cameras(truth[None], K[None], SIDE, SIDE)
     photo = straight_rgba(rasterize(gaussians, cameras, eps2d=0.3 * factor**2))[0]
-    options = replace(NEAR, steps=12)
+    options = replace(MATCHED_START, steps=12)
     found = refine(gaussians, photo, perturbed(truth, 0.3, 0.5, np.random.default_rng(9)), K, options=options)
     assert errors(found.viewmat, truth)[1] < 0.06  # 0.2 and 0.8 where the widening stays
 
@@ -322,12 +324,12 @@ def test_a_photo_that_is_sharper_or_softer_than_the_rasteriser_is_found_at_its_d
 def test_a_motion_about_the_pivot_is_the_exponential_of_its_twist_there():
     viewmat, pivot = camera_at(50.0), Pivot(np.array([0.1, -0.2, 0.3]), 2.0)
     step = np.array([0, 0, 0, 0.3, -0.2, 0.5])
-    moved = move(viewmat, pivot, step)
+    moved = move_camera(viewmat, pivot, step)
     point = np.append(pivot.point, 1.0)
     np.testing.assert_allclose(moved @ point, viewmat @ point, atol=1e-12)  # turned about it
     twist = np.concatenate([-np.cross(step[3:], (viewmat @ point)[:3]), step[3:]])
     np.testing.assert_allclose(moved, se3_exp(twist) @ viewmat, atol=1e-12)
-    shifted = move(viewmat, pivot, np.array([1.0, 0, 0.5, 0, 0, 0]))
+    shifted = move_camera(viewmat, pivot, np.array([1.0, 0, 0.5, 0, 0, 0]))
     np.testing.assert_allclose(shifted[:3, 3] - viewmat[:3, 3], [1.0, 0.0, 1.0], atol=1e-12)
 
 
@@ -337,10 +339,10 @@ def test_pixels_that_do_not_count_do_not_change_the_loss():
     image, wanted = torch.from_numpy(rng.random((2, 24, 24, 3)).astype(np.float32))
     weights = torch.zeros(24, 24)
     weights[4:20, 4:20] = 1
-    first = picture_difference(image, wanted, weights)
+    first = picture_loss(image, wanted, weights)
     spoiled = wanted.clone()
     spoiled[:4] = 0.5
-    assert picture_difference(image, spoiled, weights) == first
+    assert picture_loss(image, spoiled, weights) == first
 
 
 def cosine(a, b):

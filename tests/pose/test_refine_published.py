@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gatlas.images.composite import composite
-from gatlas.pose.refine_published import refine_published, structure
+from gatlas.pose.refine_published import refine_published, structure_similarity
 from tests.helpers.blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 
 torch = pytest.importorskip("torch")
@@ -24,19 +24,23 @@ def test_structure_is_the_correlation_in_every_window():
         deviations = [np.sqrt((window * each**2).sum(axis=(0, 1))) for each in (a, b)]
         covariance = (window * a * b).sum(axis=(0, 1))
         terms.append(np.minimum((covariance + 0.00045) / (deviations[0] * deviations[1] + 0.00045), 0.98))
-    assert float(structure(torch.from_numpy(first), torch.from_numpy(second))) == pytest.approx(np.mean(terms))
+    assert float(structure_similarity(torch.from_numpy(first), torch.from_numpy(second))) == pytest.approx(
+        np.mean(terms)
+    )
 
 
 def test_equal_pictures_have_the_most_structure_there_is():
     picture = torch.rand(16, 16, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert float(structure(picture, picture)) == pytest.approx(0.98)
-    inside = structure(picture, 0.3 * picture + 0.2)  # less exposure is no other structure, but for C3 and the edge
+    assert float(structure_similarity(picture, picture)) == pytest.approx(0.98)
+    inside = structure_similarity(
+        picture, 0.3 * picture + 0.2
+    )  # less exposure is no other structure, but for C3 and the edge
     assert float(inside) > 0.9
 
 
 def test_a_flat_picture_gives_finite_gradients():
     flat = torch.full((16, 16, 3), 0.5, requires_grad=True)
-    (gradient,) = torch.autograd.grad(structure(flat, torch.rand(16, 16, 3)), flat)
+    (gradient,) = torch.autograd.grad(structure_similarity(flat, torch.rand(16, 16, 3)), flat)
     assert torch.isfinite(gradient).all()
 
 

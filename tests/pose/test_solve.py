@@ -93,7 +93,7 @@ def test_a_far_away_scene_and_a_skewed_lens_cost_nothing():
     moved[:3, 3] -= truth[:3, :3] @ far
     found = solve_pnp(points + far, pixels, skewed, threshold=4.0)
     assert np.abs(found.viewmat - moved).max() < 1e-5
-    assert found.reprojection < 1e-4
+    assert found.residual < 1e-4
 
 
 def test_points_behind_the_camera_are_never_seen():

@@ -16,7 +16,7 @@ import numpy as np
 from gatlas.geometry.cameras import OPENGL_AXES
 from gatlas.geometry.frames import half_turn
 from gatlas.images.crop import cover
-from gatlas.pose.solve import grid_correspondences, solve_pnp
+from gatlas.pose.solve import GRID_THRESHOLD, grid_correspondences, solve_pnp
 from gatlas.types import Cameras, Gaussians, Origin, Views
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gatlas.systems.noposplat.network import PixelGaussians
 
 FIRST_VIEWMAT = OPENGL_AXES  # of the first camera
-PNP_THRESHOLD = 0.01  # of the picture's longer side: how far from its pixel a Gaussian may be seen
 LEAST_SCALE = 1e-9  # a file stores the logarithm
 
 
@@ -73,7 +72,7 @@ def locate_photos(
     viewmats: dict[int, np.ndarray] = {0: FIRST_VIEWMAT}
     for view in range(1, len(pictures)):
         points, pixels = grid_correspondences(gaussians, view, width, height)
-        found = solve_pnp(points, pixels, Ks[view] * size, threshold=PNP_THRESHOLD * max(width, height))
+        found = solve_pnp(points, pixels, Ks[view] * size, threshold=GRID_THRESHOLD * max(width, height))
         if found is not None:
             viewmats[view] = found.viewmat
     there = sorted(viewmats)
