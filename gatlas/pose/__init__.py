@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from gatlas.pose.bundle import refine_bundle
     from gatlas.pose.find import find_cameras
     from gatlas.pose.options import PoseOptions
-    from gatlas.pose.refine import RefineOptions, refine
+    from gatlas.pose.refinement import RefineOptions, refine
     from gatlas.pose.results import PoseResult
 
 __all__ = ["PoseOptions", "PoseResult", "RefineOptions", "find_cameras", "refine", "refine_bundle"]
@@ -18,9 +18,9 @@ __getattr__, __dir__ = lazy_names(
     {
         "PoseOptions": "gatlas.pose.options",
         "PoseResult": "gatlas.pose.results",
-        "RefineOptions": "gatlas.pose.refine",
+        "RefineOptions": "gatlas.pose.refinement",
         "find_cameras": "gatlas.pose.find",
         "refine_bundle": "gatlas.pose.bundle",
-        "refine": "gatlas.pose.refine",
+        "refine": "gatlas.pose.refinement",
     },
 )
