@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.helpers import shape_checks
+
 # The same examples in every run, however slow the machine is.
 settings.register_profile("gatlas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gatlas")
@@ -33,6 +35,13 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_shape_checks():
+    """Arrays of wrong shapes reach the function under test, which refuses them itself."""
+    with shape_checks.switched_off():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ def channel_rows(atlas: Atlas) -> Float[np.ndarray, "14 cells"]:
     return rows
 
 
-def unstack(planes: Float[Array, "h h 14"], meta: Mapping[str, Any]) -> Atlas:
+def unstack(planes: Float[Array, "h h c"], meta: Mapping[str, Any]) -> Atlas:
     """The inverse of `stack`."""
     if planes.shape[-1] != COUNT:
         raise ValueError(f"planes must have {COUNT} channels, got {planes.shape[-1]}")

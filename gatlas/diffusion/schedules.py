@@ -43,10 +43,10 @@ class Schedule(Protocol):
     def zero_terminal_snr(self) -> bool:
         """True if the last time is pure noise."""
 
-    def alpha_sigma(self, t: Num[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    def alpha_sigma(self, t: Num[Tensor, " #b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """Return alpha_t and sigma_t (float64, on the device of t)."""
 
-    def snr(self, t: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def snr(self, t: Num[Tensor, " #b"]) -> Float[Tensor, " b"]:
         """Return the signal-to-noise ratio alpha_t^2 / sigma_t^2 (float32)."""
 
 
@@ -62,12 +62,12 @@ class NoiseSchedule:
     def __len__(self) -> int:
         return int(self.alphas_cumprod.shape[0])
 
-    def alpha_sigma(self, t: Num[Tensor, " b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
+    def alpha_sigma(self, t: Num[Tensor, " #b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """Return sqrt(a_t) and sqrt(1 - a_t), where a_t is `alphas_cumprod`."""
         alphas = self.alphas_cumprod.to(t.device)[t]
         return alphas.sqrt(), (1.0 - alphas).sqrt()
 
-    def snr(self, t: Num[Tensor, " b"]) -> Float[Tensor, " b"]:
+    def snr(self, t: Num[Tensor, " #b"]) -> Float[Tensor, " b"]:
         """Return a_t / (1 - a_t)."""
         alphas = self.alphas_cumprod.to(t.device)[t]
         return (alphas / (1.0 - alphas)).float()
@@ -168,7 +168,7 @@ def _betas(config: Mapping[str, Any]) -> Float[Tensor, " t"]:
 
 
 def add_noise(
-    schedule: Schedule, x0: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Num[Tensor, " b"]
+    schedule: Schedule, x0: Float[Tensor, "b ..."], noise: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
 ) -> Float[Tensor, "b ..."]:
     """Return x_t = alpha_t x_0 + sigma_t noise."""
     alpha, sigma = coefficients(schedule, t, x0)
@@ -176,7 +176,7 @@ def add_noise(
 
 
 def x0_from_v(
-    schedule: Schedule, x: Float[Tensor, "b ..."], v: Float[Tensor, "b ..."], t: Num[Tensor, " b"]
+    schedule: Schedule, x: Float[Tensor, "b ..."], v: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
 ) -> Float[Tensor, "b ..."]:
     """Return x_0 = alpha_t x_t - sigma_t v (Salimans & Ho 2022, app. D)."""
     alpha, sigma = coefficients(schedule, t, x)
@@ -184,7 +184,7 @@ def x0_from_v(
 
 
 def x0_from_epsilon(
-    schedule: Schedule, x: Float[Tensor, "b ..."], epsilon: Float[Tensor, "b ..."], t: Num[Tensor, " b"]
+    schedule: Schedule, x: Float[Tensor, "b ..."], epsilon: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
 ) -> Float[Tensor, "b ..."]:
     """Return x_0 = (x_t - sigma_t epsilon) / alpha_t. With zero terminal SNR it has no value: ValueError."""
     if schedule.zero_terminal_snr:
@@ -194,7 +194,7 @@ def x0_from_epsilon(
 
 
 def epsilon_from_x0(
-    schedule: Schedule, x: Float[Tensor, "b ..."], x0: Float[Tensor, "b ..."], t: Num[Tensor, " b"]
+    schedule: Schedule, x: Float[Tensor, "b ..."], x0: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
 ) -> Float[Tensor, "b ..."]:
     """Return the noise (x_t - alpha_t x_0) / sigma_t."""
     alpha, sigma = coefficients(schedule, t, x)
@@ -202,7 +202,7 @@ def epsilon_from_x0(
 
 
 def denoised(
-    schedule: Schedule, x: Float[Tensor, "b ..."], prediction: Float[Tensor, "b ..."], t: Num[Tensor, " b"]
+    schedule: Schedule, x: Float[Tensor, "b ..."], prediction: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
 ) -> Float[Tensor, "b ..."]:
     """Return the x_0 that a prediction of the network implies: the inverse of `gatlas.diffusion.losses.target`."""
     invert = x0_from_v if schedule.prediction_type == "v_prediction" else x0_from_epsilon
@@ -210,14 +210,14 @@ def denoised(
 
 
 def coefficients(
-    schedule: Schedule, t: Num[Tensor, " b"], x: Float[Tensor, "b ..."]
-) -> tuple[Float[Tensor, "b ..."], Float[Tensor, "b ..."]]:
+    schedule: Schedule, t: Num[Tensor, " #b"], x: Float[Tensor, "b ..."]
+) -> tuple[Float[Tensor, "#b ..."], Float[Tensor, "#b ..."]]:
     """Return alpha_t and sigma_t, shaped to multiply x, in float32 or in x's wider dtype."""
     alpha, sigma = schedule.alpha_sigma(t)
     return broadcast(alpha, x), broadcast(sigma, x)
 
 
-def broadcast(coefficient: Float[Tensor, " b"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "b ..."]:
+def broadcast(coefficient: Float[Tensor, " n"], x: Float[Tensor, "b ..."]) -> Float[Tensor, "n ..."]:
     """Return a coefficient per sample, shaped to multiply x, in float32 or in x's wider dtype."""
     dtype = torch.promote_types(x.dtype, torch.float32)
     return coefficient.to(x.device, dtype).view(-1, *[1] * (x.ndim - 1))

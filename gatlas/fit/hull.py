@@ -11,7 +11,7 @@ from gatlas.fit.projection import NEAR, project_points
 from gatlas.fit.scene_frame import SceneFrame
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Bool, Float, Num
 
     from gatlas.types import Views
 
@@ -30,7 +30,7 @@ class Hull(NamedTuple):
     corner: Float[np.ndarray, " 3"]  # world position of the grid's lowest corner
     cell: float  # world units a side
 
-    def centers(self, cells: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+    def centers(self, cells: Num[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
         """World positions of the middles of cells that are given by their indices."""
         return self.corner + (cells + 0.5) * self.cell
 

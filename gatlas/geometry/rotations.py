@@ -29,7 +29,7 @@ def normalize_quats(quats: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
     return unit * sign
 
 
-def multiply_quats(left: Float[Array, "*n 4"], right: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
+def multiply_quats(left: Float[Array, "*#n 4"], right: Float[Array, "*#n 4"]) -> Float[Array, "*n 4"]:
     """Hamilton product: rotate by `right` first, then by `left`."""
     a, b, c, d = (left[..., i] for i in range(4))
     w, x, y, z = (right[..., i] for i in range(4))

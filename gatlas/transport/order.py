@@ -103,7 +103,7 @@ def sort(keys, items, n):  # type: ignore[no-untyped-def]
             keys[k], items[k] = key, item
 
 
-def run_starts(points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " g+1"]:
+def run_starts(points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, " starts"]:
     """Return the first index of each run of equal points, and the number of points."""
     changes = np.flatnonzero((points[1:] != points[:-1]).any(axis=1)) + 1
     return np.concatenate([[0], changes, [len(points)]])

@@ -72,6 +72,7 @@ def test_maps_of_another_object_are_refused():
         find_reading(other, gs2sphere, sphere2plane)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize("fault", ["short", "float", "repeated"])
 def test_maps_that_are_no_permutations_are_refused(fault):
     means = surface().means

@@ -41,7 +41,9 @@ def torus(count: int = 2000, seed: int = 0) -> Gaussians:
 def camera(eye: tuple[float, float, float], width: int, height: int, focal: float) -> Cameras:
     """One camera at `eye` that looks at the origin; its principal point is off the centre."""
     K = np.array([[focal, 0, 0.5 * width + 1.3], [0, 1.1 * focal, 0.5 * height - 0.7], [0, 0, 1]])
-    return Cameras(look_at(np.array([eye])).astype(np.float32), K[None].astype(np.float32), width, height)
+    return Cameras(
+        look_at(np.array([eye], dtype=np.float64)).astype(np.float32), K[None].astype(np.float32), width, height
+    )
 
 
 def scenes() -> dict[str, tuple[Gaussians, Cameras]]:

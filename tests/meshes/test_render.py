@@ -100,7 +100,7 @@ def test_textures_are_srgb_and_upright():
 
 
 def test_texels_are_mixed_in_linear_light():
-    pixels = np.array([[[255, 255, 255, 255], [0, 0, 0, 255]]])
+    pixels = np.array([[[255, 255, 255, 255], [0, 0, 0, 255]]], dtype=np.uint8)
     mesh = square_mesh(pixels=pixels, wrap=("clamp", "clamp"))
     color = surface_colors(mesh, np.array([0]), np.array([[0.5, 0.5, 0]]))  # u = 1/2, between both texels
     np.testing.assert_allclose(color[0, :3], HALF_LIGHT, atol=1e-5)
@@ -112,7 +112,7 @@ def test_texels_are_mixed_in_linear_light():
 @pytest.mark.parametrize("turns", [0, -2])
 def test_wraps(wrap, expected, turns):
     """The first texel is white, the second black: 1 at u = 1/4, and on to 3/4, 5/4 and 7/4."""
-    pixels = np.array([[[255, 255, 255, 255], [0, 0, 0, 255]]])
+    pixels = np.array([[[255, 255, 255, 255], [0, 0, 0, 255]]], dtype=np.uint8)
     vertices = [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
     u = np.array([0.25, 0.75, 1.25, 1.75]) + (0 if wrap == "clamp" else turns)
     seen = []
@@ -121,7 +121,7 @@ def test_wraps(wrap, expected, turns):
         mesh = make_mesh(
             vertices, [[0, 1, 2]], uvs=uvs, materials=[Material(texture=0)], textures=[Texture(pixels, (wrap, wrap))]
         )
-        seen.append(surface_colors(mesh, np.array([0]), np.array([[1, 0, 0]]))[0, 0])
+        seen.append(surface_colors(mesh, np.array([0]), np.array([[1.0, 0, 0]]))[0, 0])
     np.testing.assert_allclose(seen, expected, atol=1e-6)
 
 
