@@ -76,7 +76,7 @@ def _rgba(image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
     return np.array(image.convert("RGBA"))
 
 
-def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "h w 4"]:
+def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "h2 w2 4"]:
     """The picture with no side above `most`: areas are averaged in linear light, colours weighed by alpha."""
     height, width = pixels.shape[:2]
     if max(height, width) <= most:

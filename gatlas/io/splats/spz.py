@@ -17,7 +17,7 @@ from gatlas.geometry.frames import half_turn
 from gatlas.io.splats.decoded import checked_gaussians, smallest_three
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, UInt8
 
     from gatlas.io.streams import Blob
     from gatlas.types import Gaussians
@@ -97,19 +97,19 @@ def _check_extensions(blob: Blob, content: bytes) -> None:
         at += 8 + size
 
 
-def _fixed_point(stored: Float[np.ndarray, "n 9"], fraction: int) -> Float[np.ndarray, "n 3"]:
+def _fixed_point(stored: UInt8[np.ndarray, "n 9"], fraction: int) -> Float[np.ndarray, "n 3"]:
     """24-bit signed numbers, little-endian, of which `fraction` bits follow the point."""
     triples = stored.reshape(-1, 3, 3).astype(np.int64)
     whole = triples[..., 0] | triples[..., 1] << 8 | triples[..., 2] << 16
     return np.where(whole >= 1 << 23, whole - (1 << 24), whole) / float(1 << fraction)
 
 
-def _first_three(stored: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
+def _first_three(stored: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 4"]:
     """Version 2: x, y, z as bytes, w the rest of a unit quaternion."""
     return smallest_three(stored / 127.5 - 1.0, np.zeros(len(stored), dtype=np.int64))
 
 
-def _smallest_three(stored: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+def _smallest_three(stored: UInt8[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
     """Version 3: the index of the largest of x, y, z, w, then of the others a sign and 9 bits, up to 1/sqrt(2)."""
     words = np.ascontiguousarray(stored).view("<u4")[:, 0].astype(np.int64)
     fields = np.stack([words >> 20, words >> 10, words], axis=1)

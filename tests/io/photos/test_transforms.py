@@ -293,6 +293,7 @@ def interrupted(views, failure):
     return Views(Pictures(), views.cameras)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 @pytest.mark.parametrize("failure", [GatlasError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_no_folder(tmp_path, failure, monkeypatch):
     views = interrupted(views_of(), failure)
