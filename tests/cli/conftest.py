@@ -1,15 +1,11 @@
 """The command line, run as its users run it, or inside the test's own process."""
 
-import io
-import signal
-import subprocess
-import sys
-import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+from tests.helpers.command_line import expect, run_here, run_process
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rocket.glb"
 
@@ -19,47 +15,19 @@ def gatlas(tmp_path):
     """Run `gatlas WORDS...` in an empty folder; the result has returncode, stdout and stderr (bytes and str)."""
 
     def run(*words, stdin=b"", code=0):
-        process = subprocess.run(
-            [sys.executable, "-m", "gatlas", *map(str, words)],
-            input=stdin,
-            capture_output=True,
-            cwd=tmp_path,
-            check=False,
-        )
-        process.stderr = process.stderr.decode()
-        assert process.returncode == code, process.stderr
-        assert "Traceback" not in process.stderr
-        return process
+        return expect(run_here(words, tmp_path, stdin), code)
 
     return run
 
 
 @pytest.fixture
-def gatlas_in_process(tmp_path, monkeypatch, capfdbinary):
-    """Run `gatlas WORDS...` as the fixture `gatlas` does, inside the test's own process: for what needs no other."""
-    from gatlas.cli import main
-    from gatlas.raster.threads import set_num_threads
-
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGUSR1)}
+def gatlas_process(tmp_path):
+    """Run `gatlas WORDS...` as `gatlas` does, in a process of its own."""
 
     def run(*words, stdin=b"", code=0):
-        words = [str(word) for word in words]
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["gatlas", *words])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capfdbinary.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main(words)
-        captured = capfdbinary.readouterr()
-        result = SimpleNamespace(returncode=exit_.value.code or 0, stdout=captured.out, stderr=captured.err.decode())
-        assert result.returncode == code, result.stderr
-        return result
+        return expect(run_process(words, tmp_path, stdin), code)
 
-    with warnings.catch_warnings():
-        yield run
-    set_num_threads(None)
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return run
 
 
 @pytest.fixture

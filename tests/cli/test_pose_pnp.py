@@ -16,11 +16,6 @@ from tests.helpers.textured import SIDE, K, camera, correspondences, ellipsoid, 
 TRUTHS = [camera(30, 20, 2.4, 10), camera(150, -15, 2.7, -5)]
 
 
-@pytest.fixture
-def gatlas(gatlas_in_process):
-    return gatlas_in_process
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     """A splat, and a folder of two photos with their true cameras."""

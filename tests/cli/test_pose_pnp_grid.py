@@ -33,11 +33,6 @@ def lifted(gaussians, viewmat):
     return means[:, :3], colors / np.maximum(alphas, 1e-3), np.where(there, 0.99, 0.001), scales
 
 
-@pytest.fixture
-def gatlas(gatlas_in_process):
-    return gatlas_in_process
-
-
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory):
     """scene.ply with a grid, the photos 000 and 001 that it is of, and their cameras."""
