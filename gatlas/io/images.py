@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def decode_image(blob: Blob) -> Float[np.ndarray, "h w d"]:
-    """An RGB picture, or straight RGBA where it has transparency: float32 in [0, 1], upright as its camera says."""
+    """Return an RGB picture, or straight RGBA if it has transparency: float32 in [0, 1], upright by its EXIF tag."""
     if blob.kind != "image":
         raise refusal(blob, "image")
     try:

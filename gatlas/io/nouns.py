@@ -35,8 +35,8 @@ def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False
 def load_mesh(source: Source) -> Mesh:
     """Return the mesh of a file, in its axes and units, float64.
 
-    Files that it names (buffers, textures, material libraries) are looked for beside it. A texture that is missing or
-    damaged is a warning, and its surface shows its plain base colour. Everything else that cannot be read as the file
+    Files that it names (buffers, textures, material libraries) are searched for next to it. A texture that is missing
+    or damaged is a warning, and its surface shows its plain base color. Everything else that cannot be read as the file
     means it is a GatlasError: no triangles, values that are not finite, damage, compression.
     """
     found: Mesh = _load("mesh", source)
@@ -67,7 +67,7 @@ def save_stats(out: str | Path, stats: AtlasStats, *, force: bool = False) -> No
 
 
 def load_image(source: Source) -> Float[np.ndarray, "h w d"]:
-    """Return an RGB or straight RGBA picture, sRGB-encoded float32 in [0, 1], upright as its camera says."""
+    """Return an RGB or straight RGBA picture, sRGB-encoded float32 in [0, 1], upright by its EXIF tag."""
     found: Float[np.ndarray, "h w d"] = _load("image", source)
     return found
 

@@ -37,7 +37,7 @@ class Element:
 
     @property
     def fixed(self) -> bool:
-        """Whether all rows have one size."""
+        """True if all rows have the same size."""
         return _LIST not in self.types
 
     @property
@@ -47,7 +47,7 @@ class Element:
 
     @property
     def offsets(self) -> dict[str, int]:
-        """Where in a row each property begins, in bytes."""
+        """Byte offset of each property in a row."""
         sizes = [int(code[1]) for code in self.types]
         return {name: sum(sizes[:i]) for i, name in enumerate(self.names)}
 

@@ -28,7 +28,7 @@ class Format(NamedTuple):
     title: str  # in messages: "an SPZ splat"
     suffixes: tuple[str, ...]  # lower case; the first is given to new files
     container: Test | None  # recognizes the first bytes; None: a format without a signature, known by its suffix
-    content: Test = lambda blob: True  # tells formats that share a container apart
+    content: Test = lambda blob: True  # distinguishes formats that share a container
     decode: str = ""  # "module:function" of a blob; "": recognized and not read. Splats take `as_stored`, too
     encode: str = ""  # "module:function" of the noun, to bytes or to a sequence of buffers; "": not written
     remedy: str = ""  # what to do with a format that is not read

@@ -65,7 +65,7 @@ class Blob:
 
 
 def is_stream(path: str | Path) -> bool:
-    """Whether a command-line argument means standard input or output."""
+    """Return True if a command-line argument means standard input or output."""
     return str(path) == STREAM
 
 
@@ -85,7 +85,7 @@ def read(source: str | Path) -> Blob:
 
 
 def exists(path: str | Path) -> bool:
-    """Whether there is a file or a folder of this name."""
+    """Return True if a file or folder of this name exists."""
     with os_errors(path):
         return Path(path).exists()
 
@@ -151,12 +151,12 @@ _PASSING = (*_FULL, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, as it is or described, says that nothing more can be written there."""
+    """Return True if an error, or its description, means that the disk is full."""
     return _comes_from(error, _FULL)
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Whether an error, as it is or described, is the machine's or the disk's: it may not come another time."""
+    """Return True if an error, or its description, is transient: of the machine or the disk, not of the input."""
     return _comes_from(error, _PASSING)
 
 
@@ -196,7 +196,7 @@ def opened_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def is_folder(out: str | Path) -> bool:
-    """Whether an output names a folder: one that exists, or a path that ends in a slash."""
+    """Return True if an output names a folder: an existing one, or a path that ends in a slash."""
     if is_stream(out):
         return False
     with os_errors(out):

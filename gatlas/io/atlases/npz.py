@@ -93,7 +93,7 @@ def decode_stats(blob: Blob) -> AtlasStats:
 
 
 def stats_bytes(stats: AtlasStats) -> bytes:
-    """Return the NPZ of statistics, with the standard deviation (float32) beside them for other programs."""
+    """Return the NPZ of statistics, with the standard deviation (float32) next to them for other programs."""
     mean, m2 = (host_array(array).astype("<f8") for array in (stats.mean, stats.m2))
     std = np.sqrt(m2 / stats.count).astype("<f4")
     arrays = {"mean": mean, "std": std, "m2": m2, "count": np.array(stats.count, "<i8"), "meta": _json(stats.meta)}
@@ -135,7 +135,7 @@ def _meta(blob: Blob, array: np.ndarray) -> dict[str, Any]:
 
 
 def _meta_fault(meta: Mapping[str, Any], planes: Mapping[str, np.ndarray]) -> str | None:
-    """What an atlas's meta says of itself in the wrong form, or otherwise than its planes show."""
+    """Return what is wrong with an atlas's meta, in its form or compared with the planes, or None."""
     for key in ("size", "count", "padded", "dropped", "split"):
         if key in meta and not _is_count(meta[key]):
             return f"damaged: its meta's '{key}' must be a whole number >= 0, got {meta[key]!r:.80}"

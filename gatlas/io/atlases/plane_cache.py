@@ -34,7 +34,7 @@ def cache_folder() -> Path:
 
 
 def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | None:
-    """Which sphere point fills each cell of a `size` x `size` grid (int32), shipped or cached; None where neither is.
+    """Return the sphere point of each cell of a `size` x `size` grid (int32), shipped or cached, or None.
 
     A cached file that cannot be used gives a warning and None; a damaged shipped file likewise.
     """

@@ -15,7 +15,7 @@ EXTENSION = "KHR_draco_mesh_compression"
 
 
 class DracoPrimitive(NamedTuple):
-    """What a compressed primitive holds; attributes as their accessors store them."""
+    """Content of a compressed primitive; attributes as their accessors store them."""
 
     faces: Int[np.ndarray, "f 3"]
     attributes: dict[str, Shaped[np.ndarray, "v w"]]

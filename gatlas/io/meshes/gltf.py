@@ -1,7 +1,7 @@
 """glTF 2.0 and GLB to a `Mesh`: the triangles of the default scene in world units, at rest.
 
 Read by our own code, not trimesh, which leaves out skins, morph weights, texture transforms, second texture coordinates
-and quantised attributes without a word. What is not read here is a GatlasError that names it.
+and quantized attributes without a word. What is not read here is a GatlasError that names it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob
     from gatlas.types import Mesh
 
-# Required extensions that are read, or that change nothing about the base colour of the surface.
+# Required extensions that are read, or that change nothing about the base color of the surface.
 _HANDLED = {
     "EXT_mesh_gpu_instancing", "EXT_texture_webp", "KHR_animation_pointer", "KHR_lights_punctual",
     "KHR_mesh_quantization", "KHR_texture_transform", "KHR_xmp", "KHR_xmp_json_ld", EXTENSION, *MESHOPT,

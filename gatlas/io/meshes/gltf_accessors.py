@@ -1,4 +1,4 @@
-"""glTF accessors to arrays: strides, normalised integers and sparse values. glTF 2.0.1, section 3.6.2."""
+"""glTF accessors to arrays: strides, normalized integers and sparse values. glTF 2.0.1, section 3.6.2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST = 100_000_000  # elements; more cannot be meant
 
 
 def read_accessor(document: Document, index: int, widths: tuple[int, ...]) -> Float[np.ndarray, "n w"]:
-    """An accessor as float64 [n w], normalised integers in [0, 1] or [-1, 1]; w must be one of `widths`."""
+    """An accessor as float64 [n w], normalized integers in [0, 1] or [-1, 1]; w must be one of `widths`."""
     accessor = document.item("accessors", index)
     return _as_float(accessor, _read(document, accessor, index, widths))
 

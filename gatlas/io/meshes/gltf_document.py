@@ -142,7 +142,7 @@ class Document:
         return content[start : start + size]
 
     def buffer(self, index: int) -> bytes:
-        """The bytes of a buffer: the binary chunk of a GLB, a data: URI, or a file beside this one."""
+        """The bytes of a buffer: the binary chunk of a GLB, a data: URI, or a file next to this one."""
         if index not in self._buffers:
             buffer = self.item("buffers", index)
             uri = self.get(buffer, "uri", str, None)
@@ -162,7 +162,7 @@ class Document:
         return content
 
     def fetch(self, uri: str) -> bytes | None:
-        """What a URI names: the content of a data: URI or of a file beside this one; None where it is missing."""
+        """Return the content of a URI, a data: URI or a file next to this one; None if the file is missing."""
         if uri[:5].lower() == "data:":
             header, _, content = uri.partition(",")
             try:

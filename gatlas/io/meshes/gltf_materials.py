@@ -1,4 +1,4 @@
-"""glTF materials, textures and samplers: what decides the base colour. glTF 2.0.1, sections 3.8 and 3.9."""
+"""glTF materials, textures and samplers: what decides the base color. glTF 2.0.1, sections 3.8 and 3.9."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ALPHA_MODES = ("OPAQUE", "MASK", "BLEND")
 
 
 class Mapping(NamedTuple):
-    """How a primitive's texture coordinates become those of the texture."""
+    """Mapping of a primitive's texture coordinates to those of the texture."""
 
     channel: int  # k of TEXCOORD_k
     matrix: Float[np.ndarray, "2 3"]  # (u, v, 1) -> (u, v)

@@ -326,7 +326,7 @@ def _quaternion(words: Shaped[np.ndarray, "n 4"]) -> Shaped[np.ndarray, "n 4"]:
     one = (words[:, 3:] | 3).astype(np.float64)
     small = words[:, :3] / one / np.sqrt(2)
     largest = np.sqrt(np.maximum(0, 1 - (small**2).sum(axis=1, keepdims=True)))
-    # The index of the largest says how far the components are rotated in their cycle.
+    # The index of the largest gives the rotation of the components in their cycle.
     order = (np.arange(4) - (words[:, 3:] & 3)) % 4
     return _rounded(np.take_along_axis(np.concatenate([largest, small], axis=1), order, axis=1), words.dtype)
 
@@ -335,7 +335,7 @@ def _color(words: Shaped[np.ndarray, "n 4"]) -> Shaped[np.ndarray, "n 4"]:
     unsigned = np.dtype("<u1" if words.dtype.itemsize == 1 else "<u2")
     luma, alpha = words[:, 0].view(unsigned).astype(np.int64), words[:, 3].view(unsigned).astype(np.int64)
     orange, green = words[:, 1].astype(np.int64), words[:, 2].astype(np.int64)
-    # The highest bit of alpha tells how many bits all have.
+    # The highest bit of alpha gives the number of bits of all.
     top = (1 << np.frexp(alpha.astype(np.float64))[1].astype(np.int64)) - 1
     alpha &= top >> 1
     alpha = (alpha << 1) | (alpha & 1)
@@ -344,7 +344,7 @@ def _color(words: Shaped[np.ndarray, "n 4"]) -> Shaped[np.ndarray, "n 4"]:
 
 
 def _rounded(values: Shaped[np.ndarray, "n k"], dtype: np.dtype) -> Shaped[np.ndarray, "n k"]:
-    """Normalised integers of values in [-1, 1] or [0, 1]; halves go away from zero."""
+    """Normalized integers of values in [-1, 1] or [0, 1]; halves go away from zero."""
     most = np.iinfo(dtype).max
     scaled = np.nan_to_num(values) * most
     return np.clip(np.trunc(scaled + np.copysign(0.5, scaled)), np.iinfo(dtype).min, most).astype(dtype)

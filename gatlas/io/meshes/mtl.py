@@ -1,4 +1,4 @@
-"""Wavefront MTL: the materials of OBJ meshes, as far as they say which colour a surface has."""
+"""Wavefront MTL: the materials of OBJ meshes, as far as they define the color of a surface."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Map:
 
 
 def read_mtl(blob: Blob, content: bytes) -> dict[str, MtlMaterial]:
-    """The materials of a library by their names. Textures lie beside the mesh; `blob` is the mesh.
+    """The materials of a library by their names. Textures lie next to the mesh; `blob` is the mesh.
 
     Where there is a texture, Kd does not count: exporters leave arbitrary greys in it. Of the two ways to write
     transparency, Tr is ignored, because 1 means opaque to some programs and invisible to others.

@@ -1,6 +1,6 @@
 """Wavefront OBJ meshes. Read by our own code, not trimesh, which fails on negative indices.
 
-Colours of OBJ files, Kd and per-vertex, are sRGB; texture coordinates run up and are turned here.
+Colors of OBJ files, Kd and per-vertex, are sRGB; texture coordinates run up and are turned here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class _Statements:
-    """What an OBJ file says, in the order in which it says it."""
+    """Statements of an OBJ file, in their order."""
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
@@ -124,7 +124,7 @@ def _numbers(
 
 
 def _colors(table: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n 4"] | None:
-    """Linear colours where lines "v" read x y z r g b; in 0..255 where one is above 1. Vertices without are white."""
+    """Linear colors where lines "v" read x y z r g b; in 0..255 where one is above 1. Vertices without are white."""
     if table.shape[1] < 6:
         return None
     colors = np.ones((len(table), 4))

@@ -1,4 +1,4 @@
-"""PLY meshes, through trimesh, with vertex or face colours and one texture. Colours of PLY files are sRGB."""
+"""PLY meshes, through trimesh, with vertex or face colors and one texture. Colors of PLY files are sRGB."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ply_mesh(blob: Blob) -> Mesh:
     faces = np.asarray(loaded.faces).reshape(-1, 3)
     vertices = np.asarray(loaded.vertices, dtype=np.float64)
     colors, uvs, texture = None, None, None
-    if loaded.visual.kind == "face":  # one colour per face: no two faces share a corner
+    if loaded.visual.kind == "face":  # one color per face: no two faces share a corner
         colors = _linear(np.repeat(loaded.visual.face_colors, 3, axis=0))
         vertices, faces = vertices[faces.reshape(-1)], np.arange(faces.size).reshape(-1, 3)
     else:

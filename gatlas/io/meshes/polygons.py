@@ -33,7 +33,7 @@ def _normals(polygons: Float[np.ndarray, "q s 3"]) -> Float[np.ndarray, "q 3"]:
 
 
 def _are_convex(polygons: Float[np.ndarray, "q s 3"]) -> np.ndarray:
-    """Whether no corner turns back. Not told apart: polygons that wind around more than once."""
+    """Return True for polygons without a reflex corner; polygons that wind around more than once count as convex."""
     edges = np.roll(polygons, -1, axis=1) - polygons
     turns = np.cross(np.roll(edges, 1, axis=1), edges)
     along = np.einsum("qsi,qi->qs", turns, _normals(polygons))

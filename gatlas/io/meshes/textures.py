@@ -1,4 +1,4 @@
-"""Textures of meshes: files beside the mesh, and pictures as RGBA bytes of a bounded size."""
+"""Textures of meshes: files next to the mesh, and pictures as RGBA bytes of a bounded size."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def read_beside(blob: Blob, name: str) -> bytes | None:
 def warn_missing(blob: Blob, name: str) -> None:
     """One line for a texture that is not there."""
     where = "" if blob.path is not None else " (a mesh from a pipe has no folder: name the file instead)"
-    warnings.warn(f"{blob.name}: texture {name} is missing; its plain base colour is used{where}", stacklevel=2)
+    warnings.warn(f"{blob.name}: texture {name} is missing; its plain base color is used{where}", stacklevel=2)
 
 
 def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UInt8[np.ndarray, "h w 4"] | None:
     """A picture as sRGB-encoded RGBA, at most MAX_SIDE pixels a side; None, with a warning, where it is damaged.
 
-    Where `opaque`, alpha means nothing and becomes 255, so that it does not weigh the colours when the picture shrinks.
+    Where `opaque`, alpha means nothing and becomes 255, so that it does not weigh the colors when the picture shrinks.
     KTX2 and DDS are a GatlasError.
     """
     for signature, format_name in ((b"\xabKTX", "KTX2 (Basis Universal)"), (b"DDS ", "DDS")):
@@ -56,7 +56,7 @@ def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UI
     # What Pillow raises for damaged files; an unlikely size is its guard against files that exhaust the memory.
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         warnings.warn(
-            f"{blob.name}: texture {name} cannot be read; its plain base colour is used ({error})", stacklevel=2
+            f"{blob.name}: texture {name} cannot be read; its plain base color is used ({error})", stacklevel=2
         )
         return None
     if opaque:
@@ -77,7 +77,7 @@ def _rgba(image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
 
 
 def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "h2 w2 4"]:
-    """The picture with no side above `most`: areas are averaged in linear light, colours weighed by alpha."""
+    """The picture with no side above `most`: areas are averaged in linear light, colors weighed by alpha."""
     height, width = pixels.shape[:2]
     if max(height, width) <= most:
         return np.ascontiguousarray(pixels)

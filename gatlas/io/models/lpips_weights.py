@@ -41,7 +41,7 @@ _SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
 class LpipsWeights(NamedTuple):
-    """What `gatlas.metrics.lpips.Lpips` is built from."""
+    """Weights of `gatlas.metrics.lpips.Lpips`."""
 
     network: Network
     state: dict[str, Tensor]  # features.N.weight, features.N.bias, lin0 to lin4 [channels]
@@ -49,13 +49,13 @@ class LpipsWeights(NamedTuple):
 
 
 def hub_folder() -> Path:
-    """Where torch keeps downloaded weights: $TORCH_HOME, else $XDG_CACHE_HOME/torch, else ~/.cache/torch."""
+    """Return torch's folder of downloaded weights: $TORCH_HOME, else $XDG_CACHE_HOME/torch, else ~/.cache/torch."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")).expanduser() / "hub" / "checkpoints"
 
 
 def missing_lpips_weights(network: Network = "vgg16") -> str | None:
-    """One line that says what LPIPS lacks where no path is given, and how to get it; None where all is there."""
+    """One line naming what LPIPS lacks without a path and how to get it, or None if nothing is missing."""
     names = _FILES[network]
     backbone = hub_folder() / names.backbone
     if not backbone.is_file():
@@ -75,7 +75,7 @@ def load_lpips_weights(path: str | Path | None = None, network: Network = "vgg16
     """Backbone and heads (float32, on the CPU). What is missing or unusable is a GatlasError.
 
     `path` is a file in torchvision's format, with or without keys `lin0` to `lin4`, or a folder that holds
-    torchvision's file and the heads' file under their own names. A file's network is told by its shapes, and
+    torchvision's file and the heads' file under their own names. The network of a file is recognized by its shapes, and
     `network` then only chooses between the files of a folder or of the cache.
     """
     if path is None:

@@ -89,7 +89,7 @@ def load_pipeline(name: str | Path, *, dtype: torch.dtype | None = None) -> Pipe
 def load_model(
     folder: str | Path, *, dtype: torch.dtype | None = None
 ) -> tuple[Pipeline, dict[str, Any], AtlasStats | None]:
-    """What gatlas trained: the pipeline, its gatlas.json and its statistics, of a model, a run or a checkpoint."""
+    """Return the pipeline, gatlas.json and statistics of a model, run or checkpoint that gatlas trained."""
     path = _named(str(folder))
     root = _root(path)
     description = read_description(path)

@@ -1,4 +1,4 @@
-"""Weights as safetensors, and the JSON beside them: data, never code. Pickles are not read."""
+"""Weights as safetensors, and the JSON next to them: data, never code. Pickles are not read."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
             raise GatlasError(f"{index}: damaged: it has no 'weight_map' from weights to files")
         names = sorted(set(shards.values()))
         if any(Path(name).name != name for name in names):
-            raise GatlasError(f"{index}: damaged: its shards must lie beside it")
+            raise GatlasError(f"{index}: damaged: its shards must lie next to it")
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise GatlasError(f"{folder}: lacks {missing[0]}, which its index names: copy or download it again")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_torch(path: Path, what: str) -> Any:
-    """What a torch file holds, on the CPU, mapped where it can be. `what` it should hold is for messages ("weights").
+    """Return the content of a torch file, on the CPU, mapped if possible. `what` names it in messages ("weights").
 
     A file that is damaged, of another kind, or holds more than tensors in plain containers is a GatlasError.
     """

@@ -1,4 +1,4 @@
-"""COLMAP models: cameras, poses and points of a reconstruction, in text or binary, with the photos beside them.
+"""COLMAP models: cameras, poses and points of a reconstruction, in text or binary, with the photos next to them.
 
 A model is a folder with cameras, images and points3D as .bin or .txt. Its poses are world -> camera with OpenCV axes
 and its pixels count from the corner of the picture, as in memory. The world's axes are left as they are.
@@ -32,7 +32,7 @@ _FORMATS = ((".bin", colmap_binary), (".txt", colmap_text))
 
 
 class Model(NamedTuple):
-    """Where a model lies."""
+    """Location of a COLMAP model."""
 
     folder: Path  # as the user named it
     place: Path  # that holds images.bin or images.txt
@@ -71,7 +71,7 @@ def read_views(folder: str | Path, *, side: int | None = None) -> Views:
 
 
 def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto], int, int]:
-    """What to call the index, its photos sorted by name, and the width and height that all of them have."""
+    """Return the name of the index, its photos sorted by name, and their common width and height."""
     model = _model(folder)
     return str(model.file("images")), *_posed_photos(model)
 
@@ -131,7 +131,7 @@ def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
 
 
 def _roots(model: Model) -> list[Path]:
-    """Folders in which photos are looked for: around the named folder, then around the model."""
+    """Folders in which photos are searched for: around the named folder, then around the model."""
     around: Iterable[Path] = dict.fromkeys([model.folder, model.place, *list(model.place.resolve().parents)[:3]])
     return [root for base in around for root in (base / "images", base)]
 

@@ -82,7 +82,7 @@ def decode_images(blob: Blob) -> list[ImageRecord]:
 
 
 def decode_points(blob: Blob) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Positions, and colours from 0 to 255."""
+    """Positions, and colors from 0 to 255."""
     reader = _Reader(blob, "point")
     rows = []
     for _ in range(reader.count):

@@ -52,14 +52,14 @@ def decode_images(blob: Blob) -> list[ImageRecord]:
 
 
 def decode_points(blob: Blob) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """POINT3D_ID X Y Z R G B ERROR TRACK[]: positions, and colours from 0 to 255."""
+    """POINT3D_ID X Y Z R G B ERROR TRACK[]: positions, and colors from 0 to 255."""
     rows = []
     for number, line in _lines(blob):
         words = line.split(maxsplit=8)
         if not words:
             continue
         if len(words) < 8:
-            raise _damaged(blob, number, "a point has an id, a position, a colour and an error")
+            raise _damaged(blob, number, "a point has an id, a position, a color and an error")
         rows.append(_floats(blob, number, words[1:7]))
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     return table[:, :3], table[:, 3:]

@@ -19,10 +19,10 @@ _FULL = {"u1": 255.0, "u2": 65535.0}  # the value that is 1; floats are in [0, 1
 
 
 class Points(NamedTuple):
-    """A coloured point cloud."""
+    """A colored point cloud."""
 
     xyz: Float[np.ndarray, "n 3"]  # world units
-    rgb: Float[np.ndarray, "n 3"]  # sRGB, [0, 1]; 0.5 where the file has no colours
+    rgb: Float[np.ndarray, "n 3"]  # sRGB, [0, 1]; 0.5 where the file has no colors
 
 
 def checked_points(name: str, xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarray, "n 3"]) -> Points:
@@ -36,7 +36,7 @@ def checked_points(name: str, xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarr
 
 
 def ply_points(blob: Blob) -> Points:
-    """The vertices of a PLY (a point cloud, or the corners of a mesh) with their colours."""
+    """The vertices of a PLY (a point cloud, or the corners of a mesh) with their colors."""
     header = plyheader.parse(blob)
     vertices = plyheader.read_vertices(blob, header, noun="points")
     names = vertices.element.names

@@ -1,4 +1,4 @@
-"""Folders of photos with known cameras: a transforms.json or a COLMAP model, told apart here."""
+"""Folders of photos with known cameras: a transforms.json or a COLMAP model, distinguished here."""
 
 from __future__ import annotations
 

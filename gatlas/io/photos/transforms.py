@@ -65,7 +65,7 @@ def read_views(
 
 
 def read_posed_photos(folder: str | Path | Blob) -> tuple[str, list[PosedPhoto], int, int]:
-    """What to call the index, its frames, and the width and height that all pictures have."""
+    """Return the name of the index, its frames, and the common width and height of the pictures."""
     blob, document = _read_index(folder)
     size = _common_size(blob, document)
     return blob.name, _posed_photos(blob, document, *size), *size
@@ -83,7 +83,7 @@ def read_points(source: str | Path | Blob) -> Points | None:
 
 
 def has_index(folder: str | Path) -> bool:
-    """Whether a folder holds a transforms.json (or one of its kin)."""
+    """Return True if the folder holds a transforms.json or one of its variants."""
     return any((Path(folder) / name).is_file() for name in _INDEXES)
 
 
@@ -143,7 +143,7 @@ def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
 def camera_entry(
     viewmat: Float[np.ndarray, "4 4"], K: Float[np.ndarray, "3 3"], width: int, height: int, lens: Lens | None = None
 ) -> dict[str, Any]:
-    """What a frame says of its camera; K is of the picture as it lies there, before `lens` is undone."""
+    """Return the camera entries of a frame; K is that of the stored picture, before undistortion."""
     pose = opengl_poses(viewmat)
     bent = {} if lens is None else {name: value for name, value in lens._asdict().items() if value}
     return {**_intrinsics(K, width), **bent, "w": width, "h": height, "transform_matrix": pose.tolist()}
@@ -182,7 +182,7 @@ def _beside(blob: Blob, name: str) -> Path:
 
 
 def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
-    """Where a frame's picture lies; None where it does not."""
+    """Return the path of a frame's picture, or None if it is missing."""
     name = frame.get("file_path")
     if not isinstance(name, str) or not name:
         return None
@@ -193,7 +193,7 @@ def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
 
 
 def _mask(blob: Blob, frame: dict[str, Any], i: int) -> Path | None:
-    """Where a frame's mask lies; None where it names none. One that is not there would change the fit unseen."""
+    """Return the path of a frame's mask, or None if it names none; a missing file is a GatlasError."""
     name = frame.get("mask_path")
     if name is None:
         return None
@@ -213,7 +213,7 @@ def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: st
 
 
 def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> tuple[int, int] | None:
-    """Width and height in pixels; None where the file does not say."""
+    """Width and height in pixels; None if the file has none."""
     width, height = (_number(blob, document, frame, key) for key in ("w", "h"))
     if width is None or height is None:
         return None
@@ -223,7 +223,7 @@ def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) ->
 
 
 def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
-    """Width and height of all pictures: what the file says, else the size of the first picture that is there."""
+    """Width and height of all pictures: as stated in the file, else the size of the first existing picture."""
     frames = document["frames"]
     stated = {size for frame in frames if (size := picture_size(blob, document, frame)) is not None}
     if len(stated) > 1:

@@ -60,7 +60,7 @@ def decode_compressed_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     sh[:, 0] = rgb_to_dc(rgb)
     if "sh" in tables:
         sh = np.concatenate([sh, _rest(tables["sh"])], axis=1)
-    check(blob, np.isfinite(rgb).all(axis=1), "a colour that is NaN or infinite")
+    check(blob, np.isfinite(rgb).all(axis=1), "a color that is NaN or infinite")
     return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, as_stored=as_stored)
 
 
@@ -106,7 +106,7 @@ def _fields(words: UInt32[np.ndarray, " n"], bits: tuple[int, ...]) -> Float[np.
 
 
 def _rest(table: np.ndarray) -> Float[np.ndarray, "n k 3"]:
-    """Coefficients in [-4, 4] from bytes; all of red, then green, then blue. The ends are exact, the rest centres."""
+    """Coefficients in [-4, 4] from bytes; all of red, then green, then blue. The ends are exact, the rest centers."""
     stored = np.stack([table[f"f_rest_{i}"] for i in range(len(table.dtype.names or ()))], axis=1)
     shares = np.where(stored == 0, 0.0, np.where(stored == 255, 1.0, (stored + 0.5) / 256))
     return ((shares - 0.5) * 8).reshape(len(table), 3, -1).transpose(0, 2, 1)

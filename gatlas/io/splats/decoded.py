@@ -63,7 +63,7 @@ def checked_gaussians(
     norms = np.linalg.norm(quats, axis=1)
     check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
     sh = sh.astype(np.float32, copy=False)
-    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
+    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a color that is NaN or infinite")
     if not as_stored:
         means, quats, sh = half_turn(means, quats, sh, "z")
     quats = canonical_quats(quats, norms).astype(np.float32)

@@ -102,7 +102,7 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     norms = np.linalg.norm(quats, axis=1)
     _refuse((norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
     _refuse(~np.isnan(opacities), "an opacity that is NaN")
-    _refuse(np.isfinite(sh).all(axis=(1, 2)), "a colour that is NaN or infinite")
+    _refuse(np.isfinite(sh).all(axis=(1, 2)), "a color that is NaN or infinite")
 
     if frame == "y-down":
         means, quats, sh = half_turn(means, quats, sh, "z")
@@ -160,7 +160,7 @@ def _refuse(good: Any, fault: str) -> None:
 
 @dataclass(frozen=True)
 class _Comments:
-    """What the header's comments say: the frame of the file and where the object came from."""
+    """Content of the header's comments: the frame of the file and the origin of the object."""
 
     frame: str
     origin: Origin
@@ -184,24 +184,24 @@ class _Comments:
     @classmethod
     def parse(cls, blob: Blob, comments: tuple[str, ...], count: int) -> _Comments:
         """Ours; other programs' comments are theirs. Without any, the frame is the one that viewers assume."""
-        said = {}
+        fields = {}
         for comment in comments:
             match = re.fullmatch(r"gatlas (frame|name|center|scale|normalized|grid)(?:\s+(.*?))?\s*", comment.strip())
             if match:
-                said[match[1]] = match[2] or ""
+                fields[match[1]] = match[2] or ""
         try:
-            frame = said.get("frame", FRAMES[0])
-            center = [float(x) for x in said.get("center", "0 0 0").split()]
-            scale = float(said.get("scale", "1"))
-            height, width = (int(x) for x in said.get("grid", "0 0").split())
-            name = unquote_to_bytes(said["name"]).decode("utf-8", "surrogatepass") if "name" in said else blob.stem
+            frame = fields.get("frame", FRAMES[0])
+            center = [float(x) for x in fields.get("center", "0 0 0").split()]
+            scale = float(fields.get("scale", "1"))
+            height, width = (int(x) for x in fields.get("grid", "0 0").split())
+            name = unquote_to_bytes(fields["name"]).decode("utf-8", "surrogatepass") if "name" in fields else blob.stem
             sound = frame in FRAMES and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
         except ValueError:
             sound = False
         if not sound:
             raise GatlasError(f"{blob.name}: its 'comment gatlas …' lines are damaged: remove them from the header")
         grid = (height, width) if height > 0 and width > 0 and _grid_holds((height, width), count) else None
-        return cls(frame, Origin(name, (center[0], center[1], center[2]), scale, "normalized" in said, grid))
+        return cls(frame, Origin(name, (center[0], center[1], center[2]), scale, "normalized" in fields, grid))
 
 
 def _grid_holds(grid: tuple[int, int], count: int) -> bool:

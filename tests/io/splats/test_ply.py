@@ -127,7 +127,7 @@ def test_quaternions_are_written_unit_with_w_not_negative():
         ("quats", 0, "2 of 5 Gaussians have a rotation that is the zero quaternion"),
         ("quats", np.nan, "2 of 5 Gaussians have a rotation that is the zero quaternion"),
         ("opacities", np.nan, "2 of 5 Gaussians have an opacity that is NaN"),
-        ("sh", np.nan, "2 of 5 Gaussians have a colour that is NaN"),
+        ("sh", np.nan, "2 of 5 Gaussians have a color that is NaN"),
     ],
 )
 def test_what_viewers_would_show_wrongly_is_not_written(tmp_path, field, value, words):

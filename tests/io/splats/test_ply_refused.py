@@ -109,7 +109,7 @@ def test_a_file_without_gaussians_is_refused():
         ("scale_0", [-np.inf, 0, 0], "1 of its 3 Gaussians have a scale that is zero, infinite or NaN"),
         ("scale_0", [-200, 200, np.nan], "3 of its 3 Gaussians have a scale that is zero, infinite or NaN"),
         ("rot_0", [0, 1, np.nan], "2 of its 3 Gaussians have a rotation that is the zero quaternion"),
-        ("f_dc_1", [0, 1, np.inf], "1 of its 3 Gaussians have a colour that is NaN or infinite"),
+        ("f_dc_1", [0, 1, np.inf], "1 of its 3 Gaussians have a color that is NaN or infinite"),
     ],
 )
 def test_values_that_cannot_be_drawn_are_counted(column, values, words):
