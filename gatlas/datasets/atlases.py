@@ -226,7 +226,7 @@ def atlas_set(
         if 0 < 2 * len(texts) < len(gathered):
             raise GatlasError(
                 f"only {len(texts)} of {len(gathered)} atlases have a caption beside them, {next(iter(texts)).name} is "
-                "the first: name a file of captions, --captions FILE, or take these captions away"
+                "the first: name a file of captions, --captions FILE, or remove these captions"
             )
     if texts:
         items = [item for item in gathered if item in texts]
@@ -255,17 +255,17 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
     matched = match_captions(load_captions(captions), list(by_key))
     if matched.unmatched:
         count = len(matched.unmatched)
-        ids = "1 id belongs" if count == 1 else f"{count} ids belong"
-        notes.append(f"{captions}: {ids} to no atlas: {shortlist(matched.unmatched)}")
+        ids = "1 id matches" if count == 1 else f"{count} ids match"
+        notes.append(f"{captions}: {ids} no atlas: {shortlist(matched.unmatched)}")
     if matched.ambiguous:
         notes.append(
-            f"{captions}: {len(matched.ambiguous)} ids fit several atlases, or several ids one, and are not used: "
+            f"{captions}: {len(matched.ambiguous)} ids match several atlases, or several ids one, and are not used: "
             f"{shortlist(matched.ambiguous)}"
         )
     if not matched.captions:
         unused = [*matched.unmatched, *matched.ambiguous]
         raise GatlasError(
-            f"{captions}: no id belongs to an atlas: the ids are {shortlist(unused, 2)}, "
+            f"{captions}: no id matches an atlas: the ids are {shortlist(unused, 2)}, "
             f"the atlases are {shortlist(list(by_key), 2)}"
         )
     found: dict[Item, tuple[str, ...]] = {}

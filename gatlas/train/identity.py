@@ -81,11 +81,11 @@ def require_same_run(checkpoint: Checkpoint, now: RunIdentity, config: type[Opti
     require_equal(current, before, where)
     if others := [name for name, digest in now.scenes.items() if stored.scenes.get(name) != digest]:
         raise GatlasError(
-            f"{where}: cannot go on with another set: its {' and '.join(others)} are not those that the run was begun "
-            "with; name the same ones again, or begin another run with a new -o"
+            f"{where}: cannot resume with another set: its {' and '.join(others)} are not those of the run; name the "
+            "same ones again, or start another run with a new -o"
         )
     if now.options.steps < checkpoint.step:
-        raise GatlasError(f"{where}: {checkpoint.step} steps are done, so that steps cannot be {now.options.steps}")
+        raise GatlasError(f"{where}: {checkpoint.step} steps are done, so steps cannot be {now.options.steps}")
     return require_same_training(now.options, now.processes, stored.options, stored.processes, where)
 
 
@@ -97,7 +97,7 @@ def require_equal(now: Mapping[str, Any], stored: Mapping[str, Any], where: str)
         if _as_json(now.get(name)) != _as_json(stored.get(name))
     ]
     if changed:
-        raise GatlasError(f"{where}: cannot go on with other options: {'; '.join(changed)}")
+        raise GatlasError(f"{where}: cannot resume with other options: {'; '.join(changed)}")
 
 
 def require_same_training(
@@ -115,16 +115,16 @@ def require_same_training(
     if options.schedule == "constant" or options.schedule_steps is not None:
         if now["steps"] != before["steps"]:
             remarks.append(
-                f"steps is {before['steps']} in {where} and {now['steps']} here: parts of the loss that grow with the "
-                "share of the steps go on by the new number"
+                f"steps is {before['steps']} in {where} and {now['steps']} here: terms of the loss that grow with the "
+                "share of the steps follow the new number"
             )
         now.pop("steps"), before.pop("steps")
     split, split_before = (options.batch, options.accumulate, processes), (stored.batch, stored.accumulate)
     if math.prod(split) == math.prod(split_before) * stored_processes:
         if split != (*split_before, stored_processes):
             remarks.append(
-                f"{math.prod(split)} samples a step are split in another way than in {where}: the result is another "
-                "draw of the same training, not bit for bit the same"
+                f"{math.prod(split)} samples per step are split in another way than in {where}: the training is the "
+                "same with other random draws, not bit for bit"
             )
         for name in SPLIT:
             now.pop(name), before.pop(name)

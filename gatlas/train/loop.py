@@ -74,7 +74,7 @@ class Loop:
         self.state.load(train_run.load_tensors(checkpoint), str(checkpoint.folder / train_run.TENSORS))
         self.first_step = self.saved = checkpoint.step
         if checkpoint.step < self.options.steps:
-            self.report(f"going on after {checkpoint.step:,} steps")
+            self.report(f"resuming after {checkpoint.step:,} steps")
 
     def run(self, should_stop: Callable[[], bool]) -> Outcome:
         """Do all steps that are left, or those until `should_stop`, and return how the training ended."""

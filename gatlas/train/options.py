@@ -15,32 +15,37 @@ from gatlas.systems import SYSTEMS
 class TrainOptions(Options):
     """Options of the loop; those of the system are in its own config."""
 
-    steps: int = option(1_000, min=1, help="Steps of the optimiser.")
-    batch: int = option(8, min=1, help="Samples at once, of each process.")
-    accumulate: int = option(1, min=1, help="Batches whose gradients are averaged for one step.")
+    steps: int = option(1_000, min=1, help="Optimizer steps.")
+    batch: int = option(8, min=1, help="Batch size per process.")
+    accumulate: int = option(1, min=1, help="Batches per step, whose gradients are averaged.")
     lr: float = option(1e-4, above=0, help="Learning rate.")
-    schedule: Literal["constant", "cosine"] = option("constant", help="Constant or cosine.")
-    schedule_steps: int | None = option(None, min=1, help="Where the cosine ends; none: at the last step.")
+    schedule: Literal["constant", "cosine"] = option(
+        "constant", help="Learning rate after the warm-up, constant or cosine."
+    )
+    schedule_steps: int | None = option(None, min=1, help="Step at which the cosine ends; none: the last step.")
     # What has a lower learning rate from the start keeps its own.
-    lr_end: float = option(0.0, min=0, help="Learning rate at the cosine's end.")
-    warmup: int = option(100, min=0, help="Steps in which the learning rate rises.")
-    weight_decay: float = option(0.01, min=0, help="Of AdamW.")
-    betas: tuple[float, float] = option((0.9, 0.999), min=0, below=1, help="Of AdamW.")
-    clip: float | None = option(1.0, above=0, help="Greatest norm of all gradients together; none: no clipping.")
-    ema_decay: float = option(0.9999, min=0, below=1, help="Of the averaged weights.")
-    # See `gatlas.train.ema.decay_at`.
-    ema_power: float = option(0.75, above=0, help="How fast the average grows longer at the start.")
+    lr_end: float = option(0.0, min=0, help="Learning rate at the end of the cosine.")
+    warmup: int = option(100, min=0, help="Steps of linear warm-up of the learning rate.")
+    weight_decay: float = option(0.01, min=0, help="Weight decay of AdamW.")
+    betas: tuple[float, float] = option((0.9, 0.999), min=0, below=1, help="Betas of AdamW.")
+    clip: float | None = option(1.0, above=0, help="Maximum norm of the gradient; none: no clipping.")
+    ema_decay: float = option(0.9999, min=0, below=1, help="Decay of the averaged weights (EMA).")
+    ema_power: float = option(
+        0.75, above=0, help="Warm-up of the EMA: its decay after step n is at most 1 - (1 + n)^-power."
+    )
     seed: int = option(0, min=0, help="Seed of everything random.")
-    gradient_checkpointing: bool = option(False, help="Half the memory for a third more time.")
+    gradient_checkpointing: bool = option(False, help="Recompute activations: half the memory for a third more time.")
     checkpoint_every: int = option(1_000, min=1, help="Steps between checkpoints.")
-    keep: int = option(3, min=1, help="Checkpoints to keep, the newest.")
+    keep: int = option(3, min=1, help="Newest checkpoints to keep.")
     sample_every: int = option(1_000, min=0, help="Steps between pictures; 0: none.")
     log_every: int = option(10, min=1, help="Steps between lines of the log.")
-    diagnose_every: int = option(100, min=0, help="Steps between measurements of what the text does; 0: none.")
-    workers: int | None = option(
-        None, min=0, help="Processes that read samples; none: 0 on the CPU, up to 4 beside a GPU."
+    diagnose_every: int = option(
+        100, min=0, help="Steps between measurements for the log, such as the effect of the text; 0: none."
     )
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Numbers of the network; auto: bf16 on CUDA.")
+    workers: int | None = option(
+        None, min=0, help="Processes that read samples, for each that trains; none: 0 on the CPU, 4 on CUDA."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Compute precision; auto is bf16 on CUDA.")
 
     def validate(self) -> None:
         """Refuse an end of the cosine that there is no cosine for, or that is before the last step."""
@@ -79,11 +84,11 @@ class TrainCommand(Options):
     """Train a diffusion model on atlases, with captions where there are any, or a model of scenes from photos.
 
     RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
-    they need. Beside them are the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
+    they need. It also holds the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
     TensorBoard's files.
 
-    SIGTERM, SIGUSR1, SIGINT and --time-limit stop after the step under way: everything is saved and the exit status is
-    75. --resume latest goes on from there, or from the start where there is no checkpoint yet, so that one command
+    SIGTERM, SIGUSR1, SIGINT and --time-limit stop after the current step: everything is saved and the exit status is
+    75. --resume latest continues from there, or from the start where there is no checkpoint yet, so that one command
     serves a queue that stops and restarts it. On the CPU the result is that of a run without a break, bit for bit.
     Options that are not given are then the run's own; others that would change the result are refused, and so are other
     samples or captions. --steps may grow unless the learning rate follows from it. --resume STEP goes back to a
@@ -99,43 +104,43 @@ class TrainCommand(Options):
     128 x 128. finetune measures LPIPS: --lpips-weights, or --set lpips=0. A base that predicts epsilon needs --set
     prediction=epsilon --set zero_terminal_snr=false.
 
-    Many processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
-    process. torchrun then says 1 where this command says 75.
+    Several processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
+    process. torchrun exits with 1 where this command exits with 75.
 
     Example: gatlas train atlases/ --stats stats.npz --captions captions.csv --preset small -o run
     """
 
     stats: str | None = option(None, metavar="FILE.npz", help="Statistics that normalize-stats wrote.")
-    captions: str | None = option(None, metavar="FILE", help="What is said of each object; see above.")
-    views: str | None = option(None, metavar="DIR", help="Pictures of each object, for the rendered loss.")
+    captions: str | None = option(None, metavar="FILE", help="Captions file; see above.")
+    views: str | None = option(None, metavar="DIR", help="Folder with pictures of each object, for the rendered loss.")
     base: str | None = option(
         None,
         metavar="FOLDER|NAME",
-        help="What to begin with: a diffusers pipeline (a folder or a hub name), or a model.",
+        help="Pretrained model to fine-tune: a diffusers pipeline (a folder or a hub name), or a model of gatlas.",
     )
     preset: str | None = option(
-        None, metavar="NAME", help="A named set of options; the others override it. gatlas man train has them all."
+        None, metavar="NAME", help="Named set of options, which explicit options override; gatlas man train lists them."
     )
-    system: str = option(next(iter(SYSTEMS)), metavar="NAME", help=f"{' or '.join(SYSTEMS)}.")
+    system: str = option(next(iter(SYSTEMS)), metavar="NAME", help=f"Kind of model: {' or '.join(SYSTEMS)}.")
     steps: int | None = _of_loop("steps")
     batch: int | None = _of_loop("batch")
     accumulate: int | None = _of_loop("accumulate")
     lr: float | None = _of_loop("lr")
     seed: int | None = _of_loop("seed")
-    resume: str | None = option(None, metavar="latest|STEP", help="Go on from a checkpoint of RUN.")
+    resume: str | None = option(None, metavar="latest|STEP", help="Resume from a checkpoint of RUN.")
     checkpoint_every: int | None = _of_loop("checkpoint_every")
     keep: int | None = _of_loop("keep")
     sample_every: int | None = _of_loop("sample_every")
     log_every: int | None = _of_loop("log_every")
     precision: Literal["auto", "fp32", "bf16"] | None = _of_loop("precision")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", help="Where the network runs.")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", help="Device of the network.")
     workers: int | None = _of_loop("workers")
     processes: int | None = option(
-        None, min=1, help="How many processes torchrun has to have started; another number is an error."
+        None, min=1, help="Number of processes that torchrun must have started; another one is an error."
     )
-    time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Stop and save after this long.")
+    time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Save and stop after this time.")
     settings: tuple[str, ...] = option(
-        (), "--set", metavar="KEY=VALUE", help="Any other option of the training or of the system."
+        (), "--set", metavar="KEY=VALUE", help="Any other option of the training or of the system; repeatable."
     )
     lpips_weights: str | None = option(
         None, metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS."

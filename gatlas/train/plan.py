@@ -92,7 +92,7 @@ def run_plan(
 def describe_outcome(plan: TrainPlan, outcome: Outcome) -> str:
     """Return one line about how a training ended, for the user."""
     if outcome.stopped:
-        return f"stopped after {outcome.step:,} of {plan.options.steps:,} steps: --resume latest goes on from there"
+        return f"stopped after {outcome.step:,} of {plan.options.steps:,} steps: continue with --resume latest"
     if outcome.loss is None:
         return f"all {outcome.step:,} steps are done already: {plan.run}"
     return f"{outcome.step:,} steps done, loss {outcome.loss:.4g}: {plan.run}"

@@ -86,6 +86,6 @@ def _open_run(
         train_run.check_new(run)
     fresh = checkpoint is None
     if not stack.enter_context(train_run.opened(run, system.save_frozen, fresh=fresh, resume=resume is not None)):
-        report(f"{run} is on a file system without locks: see that no other process trains in it")
+        report(f"{run} is on a file system without locks: make sure that no other process trains in it")
     if checkpoint is not None:
         train_run.point_to(run, system.part, train_run.list_steps(run)[-1])

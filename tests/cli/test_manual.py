@@ -37,8 +37,8 @@ def test_mandoc_finds_nothing_wrong(name):
 
 def test_the_keys_of_set_are_those_of_the_classes():
     page = PAGES["gatlas-train"].replace("\\-", "-")
-    assert ".B betas=0.9,0.999\nof AdamW\n" in page
-    assert ".B whitening_clip=5.0\ndeviations that whitened atlases are clipped to\n" in page
+    assert ".B betas=0.9,0.999\nbetas of AdamW\n" in page
+    assert ".B whitening_clip=5.0\nstandard deviations at which whitened atlases are clipped\n" in page
     assert ".B gap=45,90\n" in page
 
 

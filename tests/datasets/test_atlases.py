@@ -61,7 +61,7 @@ def test_atlases_without_a_caption_are_left_out_and_named(tmp_path, stats):
     examples = atlas_set([str(tmp_path / "set")], stats, captions=captions)
     assert [example.key for example in examples] == ["red"]
     assert examples.report() == [
-        f"{captions}: 1 id belongs to no atlas: white",
+        f"{captions}: 1 id matches no atlas: white",
         "2 of 3 atlases have no caption and are left out: blue, green",
     ]
 
@@ -79,7 +79,7 @@ def test_captions_beside_atlases_count_where_at_least_half_have_one(tmp_path, st
 def test_captions_of_other_objects_are_refused(tmp_path, stats):
     captions = tmp_path / "captions.csv"
     captions.write_text("white,a white ball\n")
-    with pytest.raises(GatlasError, match=r"no id belongs to an atlas: the ids are white, the atlases are blue, green"):
+    with pytest.raises(GatlasError, match=r"no id matches an atlas: the ids are white, the atlases are blue, green"):
         atlas_set([str(tmp_path / "set")], stats, captions=str(captions))
 
 

@@ -85,7 +85,7 @@ def test_more_steps_go_on_as_if_they_had_been_asked_for(tmp_path):
     train(ToySystem(), ToyScenes(), OPTIONS, parts, resume="latest", report=messages.append)
     assert_same(tmp_path / "whole", parts, 20)
     assert "steps is 10" in messages[0]
-    with pytest.raises(GatlasError, match="20 steps are done, so that steps cannot be 15"):
+    with pytest.raises(GatlasError, match="20 steps are done, so steps cannot be 15"):
         train(ToySystem(), ToyScenes(), replace(OPTIONS, steps=15), parts, resume="latest")
 
 
@@ -227,7 +227,7 @@ def test_another_set_of_the_same_size_is_refused_by_what_differs(tmp_path):
         (Described("bacdefghij", "0123456789"), "its atlases are not"),
         (Described("aaaaaaaaaa"), "its atlases and captions are not"),
     ):
-        with pytest.raises(GatlasError, match=f"checkpoint-000010: cannot go on with another set: {others}") as caught:
+        with pytest.raises(GatlasError, match=f"checkpoint-000010: cannot resume with another set: {others}") as caught:
             train(ToySystem(), scenes, OPTIONS, run, resume="latest")
         assert "\n" not in str(caught.value)
     train(ToySystem(), Described("abcdefghij", "0123456789"), OPTIONS, run, resume="latest")

@@ -71,7 +71,7 @@ def test_what_does_not_change_the_result_may_change():
     other = replace(options, keep=9, checkpoint_every=7, log_every=3, workers=2, gradient_checkpointing=True)
     assert require_same_training(other, 1, options, 1, "x") == []
     (remark,) = require_same_training(replace(options, batch=4), 2, options, 1, "x")
-    assert "8 samples a step are split in another way" in remark
+    assert "8 samples per step are split in another way" in remark
 
 
 def test_steps_may_grow_unless_the_learning_rate_follows_from_them():

@@ -56,7 +56,7 @@ def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(start, tmp_pat
     assert folder.list_steps(tmp_path / "run") == [7]
     assert "stopped after 7 of 40 steps" in said[-1]
     said = finish(start(*words))
-    assert "going on after 7 steps" in said[1]
+    assert "resuming after 7 steps" in said[1]
     # A process of its own too: with another number of threads the last bits differ.
     finish(start("10", "-o", "whole", "--log-every", "5"))
     whole, pieces = tensors_of(tmp_path / "whole", 40), tensors_of(tmp_path / "run", 40)

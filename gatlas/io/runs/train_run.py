@@ -47,7 +47,7 @@ def check_new(run: str | Path) -> None:
         if not str(run) or str(run) == "-":
             raise GatlasError("a run needs a folder: name one with -o")
         if path.is_dir() and any(path.iterdir()):
-            raise GatlasError(f"{path} exists and is not empty: use --resume latest to go on with it")
+            raise GatlasError(f"{path} exists and is not empty: use --resume latest to continue it")
         if path.exists() and not path.is_dir():
             raise GatlasError(f"{path}: is a file; a run is a folder")
         check_parent(path)
@@ -92,7 +92,7 @@ def _make(path: Path, fill: Callable[[str], None]) -> None:
             os.rename(scratch, target)  # also over an empty folder
         except OSError as error:
             if target.is_dir() and any(target.iterdir()):
-                raise GatlasError(f"{path} exists and is not empty: another run has just begun there") from None
+                raise GatlasError(f"{path} exists and is not empty: another run has just started there") from None
             raise error
     except BaseException:
         remove(scratch)

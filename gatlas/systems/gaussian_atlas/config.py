@@ -13,38 +13,38 @@ from gatlas.errors import GatlasError
 class AtlasConfig(Options):
     """Noise, whitening, network and loss. The defaults are the paper's where it says them."""
 
-    size: int = option(0, min=0, help="Cells a side; 0: that of the statistics.")
-    prediction: Literal["v", "epsilon"] = option("v", help="What the network predicts, v or epsilon: that of the base.")
+    size: int = option(0, min=0, help="Cells per side; 0: that of the statistics.")
+    prediction: Literal["v", "epsilon"] = option("v", help="Target of the network, v or epsilon: that of the base.")
     zero_terminal_snr: bool = option(True, help="The last timestep is pure noise; false with prediction=epsilon.")
-    text_dropout: float = option(0.2, min=0, max=1, help="Share of samples that are learnt without text.")
-    guidance: float = option(3.5, min=0, help="Weight of the text in sampling, where none is asked for.")
+    text_dropout: float = option(0.2, min=0, max=1, help="Share of samples that are trained without text.")
+    guidance: float = option(3.5, min=0, help="Default guidance of sampling: weight of the text.")
 
     # See `gatlas.atlas.statistics.whitening`.
     deviation: Literal["pixel", "channel"] = option(
-        "pixel", help="Whitening by the deviation of each pixel, or of each channel."
+        "pixel", help="Whitening by the standard deviation per pixel or per channel."
     )
     whitening_clip: float = option(
-        5.0, above=0, former_names=("clip",), help="Deviations that whitened atlases are clipped to."
+        5.0, above=0, former_names=("clip",), help="Standard deviations at which whitened atlases are clipped."
     )
 
-    positions: bool = option(False, help="The cells' places on the sphere as input; from random weights only.")
-    octaves: int = option(0, min=0, max=10, help="Sines and cosines of those places.")
-    pooled: bool = option(False, help="The whole text in the time embedding; from random weights only.")
+    positions: bool = option(False, help="Positions of the cells on the sphere as input; from random weights only.")
+    octaves: int = option(0, min=0, max=10, help="Octaves of sines and cosines of those positions.")
+    pooled: bool = option(False, help="Pooled text in the time embedding; from random weights only.")
     widths: tuple[int, ...] = option(
         (32, 64, 128, 128), min=1, help="Channels of a network from random weights, level by level."
     )
-    input_scale: float = option(0.5, above=0, help="Of the base's first layer when it is repeated.")
+    input_scale: float = option(0.5, above=0, help="Factor of the base's first layer where it is repeated.")
 
     # A term of weight 0 costs nothing.
     diffusion: float = option(1.0, min=0, help="Weight of the diffusion loss.")
-    rgb: float = option(10.0, min=0, help="Weight of the colours of rendered pictures.")
-    mask: float = option(10.0, min=0, help="Weight of their silhouettes.")
-    lpips: float = option(10.0, min=0, help="Weight of their LPIPS, which needs --lpips-weights.")
+    rgb: float = option(10.0, min=0, help="Weight of the difference of rendered colors.")
+    mask: float = option(10.0, min=0, help="Weight of the difference of rendered alphas.")
+    lpips: float = option(10.0, min=0, help="Weight of LPIPS of the renders, which needs --lpips-weights.")
     render_start: float = option(0.05, min=0, max=1, help="Share of the steps after which the rendered terms begin.")
     render_ramp: float = option(0.05, min=0, help="Share of the steps over which they grow to their weight.")
     snr_cap: float = option(5.0, min=0, help="Rendered terms count min(SNR, cap) / cap; 0: all timesteps alike.")
-    render_size: int = option(128, min=1, help="Pixels a side of those pictures.")
-    render_views: int = option(1, min=1, help="Pictures of each object and step.")
+    render_size: int = option(128, min=1, help="Pixels per side of the renders.")
+    render_views: int = option(1, min=1, help="Renders per object and step.")
 
     def validate(self) -> None:
         """Refuse inputs without positions, a loss without terms and an epsilon that has no value."""

@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 class Settings(NoPoSplatConfig):
     """The defaults are the published ones for RealEstate10K (Ye et al. 2024)."""
 
-    width: int = option(256, min=4, help="Pixels of the pictures that the network takes.")
-    height: int = option(256, min=4, help="Likewise.")
-    views: int = option(2, min=2, help="Photos that a scene is made from.")
-    targets: int = option(4, min=1, help="Photos that are rendered and compared.")
+    width: int = option(256, min=4, help="Width of the network's pictures in pixels.")
+    height: int = option(256, min=4, help="Height of the network's pictures in pixels.")
+    views: int = option(2, min=2, help="Photos that the network sees.")
+    targets: int = option(4, min=1, help="Photos that the renders are compared with.")
     gap: tuple[int, int] = option(
-        (45, 90), min=2, help="Photos from the first to the last of them, least and greatest."
+        (45, 90), min=2, help="Minimum and maximum number of photos from the first to the last that the network sees."
     )
     gap_start: int = option(25, min=2, help="Both at the first step.")
-    gap_steps: int = option(9_375, min=0, help="Steps until they are as gap says.")
+    gap_steps: int = option(9_375, min=0, help="Steps until they have grown to gap.")
     flip: float = option(0.5, min=0, max=1, help="Share of samples that are mirrored.")
-    max_fov: float = option(100.0, above=0, below=180, help="Degrees; scenes with wider photos are left out.")
+    max_fov: float = option(
+        100.0, above=0, below=180, help="Maximum field of view in degrees; scenes with wider photos are left out."
+    )
 
     # A term of weight 0 costs nothing.
-    mse: float = option(1.0, min=0, help="Weight of the colours.")
+    mse: float = option(1.0, min=0, help="Weight of the squared difference of colors.")
     lpips: float = option(0.05, min=0, help="Weight of LPIPS, which needs --lpips-weights.")
     ray: float = option(0.0, min=0, help="Weight of each Gaussian's distance from its pixel's ray, at the first step.")
-    ray_steps: int = option(0, min=0, help="Steps until it is ray_end.")
+    ray_steps: int = option(0, min=0, help="Steps from ray to ray_end.")
     ray_end: float = option(0.0, min=0, help="That weight in the end.")
     # The heads: those of the Gaussians, and the layer that reads the intrinsics.
     backbone_lr: float = option(0.1, min=0, help="Factor of the learning rate of all but the heads.")

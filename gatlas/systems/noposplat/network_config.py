@@ -18,32 +18,30 @@ from gatlas.config import Options, option
 class NoPoSplatConfig(Options):
     """The defaults are the published network's (Ye et al. 2024)."""
 
-    patch: int = option(16, min=4, help="Pixels a side of a patch.")
+    patch: int = option(16, min=4, help="Pixels per side of a patch.")
     encoder_dim: int = option(1024, min=1, help="Width of the encoder.")
-    encoder_depth: int = option(24, min=1, help="Its layers.")
-    encoder_heads: int = option(16, min=1, help="Its heads.")
+    encoder_depth: int = option(24, min=1, help="Layers of the encoder.")
+    encoder_heads: int = option(16, min=1, help="Attention heads of the encoder.")
     decoder_dim: int = option(768, min=1, help="Width of the decoder.")
-    decoder_depth: int = option(12, min=1, help="Its layers.")
-    decoder_heads: int = option(12, min=1, help="Its heads.")
-    mlp_ratio: int = option(4, min=1, help="Width of the layers between, in widths.")
-    # 0 is the encoder, k the decoder's layer k.
-    hooks: tuple[int, ...] = option((0, 6, 9, 12), min=0, help="Layers that the heads read.")
-    head_dim: int = option(256, min=1, help="Channels of the heads.")
-    # Finest first.
-    level_dims: tuple[int, ...] = option((96, 192, 384, 768), min=1, help="Channels of their levels.")
+    decoder_depth: int = option(12, min=1, help="Layers of the decoder.")
+    decoder_heads: int = option(12, min=1, help="Attention heads of the decoder.")
+    mlp_ratio: int = option(4, min=1, help="Width of the hidden layer of an MLP, in widths of its input.")
+    hooks: tuple[int, ...] = option((0, 6, 9, 12), min=0, help="Layers that the DPT heads read; 0 is the encoder.")
+    head_dim: int = option(256, min=1, help="Channels of the DPT heads.")
+    level_dims: tuple[int, ...] = option((96, 192, 384, 768), min=1, help="Channels of their levels, finest first.")
     # What is given out has degree 3 at most, as no rasterizer evaluates more.
-    sh_degree: int = option(4, min=0, max=4, help="Of the colours that are predicted.")
-    dropout: float = option(0.1, min=0, below=1, help="Before the last layer of the Gaussian heads.")
+    sh_degree: int = option(4, min=0, max=4, help="Spherical-harmonics degree of the predicted colors.")
+    dropout: float = option(0.1, min=0, below=1, help="Dropout before the last layer of the Gaussian heads.")
 
     # scale = min(scale_unit * softplus(x), scale_max), world units
-    scale_unit: float = option(0.001, above=0, help="Of a Gaussian's size.")
-    scale_max: float = option(0.3, above=0, help="Greatest size.")
+    scale_unit: float = option(0.001, above=0, help="Unit of a Gaussian's scale.")
+    scale_max: float = option(0.3, above=0, help="Maximum scale of a Gaussian.")
 
-    residual: bool = option(False, help="Begin at the pixel's own ray and colour.")
-    start_depth: float = option(2.0, above=0, help="Depth that it begins at.")
+    residual: bool = option(False, help="Predict the difference from the pixel's own ray and color.")
+    start_depth: float = option(2.0, above=0, help="Depth of a fresh network's Gaussians.")
     # World units: a pixel at start_depth in a picture of 256 with a field of view of 55 degrees.
-    start_scale: float = option(0.008, above=0, help="Size that it begins at.")
-    start_opacity: float = option(0.3, above=0, below=1, help="Opacity that it begins at.")
+    start_scale: float = option(0.008, above=0, help="Scale of a fresh network's Gaussians.")
+    start_opacity: float = option(0.3, above=0, below=1, help="Opacity of a fresh network's Gaussians.")
 
     def validate(self) -> None:
         """Refuse sizes that do not fit each other."""
