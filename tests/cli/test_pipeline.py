@@ -193,7 +193,7 @@ def test_what_the_scaffold_cannot_do_is_refused(gatlas, example, words):
 
 
 def test_a_result_is_never_removed_as_its_own_checkpoint(gatlas, example):
-    assert "one name" in gatlas("fit", example, "--resume", "same", "-o", "./same", "--force", code=1).stderr
+    assert "the same name" in gatlas("fit", example, "--resume", "same", "-o", "./same", "--force", code=1).stderr
 
 
 def test_photos_serve_the_scaffold_and_prune_as_well(gatlas, example, tmp_path):
