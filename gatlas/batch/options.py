@@ -8,24 +8,27 @@ from typing import Any
 
 from gatlas.config import Options, option
 
+STEM = "{stem}"  # in the name of an output: the object's name
+SHARD = "{shard}"  # the shard's number, five digits
+
 
 @dataclass(frozen=True)
 class BatchOptions(Options):
     """Options of a batch beside those of its verb."""
 
     files_from: str | None = option(
-        None, metavar="FILE", help="Read the inputs' names from FILE, one a line; - is standard input."
+        None, metavar="FILE", help="Read the names of inputs from FILE, one per line; - is standard input."
     )
-    null: bool = option(False, "-0", help="The names in --files-from end in NUL, as find -print0 writes them.")
+    null: bool = option(False, "-0", help="Names in --files-from end in NUL, as find -print0 writes them.")
     shard: str | None = option(
         None,
         metavar="I/N",
-        help="Of many, only every N-th object from the I-th on, I from 0; Slurm's array sets it.",
+        help="Process only every N-th object, from the I-th on, I from 0 (batch only); Slurm's array sets it.",
     )
-    jobs: int = option(1, "-j", min=1, help="Of many, objects at once, a process each.")
-    timeout: float | None = option(None, min=0.1, metavar="SECONDS", help="Of many, give an object up after this long.")
-    retry_failed: bool = option(False, help="Try again what failed in an earlier run.")
-    dry_run: bool = option(False, help="Print what would be done, and do nothing.")
+    jobs: int = option(1, "-j", min=1, help="Worker processes (batch only).")
+    timeout: float | None = option(None, min=0.1, metavar="SECONDS", help="Time limit per object (batch only).")
+    retry_failed: bool = option(False, help="Retry the objects that failed in an earlier run.")
+    dry_run: bool = option(False, help="Print the plan and do nothing.")
     tar: bool = option(False, help="Write a tar stream to standard output.")
 
     @property
@@ -38,8 +41,12 @@ class BatchOptions(Options):
 class Batchable:
     """What a batch must know of a verb."""
 
-    suffix: str  # of its result; "/" is a folder
+    suffix: str  # of its result
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
     photos: bool = False  # a folder of photos is one input
-    folder_results: Callable[[Any], bool] = lambda options: False  # whether each result is a folder, by the options
+    folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
+
+    def result_suffix(self, options: Options) -> str:
+        """Return the suffix of a result; "/" is a folder."""
+        return "/" if self.folder_results is not None and self.folder_results(options) else self.suffix

@@ -1,4 +1,4 @@
-"""Worker processes that run one object after the other, and what becomes of an object whose worker dies."""
+"""Worker processes that run one job after the other; a job whose worker dies is reported as failed."""
 
 from __future__ import annotations
 
@@ -11,65 +11,40 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-POLL_SECONDS = 0.5  # between two looks at a signal or a time limit
-
-
-class Job(NamedTuple):
-    """One object of a batch."""
-
-    number: int  # in the order of the batch, from 0
-    key: str  # the object's name
-    source: Any  # a path, a member of a tar, or what a pipe held
-    output: str  # where its result goes
-
-
-class Ended(NamedTuple):
-    """What became of a job."""
-
-    job: Job
-    status: str  # "ok", "failed" or "stopped"
-    seconds: float
-    record: Mapping[str, Any]  # what the verb says of its result
-    error: str = ""
-    notes: tuple[str, ...] = ()  # what it said on the way
-    passing: bool = False  # the failure is the machine's and not the object's: it may go well another time
-    full_disk: bool = False  # and no other object would fare better
-
-
-class Reply(NamedTuple):
-    """What a worker answers: picklable, and small."""
-
-    status: str
-    seconds: float
-    record: Mapping[str, Any]
-    error: str = ""
-    notes: tuple[str, ...] = ()
-    passing: bool = False
-    full_disk: bool = False
-
-
-Work = Callable[[Job], Reply]
+POLL_SECONDS = 0.5  # between two checks of a signal or a time limit
+JobType = TypeVar("JobType")
 Item = TypeVar("Item")
 
 
-class ReadAhead(Generic[Item]):
-    """The items of a source that may let one wait, as a pipe does: a thread reads them, one ahead.
+class JobResult(NamedTuple):
+    """How a job ended: picklable, and small."""
 
-    They come in their order; what the source raises comes behind the last of them. The thread ends with the process.
+    status: str  # "ok", "failed" or "stopped"
+    record: Mapping[str, Any] = {}  # for the manifest
+    error: str = ""
+    notes: tuple[str, ...] = ()  # messages on the way
+    transient: bool = False  # the failure is the machine's and not the object's: a retry may succeed
+    disk_full: bool = False  # every other object would fail too
+    seconds: float = 0.0
+
+
+class ReadAhead(Generic[Item]):
+    """The items of a source that may block, such as a pipe, read one ahead by a thread.
+
+    They come in their order; what the source raises comes after the last of them. The thread ends with the process.
     """
 
     def __init__(self, source: Iterable[Item]) -> None:
-        self._found: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=1)
+        self._items: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(maxsize=1)
         self._end: BaseException | None = None
-        # A queue cannot be waited for beside the pipes of workers. There is a byte in this pipe for each item in it.
-        self.bell, self._rope = multiprocessing.Pipe(duplex=False)
+        # A queue cannot be waited for together with the pipes of workers: this pipe holds a byte for each item in it.
+        self.ready_pipe, self._ready_end = multiprocessing.Pipe(duplex=False)
         threading.Thread(target=self._read, args=(iter(source),), daemon=True).start()
 
     def _read(self, source: Iterator[Item]) -> None:
@@ -80,142 +55,85 @@ class ReadAhead(Generic[Item]):
                 item = next(source)
             except BaseException as error:  # StopIteration too: it is raised where the items are asked for
                 end = error
-            self._found.put((item, end))
-            self._rope.send_bytes(b"!")
+            self._items.put((item, end))
+            self._ready_end.send_bytes(b"!")
 
     def is_ready(self) -> bool:
-        """Whether the next item, or the end, is there without waiting."""
-        return self._end is not None or self.bell.poll()
+        """Return True where the next item, or the end, can be had without blocking."""
+        return self._end is not None or self.ready_pipe.poll()
 
     def __iter__(self) -> ReadAhead[Item]:
         return self
 
     def __next__(self) -> Item:
         if self._end is None:
-            self.bell.recv_bytes()
-            item, self._end = self._found.get()
+            self.ready_pipe.recv_bytes()
+            item, self._end = self._items.get()
         if self._end is not None:
             raise self._end
-        return item  # type: ignore[return-value]  # None is of an end only
+        return item  # type: ignore[return-value]  # None comes with an end only
 
 
-@dataclass
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
-    job: Job | None = None
-    since: float = 0.0  # when the job began
-    expired: bool = False  # it was killed for taking too long
-
-
-def run(
-    jobs: Iterable[Job],
-    work: Work,
+def run_jobs(
+    jobs: Iterable[JobType],
+    function: Callable[[JobType], JobResult],
     *,
     processes: int = 1,
     timeout: float | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    on_stop: signal.Signals | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
     devices: int = 0,
     ahead: int | None = None,
     upstream: ReadAhead[Any] | None = None,
-) -> Generator[Ended, None, None]:
-    """Each job's end, in the order of ends. Nothing that a job does ends the batch: not even its own death.
+) -> Generator[tuple[int, JobType, JobResult], None, None]:
+    """Yield the number of each job from 0, the job and its result, as they end. No job's death ends the others.
 
-    Every worker is a process of its own that lives for many jobs. After `timeout` seconds a job's worker is killed;
-    one that dies, as for want of memory, is reported and replaced. Once `stop` says so no job begins any more, and the
-    running ones are waited for; `on_stop` is the signal that tells them, where they can save themselves. With
-    `devices` > 0 the workers take turns on so many GPUs. No job begins `ahead` places or more before the first that
-    has not ended: whoever wants the ends in order need not keep more than that. Where each job is made of an item of
-    `upstream`, ends, signals and time limits are seen to while the next item is waited for.
+    Every worker is a process that lives for many jobs. After `timeout` seconds a job's worker is killed; one that dies,
+    as for want of memory, is reported and replaced. Once `should_stop()` no job begins any more, and the running ones
+    get SIGUSR1, so that they may save their state, and are waited for. With `devices` > 0 the workers take turns on so
+    many GPUs. No job begins `ahead` places or more after the first that has not ended, so that whoever wants them in
+    order need not keep more than that. Where each job is made of an item of `upstream`, results, signals and time
+    limits are handled while the next item is waited for.
     """
-    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = _Pool(function, devices)
     coming = iter(jobs)
-    workers: list[_Worker] = []
-    started = taken = 0
-    exhausted = told = False
-
-    def idle_worker() -> _Worker:
-        nonlocal started
-        for worker in [worker for worker in workers if worker.job is None]:
-            if worker.process.is_alive():
-                return worker
-            workers.remove(worker)
-        ours, theirs = context.Pipe()
-        device = None if devices < 1 else started % devices
-        # A forked worker holds the parent's ends of its sisters' pipes: it must let go of them, or none of them would
-        # notice that the parent is gone.
-        inherited = [worker.pipe for worker in workers] + [ours] if context.get_start_method() == "fork" else []
-        process = context.Process(target=_serve, args=(theirs, work, inherited, device), daemon=True)
-        process.start()
-        theirs.close()
-        started += 1
-        workers.append(_Worker(process, ours))
-        return workers[-1]
-
+    taken, exhausted, signaled = 0, False, False
     try:
         while True:
-            stopping = stop()
-            busy = [worker for worker in workers if worker.job is not None]
-            if stopping and not told and on_stop is not None:
-                told = True
-                for worker in busy:
-                    os.kill(worker.process.pid or 0, on_stop)
-            hungry = False
-            while not stopping and not exhausted and len(busy) < processes:
-                first = min((worker.job.number for worker in busy if worker.job is not None), default=taken)
-                if ahead is not None and taken - first >= ahead:
+            stopping, starved = should_stop(), False
+            if stopping and not signaled:
+                pool.signal_busy()
+                signaled = True
+            while not stopping and not exhausted and len(pool.busy) < processes:
+                if ahead is not None and taken - min(pool.busy, default=taken) >= ahead:
                     break
                 if upstream is not None and not upstream.is_ready():
-                    hungry = True
+                    starved = True
                     break
-                job = next(coming, None)
-                if job is None:
+                try:
+                    pool.start(taken, next(coming))
+                    taken += 1
+                except StopIteration:
                     exhausted = True
-                    break
-                taken = job.number + 1
-                worker = idle_worker()
-                worker.job, worker.since = job, time.monotonic()
-                with suppress(OSError):  # it has just died: its sentinel says so
-                    worker.pipe.send(job)
-                busy.append(worker)
-            if not busy and not hungry:
+            if not pool.busy and not starved:
                 return
-            ends: list[Any] = [end for worker in busy for end in (worker.pipe, worker.process.sentinel)]
-            if hungry and upstream is not None:
-                ends.append(upstream.bell)
-            ready = set(wait(ends, POLL_SECONDS))
-            for worker in busy:
-                answered = bool(ready & {worker.pipe, worker.process.sentinel})
-                if not answered and timeout is not None and time.monotonic() - worker.since > timeout:
-                    worker.expired = True
-                    worker.process.kill()
-                if worker.job is not None and (answered or worker.expired):
-                    ended = _collect(worker, worker.job, timeout)
-                    worker.job = None
-                    yield ended
+            yield from pool.wait(timeout, upstream.ready_pipe if upstream is not None and starved else None)
     finally:
-        for worker in workers:
-            if worker.job is not None:
-                worker.process.kill()
-            worker.pipe.close()
-        for worker in workers:
-            worker.process.join()
+        pool.close()
 
 
-def in_order(ends: Iterable[Ended]) -> Iterator[Ended]:
-    """The ends in the order of the jobs, whichever was faster."""
-    waiting: dict[int, Ended] = {}
+def in_order(results: Iterable[tuple[int, JobType, JobResult]]) -> Iterator[tuple[int, JobType, JobResult]]:
+    """Yield the results in the order of the jobs."""
+    waiting: dict[int, tuple[int, JobType, JobResult]] = {}
     turn = 0
-    for ended in ends:
-        waiting[ended.job.number] = ended
+    for result in results:
+        waiting[result[0]] = result
         while turn in waiting:
             yield waiting.pop(turn)
             turn += 1
 
 
 def count_devices(environment: Mapping[str, str]) -> int:
-    """GPUs that workers can take turns on, without asking CUDA, which would not survive a fork."""
+    """Return the number of GPUs for workers, without asking CUDA, which would not survive a fork."""
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return len([name for name in visible.split(",") if name])
@@ -223,15 +141,89 @@ def count_devices(environment: Mapping[str, str]) -> int:
     return sum(name.removeprefix("nvidia").isdecimal() for name in names if name.startswith("nvidia"))
 
 
-def _collect(worker: _Worker, job: Job, timeout: float | None) -> Ended:
-    """The end of a worker's job: its answer, or what killed it."""
-    seconds = time.monotonic() - worker.since
-    reply = None if worker.expired else _answer(worker.pipe)
-    if reply is not None:
-        return Ended(job, *reply)
+class _Worker(NamedTuple):
+    process: BaseProcess
+    pipe: Connection
+
+
+class _Pool(Generic[JobType]):
+    def __init__(self, function: Callable[[JobType], JobResult], devices: int) -> None:
+        self._context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+        self._function = function
+        self._devices = devices
+        self._started = 0
+        self._idle: list[_Worker] = []
+        self.busy: dict[int, tuple[JobType, _Worker, float]] = {}  # number -> job, worker, time of its begin
+
+    def start(self, number: int, job: JobType) -> None:
+        """Give a job to an idle worker, or to a new one."""
+        self._idle = [worker for worker in self._idle if worker.process.is_alive()]
+        worker = self._idle.pop() if self._idle else self._new_worker()
+        self.busy[number] = job, worker, time.monotonic()
+        with suppress(OSError):  # it has just died, which its sentinel shows
+            worker.pipe.send(job)
+
+    def _new_worker(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        # A forked worker inherits the parent's ends of its siblings' pipes and must close them, or none of them would
+        # notice that the parent is gone.
+        forked = self._context.get_start_method() == "fork"
+        inherited = [ours, *(worker.pipe for worker in self._workers())] if forked else []
+        device = self._started % self._devices if self._devices > 0 else None
+        process = self._context.Process(target=_serve, args=(theirs, self._function, inherited, device), daemon=True)
+        process.start()
+        theirs.close()
+        self._started += 1
+        return _Worker(process, ours)
+
+    def _workers(self) -> list[_Worker]:
+        return [*(worker for _, worker, _ in self.busy.values()), *self._idle]
+
+    def wait(self, timeout: float | None, ready_pipe: Connection | None) -> Iterator[tuple[int, JobType, JobResult]]:
+        """Yield the jobs that end within POLL_SECONDS, or earlier where `ready_pipe` is ready."""
+        handles: list[Any] = [] if ready_pipe is None else [ready_pipe]
+        for _, worker, _ in self.busy.values():
+            handles += [worker.pipe, worker.process.sentinel]
+        ready = set(wait(handles, POLL_SECONDS))
+        for number, (job, worker, since) in list(self.busy.items()):
+            seconds = time.monotonic() - since
+            if ready & {worker.pipe, worker.process.sentinel}:
+                result = _receive(worker) or _death(worker, seconds)
+            elif timeout is not None and seconds > timeout:
+                worker.process.kill()
+                worker.process.join()
+                result = JobResult("failed", error=f"took longer than the {timeout:g} s of --timeout", seconds=seconds)
+            else:
+                continue
+            del self.busy[number]
+            self._idle.append(worker)
+            yield number, job, result
+
+    def signal_busy(self) -> None:
+        """Send SIGUSR1 to the busy workers: a function that can save its state handles it, others ignore it."""
+        for _, worker, _ in self.busy.values():
+            os.kill(worker.process.pid or 0, signal.SIGUSR1)
+
+    def close(self) -> None:
+        """End all workers, the busy ones at once."""
+        for _, worker, _ in self.busy.values():
+            worker.process.kill()
+        for worker in self._workers():
+            worker.pipe.close()
+        for worker in self._workers():
+            worker.process.join()
+
+
+def _receive(worker: _Worker) -> JobResult | None:
+    """Return a worker's result; None where it died before it sent one."""
+    try:
+        return worker.pipe.recv() if worker.pipe.poll() else None
+    except (EOFError, OSError):
+        return None
+
+
+def _death(worker: _Worker, seconds: float) -> JobResult:
     worker.process.join()
-    if worker.expired:
-        return Ended(job, "failed", seconds, {}, f"took longer than the {timeout:g} s of --timeout")
     code = worker.process.exitcode or 0
     if code == -signal.SIGKILL:
         why = "its process was killed, most likely for want of memory: give it more, or use fewer --jobs"
@@ -239,38 +231,25 @@ def _collect(worker: _Worker, job: Job, timeout: float | None) -> Ended:
         why = f"its process was ended by {signal.Signals(-code).name}"
     else:
         why = f"its process ended with exit status {code}"
-    return Ended(job, "failed", seconds, {}, why, passing=True)
+    return JobResult("failed", error=why, transient=True, seconds=seconds)
 
 
-def _answer(pipe: Connection) -> Reply | None:
-    """A worker's answer; None where it died before it gave one."""
-    try:
-        return pipe.recv() if pipe.poll() else None
-    except (EOFError, OSError):
-        return None
-
-
-def _serve(pipe: Connection, work: Work, inherited: list[Connection], device: int | None) -> None:
-    """A worker: one job after the other until the parent is gone or has no more."""
+def _serve(
+    pipe: Connection, function: Callable[[JobType], JobResult], inherited: list[Connection], device: int | None
+) -> None:
+    """Run one job after the other until the parent is gone or has no more."""
     for connection in inherited:
         connection.close()
-    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
-        signal.signal(number, signal.SIG_IGN)  # the parent decides: the object in work is finished first
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # the parent decides: a running job is finished first
     if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = _device_name(os.environ.get("CUDA_VISIBLE_DEVICES"), device)
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[device] if device < len(visible) else str(device)
     while True:
         try:
             job = pipe.recv()
         except (EOFError, OSError):
             return
-        reply = work(job)
-        try:
-            pipe.send(reply)
-        except OSError:
-            return
-
-
-def _device_name(visible: str | None, device: int) -> str:
-    """The GPU of that number among those that the process may see."""
-    names = [name for name in (visible or "").split(",") if name]
-    return names[device] if device < len(names) else str(device)
+        result = function(job)
+        with suppress(OSError):  # the parent is gone: so is the next job
+            pipe.send(result)

@@ -101,9 +101,11 @@ def build_command(verb: Verb) -> Callable[..., None]:
         given = frozenset(name for name in values if _is_given(context, name))
         options = verb.options(**{name: _plain(values.pop(name), field) for name, field in fields.items()})
         if verb.batch is not None:
-            from gatlas.cli.many import dispatch_verb
+            from gatlas.cli.batch import run_verb
 
-            dispatch_verb(verb, options, **values)
+            batch = BatchOptions(**{name: values[name] for name in option_fields(BatchOptions)})
+            inputs, output, force = values["inputs"] or [], values["output"], values["force"]
+            run_verb(verb, verb.batch, inputs, output, options, batch, force=force, threads=values.get("threads"))
             return
         set_threads(values.pop("threads", None))
         arguments = [values[name] for name in ("inputs", "output") if name in values]

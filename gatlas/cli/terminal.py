@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gatlas.config import Options
+    from gatlas.config import Options, Report
     from gatlas.io import Blob
 
 
@@ -18,43 +18,30 @@ def verb() -> str:
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
 
 
-_collecting: list[list[str]] = []  # where messages go instead of standard error, innermost last
+_reports: list[Report] = []  # where messages go instead of standard error, innermost last
 
 
 def say(message: str) -> None:
     """Print one message on standard error, prefixed with the verb."""
-    if _collecting:
-        _collecting[-1].append(message)
+    if _reports:
+        _reports[-1](message)
         return
     print(f"{' '.join(filter(None, ('gatlas', verb())))}: {message}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def collected() -> Iterator[list[str]]:
-    """Inside the block, messages are appended to the yielded list instead, and no bar is drawn."""
-    _collecting.append([])
+def messages_to(report: Report) -> Iterator[None]:
+    """Inside the block, messages go to `report`, and no bar is drawn."""
+    _reports.append(report)
     try:
-        yield _collecting[-1]
+        yield
     finally:
-        _collecting.pop()
+        _reports.pop()
 
 
 def finite(value: float) -> float | None:
     """Return the value for a JSON report, None for infinity, as the PSNR of equal pictures is."""
     return value if math.isfinite(value) else None
-
-
-def refuse_shared_names(*outputs: str | None) -> None:
-    """Raise a GatlasError where two outputs have the same name and would overwrite each other."""
-    import os
-
-    from gatlas.errors import GatlasError
-
-    if outputs.count("-") > 1:
-        raise GatlasError("two outputs cannot both go to standard output: name a file for one of them")
-    paths = [os.path.realpath(output) for output in outputs if output is not None and output != "-"]
-    if len(set(paths)) < len(paths):
-        raise GatlasError("two outputs have the same name: give each its own")
 
 
 KINDS = {".json": "a report", ".png": "a picture", ".npz": "a checkpoint"}  # of output options, by suffix
@@ -64,6 +51,7 @@ def check_outputs(output: str, options: Options, *, noun: str | None, force: boo
     """Raise a GatlasError, before any work, where an output could not be written; without a noun it is a folder."""
     from gatlas import io
     from gatlas.config import output_fields
+    from gatlas.io.streams import refuse_shared_names
 
     io.check_output(output, force=force, folder=noun is None, noun=noun or "")
     others = output_fields(options)
@@ -111,7 +99,7 @@ def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
 @contextmanager
 def _bar(title: str, total: int | None) -> Iterator[Callable[..., None] | None]:
     """What updates a bar with a `text` between count and time left; None where nobody would see it."""
-    if _collecting or not sys.stderr.isatty():
+    if _reports or not sys.stderr.isatty():
         yield None
         return
     from functools import partial

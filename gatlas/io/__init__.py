@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from gatlas.io.photos.transforms import save_views
     from gatlas.io.runs.fit_snapshot import load_checkpoint, remove_checkpoint, save_checkpoint
     from gatlas.io.sets.digests import sha256_of, stamp
-    from gatlas.io.sets.inputs import Item, list_items, names_many, read_item, sidecars
-    from gatlas.io.sets.results import FolderResults, StreamResults, TarResults
+    from gatlas.io.sets.inputs import Item, captions_of, list_items, names_many, read_item
     from gatlas.io.sets.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.io.splats.ply import stored_frame
     from gatlas.io.streams import Blob, as_blob, check_output, exists, is_folder, make_folder, read
@@ -50,8 +49,7 @@ _NAMES = {
     "photos.transforms": "save_views",
     "runs.fit_snapshot": "load_checkpoint remove_checkpoint save_checkpoint",
     "sets.digests": "sha256_of stamp",
-    "sets.inputs": "Item list_items names_many read_item sidecars",
-    "sets.results": "FolderResults StreamResults TarResults",
+    "sets.inputs": "Item captions_of list_items names_many read_item",
     "sets.shards": "Member ShardWriter read_member shard_key stream_members",
     "splats.ply": "stored_frame",
     "streams": "Blob as_blob check_output exists is_folder make_folder read",

@@ -147,17 +147,17 @@ def _read_stdin() -> Blob:
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-_PASSING = (*_FULL, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+_TRANSIENT = (*_FULL, errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE)
 
 
-def is_full(error: BaseException | None) -> bool:
+def is_disk_full(error: BaseException | None) -> bool:
     """Return True if an error, or its description, means that the disk is full."""
     return _comes_from(error, _FULL)
 
 
-def is_passing(error: BaseException | None) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Return True if an error, or its description, is transient: of the machine or the disk, not of the input."""
-    return _comes_from(error, _PASSING)
+    return _comes_from(error, _TRANSIENT)
 
 
 def _comes_from(error: BaseException | None, numbers: Container[int]) -> bool:
@@ -231,6 +231,15 @@ def check_output(
                 raise GatlasError(f"{out}: is a folder; the output must be a file")
             check_suffix(path, written_suffixes(noun) if noun else suffix, NOUNS.get(noun, what))
             _check_file(path, force)
+
+
+def refuse_shared_names(*outputs: str | None) -> None:
+    """Raise a GatlasError where two outputs have the same name and would overwrite each other; None is no output."""
+    if outputs.count(STREAM) > 1:
+        raise GatlasError("two outputs cannot both go to standard output: name a file for one of them")
+    paths = [os.path.realpath(output) for output in outputs if output is not None and output != STREAM]
+    if len(set(paths)) < len(paths):
+        raise GatlasError("two outputs have the same name: give each its own")
 
 
 def _check_file(path: Path, force: bool) -> None:

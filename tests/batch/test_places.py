@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatlas.batch.places import refuse_captions, refuse_overwriting, without_members, without_products
-from gatlas.batch.plan import Task
+from gatlas.batch.work import Task
 from gatlas.errors import GatlasError
 from gatlas.io import Member, ShardWriter, list_items
 

@@ -1,4 +1,4 @@
-"""Workers: nothing that an object does ends the batch, and no worker outlives its parent."""
+"""Workers: nothing that a job does ends the batch, and no worker outlives its parent."""
 
 import os
 import signal
@@ -10,47 +10,48 @@ from pathlib import Path
 
 import pytest
 
-from gatlas.batch.workers import Job, ReadAhead, Reply, count_devices, in_order, run
+from gatlas.batch.workers import JobResult, ReadAhead, count_devices, in_order, run_jobs
 from gatlas.errors import GatlasError
 from tests.helpers.waiting import read_next, running
 
 
 def work(job):
-    """What the job's source names."""
-    if job.source == "die":
+    """Do what the job names."""
+    if job == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    if job.source == "exit":
+    if job == "exit":
         os._exit(7)
-    if job.source == "slow":
+    if job == "slow":
         time.sleep(0.5)
-    if job.source == "sleep":
+    if job == "sleep":
         Path("asleep").touch()
         time.sleep(600)
-    return Reply("ok", 0.0, {"pid": os.getpid(), "number": job.number})
+    return JobResult("ok", {"pid": os.getpid()})
 
 
-def jobs(*sources):
-    return [Job(number, f"object{number}", source, "") for number, source in enumerate(sources)]
+def results(jobs, function=work, **options):
+    """The results of all jobs, in the order of ends."""
+    return [result for _, _, result in run_jobs(jobs, function, **options)]
 
 
 def test_every_job_ends_once():
-    ends = list(run(jobs(*"abcdefg"), work, processes=3))
-    assert sorted(end.record["number"] for end in ends) == list(range(7))
+    ends = list(run_jobs("abcdefg", work, processes=3))
+    assert sorted((number, job) for number, job, _ in ends) == list(enumerate("abcdefg"))
 
 
 def test_a_worker_lives_for_many_jobs():
-    ends = list(run(jobs(*"abcdef"), work))
+    ends = results("abcdef")
     assert len({end.record["pid"] for end in ends}) == 1
 
 
 def test_a_worker_that_is_killed_is_reported_and_replaced():
-    ends = list(run(jobs("a", "die", "b"), work))
+    ends = results(["a", "die", "b"])
     assert [end.status for end in ends] == ["ok", "failed", "ok"]
     assert "killed, most likely for want of memory" in ends[1].error
 
 
 def test_a_worker_that_exits_is_reported():
-    ends = list(run(jobs("exit", "a"), work))
+    ends = results(["exit", "a"])
     assert ends[0].error == "its process ended with exit status 7"
     assert ends[1].status == "ok"
 
@@ -78,28 +79,27 @@ def clock(tmp_path, monkeypatch):
     return clock
 
 
-def test_an_object_that_takes_too_long_is_given_up(clock):
-    ends = list(run(jobs("sleep", "a"), work, timeout=20.0, stop=clock.look))
+def test_a_job_that_takes_too_long_is_killed(clock):
+    ends = results(["sleep", "a"], timeout=20.0, should_stop=clock.look)
     assert [end.status for end in ends] == ["failed", "ok"]
     assert "--timeout" in ends[0].error
 
 
 def test_no_job_begins_after_a_stop():
     asked = iter([False, False, True])
-    ends = list(run(jobs(*"abcdefgh"), work, stop=lambda: next(asked, True)))
+    ends = results("abcdefgh", should_stop=lambda: next(asked, True))
     assert 0 < len(ends) < 8
     assert all(end.status == "ok" for end in ends)
 
 
 def test_ends_come_in_the_order_of_the_jobs():
-    ends = list(run(jobs(*"abcdefgh"), work, processes=3))
-    shuffled = sorted(ends, key=lambda end: -end.job.number)
-    assert [end.job.number for end in in_order(shuffled)] == list(range(8))
+    ends = list(run_jobs("abcdefgh", work, processes=3))
+    shuffled = sorted(ends, key=lambda end: -end[0])
+    assert [job for _, job, _ in in_order(shuffled)] == list("abcdefgh")
 
 
 def test_no_job_begins_far_ahead_of_the_first_that_runs():
-    ends = list(run(jobs("slow", *"abcdefgh"), work, processes=2, ahead=3))
-    numbers = [end.job.number for end in ends]
+    numbers = [number for number, _, _ in run_jobs(["slow", *"abcdefgh"], work, processes=2, ahead=3)]
     assert sorted(numbers) == list(range(9))
     assert numbers.index(0) <= 2
 
@@ -108,11 +108,11 @@ def test_jobs_are_taken_as_they_are_needed():
     taken = []
 
     def source():
-        for job in jobs(*"abcdefgh"):
-            taken.append(job.number)
+        for job in "abcdefgh":
+            taken.append(job)
             yield job
 
-    ends = run(source(), work)
+    ends = run_jobs(source(), work)
     next(ends)
     assert len(taken) <= 2
     ends.close()
@@ -120,18 +120,18 @@ def test_jobs_are_taken_as_they_are_needed():
 
 PARENT = r"""
 import os, signal, time
-from gatlas.batch.workers import Job, Reply, run
+from gatlas.batch.workers import JobResult, run_jobs
 def work(job):
     signal.alarm(600)  # one that does not end as it should is not left for ever
     os.write(1, f"{os.getpid()}\n".encode())  # one write: lines of two workers never mix
     time.sleep(0.5)
-    return Reply("ok", 0.5, {})
+    return JobResult("ok")
 def jobs():
-    yield Job(0, "a", "", "")
-    yield Job(1, "b", "", "")
+    yield "a"
+    yield "b"
     time.sleep(600)
 if __name__ == "__main__":
-    list(run(jobs(), work, processes=3))
+    list(run_jobs(jobs(), work, processes=3))
 """
 
 
@@ -153,21 +153,22 @@ def test_devices_are_counted():
 
 def test_workers_take_turns_on_the_devices(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    seen = {end.record["device"] for end in run(jobs("a", "b"), device_of, processes=2, devices=2)}
+    seen = {end.record["device"] for end in results("ab", device_of, processes=2, devices=2)}
     assert seen == {"4", "7"}
 
 
 def device_of(job):
     time.sleep(0.2)
-    return Reply("ok", 0.0, {"device": os.environ["CUDA_VISIBLE_DEVICES"]})
+    return JobResult("ok", {"device": os.environ["CUDA_VISIBLE_DEVICES"]})
 
 
-def test_no_worker_is_left_where_the_reader_of_the_ends_fails():
-    ends = run(jobs("a", "sleep"), work, processes=2)
-    pid = next(ends).record["pid"]
+def test_no_worker_is_left_where_the_reader_of_the_ends_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ends = run_jobs(["a", "sleep"], work, processes=2)
+    _, _, first = next(ends)
     ends.close()
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(first.record["pid"], 0)
 
 
 # What a pipe brings
@@ -193,50 +194,50 @@ def test_what_the_source_raises_comes_behind_its_items():
 
 
 class Idling:
-    """A source of jobs that lets one wait behind the first of them until it is told to go on."""
+    """A source of jobs that lets one wait behind the first of them until it may resume."""
 
-    def __init__(self, *sources):
-        self.jobs = jobs(*sources)
-        self.go_on = threading.Event()
+    def __init__(self, *jobs):
+        self.jobs = jobs
+        self.resume = threading.Event()
 
     def __iter__(self):
         yield self.jobs[0]
-        assert self.go_on.wait(60)
+        assert self.resume.wait(60)
         yield from self.jobs[1:]
 
 
 def test_ends_come_while_the_next_job_is_waited_for():
     source = Idling(*"abc")
     ahead = ReadAhead(source)
-    ends = run(ahead, work, processes=2, upstream=ahead)
-    assert next(ends).job.key == "object0"
-    source.go_on.set()
-    assert sorted(end.job.number for end in ends) == [1, 2]
+    ends = run_jobs(ahead, work, processes=2, upstream=ahead)
+    assert next(ends)[:2] == (0, "a")
+    source.resume.set()
+    assert sorted(job for _, job, _ in ends) == ["b", "c"]
 
 
 def test_a_stop_ends_the_wait_for_the_next_job():
     source = Idling(*"abc")
     ahead = ReadAhead(source)
     asked = threading.Event()
-    ends = run(ahead, work, stop=asked.is_set, upstream=ahead)
+    ends = run_jobs(ahead, work, should_stop=asked.is_set, upstream=ahead)
     next(ends)
     asked.set()
     assert list(ends) == []
-    source.go_on.set()
+    source.resume.set()
 
 
-def test_an_object_is_given_up_while_the_next_job_is_waited_for(clock):
+def test_a_job_is_killed_for_its_time_limit_while_the_next_job_is_waited_for(clock):
     source = Idling("sleep", "a")
     ahead = ReadAhead(source)
-    ends = run(ahead, work, processes=2, timeout=20.0, stop=clock.look, upstream=ahead)
-    assert "--timeout" in next(ends).error
-    source.go_on.set()
-    assert [end.status for end in ends] == ["ok"]
+    ends = run_jobs(ahead, work, processes=2, timeout=20.0, should_stop=clock.look, upstream=ahead)
+    assert "--timeout" in next(ends)[2].error
+    source.resume.set()
+    assert [result.status for _, _, result in ends] == ["ok"]
 
 
 def test_no_job_of_an_upstream_begins_far_ahead():
-    ahead = ReadAhead(jobs("slow", *"abcdefgh"))
-    numbers = [end.job.number for end in run(ahead, work, processes=2, ahead=3, upstream=ahead)]
+    ahead = ReadAhead(["slow", *"abcdefgh"])
+    numbers = [number for number, _, _ in run_jobs(ahead, work, processes=2, ahead=3, upstream=ahead)]
     assert sorted(numbers) == list(range(9))
     assert numbers.index(0) <= 2
 

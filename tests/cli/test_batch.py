@@ -65,11 +65,11 @@ def test_a_batch_gives_the_bytes_of_single_calls(gatlas, splats, tmp_path):
 def test_a_bad_object_does_not_stop_the_batch(gatlas, splats, tmp_path):
     (splats / "bad.ply").write_bytes(b"junk")
     run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
-    assert "bad.ply: not a PLY file" in run.stderr
+    assert "bad.ply: not a splat PLY" in run.stderr
     assert "5 of 6 done, 1 failed" in run.stderr
     line = lines(tmp_path / "out/manifest-0-of-1.jsonl")["bad"]
     assert line["status"] == "failed"
-    assert "not a PLY file" in line["error"]
+    assert "not a splat PLY" in line["error"]
     again = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
     assert "5 of 6 done (5 earlier), 1 failed" in again.stderr
     (splats / "bad.ply").write_bytes((splats / "a.ply").read_bytes())
@@ -160,7 +160,7 @@ def test_what_a_task_of_a_slurm_array_was_given_is_not_shared_out_again(splats, 
         {gatlas} prune s-00001.tar -n 5 --shard 1/2 -o asked.tar"""
     run = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     assert run.returncode == 0, run.stderr
-    assert "s-00001.tar is taken whole, as this task's own input: give --shard 1/2 for a share of it" in run.stderr
+    assert "s-00001.tar is taken whole, as this task's own input: give --shard 1/2 for a share" in run.stderr
     for name, held in {"piped": ["b.ply", "d.ply"], "named": ["b.ply", "d.ply"], "asked": ["d.ply"]}.items():
         with tarfile.open(tmp_path / f"{name}.tar") as archive:
             assert archive.getnames() == held
@@ -183,7 +183,7 @@ def test_the_plan_names_files_that_are_no_utf8(splats):
     assert b"\xff.ply\n" in subprocess.run(words, env=environment, capture_output=True, check=True).stdout
 
 
-def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
+def test_an_unowned_file_is_kept(gatlas, splats, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.npz").write_bytes(b"somebody's")
     run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)
@@ -194,7 +194,7 @@ def test_a_strangers_file_is_kept(gatlas, splats, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["out/", "out.tar"])
-def test_a_strangers_report_is_kept(gatlas, splats, tmp_path, place):
+def test_an_unowned_report_is_kept(gatlas, splats, tmp_path, place):
     (tmp_path / "said").mkdir()
     (tmp_path / "said/b.json").write_text("somebody's")
     words = ("prune", splats, "--report", "said/{stem}.json", "-o", place)
@@ -205,7 +205,7 @@ def test_a_strangers_report_is_kept(gatlas, splats, tmp_path, place):
     (tmp_path / "said/b.json").unlink()
     assert "5 of 5 done (4 earlier)" in gatlas(*words, "-n", 10).stderr
     (tmp_path / "said/c.json").unlink()
-    if place == "out/":  # its own reports are no strangers, and one that is gone is made again
+    if place == "out/":  # its own reports may be replaced, and one that is gone is made again
         assert "5 of 5 done (4 earlier)" in gatlas(*words, "-n", 10).stderr
     else:
         assert "without a file that is asked for" in gatlas(*words, "-n", 10, code=1).stderr
@@ -214,7 +214,7 @@ def test_a_strangers_report_is_kept(gatlas, splats, tmp_path, place):
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_an_object_of_a_stream_keeps_a_strangers_report(gatlas, splats, tmp_path):
+def test_an_object_of_a_stream_keeps_an_unowned_report(gatlas, splats, tmp_path):
     (tmp_path / "b.json").write_text("somebody's")
     run = gatlas("prune", splats, "-n", 10, "--report", "{stem}.json", "--tar", code=3)
     assert "b.json exists" in run.stderr
@@ -281,12 +281,12 @@ main()
 """
 
 
-def test_a_full_disk_ends_the_batch_and_nothing_is_given_up(gatlas, splats, tmp_path):
+def test_a_full_disk_ends_the_batch_and_nothing_counts_as_failed_for_good(gatlas, splats, tmp_path):
     words = [sys.executable, "-c", FULL, "prune", str(splats), "-n", "10", "-o", "out/"]
     run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 1, run.stderr
     assert "No space left on device" in run.stderr
-    assert "stopped, since no other object would fare better, and the same command goes on" in run.stderr
+    assert "stopped, since every other object would fail too; run the same command to resume" in run.stderr
     assert names(tmp_path / "out") == ["a.ply", "b.ply", "manifest-0-of-1.jsonl"]
     assert sorted(lines(tmp_path / "out/manifest-0-of-1.jsonl")) == ["a", "b", "c"]  # d and e were not tried
     assert "5 of 5 done (2 earlier)" in gatlas("prune", splats, "-n", 10, "-o", "out/").stderr
@@ -300,7 +300,7 @@ def test_a_full_disk_behind_standard_output_is_no_fault_of_an_object(splats):
     assert run.returncode == 1
     (said,) = run.stderr.splitlines()
     assert said.startswith("gatlas prune: standard output: No space left on device: stopped")
-    assert "begins again from the start" in said
+    assert "run the same command to start over" in said
 
 
 def test_a_verb_that_saves_nothing_on_the_way_asks_to_be_queued_again(splats, tmp_path):
@@ -475,7 +475,7 @@ def captioned(splats, tmp_path):
     return tmp_path / "captioned.tar"
 
 
-def test_a_caption_is_not_written_over_a_strangers_file(gatlas, captioned, tmp_path):
+def test_a_caption_is_not_written_over_an_unowned_file(gatlas, captioned, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out/a.txt").write_text("precious")
     words = ("prune", captioned, "-n", 10, "-o", "out/")
@@ -490,7 +490,7 @@ def test_a_caption_is_not_written_over_a_strangers_file(gatlas, captioned, tmp_p
     assert (tmp_path / "out/a.txt").read_text() == "the ball a"
     assert (
         "2 of 2 done" in gatlas("prune", captioned, "-n", 5, "-o", "out/", "--force").stderr
-    )  # its own captions are no strangers
+    )  # its own captions may be replaced
 
 
 def test_a_caption_has_a_place_of_its_own(gatlas, captioned, tmp_path):
@@ -523,7 +523,7 @@ def test_many_objects_need_a_place_for_many(gatlas, splats):
     assert "holds one object: for many, name a folder, DIR/, or x.tar" in run.stderr
 
 
-def test_a_signal_ends_the_batch_between_objects_and_the_same_command_goes_on(gatlas, splats, tmp_path):
+def test_a_signal_ends_the_batch_between_objects_and_the_same_command_resumes_it(gatlas, splats, tmp_path):
     words = ("atlas-encode", splats, *ENCODE, "-o", "out/")
     command = [sys.executable, HELD, *map(str, words)]
     environment = {**os.environ, "HOLD_AT": "c.ply"}
@@ -532,7 +532,7 @@ def test_a_signal_ends_the_batch_between_objects_and_the_same_command_goes_on(ga
         batch.send_signal(signal.SIGUSR1)
         _, said = batch.communicate(timeout=LIMIT)
     assert batch.returncode == 75, said
-    assert "the same command goes on" in said
+    assert "run the same command to resume" in said
     assert names(tmp_path / "out") == ["a.npz", "b.npz", "c.npz", "manifest-0-of-1.jsonl"]
     assert "5 of 5 done (3 earlier)" in gatlas(*words).stderr
 
@@ -549,7 +549,7 @@ def test_a_stream_that_is_stopped_while_it_waits_is_no_whole_tar(gatlas, splats,
         assert waiting.wait(LIMIT) == 75
         said = waiting.stderr.read().decode()
         (tmp_path / "cut.tar").write_bytes(first + waiting.stdout.read())
-    assert "the tar on standard output is not whole, and the same command begins again from the start" in said
+    assert "the tar on standard output is incomplete; run the same command to start over" in said
     assert "breaks off before its end mark" in gatlas("prune", "cut.tar", "-o", "x.tar", code=1).stderr
 
 

@@ -22,7 +22,7 @@ def hold_where_asked():
     if verb == "train":
         _hold_at_step(where)
     else:
-        _hold_at_object(verb, where)
+        _hold_at_object(where)
 
 
 def _hold_at_step(where):
@@ -38,20 +38,20 @@ def _hold_at_step(where):
     Loop._step = held
 
 
-def _hold_at_object(verb, where):
-    from gatlas import cli
+def _hold_at_object(where):
+    from gatlas.cli.command import Verb
 
-    command = getattr(cli, verb.replace("-", "_"))
-    single = getattr(command, "single", None)
-    if single is None:  # no verb of many objects
-        return
+    function_of = Verb.function
 
-    def held(**options):
-        if where in (os.path.basename(value) for value in options.values() if isinstance(value, str)):
-            _hold()
-        return single(**options)
+    def held(verb):
+        def run(source, *rest, **options):
+            if isinstance(source, str) and os.path.basename(source) == where:
+                _hold()
+            return function_of(verb)(source, *rest, **options)
 
-    command.single = held
+        return run
+
+    Verb.function = held
 
 
 def _tell_of_signals():

@@ -211,7 +211,7 @@ def test_an_error_of_the_system_is_one_line_about_the_path_or_the_file_that_it_n
 def test_a_full_disk_is_known_after_its_error_became_one_line():
     with pytest.raises(GatlasError) as caught, streams.os_errors("chair.ply"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert streams.is_full(caught.value)
+    assert streams.is_disk_full(caught.value)
 
 
 def test_a_missing_folder_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from tests.helpers.slurm_cluster import Cluster, free_port, missing
 
 ROOT = Path(__file__).parents[2]
 JOB = ROOT / "examples/slurm/job.sbatch"
-HELD = ROOT / "tests/held_gatlas.py"
+HELD = ROOT / "tests/helpers/held_gatlas.py"
 GATLAS = f'#!/bin/sh\nexec "{sys.executable}" "{HELD}" "$@"\n'
 TORCHRUN = f"""#!/bin/sh
 for word do # "-m gatlas" is {HELD.name}
@@ -103,10 +103,10 @@ def test_an_array_with_a_bad_object_and_a_preempted_task_gives_what_one_process_
     cluster.wait_until((folder / "held").exists, 180, "box03")
     cluster.signal(f"{fit}_0", (folder / "told").exists)
     log = folder / f"fit-{fit}_0.log"
-    cluster.wait_until(lambda: "the same command goes on" in log.read_text(), 120, "the task to stop")
+    cluster.wait_until(lambda: "run the same command to resume" in log.read_text(), 120, "the task to stop")
     cluster.wait_until(lambda: finished(cluster, stats), 400, "the statistics")
 
-    assert "stopped: 1 of 3 done, 1 failed; the same command goes on" in log.read_text(), log.read_text()
+    assert "stopped: 1 of 3 done, 1 failed; run the same command to resume" in log.read_text(), log.read_text()
     assert "2 of 3 done (1 earlier)" in log.read_text(), log.read_text()
     assert int(cluster.job(f"{fit}_0")["Restarts"]) == 1
     lines = manifest_lines(folder / "splats")

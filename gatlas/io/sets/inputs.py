@@ -1,4 +1,4 @@
-"""The files that a command line names: files, folders, patterns and tar shards, as one list in a fixed order."""
+"""Lists of objects: files, folders, patterns and tar shards in a fixed order, and the captions beside them in tars."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import errno
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from glob import glob, has_magic
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from gatlas.io.streams import Blob, opened_file, os_errors, read
 CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _COMPRESSED = (".tar.gz", ".tgz")
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
-LOST = "lost+found"  # in the root of a file system, and for nobody to read
+LOST = "lost+found"  # a folder in the root of a file system that nobody may read
 
 
 class Item(NamedTuple):
@@ -37,7 +38,7 @@ class Item(NamedTuple):
 
 
 def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, photos: bool = False) -> list[Item]:
-    """The files with a suffix, or one of several, that the inputs name.
+    """Return the files with a suffix, or one of several, that the inputs name.
 
     They come in the order of the inputs; inside a folder, sorted by name. An input is a file, a folder (with the
     folders in it), a tar shard, a pattern such as `set/*.npz`, or a range of shards such as
@@ -66,13 +67,13 @@ def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *,
 
 
 def read_item(item: Item) -> Blob:
-    """The content of a gathered file; its stem is the item's key."""
+    """Return the content of an item; its stem is the item's key."""
     blob = read(item.source) if isinstance(item.source, Path) else read_member(item.source)
     return Blob(blob.name, blob.data, blob.path, item.key)
 
 
 def names_many(given: str, *, photos: bool = False) -> bool:
-    """Whether one word of the command line stands for several files: a folder, a pattern, a tar."""
+    """Return True where an argument of the command line stands for several files: a folder, a pattern, a tar."""
     path = Path(given)
     if not os.path.lexists(path):
         return has_magic(given) or _RANGE.search(given) is not None
@@ -83,13 +84,13 @@ def names_many(given: str, *, photos: bool = False) -> bool:
 
 
 def without_suffix(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
-    """A name without the one of the suffixes that it ends in, in capitals or not, and that suffix; None for another."""
+    """Return a name without the suffix that it ends in, in capitals or not, and that suffix; None for another name."""
     ending = next((each for each in suffixes if name[-len(each) :].lower() == each), None)
     return None if ending is None else (name[: -len(ending)], ending)
 
 
 def _cameras_needed(given: str, photos: bool) -> str:
-    """What a folder of photos lacks, where photos are wanted too."""
+    """Return what a folder of photos lacks, for a message."""
     from gatlas.io.photos.transforms import picture_suffix
 
     if not photos or not picture_suffix(given):
@@ -115,7 +116,7 @@ def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
 
 
 def _expand(given: str) -> list[Path]:
-    """The paths that one word of the command line means. Each must be there."""
+    """Return the paths that an argument means. Each must exist."""
     if not given:
         raise GatlasError("the name of an input is empty")
     if os.path.lexists(given):
@@ -130,7 +131,7 @@ def _expand(given: str) -> list[Path]:
 
 
 def _matches(pattern: str) -> list[str]:
-    """The files and folders that a pattern names, sorted. `glob` passes over folders that it cannot read."""
+    """Return what a pattern names, sorted. A folder that cannot be read is an error, which `glob` would ignore."""
     folder = os.path.dirname(pattern)
     while True:
         for each in glob(f"{folder}/", recursive=True) if folder else ["."]:
@@ -143,7 +144,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _ranged(given: str) -> list[str]:
-    """`x-{08..10}` as x-08, x-09, x-10."""
+    """Return x-08, x-09, x-10 for `x-{08..10}`."""
     match = _RANGE.search(given)
     if match is None:
         return [given]
@@ -191,19 +192,19 @@ def _in_folder(folder: Path, suffix: tuple[str, ...]) -> Iterator[Item]:
 def _is_folder(entry: os.DirEntry[str], wanted: bool) -> bool:
     try:
         return entry.is_dir()
-    except OSError as error:  # of a link; whoever reads a wanted file says so
+    except OSError as error:  # of a link; reading a wanted file is the error
         if wanted or error.errno == errno.ELOOP:
             return False
         raise
 
 
 def _is_special(path: str) -> bool:
-    """A pipe or a device, which may never end; not a link that leads nowhere: whoever reads that says so."""
+    """Return True for a pipe or a device, which may never end. A broken link is none: reading it is an error."""
     return not os.path.isfile(path) and os.path.exists(path)
 
 
 def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> Iterator[Item]:
-    """A shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
+    """Yield a shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
     if (split := without_suffix(name, suffix)) is not None:
         yield Item(Path(split[0]).as_posix(), path)
     elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not path.is_fifo() and _holds_tar(path)):
@@ -216,7 +217,7 @@ def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> 
 
 
 def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
-    """The captions in a shard by the key of their object, as `list_items` calls it, and by their suffix.
+    """Return the captions in a shard by the key of their object, as `list_items` calls it, and by their suffix.
 
     Of two of one name the later counts, as where the tar is unpacked.
     """
@@ -229,16 +230,66 @@ def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
     return found
 
 
-def sidecars(source: Path | Member | Blob) -> dict[str, bytes]:
-    """Captions beside an object in a tar on disk, suffix -> content: they go where the object goes."""
+def captions_of(source: Path | Member | Blob) -> dict[str, bytes]:
+    """Return the captions beside an object in a tar on disk, suffix -> content; {} for other sources."""
     if isinstance(source, (Path, Blob)):
         return {}
     key = source.key + source.suffix.rpartition(".")[0]
-    beside = _captions_of(str(source.shard)).get(key, {})
-    return {suffix: read_member(member).data for suffix, member in beside.items()}
+    status = source.shard.stat()
+    captions = _captions_of(source.shard, status.st_size, status.st_mtime_ns).get(key, {})
+    return {suffix: read_member(member).data for suffix, member in captions.items()}
 
 
-_captions_of = cache(captions_of_shard)
+@cache
+def _captions_of(shard: Path, size: int, changed: int) -> dict[str, dict[str, Member]]:
+    return captions_of_shard(shard)
+
+
+class Streamed(NamedTuple):
+    """One object of a tar that is read from front to back."""
+
+    key: str  # its name, as `list_items` calls it; empty for what is no member of a tar
+    blob: Blob
+    captions: dict[str, bytes]  # suffix -> content
+
+
+def stream_objects(members: Iterable[Blob], suffixes: tuple[str, ...]) -> Iterator[Streamed]:
+    """Yield the members with one of the suffixes, each with the captions right before or after it.
+
+    A caption elsewhere in the tar is left out, with a warning: when it is read, its object may be done.
+    """
+    found: set[str] = set()
+    apart: set[str] = set()  # names of captions without an object beside them
+    for key, group in groupby(_named(members, suffixes), key=lambda each: each[0]):
+        objects: list[Blob] = []
+        captions: dict[str, bytes] = {}
+        for _, ending, blob in group:
+            if ending in CAPTIONS:
+                captions[ending] = blob.data
+            else:
+                objects.append(blob)
+        (found if objects else apart).add(key)
+        for blob in objects:
+            yield Streamed(key, blob, captions)
+    left_out = len(found & apart)
+    if left_out:
+        warnings.warn(
+            f"captions that do not lie beside their objects in the tar are left out: {left_out:,}; "
+            "pack it with tar --sort=name",
+            stacklevel=2,
+        )
+
+
+def _named(members: Iterable[Blob], suffixes: tuple[str, ...]) -> Iterator[tuple[str, str, Blob]]:
+    """Yield name, suffix and content of each object and each caption."""
+    for blob in members:
+        if blob.key is None:
+            yield "", "", blob
+            continue
+        file = blob.name[blob.name.rindex(f":{blob.key}") + 1 :]
+        split = without_suffix(file, (*suffixes, *CAPTIONS))
+        if split is not None:
+            yield *split, blob
 
 
 def _holds_tar(path: Path) -> bool:

@@ -13,13 +13,24 @@ import os
 import sys
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import Blob, check_output, is_stream, opened_file, read, stdin_bytes, whole_file, write_stdout
+from gatlas.io.streams import (
+    Blob,
+    check_output,
+    is_stream,
+    opened_file,
+    os_errors,
+    read,
+    remove,
+    stdin_bytes,
+    whole_file,
+    write_stdout,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -213,6 +224,49 @@ class ShardWriter:
         else:
             self._file.write(data)
         self._written += len(data)
+
+
+class GrowingTar:
+    """A tar that grows as `x.tar.partial` and is renamed when it is whole. It can be continued later."""
+
+    def __init__(self, tar: Path) -> None:
+        self.tar = tar
+        self.partial = tar.with_name(tar.name + ".partial")
+
+    def is_whole(self) -> bool:
+        """Return True where the tar stands in its place and nothing is being added to it."""
+        return self.tar.exists() and not self.partial.exists()
+
+    def size(self) -> int:
+        """Return the bytes that are written; of a whole tar with its end mark."""
+        found = self.partial if self.partial.exists() else self.tar
+        return found.stat().st_size if found.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Keep the first bytes and continue there; 0 starts over, beside a whole tar that stays until `finish`."""
+        with os_errors(self.tar, named=True):
+            if not size:
+                remove(self.partial)
+                return
+            if not self.partial.exists():
+                os.replace(self.tar, self.partial)
+            os.truncate(self.partial, size)
+
+    def append(self, key: str, files: Mapping[str, bytes]) -> int:
+        """Append the files of an object, suffix -> content; return the new size. All is on the disk on return."""
+        with os_errors(self.tar, named=True), self.partial.open("ab") as file:
+            for suffix, content in files.items():
+                file.writelines(member_bytes(key, suffix, content))
+            file.flush()
+            os.fsync(file.fileno())
+            return file.tell()
+
+    def finish(self) -> None:
+        """Write the end mark and move the tar to its place."""
+        with os_errors(self.tar, named=True):
+            with self.partial.open("ab") as file:
+                file.write(end_mark(file.tell()))
+            os.replace(self.partial, self.tar)
 
 
 class _Rejoined:

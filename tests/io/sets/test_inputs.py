@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.sets.inputs import list_items, names_many, read_item, sidecars
+from gatlas.io.sets.inputs import captions_of, list_items, names_many, read_item
 from gatlas.io.sets.shards import ShardWriter
 
 
@@ -214,7 +214,7 @@ def test_the_captions_of_an_object_are_those_of_its_whole_name():
     touch("set/chair.ply", "set/chair.txt", "set/chair.v2.ply", "set/chair.v2.txt", "set/chair.v2.json", "set/lamp.ply")
     touch("set/Sofa.PLY", "set/Sofa.TXT")
     os.system("tar cf set.tar -C set .")
-    found = {item.key: sidecars(item.source) for item in list_items(["set.tar"], ".ply")}
+    found = {item.key: captions_of(item.source) for item in list_items(["set.tar"], ".ply")}
     assert found == {
         "chair": {".txt": b"set/chair.txt"},
         "Sofa": {".txt": b"set/Sofa.TXT"},

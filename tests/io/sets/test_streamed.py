@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from gatlas.io import Blob
-from gatlas.io.sets.streamed import stream_objects
+from gatlas.io.sets.inputs import stream_objects
 
 
 def blobs(*names):

@@ -1,0 +1,281 @@
+"""Run a function on many objects: what an earlier run has left to do, in worker processes, each result stored whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gatlas import __version__, io
+from gatlas.batch import places
+from gatlas.batch import tasks as lists
+from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
+from gatlas.batch.options import SHARD, STEM, BatchOptions
+from gatlas.batch.plan import Plan, make_plan, unowned_file
+from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
+from gatlas.batch.work import BatchWork, Job, ObjectCall, Task, failure
+from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
+from gatlas.config import Report, ignore
+from gatlas.errors import GatlasError, Requeue
+from gatlas.io.sets.scratch import new_path
+
+Results = FolderResults | TarResults | StreamResults
+
+RESUME, START_OVER = "run the same command to resume", "run the same command to start over"
+AHEAD = 8  # objects per worker, where results are stored in order: those after a slow one wait in memory or in scratch
+
+
+@dataclass
+class BatchOutcome:
+    """How a batch ended."""
+
+    total: int = 0  # objects of this shard
+    earlier: int = 0  # done by an earlier run
+    done: int = 0  # done by this run
+    failed: int = 0
+    stopped: bool = False  # before all objects were tried
+    manifest: Path | None = None  # None: results went to a stream
+    plan: Plan | None = None  # of a dry run
+    notes: Counter[str] = field(default_factory=Counter)  # messages of the function -> objects of this run
+
+
+def run_batch(
+    work: BatchWork,
+    inputs: Sequence[str] | Iterator[io.Blob],
+    output: str,
+    options: BatchOptions = BatchOptions(),
+    *,
+    force: bool = False,
+    devices: int = 0,
+    report: Report = ignore,
+    on_object: Callable[[int, int | None], None] = lambda ended, total: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> BatchOutcome:
+    """Call a function for every object that the inputs name, and store what it makes.
+
+    `inputs` are files, folders, patterns and tars, or the members of a tar that is read once (`io.stream_members`).
+    `output` is a folder ("DIR/", or a name with {stem}), a tar ("x.tar") or "-", a tar to standard output. Folders and
+    tars get a manifest: what an earlier run has done with the same options is not done again, unless with `force`.
+
+    An object that fails is reported and does not end the batch. `on_object` is called with the number of objects that
+    ended, 0 as the first begins, and of those to do, None where that is unknown. Once `should_stop()`, running objects
+    are finished and no other begins. With `devices` > 0 the workers take turns on so many GPUs. A mistake in the names
+    of inputs and outputs is a GatlasError, as is a full disk.
+    """
+    lists.check_output_names(work, output)
+    results: Results
+    tasks: list[Task] | ReadAhead[Task]
+    if isinstance(inputs, Sequence):
+        results, tasks = _list_tasks(work, inputs, output, options, report)
+    else:
+        results, piped = StreamResults(work.suffix), lists.piped_tasks(work, inputs, output, options.shard)
+        tasks = list(piped) if options.dry_run else ReadAhead(piped)
+    run = _Run(work, results, output, options, force, devices, report, on_object, should_stop)
+    if options.dry_run:
+        return BatchOutcome(plan=run.plan(list(tasks))[0])
+    with suppress(Requeue), results.opened() as run.scratch:
+        if isinstance(tasks, list):
+            run.resume(tasks)
+        else:
+            run.process(tasks, None, {})
+        if run.outcome.stopped:
+            raise Requeue  # a stream that was cut off gets no end mark
+    return run.outcome
+
+
+def _list_tasks(
+    work: BatchWork, inputs: Sequence[str], output: str, options: BatchOptions, report: Report
+) -> tuple[Results, list[Task]]:
+    """Return where the results go, and the tasks of this shard."""
+    sources, missing = lists.read_inputs(inputs, options)
+    array = None if options.shard is not None else slurm_shard(os.environ)
+    index, shards = array or parse_shard(options.shard or "0/1")
+    # In an array whose tasks name an input each, that is the task's own: a file, also where it is a tar.
+    whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
+    if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
+        report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
+    elif array and not whole:
+        report(f"shard {index}/{shards}, from Slurm's array variables")
+    if work.suffix == "/" and (output == "-" or output.endswith(".tar")):
+        raise GatlasError("each result is a folder: name them with -o DIR/")
+    if options.tar and output != "-":
+        raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
+    items = lists.list_items(work, sources, missing)
+    place = output.replace(SHARD, f"{index:05d}")
+    results: Results
+    if output == "-":
+        results, tasks = StreamResults(work.suffix), lists.make_tasks(work, items, None)
+    elif place.lower().endswith(".tar"):
+        results, tasks = TarResults(Path(place), work.suffix, work.name), lists.make_tasks(work, items, None)
+        of_any_shard = re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}")
+        tasks = places.without_members(tasks, re.compile(of_any_shard), sources)
+    else:
+        template = lists.output_template(place, work.suffix)
+        folder = Path(template[: template.index(STEM)] + "x").parent
+        results, tasks = FolderResults(folder, index, shards, work.name), lists.make_tasks(work, items, template)
+        # The list was made first: the line of a result that is in it stands in a manifest by now.
+        tasks = places.without_products(tasks, results.known(), work.name)
+        places.refuse_captions(tasks, lambda task: work.outputs(task.key).values())
+    places.refuse_equal_names(tasks)
+    places.refuse_overwriting(tasks)
+    return results, tasks if whole else take_shard(tasks, index, shards)
+
+
+def _is_file(work: BatchWork, source: str) -> bool:
+    return not io.names_many(source, photos=work.spec.photos) or (io.exists(source) and not io.is_folder(source))
+
+
+@dataclass
+class _Run:
+    """A batch at work."""
+
+    work: BatchWork
+    results: Results
+    output: str
+    options: BatchOptions
+    force: bool
+    devices: int
+    report: Report
+    on_object: Callable[[int, int | None], None]
+    should_stop: Callable[[], bool]
+    outcome: BatchOutcome = field(default_factory=BatchOutcome)
+    scratch: Path = Path()
+
+    def plan(self, tasks: list[Task]) -> tuple[Plan, dict[str, Line]]:
+        """Return what is to do, and the manifest lines that stay valid."""
+        if isinstance(self.results, StreamResults):
+            return Plan(tasks, [], [], [], []), {}
+        known = self.results.known()
+        retry, force = self.options.retry_failed, self.force
+        plan = make_plan(tasks, known, self.work, holds=self.results.holds, retry_failed=retry, force=force)
+        if isinstance(self.results, TarResults):
+            if force:  # the tar is begun anew; its sidecars are still known to be ours
+                made = {key: last_success(line) for key, line in known.items()}
+                return plan, {key: {**line, "end": 0} for key, line in made.items() if line}
+            self.results.check(known, [task.key for task in tasks], [task.key for task in plan.done])
+        return plan, known
+
+    def resume(self, tasks: list[Task]) -> None:
+        """Process what an earlier run has left to do, and complete a tar."""
+        plan, known = self.plan(tasks)  # no other process writes from here on
+        if plan.other:
+            raise GatlasError(
+                f"{plan.other[0].output} and {len(plan.other) - 1:,} more were made with other options: use --force to "
+                "make them anew, or name another place with -o"
+            )
+        failed = len(plan.failed) + len(plan.unowned)
+        outcome = self.outcome = BatchOutcome(len(tasks), len(plan.done), 0, failed, manifest=self.results.manifest)
+        tar = self.results if isinstance(self.results, TarResults) else None
+        if tar is not None and (plan.todo or not tar.growing.is_whole()):
+            tar.resume(max((line.get("end", 0) for line in known.values()), default=0))
+        for task in plan.unowned:
+            self._refuse(task, known.get(task.key, {}))
+        self.process(plan.todo, len(plan.todo), known)
+        whole = not outcome.stopped and (outcome.done + outcome.earlier or not tasks)
+        if tar is not None and whole and not tar.growing.is_whole():
+            tar.growing.finish()
+
+    def _refuse(self, task: Task, line: Line) -> None:
+        place = unowned_file(task, line, self.work.name)
+        error = f"{place} exists and is of another input or other options: remove it, or use --force"
+        if not line:  # else it records who made what stands there; once the file is gone, the object is tried again
+            self.results.record(self._line(task, JobResult("failed", error=error, transient=True)))
+        self.report(error)
+
+    def process(self, tasks: Iterable[Task], total: int | None, known: Mapping[str, Line]) -> None:
+        """Run the tasks and store their results; `known` are the lines of earlier runs."""
+        taken, exhausted, interrupted = 0, False, False
+        folders = self.work.suffix == "/" or (STEM in self.output and self.output.endswith("/"))
+        suffix, slash = ("", "/") if folders else (self.work.suffix, "")
+
+        def jobs() -> Iterator[Job]:
+            nonlocal taken, exhausted
+            for task in tasks:
+                taken += 1
+                yield Job(task, f"{new_path(self.scratch, suffix)}{slash}")
+            exhausted = True
+
+        recorded, ordered = self.results.manifest is not None, self.results.ordered
+        running = run_jobs(
+            jobs(),
+            ObjectCall(self.work, self.force or recorded, recorded),
+            processes=self.options.jobs,
+            timeout=self.options.timeout,
+            should_stop=self.should_stop,
+            devices=self.devices,
+            ahead=AHEAD * self.options.jobs if ordered else None,
+            upstream=tasks if isinstance(tasks, ReadAhead) else None,
+        )
+        self.on_object(0, total)
+        with closing(running):  # whatever happens here, no worker is left
+            ends = in_order(running) if ordered else running
+            for count, (_, job, result) in enumerate(ends, 1):
+                self._take(job, result, last_success(known.get(job.task.key, {})))
+                interrupted |= result.status == "stopped"
+                self.on_object(count, total)
+        if total is None:
+            self.outcome.total = taken
+        # A request to stop that comes when all is done stops nothing.
+        self.outcome.stopped = self.should_stop() and (interrupted or not (exhausted or taken == total))
+
+    def _take(self, job: Job, result: JobResult, earlier: Line) -> None:
+        """Store the result of an object, or record why there is none; `earlier` is the line of the one before it."""
+        task, made = job.task, Path(job.output)
+        sidecars = job.sidecar_paths(self.work) if self.results.manifest is not None else {}
+        result = _with_places(result, {**sidecars, task.output or Path(self.output): made})
+        if result.status == "ok":
+            try:
+                captions = io.captions_of(task.source) if task.captions is None else task.captions
+                self.results.store(Made(task, self._line(task, result), made, captions, sidecars, earlier))
+                self.outcome.done += 1
+                self.outcome.notes.update(set(result.notes))
+            except GatlasError as error:
+                if self.results.ordered:  # all go to one place, and a part of this one may stand there
+                    raise GatlasError(f"{error}: stopped; {self._remedy}") from None
+                result = failure(error)._replace(seconds=result.seconds, notes=result.notes)
+        if result.status == "failed":
+            self.outcome.failed += 1
+            line = self._line(task, result)
+            self.results.record({**line, "kept": earlier} if earlier else line)
+            self.report(result.error if task.name in result.error else f"{task.name}: {result.error}")
+            if result.disk_full:
+                raise GatlasError(f"stopped, since every other object would fail too; {self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        return START_OVER if self.results.manifest is None else RESUME
+
+    def _line(self, task: Task, result: JobResult) -> Line:
+        """Return what the manifest records of an object."""
+        line: Line = {
+            "id": task.key,
+            "status": result.status,
+            "verb": self.work.name,
+            "input": task.name,
+            "input_stamp": io.stamp(task.source),
+            "options": self.work.fingerprint,
+            "version": __version__,
+            "ended": round(time.time(), 3),
+            "seed": getattr(self.work.options, "seed", None),
+            "error": result.error or None,
+            "seconds": round(result.seconds, 3) if result.seconds else None,
+        }
+        line = {name: value for name, value in line.items() if value is not None or name == "input_stamp"}
+        more = {"passing": result.transient, "notes": list(result.notes)}
+        return line | dict(result.record) | {name: value for name, value in more.items() if value}
+
+
+def _with_places(result: JobResult, places: Mapping[Path, Path]) -> JobResult:
+    """Return a result whose messages name the places of what it made, instead of paths in the scratch folder."""
+
+    def named(text: str) -> str:
+        for place, path in places.items():
+            text = text.replace(str(path), str(place))
+        return text
+
+    return result._replace(error=named(result.error), notes=tuple(map(named, result.notes)))

@@ -1,0 +1,177 @@
+"""A verb of one input and one output, on one object or on many."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gatlas import io
+from gatlas.batch.options import SHARD, STEM, Batchable, BatchOptions
+from gatlas.batch.run import RESUME, START_OVER, BatchOutcome, run_batch
+from gatlas.batch.work import BatchWork
+from gatlas.batch.workers import count_devices
+from gatlas.cli.command import Verb, set_threads
+from gatlas.cli.interrupt import stopping
+from gatlas.cli.terminal import counting_bar, messages_to, say
+from gatlas.config import Options, Report, option_fields
+from gatlas.errors import GatlasError, Requeue
+from gatlas.raster.threads import available_cpus
+
+if TYPE_CHECKING:
+    from gatlas.batch.plan import Plan
+
+EXIT_SOME_FAILED = 3
+EXIT_CLOSED_PIPE = 141  # as the shell reports a process that SIGPIPE ended
+
+
+def run_verb(
+    verb: Verb,
+    spec: Batchable,
+    inputs: list[str],
+    output: str,
+    options: Options,
+    batch: BatchOptions,
+    *,
+    force: bool,
+    threads: int | None,
+) -> None:
+    """Run a verb on the single object that the command line names, or on all of them as a batch."""
+    many = batch.makes_batch or STEM in output or SHARD in output or output.lower().endswith(".tar")
+    many = many or (io.is_folder(output) and spec.result_suffix(options) != "/" and not spec.may_fill_folder)
+    sources: list[str] | Iterator[io.Blob] = inputs
+    single: str | io.Blob | None = None
+    if batch.files_from is None and inputs in ([], ["-"]):
+        sources = io.stream_members("-")
+        head = next(sources, None)  # None: a tar without objects
+        if head is not None:
+            sources = chain([head], sources)
+            single = head if head.key is None else None
+    elif not many and len(inputs) == 1 and not io.names_many(inputs[0], photos=spec.photos):
+        single = inputs[0]
+    if many or single is None:
+        work = _batch_work(verb, spec, options, batch.jobs, threads)
+        _run_batch(work, sources, output, batch, force)
+        return
+    if batch.timeout is not None:  # only a worker can be killed
+        raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
+    set_threads(threads)
+    verb.function()(single, output, options, force=force)
+
+
+@dataclass(frozen=True)
+class _VerbFunction:
+    """The function of a verb as a batch calls it in a worker."""
+
+    verb: str
+    threads: int
+
+    def __call__(self, source: Any, output: str, options: Options, *, force: bool, report: Report) -> Any:
+        from gatlas.cli.verbs import VERBS
+
+        set_threads(self.threads)
+        with messages_to(report):
+            return VERBS[self.verb].function()(source, output, options, force=force)
+
+
+def _batch_work(verb: Verb, spec: Batchable, options: Any, jobs: int, threads: int | None) -> BatchWork:
+    share = threads or max(1, available_cpus() // jobs)
+    if "threads" in option_fields(type(options)):
+        options = replace(options, threads=options.threads or share)
+    function = _VerbFunction(verb.name, share)
+    return BatchWork(verb.name.replace("-", "_"), function, options, spec)
+
+
+def _run_batch(
+    work: BatchWork, sources: list[str] | Iterator[io.Blob], output: str, batch: BatchOptions, force: bool
+) -> None:
+    on_gpus = batch.jobs > 1 and getattr(work.options, "device", "cpu") != "cpu"
+    with _sigpipe_ignored(), ExitStack() as stack:
+        watch = _Watch(work.name.replace("_", "-"), stack)
+        outcome = run_batch(
+            work,
+            sources,
+            output,
+            batch,
+            force=force,
+            devices=count_devices(os.environ) if on_gpus else 0,
+            report=say,
+            on_object=watch.on_object,
+            should_stop=watch.should_stop,
+        )
+    if outcome.plan is not None:
+        _print_plan(outcome.plan)
+    else:
+        _report(outcome, force)
+
+
+class _Watch:
+    """A progress bar, and signals as requests to stop, from the moment when the first object begins."""
+
+    def __init__(self, title: str, stack: ExitStack) -> None:
+        self._title = title
+        self._stack = stack
+        self._stop: Callable[[], bool] = lambda: False
+        self._advance: Callable[[], None] = lambda: None
+
+    def on_object(self, ended: int, total: int | None) -> None:
+        if ended:
+            self._advance()
+            return
+        self._stop = self._stack.enter_context(stopping(None))
+        self._advance = self._stack.enter_context(counting_bar(self._title, total))
+
+    def should_stop(self) -> bool:
+        return self._stop()
+
+
+@contextmanager
+def _sigpipe_ignored() -> Iterator[None]:
+    """A pipe that nobody reads ends the process quietly, and not before its scratch files are removed."""
+    before = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(EXIT_CLOSED_PIPE) from None
+    finally:
+        signal.signal(signal.SIGPIPE, before)
+
+
+def _report(outcome: BatchOutcome, force: bool) -> None:
+    """Print how a batch ended, and exit with its status where that is not 0."""
+    for note, count in outcome.notes.items():
+        if count == outcome.done > 1:
+            say(f"for every object: {note}")
+    earlier = f" ({outcome.earlier:,} earlier)" if outcome.earlier else ""
+    done = f"{outcome.done + outcome.earlier:,} of {outcome.total:,} done{earlier}"
+    failed = f", {outcome.failed:,} failed" if outcome.failed else ""
+    if outcome.stopped and outcome.manifest is None:
+        raise Requeue(
+            f"stopped after {outcome.done:,} objects{failed}: the tar on standard output is incomplete; {START_OVER}"
+        )
+    if outcome.stopped:
+        raise Requeue(f"stopped: {done}{failed}; {f'{START_OVER}, as --force asks' if force else RESUME}")
+    if outcome.failed and outcome.manifest is not None:
+        failed += f": see {outcome.manifest}; --retry-failed tries them again"
+    say(done + failed)
+    if outcome.failed:
+        raise typer.Exit(EXIT_SOME_FAILED)
+
+
+def _print_plan(plan: Plan) -> None:
+    from gatlas.io.streams import show
+
+    groups = zip(("do", "done", "failed", "exists", "other"), plan, strict=True)
+    show(
+        "".join(
+            f"{word}\t{task.name}\t->\t{task.output or f'{task.key} in the tar'}\n"
+            for word, tasks in groups
+            for task in tasks
+        )
+    )

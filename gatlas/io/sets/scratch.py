@@ -1,0 +1,181 @@
+"""Files of a batch: a scratch folder that one process holds, moves that leave nothing half done, and JSON lines."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from gatlas.errors import GatlasError
+from gatlas.io.streams import os_errors, remove, scratch_beside, write
+
+SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of results in the making
+LOCK = ".gatlas-batch-{label}.lock"  # file that its owner holds locked; it names the owner's machine
+_LOCK_TRIES, _LOCK_SECONDS = 20, 0.05  # another process that looks for leftovers holds the lock for a moment
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
+
+
+@contextmanager
+def held_scratch(folder: Path, label: str, busy: str) -> Iterator[Path]:
+    """Yield an empty scratch folder in `folder` that no other process uses; it is removed after the block.
+
+    A second process with the same label is a GatlasError with the message `busy`. Scratch folders of killed processes
+    of this machine are removed; those of other machines are kept, since locks on a network file system may not reach
+    from machine to machine.
+    """
+    scratch, lock = (folder / name.format(label=label) for name in (SCRATCH, LOCK))
+    with ExitStack() as stack:
+        with os_errors(folder, named=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = _open_locked(lock, busy)
+            stack.callback(os.close, descriptor)
+            stack.callback(lock.unlink, missing_ok=True)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, os.uname().nodename.encode())
+            remove(scratch)
+            scratch.mkdir()
+            stack.callback(remove, scratch, ignore_errors=True)
+            for other in folder.glob(LOCK.format(label="*")):
+                if other != lock:
+                    _remove_leftovers(other)
+        yield scratch
+
+
+def _open_locked(lock: Path, busy: str) -> int:
+    for _ in range(_LOCK_TRIES):
+        # A file and not the folder: over NFS only a file that is open for writing is locked on all machines.
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        if _try_lock(descriptor, lock) is not False:
+            return descriptor
+        os.close(descriptor)
+        time.sleep(_LOCK_SECONDS)
+    raise GatlasError(busy)
+
+
+def _try_lock(descriptor: int, lock: Path) -> bool | None:
+    """Lock an open file; return False where another process holds it or has just removed it, None without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), lock.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise
+
+
+def _remove_leftovers(lock: Path) -> None:
+    """Remove the lock and the scratch folder of a killed process of this machine."""
+    try:
+        descriptor = os.open(lock, os.O_RDWR)
+    except (FileNotFoundError, PermissionError):
+        return  # its owner has just ended, or is another user
+    try:
+        if os.read(descriptor, 256) == os.uname().nodename.encode() and _try_lock(descriptor, lock):
+            remove(lock.with_suffix(".tmp"), ignore_errors=True)
+            lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a scratch folder among the system's temporary files."""
+    with tempfile.TemporaryDirectory(prefix="gatlas-") as folder:
+        yield Path(folder)
+
+
+def new_path(scratch: Path, suffix: str = "") -> Path:
+    """Return a path in a scratch folder where nothing is yet."""
+    return scratch / (secrets.token_hex(8) + suffix)
+
+
+@contextmanager
+def replacing(place: Path, made: Path, *, owned: Collection[str] = ()) -> Iterator[None]:
+    """Move the file or folder `made`, which lies in a scratch folder, to its place when the block ends.
+
+    A file is replaced in one step. A folder is set aside before the block and is back where the block fails; it may
+    hold only `owned` files (paths inside it): any other is a GatlasError, as is a folder in the place of a file.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if made.is_dir():
+        place = Path(os.path.realpath(place))  # a link to a folder stays a link
+    if not place.is_dir():
+        yield
+        _move(made, place)
+        return
+    if not made.is_dir():
+        raise GatlasError(f"{place}: is a folder; the output must be a file")
+    if unowned := sorted(folder_contents(place).keys() - set(owned)):
+        raise GatlasError(f"{place / unowned[0]}: a new result would replace its folder: move it elsewhere first")
+    older = new_path(made.parent)
+    _move(place, older)
+    try:
+        yield
+        _move(made, place)
+    except BaseException:
+        if not place.exists():
+            _move(older, place)
+        raise
+    remove(older)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename; to another file system, copy and rename there."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with scratch_beside(target) as near:
+            (shutil.copytree if source.is_dir() else shutil.copyfile)(source, near)
+            os.replace(near, target)
+        remove(source)
+
+
+def folder_contents(folder: Path) -> dict[str, int]:
+    """Return the size in bytes of every file in a folder and below, by its path from there."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
+    return {str(path.relative_to(folder)): path.lstat().st_size for path in paths}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the JSON objects with an "id" in a file of one per line; [] where there is none.
+
+    A torn line, of a process that was killed while it wrote, is left out.
+    """
+    with os_errors(path):
+        text = path.read_bytes() if path.exists() else b""
+    lines = []
+    for raw in text.split(b"\n"):
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("id"), str):
+            lines.append(line)
+    return lines
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one line; it is on the disk on return."""
+    with os_errors(path, named=True), path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Replace a file of lines."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    write(path, [text.encode()], force=True, suffix=".jsonl", what="a manifest")
