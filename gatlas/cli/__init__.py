@@ -18,7 +18,6 @@ from typer.core import TyperCommand, TyperGroup
 from gatlas import __version__
 from gatlas.cli.command import build_command
 from gatlas.cli.man import man
-from gatlas.cli.sample import sample
 from gatlas.cli.verbs import VERBS
 from gatlas.errors import GatlasError, Requeue
 
@@ -64,7 +63,7 @@ app.command("atlas-encode", cls=_Command)(build_command(VERBS["atlas-encode"]))
 app.command("atlas-decode", cls=_Command)(build_command(VERBS["atlas-decode"]))
 app.command("normalize-stats", cls=_Command)(build_command(VERBS["normalize-stats"]))
 app.command("train", cls=_Command)(build_command(VERBS["train"]))
-app.command("sample", cls=_Command)(sample)
+app.command("sample", cls=_Command)(build_command(VERBS["sample"]))
 app.command("pose-pnp", cls=_Command)(build_command(VERBS["pose-pnp"]))
 app.command("render", cls=_Command)(build_command(VERBS["render"]))
 app.command("man", cls=_Command)(man)

@@ -12,6 +12,7 @@ from gatlas.io.registry import suffixes
 from gatlas.pose.options import PoseOptions
 from gatlas.prune.options import PruneOptions
 from gatlas.render.options import RenderOptions
+from gatlas.systems.options import SampleOptions
 from gatlas.train.options import TrainCommand
 
 MANY = typer.Argument(
@@ -83,6 +84,19 @@ VERBS = {
             output=typer.Option("--output", "-o", metavar="RUN", help="Folder of the run."),
             output_default="",
             overwrites=False,
+        ),
+        Verb(
+            "sample",
+            "gatlas.cli.sample:run",
+            SampleOptions,
+            inputs=typer.Argument(
+                metavar="PHOTO...",
+                help="Photos of one scene, the first one's camera is the world; or folders, a scene each.",
+                show_default=False,
+            ),
+            output=typer.Option(
+                "--output", "-o", metavar="OUTPUT", help="x.npz, x.ply, DIR/ or x.tar; - is standard output."
+            ),
         ),
         Verb(
             "render",

@@ -1,16 +1,28 @@
-"""What every system is to the one training loop and to the one sampler.
+"""The contract between a system and the rest of gatlas: what it is trained on, sampled from, and gives.
 
 A system is a network with the loss that it is trained on and the procedure that it is sampled with. `train` and
-`sample` know nothing else about it.
+`sample` know nothing else about it. A system is a module, named in the registry, with
+
+    TAKES: Takes                   what a sample is made from
+    PRESETS: Mapping[str, Preset]  named starting points of a training
+    TRAINING: str                  a paragraph about its training data, for the help of `gatlas train`
+    SYSTEM: type[System]           the class
+    create(config, *, base, stats, seed) -> System      a system to train
+    load(model, *, device, dtype) -> System             a trained system; `dtype` may be a name in torch
+    recognizes(path) -> bool                            True for a published file (not a folder) that `load` reads
+
+The first three and `recognizes` import no torch: the help and the manual read them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from gatlas.errors import GatlasError
@@ -21,46 +33,95 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
 
-    from gatlas.types import Atlas, Gaussians, Views
+    from gatlas.types import Atlas, Cameras, Gaussians, Views
 
-
-class Draw(NamedTuple):
-    """One sample that is asked for: its noise depends on the request's seed, the prompt and the number only."""
-
-    prompt: str
-    number: int = 0  # among the samples of this prompt
-
-    @property
-    def name(self) -> str:
-        """A file name without suffix that no other draw has."""
-        if not self.prompt:
-            return f"no-text-{self.number}"
-        words = re.sub(r"[^a-z0-9]+", "-", self.prompt.lower()).strip("-")
-        if words.replace("-", " ") != self.prompt or len(words) > 60 or words == "no-text":
-            words = f"{words[:60].rstrip('-')}-{zlib.crc32(self.prompt.encode()):08x}".lstrip("-")
-        return f"{words}-{self.number}"
+ANY_NUMBER = 1_000_000  # end of a range of photos without an upper limit
 
 
 class Photo(NamedTuple):
-    """One photo that a scene is made from."""
+    """A photo that a sample is made from."""
 
-    name: str  # of its file, without suffix
+    name: str  # for messages
     image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
     K: Float[np.ndarray, "3 3"]  # pixels; the center of the first pixel is (0.5, 0.5)
     viewmat: Float[np.ndarray, "4 4"] | None = None  # world -> camera, OpenCV; None: not known
 
 
+class Condition(NamedTuple):
+    """One thing to make: from a text ("" is no text), or from photos in order."""
+
+    name: str = ""  # of its files; of a text it follows from the text
+    prompt: str | None = None
+    photos: tuple[Photo, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The text, or the name: what the random draws of its samples follow from."""
+        return self.name if self.prompt is None else self.prompt
+
+
+class SampleSpec(NamedTuple):
+    """One sample that is asked for: its random draws follow from the request's seed, the condition and the number."""
+
+    condition: Condition
+    number: int = 0  # among the samples of this condition
+
+    @property
+    def name(self) -> str:
+        """A file name without suffix that no other sample of the request has."""
+        if self.condition.prompt is None:
+            return f"{self.condition.name}-{self.number}" if self.number else self.condition.name
+        prompt = self.condition.prompt
+        if not prompt:
+            return f"no-text-{self.number}"
+        words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
+        if words.replace("-", " ") != prompt or len(words) > 60 or words == "no-text":
+            words = f"{words[:60].rstrip('-')}-{zlib.crc32(prompt.encode()):08x}".lstrip("-")
+        return f"{words}-{self.number}"
+
+    def seed(self, request_seed: int, *parts: Any) -> int:
+        """Return a seed of 63 bits for this sample, or with further `parts` (JSON-able) for a part of it."""
+        key = json.dumps([request_seed, self.condition.key, self.number, *parts])
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+
+
 @dataclass(frozen=True)
 class SampleRequest:
-    """What is asked of a trained system: draws of what it makes from text, or one scene of some photos."""
+    """A request to a trained system: `count` samples of each condition."""
 
-    draws: tuple[Draw, ...] = ()
+    conditions: tuple[Condition, ...]
+    cameras: Cameras | None = None  # of the views that are asked for, in the world of the photos' cameras
+    count: int = 1
     seed: int = 0
-    steps: int = 20
-    guidance: float | None = None  # None: the model's own default
-    scheduler: str = "dpm++"
+    steps: int | None = None  # of the sampler; None, also below: the model's own default
+    guidance: float | None = None
+    scheduler: str | None = None
     batch: int = 8  # samples at once; to rounding, no sample depends on it
-    photos: tuple[Photo, ...] = ()  # in order: the first one's camera is the world
+    skip: frozenset[str] = frozenset()  # names of samples that are not to be made
+    begun: Mapping[str, Views] = field(default_factory=dict)  # name -> the first views of a sample, from a stopped run
+
+    @property
+    def samples(self) -> tuple[SampleSpec, ...]:
+        """The samples that are asked for, condition by condition."""
+        each = (SampleSpec(condition, number) for condition in self.conditions for number in range(self.count))
+        return tuple(sample for sample in each if sample.name not in self.skip)
+
+
+class Takes(NamedTuple):
+    """What a system makes a sample from. Options that belong to something else are refused."""
+
+    text: bool = False  # a prompt
+    photos: range = range(0)  # numbers of photos of one condition that it can use
+    posed: bool = False  # the photos may have cameras
+    target_cameras: bool = False  # cameras of the views that it gives
+    noise: bool = False  # random numbers: the options of a sampler, a seed and several samples of a condition
+
+
+class Located(NamedTuple):
+    """Photos as a network saw them, with the cameras that were found for them."""
+
+    views: Views
+    lost: tuple[int, ...]  # numbers of the photos whose camera was not found, which `views` leaves out
 
 
 class Preset(NamedTuple):
@@ -84,9 +145,9 @@ class Sources:
 
     def refuse(self, *fields: str, reason: str) -> None:
         """Raise a GatlasError that names the option and the reason where one of the fields is given."""
-        for field in fields:
-            if getattr(self, field) is not None:
-                raise GatlasError(f"--{field.replace('_', '-')}: {reason}")
+        for name in fields:
+            if getattr(self, name) is not None:
+                raise GatlasError(f"--{name.replace('_', '-')}: {reason}")
 
 
 class SampleSet(Protocol):
@@ -125,6 +186,9 @@ class System(ABC):
 
     name: str  # in the registry
     part: str  # sub-folder of the trained network in a model folder
+    takes: Takes  # the TAKES of its module
+    gives: type[Atlas] | type[Gaussians] | type[Views]
+    locates = False  # it has `locate`
     network: nn.Module  # what is optimized; its forward is what is called in parallel
     config: Any  # frozen dataclass of JSON-able fields
 
@@ -152,7 +216,46 @@ class System(ABC):
 
     @abstractmethod
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas | Gaussians | Views]:
-        """Yield the samples, in the order of the request's draws."""
+        """Yield the samples of the request in order, by `network` instead of the system's own where one is given.
+
+        A sample depends on its own spec and on the request's options alone, not on the other samples. Views of the
+        request's cameras may come in several pieces, in the order of the cameras; those that `request.begun` holds are
+        then left out.
+        """
+
+    def output_cameras(self, request: SampleRequest) -> Cameras:
+        """Return the request's cameras as those of the views that are given: with the system's own size of pictures."""
+        if request.cameras is None:
+            raise ValueError("the request must have cameras")
+        return request.cameras
+
+    def default_conditions(self) -> tuple[Condition, ...]:
+        """Return what is sampled where a user names nothing; () where something must be named."""
+        return ()
+
+    def check(self, request: SampleRequest) -> list[str]:
+        """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
+        return []
+
+    def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
+        """Return how a sample is made, as JSON-able values: samples of another record are not kept by a second run.
+
+        Atlases hold it as "sample" in their meta, views in their transforms.json.
+        """
+        condition, record = sample.condition, dict[str, Any](number=sample.number)
+        if condition.prompt is not None:
+            record["prompt"] = condition.prompt
+        if condition.photos:
+            record["photos"] = digest_of(array for photo in condition.photos for array in photo[1:])
+        if request.cameras is not None:
+            record["cameras"] = digest_of([request.cameras.viewmats, request.cameras.Ks])
+        if self.takes.noise:
+            record |= {name: getattr(request, name) for name in ("seed", "steps", "guidance", "scheduler")}
+        return record
+
+    def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
+        """Return the cameras of the photos that `gaussians` was sampled from; only where `locates` is true."""
+        raise NotImplementedError
 
     @abstractmethod
     def save_frozen(self, folder: str) -> None:
@@ -165,10 +268,28 @@ class System(ABC):
     def to(self, device: Any, dtype: Any = None) -> None:  # noqa: B027  (a system may have nothing to move)
         """Move what is not the network to a device."""
 
-    def check(self, request: SampleRequest) -> list[str]:
-        """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
-        return []
+    def save(self, folder: str) -> None:
+        """Write the whole model into an existing folder."""
+        from gatlas.io.streams import make_folder
 
-    def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
-        """Return how the sample of a draw is made, as JSON-able values."""
-        return {}
+        make_folder(f"{folder}/{self.part}")
+        self.save_network(f"{folder}/{self.part}", self.network.state_dict())
+        self.save_frozen(folder)
+
+
+def digest_of(arrays: Iterable[np.ndarray | None]) -> str:
+    """Return a digest (SHA-256, hex) of the values of some arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(b"none" if array is None else f"{array.dtype} {array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_weights(network: nn.Module) -> str:
+    """Return a digest of up to 4,096 weights of each tensor: a step of training changes nearly all of them."""
+    digest = hashlib.sha256()
+    for name, weight in network.state_dict().items():
+        flat = weight.detach().flatten()
+        some = flat[:: -(-flat.numel() // 4096)].contiguous().cpu().numpy()
+        digest.update(f"{name} {tuple(weight.shape)}".encode() + some.tobytes())
+    return digest.hexdigest()

@@ -24,9 +24,9 @@ from gatlas.metrics import psnr
 from gatlas.metrics.pose_errors import direction_errors, recall_area, rotation_errors
 from gatlas.raster.threads import set_num_threads
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest, Sources
+from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
+from gatlas.systems.noposplat import PRESETS, create
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, locate_photos
-from gatlas.systems.noposplat.system import PRESETS, create
 from gatlas.train import TrainOptions, train
 from tests.helpers.scene_files import write_scenes
 
@@ -61,7 +61,7 @@ def pose_errors(system, samples, folder):
         height, width = sample.context.shape[1:3]
         Ks = sample.context_intrinsics * np.array([[width], [height], [1.0]])
         photos = [Photo(f"photo-{i}", image / np.float32(255), Ks[i]) for i, image in enumerate(sample.context)]
-        (gaussians,) = system.sample(SampleRequest(photos=tuple(photos)))
+        (gaussians,) = system.sample(SampleRequest((Condition("scene", photos=tuple(photos)),)))
         path = Path(folder) / "scene.ply"
         io.save_gaussians(path, gaussians, force=True)
         located = locate_photos(io.load_gaussians(path), *cut(photos, width, height))

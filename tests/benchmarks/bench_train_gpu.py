@@ -21,7 +21,7 @@ from gatlas.datasets.atlases import AtlasBatch
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.io.models.pipeline import Pipeline
 from gatlas.models.text import byte_tokenizer, small_text_encoder
-from gatlas.systems.contract import Draw, SampleRequest
+from gatlas.systems.contract import Condition, SampleRequest
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
 from gatlas.systems.gaussian_atlas.system import GaussianAtlas
 from gatlas.train import TrainOptions, train
@@ -160,7 +160,7 @@ def main():
     system.network.to(dtype=torch.bfloat16 if cuda else torch.float32).eval()
     for attempt in ("first", "second"):
         start = now(device)
-        next(system.sample(SampleRequest((Draw("a chair"),), steps=20, guidance=3.5)))
+        next(system.sample(SampleRequest((Condition(prompt="a chair"),), steps=20, guidance=3.5)))
         seconds = now(device) - start
         print(f"{attempt} sample, 20 guided steps: {seconds:.2f} s, {share(seconds, 40 * flop)}")
 

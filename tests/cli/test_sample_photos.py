@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from gatlas import io
-from gatlas.cli.sample_photos import require_input, task
 from gatlas.errors import GatlasError
 from gatlas.io.photos.photo_loader import read_photos
-from gatlas.systems.noposplat.system import PRESETS, create
+from gatlas.systems.noposplat import PRESETS, create
 from tests.helpers.scene_files import box_views
 
 CONFIG = replace(
@@ -90,14 +89,15 @@ def test_a_model_is_converted_once(gatlas, made, tmp_path):
     [
         (["a.png", "b.png"], "--fov DEGREES"),
         (["a.png", "b.png", "--fov", "50", "--intrinsics", "k.json"], "--fov DEGREES"),
-        (["a.png", "--fov", "50"], "one photo makes no scene"),
+        (["a.png", "--fov", "50"], "noposplat needs 2 or more photos of a scene, got 1"),
         (["a.png", "b.png", "--fov", "500"], "--fov must be between"),
         (["a.png", "none.png", "--fov", "50"], "none.png: No such file"),
         (["a.png", "b.png", "--fov", "50", "-o", "x.npz"], "cannot be written as .npz"),
-        (["a.png", "b.png", "--fov", "50", "--prompt", "cube"], "--prompt is for models of text"),
-        (["a.png", "b.png", "--fov", "50", "-n", "4"], "--count is for models of text"),
-        (["--prompt", "cube"], "which makes a scene from photos: gatlas sample"),
-        (["--fov", "50"], "--fov: there is no photo"),
+        (["a.png", "b.png", "--fov", "50", "--prompt", "cube"], "--prompt: "),
+        (["a.png", "b.png", "--fov", "50", "-n", "4"], "--count: "),
+        (["a.png", "b.png", "--fov", "50", "--cameras", "k.json"], "--cameras: "),
+        (["--prompt", "cube"], "is a model of noposplat, which samples from photos: gatlas sample --model"),
+        (["--fov", "50"], "there is no photo: "),
         (["--convert", "x", "a.png"], "--convert only writes the model: leave out the photos"),
     ],
 )
@@ -117,21 +117,6 @@ def test_a_damaged_published_file_is_one_line(gatlas, made, tmp_path):
     result = gatlas("sample", "--model", "re10k.ckpt", "--convert", "x", code=1)
     assert "re10k.ckpt: lacks weights" in result.stderr
     assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "wanted"),
-    [(set(), "text"), ({"prompt", "seed"}, "text"), ({"photos", "fov", "output"}, "photos"), ({"convert"}, "convert")],
-)
-def test_the_options_say_what_is_to_be_done(given, wanted):
-    assert task(given) == wanted
-
-
-def test_photos_for_a_model_of_text_are_one_line(monkeypatch):
-    monkeypatch.setattr("gatlas.systems.system_of", lambda model: "gaussian-atlas")
-    with pytest.raises(GatlasError, match="run: a model of gaussian-atlas, which samples from text: give --prompt"):
-        require_input("run", "photos")
-    require_input("run", "text")
 
 
 def test_the_field_of_view_spans_the_shorter_side(made):

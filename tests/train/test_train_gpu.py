@@ -10,8 +10,8 @@ import torch
 from gatlas.io import load_stats, save_stats
 from gatlas.io.runs.train_run import find_checkpoint, load_tensors
 from gatlas.systems import load_system
-from gatlas.systems.contract import Draw, SampleRequest, Sources
-from gatlas.systems.gaussian_atlas.system import PRESETS, create
+from gatlas.systems.contract import Condition, SampleRequest, Sources
+from gatlas.systems.gaussian_atlas import PRESETS, create
 from gatlas.train import TrainOptions, train
 from tests.helpers.atlas_sets import BALLS, write_captions, write_set
 
@@ -77,7 +77,7 @@ def test_a_resumed_run_follows_the_one_without_a_break(folder):
 
 
 def test_a_sample_in_bf16_is_near_that_of_fp32(folder):
-    request = SampleRequest(tuple(Draw(f"a {name} ball") for name in BALLS), steps=10)
+    request = SampleRequest(tuple(Condition(prompt=f"a {name} ball") for name in BALLS), steps=10)
     fast = load_system(str(folder / "run"), device=DEVICE, dtype=SAMPLED)
     exact = load_system(str(folder / "run"), device="cpu", dtype="float32")
     assert {weight.dtype for weight in fast.network.parameters()} == {getattr(torch, SAMPLED)}

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import os_errors
+from gatlas.io.streams import opened_file, os_errors
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def is_torch_file(path: str | Path) -> bool:
+    """Return True for a file that torch.save may have written, by its suffix or its first bytes."""
+    if str(path).lower().endswith((".ckpt", ".pt", ".pth")):
+        return True
+    with opened_file(path) as file:
+        return file.read(4) in (b"PK\x03\x04", b"\x80\x02\x8a\x0a")  # a ZIP, or the number of the older format
 
 
 def load_torch(path: Path, what: str) -> Any:

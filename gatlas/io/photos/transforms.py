@@ -108,17 +108,22 @@ def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None
 
     A folder that was not there appears whole or not at all.
     """
-    cameras = views.cameras
     images = host_array(views.images)
-    digits = max(3, len(str(len(views) - 1)))
-    names = [f"images/{i:0{digits}d}.png" for i in range(len(views))]
-    index = json.dumps(_document(cameras, names), indent=2, allow_nan=False) + "\n"
+    names, index = encode_index(views.cameras)
     with streams.filling_folder(folder, force=force) as target:
         (target / INDEX).unlink(missing_ok=True)
         (target / "images").mkdir(exist_ok=True)
         for name, image in zip(names, images, strict=True):
             streams.write(target / name, [encode_png(image)], force=True)
-        streams.write(target / INDEX, [index.encode()], force=True)
+        streams.write(target / INDEX, [index], force=True)
+
+
+def encode_index(cameras: Cameras, **entries: Any) -> tuple[list[str], bytes]:
+    """Return the names of the pictures beside a transforms.json, and its bytes; `entries` are added at its top."""
+    digits = max(3, len(str(len(cameras) - 1)))
+    names = [f"images/{i:0{digits}d}.png" for i in range(len(cameras))]
+    document = {**entries, **_document(cameras, names)}
+    return names, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
 def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:

@@ -3,12 +3,10 @@ Gaussian Atlas for 3D Generation)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,24 +16,25 @@ from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
 from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
-from gatlas.diffusion.samplers import sample_latents
+from gatlas.diffusion.samplers import SAMPLERS, sample_latents
 from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
 from gatlas.io import load_stats
-from gatlas.io.models.pipeline import Pipeline, load_model, save_parts, save_unet
+from gatlas.io.models.pipeline import Pipeline, save_parts, save_unet
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.raster import rasterize
-from gatlas.systems.contract import Draw, Preset, SampleRequest, System
+from gatlas.systems.contract import Condition, SampleRequest, System
+from gatlas.systems.gaussian_atlas.about import NAME, TAKES
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
 from gatlas.systems.gaussian_atlas.gaussians import gaussians_of, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
-from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
+from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
 from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.systems.gaussian_atlas.rendered_loss import Reference, from_gaussians, from_views, rendered_terms
 from gatlas.systems.gaussian_atlas.text_effect import text_effect
-from gatlas.transport import PROJECTIONS, SPHERE_NAME
+from gatlas.types import Atlas
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -43,11 +42,19 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.atlases import AtlasBatch
     from gatlas.metrics.lpips import Lpips
-    from gatlas.systems.contract import Sources
-    from gatlas.types import Atlas, AtlasStats
+    from gatlas.systems.contract import SampleSpec, Sources
+    from gatlas.types import AtlasStats
 
-NAME = "gaussian-atlas"
 PREVIEWED = 8  # samples in a preview
+STEPS, SCHEDULER = 20, "dpm++"  # of the sampler, where none are asked for
+
+
+class _Complete(NamedTuple):
+    """The options of the sampler."""
+
+    steps: int
+    guidance: float
+    scheduler: str
 
 
 class GaussianAtlas(System):
@@ -55,6 +62,8 @@ class GaussianAtlas(System):
 
     name = NAME
     part = "unet"
+    takes = TAKES
+    gives = Atlas
 
     def __init__(self, config: AtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
         """`config.size` is the statistics' own; the pipeline's UNet is one of packed atlases."""
@@ -185,70 +194,72 @@ class GaussianAtlas(System):
 
         return text_effect(predict, wanted, batch.captions, self._captions, generator)
 
+    def default_conditions(self) -> tuple[Condition, ...]:
+        """Return no text, where the model learned without captions."""
+        return (Condition(prompt=""),) if self.captioned is False else ()
+
     def check(self, request: SampleRequest) -> list[str]:
-        """What the user should know of a request, a line each. One that cannot be met is a GatlasError."""
-        self._require_possible(request)
-        prompts = [draw.prompt for draw in request.draws if draw.prompt]
+        """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
+        self._complete(request)
+        prompts = [condition.key for condition in request.conditions if condition.key]
         remarks = self._prompts.remarks(prompts, "prompts")
         if not prompts and request.guidance is not None:
             remarks.append("guidance has no effect without a prompt")
         return remarks
 
-    def _require_possible(self, request: SampleRequest) -> None:
-        if request.steps > len(self.schedule):
-            raise GatlasError(f"steps must be at most {len(self.schedule)}, got {request.steps}")
-        if self.captioned is False and any(draw.prompt for draw in request.draws):
+    def _complete(self, request: SampleRequest) -> _Complete:
+        """Return the request's options with the defaults filled in. Those that cannot be met are a GatlasError."""
+        steps, scheduler = request.steps or STEPS, request.scheduler or SCHEDULER
+        if steps > len(self.schedule):
+            raise GatlasError(f"steps must be at most {len(self.schedule)}, got {steps}")
+        if scheduler not in SAMPLERS:
+            raise GatlasError(f"--scheduler {scheduler}: {self.name} has {', '.join(SAMPLERS)}")
+        if self.captioned is False and any(condition.key for condition in request.conditions):
             raise GatlasError(
                 f"{self._pipeline.name or self.name}: the model learned without captions, so that a prompt means "
                 "nothing to it: sample it without --prompt, or train a model with --captions"
             )
+        return _Complete(steps, self.config.guidance if request.guidance is None else request.guidance, scheduler)
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas]:
-        """One atlas a draw, in their order. The prompt "" asks for no text, and then guidance has no effect.
+        """Yield one atlas per sample. The prompt "" asks for no text, and then guidance has no effect.
 
-        The noise of a draw is made on the CPU from the seed, its prompt and its number: the same on every device, and
-        no draw depends on another.
+        The noise of a sample is made on the CPU, so that it is the same on every device.
         """
-        self._require_possible(request)
+        options = self._complete(request)
         network = self.network if network is None else network
-        for start in range(0, len(request.draws), request.batch):
-            draws = request.draws[start : start + request.batch]
-            planes = self._draw_planes(network, draws, request, self._guidance(request))
-            for draw, each in zip(draws, planes, strict=True):
-                yield generated_atlas(each, self.stats.meta, draw.name, self.record(request, draw))
+        samples = request.samples
+        for start in range(0, len(samples), request.batch):
+            some = samples[start : start + request.batch]
+            planes = self._sample_planes(network, some, request.seed, options)
+            for sample, each in zip(some, planes, strict=True):
+                yield generated_atlas(each, self.stats.meta, sample.name, self.record(request, sample))
 
-    def record(self, request: SampleRequest, draw: Draw) -> dict[str, Any]:
-        """How the sample of a draw is made."""
+    def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
+        """Return how a sample is made."""
         return {
-            "prompt": draw.prompt,
-            "number": draw.number,
+            "prompt": sample.condition.key,
+            "number": sample.number,
             "seed": request.seed,
-            "steps": request.steps,
-            "guidance": self._guidance(request),
-            "scheduler": request.scheduler,
+            **self._complete(request)._asdict(),
             "dtype": str(next(self.network.parameters()).dtype).removeprefix("torch."),
             "model": self._pipeline.name,
             "weights": self.weights,
         }
 
-    def _guidance(self, request: SampleRequest) -> float:
-        return self.config.guidance if request.guidance is None else request.guidance
-
     @torch.no_grad()
-    def _draw_planes(
-        self, network: nn.Module, draws: Sequence[Draw], request: SampleRequest, guidance: float
+    def _sample_planes(
+        self, network: nn.Module, samples: Sequence[SampleSpec], seed: int, options: _Complete
     ) -> Float[np.ndarray, "n h h 14"]:
-        """Raw planes of the draws."""
+        """Return the raw planes of some samples."""
         device, size = self._sphere.device, self.config.size
-        noise = torch.stack(
-            [torch.randn(CHANNELS, size, size, generator=_generator(request.seed, draw)) for draw in draws]
-        )
-        text, pooled = self._prompts.encode([draw.prompt for draw in draws])
-        if not any(draw.prompt for draw in draws):
-            guidance = 1.0
+        generators = [torch.Generator().manual_seed(sample.seed(seed)) for sample in samples]
+        noise = torch.stack([torch.randn(CHANNELS, size, size, generator=each) for each in generators])
+        prompts = [sample.condition.key for sample in samples]
+        text, pooled = self._prompts.encode(prompts)
 
         def denoise(x: Tensor, t: Tensor, conditional: Tensor) -> Tensor:
-            copies = len(x) // len(draws)
+            copies = len(x) // len(samples)
             keep = conditional.to(text.dtype)
             hidden = text.repeat(copies, 1, 1) * keep[:, None, None]
             prediction: Tensor = network(x, t, hidden, pooled.repeat(copies, 1) * keep[:, None])
@@ -258,9 +269,9 @@ class GaussianAtlas(System):
             denoise,
             noise.to(device),
             self.schedule,
-            steps=request.steps,
-            guidance=guidance,
-            scheduler=request.scheduler,
+            steps=options.steps,
+            guidance=options.guidance if any(prompts) else 1.0,
+            scheduler=options.scheduler,
         )
         planes: np.ndarray = self._whitening.unwhiten(unpack(latents)).cpu().numpy()
         return planes
@@ -269,10 +280,10 @@ class GaussianAtlas(System):
         """Samples of the first training captions, rendered; of no text where there are none."""
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         prompts = self._captions[:PREVIEWED]
-        draws = [Draw(prompt) for prompt in prompts] or [Draw("", number) for number in range(4)]
+        conditions = tuple(Condition(prompt=prompt) for prompt in prompts or [""])
         cameras = orbit(1, 160, 160, azimuth=30.0)
         pictures = []
-        for atlas in self.sample(SampleRequest(tuple(draws), seed=seed), network):
+        for atlas in self.sample(SampleRequest(conditions, count=1 if prompts else 4, seed=seed), network):
             if not atlas.opacity.any():
                 pictures.append(np.ones((160, 160, 3), dtype=np.float32))
                 continue
@@ -295,118 +306,4 @@ class GaussianAtlas(System):
         save_unet(folder, self._pipeline.unet, {name.removeprefix("unet."): value for name, value in weights.items()})
 
 
-def create(
-    config: AtlasConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
-) -> GaussianAtlas:
-    """A system to train: with the UNet of a diffusers pipeline, widened, or with a small one of random weights.
-
-    A base that is a model of ours goes on as it is. What does not fit together is a GatlasError.
-    """
-    if stats is None:
-        raise GatlasError(
-            "no statistics: make them with gatlas normalize-stats INPUT -o stats.npz and name them with --stats"
-        )
-    config = _sized(config, stats)
-    pipeline = from_scratch(config, seed) if base is None else from_base(config, base)
-    return GaussianAtlas(config, pipeline, stats)
-
-
-def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtlas:
-    """The trained system of a model folder, a run or a checkpoint. `dtype` is the network's, or its name in torch."""
-    pipeline, description, stats = load_model(folder)
-    if description["system"] != NAME:
-        raise GatlasError(f"{folder}: a model of the system {description['system']!r}, not of {NAME!r}")
-    config = AtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
-    stored = pipeline.scheduler["prediction_type"]
-    if stored != PREDICTIONS[config.prediction]:
-        raise GatlasError(
-            f"{folder}: its gatlas.json says that it predicts {config.prediction} and its scheduler_config.json says "
-            f"{stored}: one of them was changed after training"
-        )
-    if stats is None:
-        raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
-    check_network(config, pipeline, folder)
-    captioned = description.get("captions")  # an earlier gatlas did not say
-    if captioned is not None and not isinstance(captioned, bool):
-        raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
-    system = GaussianAtlas(_sized(config, stats), pipeline, stats)
-    system.captioned = captioned
-    system.weights = _digest(pipeline.unet)  # before `dtype` rounds them
-    system.to(device)
-    system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
-    return system
-
-
-def _sized(config: AtlasConfig, stats: AtlasStats) -> AtlasConfig:
-    """The config with the size of the statistics, whose layout this version must know."""
-    for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
-        if stats.meta.get(field) not in known:
-            raise GatlasError(
-                f"the statistics have the {field} {stats.meta.get(field)!r}; this version knows {', '.join(known)}"
-            )
-    size = int(stats.mean.shape[0])
-    if config.size not in (0, size):
-        raise GatlasError(
-            f"the statistics are of {size} x {size} atlases and the model is of {config.size} x {config.size}: "
-            f"use statistics of that size, or --set size={size} for a new model"
-        )
-    return replace(config, size=size)
-
-
-def _digest(network: nn.Module) -> str:
-    """A digest of up to 4,096 weights of each tensor: a step of training changes nearly all of them."""
-    digest = hashlib.sha256()
-    for name, weight in network.state_dict().items():
-        flat = weight.detach().flatten()
-        some = flat[:: -(-flat.numel() // 4096)].contiguous().cpu().numpy()
-        digest.update(f"{name} {tuple(weight.shape)}".encode() + some.tobytes())
-    return digest.hexdigest()
-
-
-def _generator(seed: int, draw: Draw) -> torch.Generator:
-    """The noise of one draw."""
-    digest = hashlib.sha256(json.dumps([seed, draw.prompt, draw.number]).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-
-
-PRESETS = {
-    # A laptop's CPU in minutes: eight objects and their captions, 32 x 32 cells.
-    "small": Preset(
-        AtlasConfig(
-            deviation="channel",
-            positions=True,
-            octaves=3,  # down to waves of a quarter of the sphere's diameter
-            pooled=True,
-            # The first level must pass on the noise of 16 channels beside what it has learnt: 32 are too few.
-            widths=(64, 64, 96, 128),
-            guidance=1.5,
-            rgb=0.0,
-            mask=0.0,
-            lpips=0.0,
-            render_size=64,
-        ),
-        {
-            "steps": 1_200,
-            "batch": 8,
-            "lr": 3e-3,
-            "schedule": "cosine",
-            "schedule_steps": 1_200,
-            "warmup": 20,
-            "checkpoint_every": 200,
-            "sample_every": 200,
-            "diagnose_every": 50,
-        },
-    ),
-    # A Stable Diffusion as the base: the paper's numbers, the rendered terms weighted by the SNR and ramped.
-    "finetune": Preset(
-        AtlasConfig(),
-        {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 1_000, "checkpoint_every": 5_000},
-        with_base=True,
-    ),
-    # The paper and, where it is silent, GaussianCube: 64 samples a step are eight processes of 8.
-    "paper": Preset(
-        AtlasConfig(render_ramp=0.0, snr_cap=0.0),
-        {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 0, "checkpoint_every": 5_000},
-        with_base=True,
-    ),
-}
+SYSTEM = GaussianAtlas

@@ -18,15 +18,14 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
 from gatlas.io.models.tensors import read_tensors, weight_files, write_json, write_tensors
 from gatlas.io.models.torch_file import load_state
-from gatlas.io.streams import make_folder
+from gatlas.systems.noposplat.about import NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["load_network", "load_published", "save_network", "save_weights"]
+__all__ = ["load_network", "load_published", "save_description", "save_weights"]
 
 PART, STEM, PREFIX = "network", "model", "encoder."
-SYSTEM = "noposplat"
 
 # The files have four layers of each head twice, under a second name that says nothing new.
 _SECOND_NAME = re.compile(r"^(.*\.scratch\.)layer_rn\.(\d)(\..*)$")
@@ -55,14 +54,6 @@ def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
     return _with_second_names(weights, shapes)
 
 
-def save_network(folder: str | Path, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
-    """Write a model folder into an existing, scratch one: the weights, then gatlas.json."""
-    part = Path(folder) / PART
-    make_folder(part)
-    save_weights(part, weights)
-    save_description(folder, config)
-
-
 def save_description(folder: str | Path, config: Mapping[str, Any]) -> None:
     """Write gatlas.json into an existing folder."""
     import torch
@@ -70,7 +61,7 @@ def save_description(folder: str | Path, config: Mapping[str, Any]) -> None:
     from gatlas import __version__
 
     versions = {"gatlas": __version__, "torch": torch.__version__}
-    description = {"format": FORMAT, "system": SYSTEM, "config": dict(config), "versions": versions}
+    description = {"format": FORMAT, "system": NAME, "config": dict(config), "versions": versions}
     write_json(Path(folder) / DESCRIPTION, description)
 
 

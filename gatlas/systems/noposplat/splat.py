@@ -9,7 +9,7 @@ of one view.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from gatlas.geometry.cameras import OPENGL_AXES
 from gatlas.geometry.frames import half_turn
 from gatlas.images.crop import cover
 from gatlas.pose.solve import GRID_THRESHOLD, grid_correspondences, solve_pnp
+from gatlas.systems.contract import Located
 from gatlas.types import Cameras, Gaussians, Origin, Views
 
 if TYPE_CHECKING:
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
 
 FIRST_VIEWMAT = OPENGL_AXES  # of the first camera
 LEAST_SCALE = 1e-9  # a file stores the logarithm
-
-
-class Located(NamedTuple):
-    """The photos as the network saw them, with the cameras that their own Gaussians speak for."""
-
-    views: Views
-    lost: tuple[int, ...]  # numbers of the photos whose camera was not found, which `views` leaves out
 
 
 def cut(photos: Sequence[Photo], width: int, height: int) -> tuple[Float[np.ndarray, "v h w 3"], np.ndarray]:

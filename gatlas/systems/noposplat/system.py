@@ -5,24 +5,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from gatlas import io
 from gatlas.datasets.posed_views import PosedViewSet, posed_view_set
 from gatlas.errors import GatlasError
 from gatlas.images.sheets import contact_sheet
-from gatlas.io.models.pipeline import read_description
 from gatlas.metrics import psnr
-from gatlas.systems.contract import Preset, SampleRequest, System
+from gatlas.systems.contract import SampleRequest, System
 from gatlas.systems.noposplat import checkpoint as published
-from gatlas.systems.noposplat.config import RE10K, SCRATCH, TINY_SCENES, Settings
-from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
+from gatlas.systems.noposplat.about import NAME, TAKES
+from gatlas.systems.noposplat.config import Settings
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
-from gatlas.systems.noposplat.splat import Located, cut, locate_photos, to_gaussians
+from gatlas.systems.noposplat.splat import cut, locate_photos, to_gaussians
+from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,12 +28,9 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.posed_views import PosedBatch
     from gatlas.metrics.lpips import Lpips
-    from gatlas.systems.contract import Photo, Sources
+    from gatlas.systems.contract import Located, Photo, SampleSpec, Sources
     from gatlas.systems.noposplat.network import PixelGaussians
-    from gatlas.types import AtlasStats, Gaussians
 
-NAME = "noposplat"
-INPUT = "photos"  # what `sample` makes scenes from
 UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the published files have and nothing reads
 FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # with the whole learning rate
 
@@ -45,6 +40,9 @@ class PhotoScenes(System):
 
     name = NAME
     part = published.PART
+    takes = TAKES
+    gives = Gaussians
+    locates = True
 
     def __init__(self, config: Settings, network: nn.Module) -> None:
         """`network` is a NoPoSplat of the config."""
@@ -53,6 +51,8 @@ class PhotoScenes(System):
         for name, weight in network.named_parameters():
             if any(part in name for part in UNUSED):
                 weight.requires_grad_(False)  # a gradient that never comes is an error among several processes
+        self.model = ""  # what it was loaded from
+        self.weights: str | None = None  # digest of those that were loaded
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the backbone in `sample`; its weights are float32 always
         self._lpips: Lpips | None = None
@@ -132,21 +132,42 @@ class PhotoScenes(System):
         ]
         return contact_sheet(torch.cat(rows).cpu().numpy())
 
+    def check(self, request: SampleRequest) -> list[str]:
+        """Return what the user should know of a request, one message each."""
+        remarks = []
+        for condition in request.conditions:
+            rows, columns = condition.photos[0].image.shape[:2]
+            shape, wanted = columns / rows, self.config.width / self.config.height
+            kept = min(shape, wanted) / max(shape, wanted)
+            if kept < 0.95:
+                remarks.append(
+                    f"the model takes {self.config.width} x {self.config.height}: the middle {kept:.0%} of {columns} x "
+                    f"{rows} photos is used"
+                )
+        return list(dict.fromkeys(remarks))
+
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Gaussians]:
-        """One splat of the request's photos; see `gatlas.systems.noposplat.splat` for its frame."""
-        if len(request.photos) < 2:
-            raise GatlasError(f"{NAME} needs two photos of a scene or more, got {len(request.photos)}")
+        """Yield one splat per condition; see `gatlas.systems.noposplat.splat` for its frame."""
         network = self.network if network is None else network
-        pictures, Ks = cut(request.photos, self.config.width, self.config.height)
-        images = torch.from_numpy(pictures).movedim(-1, 1)[None].to(self._device)
-        with torch.no_grad(), self._precision():
-            pixels = network(images, torch.from_numpy(Ks)[None].to(self._device))
-        if not all(bool(array.isfinite().all()) for array in pixels):
-            raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
-        yield to_gaussians(pixels, request.photos[0].name)
+        for sample in request.samples:
+            photos = sample.condition.photos
+            if len(photos) not in TAKES.photos:
+                raise GatlasError(f"{NAME} needs two photos of a scene or more, got {len(photos)}")
+            pictures, Ks = cut(photos, self.config.width, self.config.height)
+            images = torch.from_numpy(pictures).movedim(-1, 1)[None].to(self._device)
+            with torch.no_grad(), self._precision():
+                pixels = network(images, torch.from_numpy(Ks)[None].to(self._device))
+            if not all(bool(array.isfinite().all()) for array in pixels):
+                raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
+            yield to_gaussians(pixels, sample.name)
+
+    def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
+        """Return how a sample is made."""
+        dtype = str(self._dtype).removeprefix("torch.")
+        return {**super().record(request, sample), "dtype": dtype, "model": self.model, "weights": self.weights}
 
     def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
-        """The photos as the network saw them, with the cameras that the splat of `sample` says of them."""
+        """Return the photos as the network saw them, with the cameras that follow from the splat of `sample`."""
         return locate_photos(gaussians, *cut(photos, self.config.width, self.config.height))
 
     def save_frozen(self, folder: str) -> None:
@@ -157,63 +178,10 @@ class PhotoScenes(System):
         """The network with the given weights."""
         published.save_weights(folder, weights)
 
-    def save(self, folder: str) -> None:
-        """The whole model, into an existing folder."""
-        published.save_network(folder, self.config.to_json(), self.network.state_dict())
-
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self._device.type, self._dtype)
-
-
-def create(config: Settings, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0) -> PhotoScenes:
-    """A system to train: a network of random weights, or one that goes on from a published file or a model of ours.
-
-    The sizes of the network must be the base's; what does not fit together is a GatlasError.
-    """
-    if stats is not None:
-        raise GatlasError(f"--stats: {NAME} needs no statistics")
-    if base is None:
-        return PhotoScenes(config, fresh_network(config, torch.Generator().manual_seed(seed)))
-    trained = load(base)
-    names = [field.name for field in fields(Settings) if field.name in _NETWORK]
-    changed = [name for name in names if getattr(config, name) != getattr(trained.config, name)]
-    if changed:
-        name = changed[0]
-        raise GatlasError(
-            f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
-            f"use the preset that it was made with, or set {', '.join(changed)}"
-        )
-    return PhotoScenes(config, trained.network)
-
-
-def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
-    """The trained system of a model folder, a run, a checkpoint or a published file.
-
-    A published file says nothing of the size of its pictures: they are 256 x 256, or 512 x 512 where its name says so.
-    """
-    if io.exists(model) and not io.is_folder(model):
-        config = published_settings(model)
-        weights = published.load_published(model, weight_shapes(config))
-    else:
-        description = read_description(model)
-        if description["system"] != NAME:
-            raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
-        config = Settings.from_json(description["config"], f"{model}: its config in gatlas.json")
-        weights = published.load_network(model, weight_shapes(config))
-    with torch.device("meta"):
-        network = NoPoSplat(config)
-    network.load_state_dict(weights, assign=True)
-    system = PhotoScenes(config, network.to(device).eval())
-    system.to(device, dtype)
-    return system
-
-
-def published_settings(name: str) -> Settings:
-    """The settings of a published file, by its name."""
-    side = 512 if "512" in name.replace("\\", "/").rpartition("/")[2] else 256
-    return Settings(width=side, height=side)
 
 
 def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"]:
@@ -222,72 +190,4 @@ def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"
     return pictures.movedim(-1, -3) if order == "bvchw" else pictures
 
 
-_NETWORK = (
-    "patch",
-    "encoder_dim",
-    "encoder_depth",
-    "encoder_heads",
-    "decoder_dim",
-    "decoder_depth",
-    "decoder_heads",
-    "mlp_ratio",
-    "hooks",
-    "head_dim",
-    "level_dims",
-    "sh_degree",
-    "scale_unit",
-    "scale_max",
-    "residual",
-)  # fmt: skip  (settings without which the weights mean something else)
-
-PRESETS = {
-    # A laptop's CPU in minutes: pictures of 64 x 64.
-    "tiny": Preset(
-        TINY_SCENES,
-        {
-            "steps": 1_000,
-            "batch": 4,
-            "lr": 1e-3,
-            "betas": (0.9, 0.95),
-            "weight_decay": 0.05,
-            "schedule": "cosine",
-            "warmup": 50,
-            "clip": 0.5,
-            "ema_power": 0.75,
-            "checkpoint_every": 200,
-            "sample_every": 200,
-            "diagnose_every": 50,
-        },
-    ),
-    # The published numbers for pretrained weights, with --base: 128 samples a step are eight processes of 16.
-    "re10k": Preset(
-        RE10K,
-        {
-            "steps": 18_751,
-            "batch": 16,
-            "lr": 2e-4,
-            "betas": (0.9, 0.95),
-            "weight_decay": 0.05,
-            "schedule": "cosine",
-            "lr_end": 2e-5,
-            "warmup": 125,
-            "clip": 0.5,
-        },
-        with_base=True,
-    ),
-    # The published size from random weights, which the published training never begins with: the ray term and the
-    # pixel's own colour and ray keep it alive.
-    "base": Preset(
-        SCRATCH,
-        {
-            "steps": 300_001,
-            "batch": 8,
-            "lr": 1e-4,
-            "betas": (0.9, 0.95),
-            "weight_decay": 0.05,
-            "schedule": "cosine",
-            "warmup": 2_000,
-            "clip": 0.5,
-        },
-    ),
-}
+SYSTEM = PhotoScenes

@@ -21,11 +21,11 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import Pipeline, save_parts, save_unet
 from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, small_text_encoder
 from gatlas.systems import load_system, system_module
-from gatlas.systems.contract import Draw, SampleRequest, Sources
+from gatlas.systems.contract import Condition, SampleRequest, SampleSpec, Sources
+from gatlas.systems.gaussian_atlas import PRESETS, create, load
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
 from gatlas.systems.gaussian_atlas.generated import LEAST_OPACITY, generated_atlas
 from gatlas.systems.gaussian_atlas.prompts import Prompts
-from gatlas.systems.gaussian_atlas.system import PRESETS, create, load
 from gatlas.train.options import TrainOptions, learning_rate
 from tests.helpers.atlas_sets import BALLS, write_captions, write_set
 
@@ -59,6 +59,10 @@ def batch_of(system, folder, captions=True, weights=None):
         )
     )
     return examples.collate([examples[i] for i in range(len(examples))])
+
+
+def asked(*prompts, **options):
+    return SampleRequest(tuple(Condition(prompt=prompt) for prompt in prompts), **options)
 
 
 def seeded(seed=0):
@@ -193,13 +197,13 @@ def test_a_model_that_learned_without_captions_takes_no_prompt(folder, stats, tm
     model = saved(system, tmp_path / "model")
     assert json.loads((tmp_path / "model" / "gatlas.json").read_text())["captions"] is False
     loaded = load(model)
-    request = SampleRequest((Draw("a red ball"),), steps=2)
+    request = asked("a red ball", steps=2)
     for refuse in (loaded.check, lambda request: next(loaded.sample(request))):
         with pytest.raises(GatlasError, match="model: the model learned without captions, so that a prompt") as error:
             refuse(request)
         assert one_line(error)
         assert "without --prompt, or train a model with --captions" in str(error.value)
-    textless = SampleRequest((Draw(""),), steps=2, guidance=3.0)
+    textless = asked("", steps=2, guidance=3.0)
     assert loaded.check(textless) == ["guidance has no effect without a prompt"]
     strong, weak = (next(loaded.sample(replace(textless, guidance=guidance))) for guidance in (3.0, 1.0))
     np.testing.assert_array_equal(strong.offset, weak.offset)
@@ -210,7 +214,7 @@ def test_a_model_that_learned_with_captions_or_does_not_say_takes_prompts(folder
     saved(system, tmp_path / "earlier")
     batch_of(system, folder)
     saved(system, tmp_path / "model")
-    request = SampleRequest((Draw("a red ball"),), steps=2)
+    request = asked("a red ball", steps=2)
     for name, captions in (("earlier", None), ("model", True)):
         description = json.loads((tmp_path / name / "gatlas.json").read_text())
         assert description.get("captions") is captions
@@ -236,19 +240,19 @@ def test_the_libraries_read_a_caption_of_200_letters_with_a_small_model(system, 
 
 
 def test_a_sample_depends_on_its_own_draw_only(system):
-    draws = tuple(Draw(prompt, number) for prompt in PROMPTS for number in range(2))
-    together = list(system.sample(SampleRequest(draws, steps=3, batch=4)))
-    alone = [next(system.sample(SampleRequest((draw,), steps=3))) for draw in draws]
+    together = list(system.sample(asked(*PROMPTS, count=2, steps=3, batch=4)))
+    names = [sample.name for sample in asked(*PROMPTS, count=2).samples]
+    alone = [next(system.sample(asked(*PROMPTS, count=2, steps=3, skip=frozenset(names) - {name}))) for name in names]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_allclose(one.color, other.color, atol=1e-4)
         np.testing.assert_allclose(one.offset, other.offset, atol=1e-4)
     assert np.abs(together[0].offset - together[1].offset).max() > 0.01
-    another_seed = next(system.sample(SampleRequest((draws[0],), steps=3, seed=1)))
+    another_seed = next(system.sample(asked(PROMPTS[0], steps=3, seed=1)))
     assert np.abs(another_seed.offset - alone[0].offset).max() > 0.01
 
 
 def test_a_sample_is_an_atlas_that_every_verb_accepts(system, tmp_path):
-    atlas = next(system.sample(SampleRequest((Draw("a/red ball", 3),), steps=2, seed=7, guidance=1.5)))
+    *_, atlas = system.sample(asked("a/red ball", count=4, steps=2, seed=7, guidance=1.5))
     io.save_atlas(tmp_path / "x.npz", atlas)
     atlas = io.load_atlas(tmp_path / "x.npz")
     gaussians = decode(atlas)
@@ -292,7 +296,7 @@ def test_an_atlas_goes_through_whitening_and_back_unchanged(system, folder):
 
 
 def test_a_saved_model_samples_what_the_trained_one_did(system, tmp_path):
-    request = SampleRequest((Draw("a red ball"),), steps=3)
+    request = asked("a red ball", steps=3)
     model = saved(system, tmp_path / "model")
     loaded = load_system(model)
     assert loaded.config == system.config
@@ -305,25 +309,26 @@ def test_a_saved_model_samples_what_the_trained_one_did(system, tmp_path):
 
 
 def test_a_record_says_how_a_sample_was_made_and_with_which_weights(system, tmp_path):
-    request = SampleRequest((Draw("a red ball", 2),), steps=2, seed=4)
+    request = asked("a red ball", count=3, steps=2, seed=4)
+    sample = request.samples[2]
     model = saved(system, tmp_path / "model")
     loaded = load(model)
-    record = loaded.record(request, request.draws[0])
-    assert next(loaded.sample(request)).meta["sample"] == record
+    record = loaded.record(request, sample)
+    assert list(loaded.sample(request))[2].meta["sample"] == record
     assert [record[name] for name in ("prompt", "number", "seed", "steps", "scheduler")] == [
         "a red ball", 2, 4, 2, "dpm++"
     ]  # fmt: skip
     assert record["guidance"] == CONFIG.guidance
     coarse = load(model, dtype="bfloat16")
     assert coarse.weights == loaded.weights
-    assert [each.record(request, request.draws[0])["dtype"] for each in (loaded, coarse)] == ["float32", "bfloat16"]
+    assert [each.record(request, sample)["dtype"] for each in (loaded, coarse)] == ["float32", "bfloat16"]
     trained = {name: weight + 1e-3 for name, weight in system.network.state_dict().items()}
     system.save_network(f"{model}/unet", trained)
     assert load(model).weights != loaded.weights
 
 
 def test_sampling_in_bfloat16_is_near_float32(system, tmp_path):
-    request = SampleRequest((Draw("a red ball"),), steps=3)
+    request = asked("a red ball", steps=3)
     model = saved(system, tmp_path / "model")
     fine, coarse = (next(load(model, dtype=dtype).sample(request)) for dtype in ("float32", torch.bfloat16))
     assert 0 < np.abs(fine.color - coarse.color).mean() < 0.05
@@ -380,7 +385,7 @@ def test_a_pipeline_is_widened_trained_and_sampled(base, folder, stats, tmp_path
     terms["loss"].backward()
     loaded = load(saved(system, tmp_path / "model"))
     assert loaded._prompts.encode([""])[0].shape == (1, 77, 32)
-    request = SampleRequest((Draw("a red ball"),), steps=2)
+    request = asked("a red ball", steps=2)
     np.testing.assert_array_equal(next(system.sample(request)).color, next(loaded.sample(request)).color)
 
 
@@ -525,7 +530,7 @@ def test_epsilon_without_zero_terminal_snr_trains_and_samples(folder, stats):
     system = create(replace(CONFIG, prediction="epsilon", zero_terminal_snr=False), stats=stats)
     terms = system.loss(system.network, batch_of(system, folder), seeded(), step=1, steps=10)
     assert torch.isfinite(terms["loss"])
-    assert next(system.sample(SampleRequest((Draw("x"),), steps=2))).size == 8
+    assert next(system.sample(asked("x", steps=2))).size == 8
 
 
 def test_kept_encodings_are_those_that_are_computed():
@@ -553,7 +558,7 @@ def test_encodings_are_kept_within_bounds():
 
 
 def test_the_system_is_known_by_its_name(system):
-    assert system_module(system.name) is module
+    assert system_module(system.name).SYSTEM is type(system)
     assert set(PRESETS) == {"small", "finetune", "paper"}
 
 
@@ -572,8 +577,7 @@ def test_150_steps_learn_what_the_captions_say(folder, stats):
         system.loss(system.network, batch, generator, step=step, steps=150)["loss"].backward()
         optimizer.step()
     assert system.diagnose(system.network, batch, generator)["retrieval"] == 1
-    draws = tuple(Draw(f"a {name} ball") for name in BALLS)
-    for atlas, (color, radius) in zip(system.sample(SampleRequest(draws)), BALLS.values(), strict=True):
+    for atlas, (color, radius) in zip(system.sample(asked(*PROMPTS)), BALLS.values(), strict=True):
         gaussians = decode(atlas)
         assert abs(np.linalg.norm(gaussians.means, axis=1).mean() - radius) < 0.1
         assert np.abs(gaussians.sh.mean(axis=(0, 1)) * 0.28209479 + 0.5 - color).max() < 0.35  # the others are 1 away
@@ -585,9 +589,9 @@ def test_an_unknown_base_is_one_line(stats):
 
 
 def test_the_prompt_no_text_has_another_name_than_no_prompt():
-    assert Draw("").name == "no-text-0"
-    assert Draw("no text").name != "no-text-0"
-    assert Draw("a red ball", 2).name == "a-red-ball-2"
+    names = {prompt: SampleSpec(Condition(prompt=prompt), 2).name for prompt in ("", "no text", "a red ball")}
+    assert names.pop("no text").startswith("no-text-")
+    assert names == {"": "no-text-2", "a red ball": "a-red-ball-2"}
 
 
 def test_a_run_is_resumed_with_its_own_statistics_only(system, folder, tmp_path):

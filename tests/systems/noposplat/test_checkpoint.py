@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
-from gatlas.systems.noposplat.checkpoint import load_network, load_published, save_network, save_weights
+from gatlas.systems.noposplat.checkpoint import load_network, load_published, save_description, save_weights
 from gatlas.systems.noposplat.network import TINY, NoPoSplat, NoPoSplatConfig, fresh_network, weight_shapes
 
 CONFIG = dataclasses.replace(
@@ -175,8 +175,9 @@ def test_what_is_no_file_is_refused(path, tmp_path):
 def converted(path, folder, state):
     """A model folder of a published checkpoint."""
     write(path, state)
-    folder.mkdir()
-    save_network(folder, CONFIG.to_json(), load_published(path, SHAPES))
+    (folder / "network").mkdir(parents=True)
+    save_weights(folder / "network", load_published(path, SHAPES))
+    save_description(folder, CONFIG.to_json())
     return folder
 
 

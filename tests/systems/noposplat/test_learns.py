@@ -8,9 +8,9 @@ from gatlas import io
 from gatlas.datasets.posed_views import posed_view_set
 from gatlas.pose.solve import grid_correspondences, solve_pnp
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest, Sources
+from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
+from gatlas.systems.noposplat import PRESETS, create
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT
-from gatlas.systems.noposplat.system import PRESETS, create
 from gatlas.train import TrainOptions, train
 from tests.helpers.scene_files import write_scenes
 
@@ -44,7 +44,7 @@ def test_photos_to_a_scene_to_poses(trained, tmp_path):
     for sample in samples:
         K = (sample.context_intrinsics * np.array([[64], [64], [1]])).astype(np.float64)
         photos = tuple(Photo(f"{i}", each / np.float32(255), K[i]) for i, each in enumerate(sample.context))
-        (gaussians,) = system.sample(SampleRequest(photos=photos))
+        (gaussians,) = system.sample(SampleRequest((Condition("scene", photos=photos),)))
         io.save_gaussians(tmp_path / "scene.ply", gaussians, force=True)
         points, pixels = grid_correspondences(io.load_gaussians(tmp_path / "scene.ply"), 1, 64, 64)
         found = solve_pnp(points, pixels, K[1], threshold=1.0)

@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-import gatlas.systems.noposplat.system as module
+import gatlas.systems.noposplat.loading as module
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.pose.solve import grid_correspondences, reprojection_errors, solve_pnp
 from gatlas.raster import rasterize
 from gatlas.systems import load_system
-from gatlas.systems.contract import Photo, SampleRequest, Sources
+from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
+from gatlas.systems.noposplat import PRESETS, create, load
+from gatlas.systems.noposplat.loading import published_settings
 from gatlas.systems.noposplat.network import NoPoSplat, PixelGaussians
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, to_gaussians
-from gatlas.systems.noposplat.system import PRESETS, PhotoScenes, create, load, published_settings
+from gatlas.systems.noposplat.system import PhotoScenes
 from gatlas.train import TrainOptions, train
 from gatlas.types import Cameras, Gaussians
 from tests.helpers.scene_files import box_views, write_scenes
@@ -48,6 +50,10 @@ def system(folder):
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def asked(photos):
+    return SampleRequest((Condition("scene", photos=photos),))
 
 
 def photos(count=2, side=48, width=None):
@@ -210,10 +216,10 @@ def test_presets_are_the_published_numbers():
 
 
 def test_a_sample_is_of_the_middle_of_the_photos(system):
-    (gaussians,) = system.sample(SampleRequest(photos=photos(width=72)))
+    (gaussians,) = system.sample(asked(photos(width=72)))
     assert gaussians.origin.grid == (32, 32)
     assert len(gaussians) == 2 * 32 * 32
-    assert gaussians.origin.name == "p0"
+    assert gaussians.origin.name == "scene"
     pictures, Ks = cut(photos(width=72), 32, 32)
     assert pictures.shape == (2, 32, 32, 3)
     assert np.allclose(Ks[0][:2, 2], 0.5)
@@ -221,7 +227,7 @@ def test_a_sample_is_of_the_middle_of_the_photos(system):
 
 
 def test_three_photos_make_one_scene(system):
-    (gaussians,) = system.sample(SampleRequest(photos=photos(3)))
+    (gaussians,) = system.sample(asked(photos(3)))
     assert len(gaussians) == 3 * 32 * 32
     located = system.locate(gaussians, photos(3))
     assert len(located.views) + len(located.lost) == 3
@@ -230,13 +236,13 @@ def test_three_photos_make_one_scene(system):
 
 def test_one_photo_is_refused(system):
     with pytest.raises(GatlasError, match="two photos"):
-        next(system.sample(SampleRequest(photos=photos(1))))
+        next(system.sample(asked(photos(1))))
 
 
 def test_a_model_folder_gives_the_same_splat(system, tmp_path):
     system.save(str(tmp_path))
     again = load(str(tmp_path))
-    one, other = (next(each.sample(SampleRequest(photos=photos()))) for each in (system, again))
+    one, other = (next(each.sample(asked(photos()))) for each in (system, again))
     assert np.array_equal(one.means, other.means)
     assert np.array_equal(one.sh, other.sh)
     description = json.loads((tmp_path / "gatlas.json").read_text())
@@ -249,7 +255,7 @@ def test_a_published_file_is_a_model(system, tmp_path, monkeypatch):
     state = {f"encoder.{name}": value for name, value in system.network.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "re10k.ckpt")
     again = load_system(str(tmp_path / "re10k.ckpt"))
-    one, other = (next(each.sample(SampleRequest(photos=photos()))) for each in (system, again))
+    one, other = (next(each.sample(asked(photos()))) for each in (system, again))
     assert np.array_equal(one.means, other.means)
     based = create(replace(CONFIG, lpips=0.0, ray=0.0), base=str(tmp_path / "re10k.ckpt"))
     assert based.config.ray == 0.0
@@ -297,7 +303,7 @@ def test_a_network_that_gives_nan_writes_nothing(system):
     next(system.network.parameters()).data.fill_(torch.nan)
     system.network.backbone.enc_norm.weight.data.fill_(torch.nan)
     with pytest.raises(GatlasError, match="not finite"):
-        next(system.sample(SampleRequest(photos=photos())))
+        next(system.sample(asked(photos())))
 
 
 def test_the_published_network_has_as_many_trained_weights_as_the_paper_uses():
@@ -308,6 +314,6 @@ def test_the_published_network_has_as_many_trained_weights_as_the_paper_uses():
 
 
 def test_gaussians_type_is_the_verbs_own(system):
-    (gaussians,) = system.sample(SampleRequest(photos=photos()))
+    (gaussians,) = system.sample(asked(photos()))
     assert isinstance(gaussians, Gaussians)
     assert gaussians.means.dtype == np.float32

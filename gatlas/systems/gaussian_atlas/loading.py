@@ -1,0 +1,78 @@
+"""New and trained Gaussian Atlas systems."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gatlas.errors import GatlasError
+from gatlas.io.models.pipeline import load_model
+from gatlas.systems.contract import digest_of_weights
+from gatlas.systems.gaussian_atlas.about import NAME
+from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
+from gatlas.systems.gaussian_atlas.system import GaussianAtlas
+from gatlas.transport import PROJECTIONS, SPHERE_NAME
+
+if TYPE_CHECKING:
+    from gatlas.types import AtlasStats
+
+
+def create(
+    config: AtlasConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
+) -> GaussianAtlas:
+    """A system to train: with the UNet of a diffusers pipeline, widened, or with a small one of random weights.
+
+    A base that is a model of ours goes on as it is. What does not fit together is a GatlasError.
+    """
+    if stats is None:
+        raise GatlasError(
+            "no statistics: make them with gatlas normalize-stats INPUT -o stats.npz and name them with --stats"
+        )
+    config = _sized(config, stats)
+    pipeline = from_scratch(config, seed) if base is None else from_base(config, base)
+    return GaussianAtlas(config, pipeline, stats)
+
+
+def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtlas:
+    """The trained system of a model folder, a run or a checkpoint. `dtype` is the network's, or its name in torch."""
+    pipeline, description, stats = load_model(folder)
+    if description["system"] != NAME:
+        raise GatlasError(f"{folder}: a model of the system {description['system']!r}, not of {NAME!r}")
+    config = AtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
+    stored = pipeline.scheduler["prediction_type"]
+    if stored != PREDICTIONS[config.prediction]:
+        raise GatlasError(
+            f"{folder}: its gatlas.json says that it predicts {config.prediction} and its scheduler_config.json says "
+            f"{stored}: one of them was changed after training"
+        )
+    if stats is None:
+        raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
+    check_network(config, pipeline, folder)
+    captioned = description.get("captions")  # an earlier gatlas did not say
+    if captioned is not None and not isinstance(captioned, bool):
+        raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
+    system = GaussianAtlas(_sized(config, stats), pipeline, stats)
+    system.captioned = captioned
+    system.weights = digest_of_weights(pipeline.unet)  # before `dtype` rounds them
+    system.to(device)
+    system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
+    return system
+
+
+def _sized(config: AtlasConfig, stats: AtlasStats) -> AtlasConfig:
+    """The config with the size of the statistics, whose layout this version must know."""
+    for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
+        if stats.meta.get(field) not in known:
+            raise GatlasError(
+                f"the statistics have the {field} {stats.meta.get(field)!r}; this version knows {', '.join(known)}"
+            )
+    size = int(stats.mean.shape[0])
+    if config.size not in (0, size):
+        raise GatlasError(
+            f"the statistics are of {size} x {size} atlases and the model is of {config.size} x {config.size}: "
+            f"use statistics of that size, or --set size={size} for a new model"
+        )
+    return replace(config, size=size)

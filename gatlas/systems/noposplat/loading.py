@@ -1,0 +1,87 @@
+"""New and trained NoPoSplat systems."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gatlas import io
+from gatlas.errors import GatlasError
+from gatlas.io.models.pipeline import read_description
+from gatlas.systems.contract import digest_of_weights
+from gatlas.systems.noposplat import checkpoint as published
+from gatlas.systems.noposplat.about import NAME
+from gatlas.systems.noposplat.config import Settings
+from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
+from gatlas.systems.noposplat.system import PhotoScenes
+
+if TYPE_CHECKING:
+    from gatlas.types import AtlasStats
+
+_NETWORK = (
+    "patch",
+    "encoder_dim",
+    "encoder_depth",
+    "encoder_heads",
+    "decoder_dim",
+    "decoder_depth",
+    "decoder_heads",
+    "mlp_ratio",
+    "hooks",
+    "head_dim",
+    "level_dims",
+    "sh_degree",
+    "scale_unit",
+    "scale_max",
+    "residual",
+)  # fmt: skip  (settings without which the weights mean something else)
+
+
+def create(config: Settings, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0) -> PhotoScenes:
+    """A system to train: a network of random weights, or one that goes on from a published file or a model of ours.
+
+    The sizes of the network must be the base's; what does not fit together is a GatlasError.
+    """
+    if stats is not None:
+        raise GatlasError(f"--stats: {NAME} needs no statistics")
+    if base is None:
+        return PhotoScenes(config, fresh_network(config, torch.Generator().manual_seed(seed)))
+    trained = load(base)
+    changed = [name for name in _NETWORK if getattr(config, name) != getattr(trained.config, name)]
+    if changed:
+        name = changed[0]
+        raise GatlasError(
+            f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
+            f"use the preset that it was made with, or set {', '.join(changed)}"
+        )
+    return PhotoScenes(config, trained.network)
+
+
+def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
+    """The trained system of a model folder, a run, a checkpoint or a published file.
+
+    A published file says nothing of the size of its pictures: they are 256 x 256, or 512 x 512 where its name says so.
+    """
+    if io.exists(model) and not io.is_folder(model):
+        config = published_settings(model)
+        weights = published.load_published(model, weight_shapes(config))
+    else:
+        description = read_description(model)
+        if description["system"] != NAME:
+            raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
+        config = Settings.from_json(description["config"], f"{model}: its config in gatlas.json")
+        weights = published.load_network(model, weight_shapes(config))
+    with torch.device("meta"):
+        network = NoPoSplat(config)
+    network.load_state_dict(weights, assign=True)
+    system = PhotoScenes(config, network.to(device).eval())
+    system.model, system.weights = model, digest_of_weights(network)
+    system.to(device, dtype)
+    return system
+
+
+def published_settings(name: str) -> Settings:
+    """The settings of a published file, by its name."""
+    side = 512 if "512" in name.replace("\\", "/").rpartition("/")[2] else 256
+    return Settings(width=side, height=side)

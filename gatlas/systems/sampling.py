@@ -1,0 +1,341 @@
+"""Samples of any system, saved: one file, a folder that a second run completes, a tar, or standard output.
+
+An atlas is an NPZ (or a splat PLY), Gaussians are a PLY, views are a folder of PNGs with a transforms.json, or one PNG.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gatlas import io
+from gatlas.atlas import decode
+from gatlas.config import Report, ignore
+from gatlas.errors import GatlasError
+from gatlas.io.images import encode_png
+from gatlas.io.photos.transforms import encode_index
+from gatlas.io.photos.views_folder import ViewsFolder, begun_views, record_of, stored_record
+from gatlas.io.splats.ply import encode_ply
+from gatlas.io.streams import filling_folder
+from gatlas.types import Atlas, Cameras, Gaussians, Views
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    from gatlas.systems.contract import Photo, SampleRequest, SampleSpec, System
+
+DIGESTS = ("weights", "photos", "cameras")  # entries of records whose values no message shows
+
+
+def save_samples(
+    system: System,
+    request: SampleRequest,
+    output: str = "-",
+    *,
+    views: str | None = None,
+    force: bool = False,
+    report: Report = ignore,
+    on_step: Callable[[], None] = lambda: None,
+) -> None:
+    """Sample, and save each sample as soon as it is there.
+
+    A folder keeps the samples that it has and gets those that it lacks; one that was made in another way is a
+    GatlasError before anything is sampled. `force` makes all of them again. `views` is a folder for the photos as the
+    system saw them, with the cameras that it found. `on_step` is called once per sample, or per view of the request's
+    cameras.
+    """
+    kind = check_output(system.gives, request, output, force=force)
+    if views is not None:
+        _check_views(system, views, force)
+    files, samples = FILES[system.gives], request.samples
+    places = {sample.name: files.place(output, sample.name, len(samples) == 1) for sample in samples}
+    if len(places) < len(samples):
+        raise GatlasError("two samples would have one name: rename one of the folders of photos")
+    if kind == "folder" and not force:
+        request = _without_finished(system, request, places, output, report)
+        for _ in range(_count_steps(request, samples) - _count_steps(request, request.samples)):
+            on_step()
+    if not request.samples:
+        return
+    if kind == "tar":
+        with io.ShardWriter(output, force=force) as shard:
+            for made in _made(system, request, on_step):
+                key, prompt = io.shard_key(made.sample.name), made.sample.condition.prompt
+                for member in files.members(key, made):
+                    shard.add(*member)
+                if prompt is not None:
+                    shard.add(key, ".txt", prompt.encode())
+        return
+    if kind == "folder" and output.rstrip("/") not in places.values():
+        io.make_folder(output)
+    for made in _made(system, request, on_step):
+        if views is not None:
+            value = next(made.pieces)
+            made = made._replace(pieces=iter([value]))
+        if kind == "folder":
+            files.save(places[made.sample.name], made, force)
+        else:
+            files.save_alone(output, made, force)
+        if views is not None:
+            if len(samples) > 1:
+                io.make_folder(views)
+            folder = views if len(samples) == 1 else f"{views.rstrip('/')}/{made.sample.name}"
+            _save_located(system, value, made.sample.condition.photos, folder, force, report)
+    if kind == "folder":
+        report(f"{len(request.samples)} samples in {output}")
+
+
+def save_model(system: System, folder: str, *, force: bool = False) -> None:
+    """Write a system as a model folder."""
+    with filling_folder(folder, force=force) as target:
+        system.save(str(target))
+
+
+def check_output(gives: type[Any], request: SampleRequest, output: str, *, force: bool) -> str:
+    """Return what the output is: "file", "folder" or "tar". One that cannot hold the samples is a GatlasError."""
+    files = FILES[gives]
+    count = max(1, len(request.conditions)) * request.count  # without a condition it is the system's own
+    parts = count * (1 if request.cameras is None else len(request.cameras))
+    if io.is_folder(output):
+        io.check_output(output, force=True, folder=True)  # samples that are there are kept, one by one
+        return "folder"
+    if output.lower().endswith(".tar") or (output == "-" and parts > 1):
+        io.check_output(output, force=force, suffix=".tar", what=f"a tar of {files.plural}")
+        return "tar"
+    if parts > 1:
+        asked = f"sample, and {count}" if count > 1 else f"view, and {parts}"
+        raise GatlasError(f"{output}: holds one {asked} are asked for: name a folder, DIR/, or x.tar")
+    files.check_alone(output, force)
+    return "file"
+
+
+class _Made(NamedTuple):
+    """A sample that is being made."""
+
+    sample: SampleSpec
+    record: dict[str, Any]
+    cameras: Cameras | None  # of its views, where the request names some
+    begun: bool  # its first views are there
+    pieces: Iterator[Any]  # the sample, or its views in several pieces; taken before the next sample is
+
+
+def _made(system: System, request: SampleRequest, on_step: Callable[[], None]) -> Iterator[_Made]:
+    stream: Iterator[Any] = system.sample(request)
+
+    def pieces(left: int) -> Iterator[Any]:
+        while left > 0:
+            piece = next(stream)
+            yield piece
+            steps = 1 if request.cameras is None else len(piece)
+            left -= steps
+            for _ in range(steps):
+                on_step()
+
+    for sample in request.samples:
+        yield _Made(
+            sample,
+            system.record(request, sample),
+            None if request.cameras is None else system.output_cameras(request),
+            sample.name in request.begun,
+            pieces(_count_steps(request, [sample])),
+        )
+
+
+def _count_steps(request: SampleRequest, samples: Sequence[SampleSpec]) -> int:
+    """Return the number of samples, or of the views that they lack."""
+    if request.cameras is None:
+        return len(samples)
+    return sum(len(request.cameras) - len(request.begun.get(sample.name, ())) for sample in samples)
+
+
+def _without_finished(
+    system: System, request: SampleRequest, places: dict[str, str], folder: str, report: Report
+) -> SampleRequest:
+    """Return the request without the samples that are there. One that was made in another way is a GatlasError."""
+    files, begun, finished = FILES[system.gives], {}, set()
+    for sample in request.samples:
+        path = places[sample.name]
+        made = files.record(path)
+        if made is None:
+            continue
+        if not made:
+            raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
+        wanted = system.record(request, sample)
+        made = {"dtype": wanted.get("dtype"), **made}  # an earlier gatlas did not say
+        others = [name for name, value in wanted.items() if name != "model" and made.get(name) != value]
+        if others:
+            how = ", ".join(
+                f"other {name}" if name in DIGESTS else f"{name} {made.get(name)} (now {wanted[name]})"
+                for name in others
+            )
+            raise GatlasError(f"{path}: was made with {how}: --force makes all samples anew, or name another folder")
+        images = files.begun(path)
+        if images is None:
+            finished.add(sample.name)
+        elif images:
+            begun[sample.name] = Views(np.stack(images), system.output_cameras(request)[: len(images)])
+    if finished:
+        report(f"{len(finished)} samples are in {folder} already and are kept (--force makes them anew)")
+    return replace(request, skip=request.skip | finished, begun=begun)
+
+
+def _check_views(system: System, views: str, force: bool) -> None:
+    if not system.locates:
+        raise GatlasError(f"--views: {system.name} finds no cameras of its photos")
+    io.check_output(views, force=force, folder=True)
+
+
+def _save_located(
+    system: System, gaussians: Gaussians, photos: Sequence[Photo], folder: str, force: bool, report: Report
+) -> None:
+    """Write the photos of a sample with the cameras that the system finds for them."""
+    located = system.locate(gaussians, photos)
+    for number in located.lost:
+        report(f"{photos[number].name}: its camera was not found, and {folder} leaves it out")
+    io.save_views(folder, located.views, force=force)
+
+
+class _Files(ABC):
+    """The files of one kind of sample."""
+
+    suffix: str
+    noun: str  # of `gatlas.io.registry`
+    plural: str
+
+    def place(self, folder: str, name: str, alone: bool) -> str:
+        """Return the path of a sample in a folder; `alone`, it is the only one that is asked for."""
+        return f"{folder.rstrip('/')}/{name}{self.suffix}"
+
+    def check_alone(self, output: str, force: bool) -> None:
+        """Raise a GatlasError where a sample cannot be written as this file."""
+        io.check_output(output, force=force, noun=self.noun)
+
+    @abstractmethod
+    def record(self, path: str) -> dict[str, Any] | None:
+        """Return how the sample at a path was made, {} where it does not say; None where there is none."""
+
+    def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
+        """Return the first views of the sample at a path; None where it is whole."""
+        return None
+
+    @abstractmethod
+    def save(self, path: str, made: _Made, force: bool) -> None:
+        """Write a sample into a folder."""
+
+    @abstractmethod
+    def save_alone(self, output: str, made: _Made, force: bool) -> None:
+        """Write a sample as one file, or to standard output."""
+
+    @abstractmethod
+    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
+        """Yield the files of a sample in a tar: key, suffix and content."""
+
+
+class _AtlasFiles(_Files):
+    """An NPZ, whose meta holds the record; alone also a splat PLY."""
+
+    suffix, noun, plural = ".npz", "atlas", "atlases"
+
+    def check_alone(self, output: str, force: bool) -> None:
+        if output.lower().endswith(".ply"):
+            io.check_output(output, force=force, noun="splat")
+        else:
+            super().check_alone(output, force)
+
+    def record(self, path: str) -> dict[str, Any] | None:
+        if not io.exists(path):
+            return None
+        made = io.load_atlas(path).meta.get("sample")
+        return made if isinstance(made, dict) else {}
+
+    def save(self, path: str, made: _Made, force: bool) -> None:
+        (atlas,) = made.pieces
+        io.save_atlas(path, atlas, force=force)
+
+    def save_alone(self, output: str, made: _Made, force: bool) -> None:
+        (atlas,) = made.pieces
+        if output.lower().endswith(".ply"):
+            io.save_gaussians(output, decode(atlas), force=force)
+        else:
+            io.save_atlas(output, atlas, force=force)
+
+    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
+        (atlas,) = made.pieces
+        yield key, self.suffix, io.atlas_bytes(atlas)
+
+
+class _GaussiansFiles(_Files):
+    """A splat PLY; in a folder or a tar, a JSON file of its name holds the record."""
+
+    suffix, noun, plural = ".ply", "splat", "Gaussians"
+
+    def record(self, path: str) -> dict[str, Any] | None:
+        sidecar = Path(path).with_suffix(".json")
+        made = record_of(sidecar) if io.exists(sidecar) else {}
+        if io.exists(path) or (io.exists(sidecar) and not made):
+            return made
+        return None  # a record without a splat is of a run that was stopped
+
+    def save(self, path: str, made: _Made, force: bool) -> None:
+        (gaussians,) = made.pieces
+        io.save_json(Path(path).with_suffix(".json"), {"sample": made.record}, force=True)
+        io.save_gaussians(path, gaussians, force=force)
+
+    def save_alone(self, output: str, made: _Made, force: bool) -> None:
+        (gaussians,) = made.pieces
+        io.save_gaussians(output, gaussians, force=force)
+
+    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
+        (gaussians,) = made.pieces
+        header, body = encode_ply(gaussians)
+        yield key, self.suffix, header + body.tobytes()
+        yield key, ".json", (json.dumps({"sample": made.record}, indent=2) + "\n").encode()
+
+
+class _ViewsFiles(_Files):
+    """A folder of PNGs whose transforms.json holds the record, filled view by view; a single view alone is a PNG."""
+
+    suffix, noun, plural = ".png", "image", "views"
+
+    def place(self, folder: str, name: str, alone: bool) -> str:
+        return folder.rstrip("/") if alone else f"{folder.rstrip('/')}/{name}"
+
+    def record(self, path: str) -> dict[str, Any] | None:
+        return stored_record(path)
+
+    def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
+        return begun_views(path)
+
+    def save(self, path: str, made: _Made, force: bool) -> None:
+        cameras, pieces = self._cameras(made)
+        folder = ViewsFolder(path, cameras, made.record, resume=made.begun, force=force)
+        for piece in pieces:
+            folder.add(piece.images)
+
+    def save_alone(self, output: str, made: _Made, force: bool) -> None:
+        (views,) = made.pieces
+        io.save_image(output, views.images[0], force=force)
+
+    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
+        cameras, pieces = self._cameras(made)
+        names, index = encode_index(cameras, sample=made.record)
+        images = (image for piece in pieces for image in piece.images)
+        for name, image in zip(names, images, strict=True):
+            yield f"{key}/{name.removesuffix('.png')}", ".png", encode_png(image)
+        yield f"{key}/transforms", ".json", index
+
+    def _cameras(self, made: _Made) -> tuple[Cameras, Iterator[Views]]:
+        """Return the cameras of all views of a sample, and its pieces."""
+        if made.cameras is not None:
+            return made.cameras, made.pieces
+        (views,) = made.pieces
+        return views.cameras, iter([views])
+
+
+FILES: dict[type[Any], _Files] = {Atlas: _AtlasFiles(), Gaussians: _GaussiansFiles(), Views: _ViewsFiles()}
