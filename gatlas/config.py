@@ -28,7 +28,7 @@ def ignore(message: str) -> None:
 
 @dataclass(frozen=True)
 class OptionInfo:
-    """What a field says of itself, beside its name, type and default."""
+    """Properties of a field beyond its name, type and default."""
 
     flags: tuple[str, ...] = ()  # names on the command line: short ones, as "-n", and another long one than the field's
     help: str = ""  # one line, for --help and the manual

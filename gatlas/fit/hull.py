@@ -35,7 +35,7 @@ class Hull(NamedTuple):
         return self.corner + (cells + 0.5) * self.cell
 
 
-class Surface(NamedTuple):
+class HullSurface(NamedTuple):
     """Random points on a surface."""
 
     points: Float[np.ndarray, "n 3"]
@@ -72,7 +72,7 @@ def carve_hull(views: Views, frame: SceneFrame) -> Hull:
     return Hull(filled, corner, cell)
 
 
-def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
+def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> HullSurface:
     """`count` points spread evenly, at random, over the hull's surface, with normals."""
     from scipy.ndimage import binary_erosion, gaussian_filter
 
@@ -102,7 +102,7 @@ def hull_surface(hull: Hull, count: int, rng: np.random.Generator) -> Surface:
     # From the cell's middle to where the smoothed hull is half full: the surface between the steps of the cells.
     outward = np.clip((smooth[x, y, z] - 0.5)[:, None] / np.maximum(steepness, 1e-6), -1.0, 1.0)[chosen]
     places = shell[chosen] - 2 + jitter + outward * normals[chosen]
-    return Surface(hull.centers(places), normals[chosen], float(areas.sum()))
+    return HullSurface(hull.centers(places), normals[chosen], float(areas.sum()))
 
 
 def hull_frame(hull: Hull) -> SceneFrame:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NEAR = 1e-3  # world units
 
 
-class Projected(NamedTuple):
+class ImagePoints(NamedTuple):
     """Projections of points into one camera."""
 
     rows: Int[np.ndarray, " n"]  # of the pixel; 0 where it is not seen
@@ -25,7 +25,7 @@ class Projected(NamedTuple):
     inside: Bool[np.ndarray, " n"]  # in front of the camera and within the picture
 
 
-def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> Projected:
+def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> ImagePoints:
     """Return the projections of the points into camera `index`, occluded or not."""
     viewmat, K = cameras.viewmats[index], cameras.Ks[index]
     local = to_camera(points, viewmat)
@@ -35,7 +35,7 @@ def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: in
     u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
     v = local[:, 1] * K[1, 1] / depth + K[1, 2]
     inside = front & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
-    return Projected(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
+    return ImagePoints(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
 
 
 def mean_colors(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.fit.blue_noise import choose_blue_noise
-from gatlas.fit.hull import Surface, hull_surface
+from gatlas.fit.hull import HullSurface, hull_surface
 from gatlas.fit.projection import mean_colors, project_points
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
@@ -40,7 +40,7 @@ BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the center
 
 def hull_gaussians(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> Gaussians:
     """`count` discs on the surface of a visual hull, evenly spaced, colored by the views that face them."""
-    pool: Surface = hull_surface(hull, POOL * count, rng)
+    pool: HullSurface = hull_surface(hull, POOL * count, rng)
     chosen = choose_blue_noise(pool.points, np.ones(len(pool.points)), count)
     points, normals = pool.points[chosen], pool.normals[chosen]
     colors, _ = mean_colors(points, views, normals)

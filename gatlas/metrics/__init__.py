@@ -1,4 +1,4 @@
-"""How good a picture is: numbers from two pictures."""
+"""Measures of image quality and of camera errors."""
 
 from gatlas.metrics.psnr import psnr
 

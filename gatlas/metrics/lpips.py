@@ -28,7 +28,7 @@ SCALE = (0.458, 0.448, 0.450)
 TINY = 1e-10  # added to the length of a feature before dividing by it
 
 
-class Backbone(NamedTuple):
+class FeatureNetwork(NamedTuple):
     """A convolutional network up to the last layer that is compared."""
 
     layers: tuple[nn.Module, ...]  # in torchvision's order, so that their numbers are those of its keys
@@ -42,7 +42,7 @@ def _conv(inputs: int, outputs: int, kernel: int, *, stride: int = 1, padding: i
     return skip_init(nn.Conv2d, inputs, outputs, kernel, stride=stride, padding=padding)
 
 
-def _vgg16() -> Backbone:
+def _vgg16() -> FeatureNetwork:
     layers: list[nn.Module] = []
     width = 3
     for size in (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512):
@@ -51,10 +51,10 @@ def _vgg16() -> Backbone:
         else:
             layers += [_conv(width, size, 3, padding=1), nn.ReLU()]
             width = size
-    return Backbone(tuple(layers), (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16)
+    return FeatureNetwork(tuple(layers), (3, 8, 15, 22, 29), (64, 128, 256, 512, 512), 16)
 
 
-def _alexnet() -> Backbone:
+def _alexnet() -> FeatureNetwork:
     layers = (
         _conv(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
         _conv(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
@@ -62,7 +62,7 @@ def _alexnet() -> Backbone:
         _conv(384, 256, 3, padding=1), nn.ReLU(),
         _conv(256, 256, 3, padding=1), nn.ReLU(),
     )  # fmt: skip
-    return Backbone(layers, (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), 31)
+    return FeatureNetwork(layers, (1, 4, 7, 9, 11), (64, 192, 384, 256, 256), 31)
 
 
 NETWORKS = {"vgg16": _vgg16, "alexnet": _alexnet}

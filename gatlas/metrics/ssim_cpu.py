@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float32
 
 
-class Comparison(NamedTuple):
+class SsimState(NamedTuple):
     """Two padded pictures and the derivatives of their similarity: what the gradient is made from."""
 
     first: Float32[np.ndarray, " padded"]
@@ -25,7 +25,7 @@ class Comparison(NamedTuple):
 
 def compare(
     a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"], with_derivatives: bool
-) -> tuple[float, Comparison]:
+) -> tuple[float, SsimState]:
     """Mean similarity of two pictures, and what `compare_backward` needs."""
     height, width = a.shape[:2]
     first, second = _padded(a), _padded(b)
@@ -34,10 +34,10 @@ def compare(
     stride = ssim_kernels.row_stride(width)
     shares = split_range(height, get_num_threads())
     launch(ssim_kernels.similarity, shares, width, stride, first, second, with_derivatives, derivatives, totals)
-    return float(totals.sum()) / a.size, Comparison(first, second, derivatives)
+    return float(totals.sum()) / a.size, SsimState(first, second, derivatives)
 
 
-def compare_backward(comparison: Comparison, v_mean: float, v_a: Float32[np.ndarray, "h w 3"]) -> None:
+def compare_backward(comparison: SsimState, v_mean: float, v_a: Float32[np.ndarray, "h w 3"]) -> None:
     """Write to `v_a` the gradient of `v_mean` x the mean similarity to the first picture."""
     height, width = v_a.shape[:2]
     rows = v_a.reshape(height, width * CHANNELS)

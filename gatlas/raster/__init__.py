@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.geometry.libraries import is_tensor
 from gatlas.images.composite import straight_alpha
-from gatlas.raster.rendering import Options, Rendering
+from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -64,7 +64,7 @@ def rasterize(
         raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
     if rasterize_mode not in MODES:
         raise ValueError(f"rasterize_mode must be one of {', '.join(MODES)}, got {rasterize_mode!r}")
-    options = Options(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
+    options = ProjectionOptions(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
     if means2d_absgrad is not None and not is_tensor(gaussians.means):
         raise ValueError("means2d_absgrad needs Gaussians that are torch tensors: numpy arrays have no backward pass")
     if is_tensor(gaussians.means) or backend in ("reference", "cuda"):

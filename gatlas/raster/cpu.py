@@ -15,7 +15,7 @@ import numpy as np
 
 from gatlas.raster import pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
-from gatlas.raster.rendering import Options, Rendering
+from gatlas.raster.rendering import ProjectionOptions, Rendering
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def rasterize_arrays(
     gaussians: Gaussians,
     cameras: Cameras,
     background: Float[np.ndarray, " 3"] | Float[np.ndarray, "c 3"] | None,
-    options: Options,
+    options: ProjectionOptions,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for numpy arrays."""
     compile_kernels()
@@ -213,11 +213,11 @@ def visibility_arrays(gaussians: Gaussians, cameras: Cameras, reduce: str) -> Fl
     compile_kernels(weights=True)
     weights = np.empty((len(cameras), len(gaussians)), dtype=np.float32)
     for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
-        weights[i] = blending_weights(parameters, pinhole(cameras, i, Options()), reduce)
+        weights[i] = blending_weights(parameters, pinhole(cameras, i, ProjectionOptions()), reduce)
     return weights
 
 
-def pinhole(cameras: Cameras, index: int, options: Options) -> Pinhole:
+def pinhole(cameras: Cameras, index: int, options: ProjectionOptions) -> Pinhole:
     """One of the cameras (numpy) in the types that the kernels are compiled for."""
     view = np.ascontiguousarray(cameras.viewmats[index], dtype=np.float64)
     K = np.ascontiguousarray(cameras.Ks[index], dtype=np.float64)

@@ -11,7 +11,7 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.raster.colors import seen_colors
-from gatlas.raster.rendering import Options, Rendering
+from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
@@ -25,7 +25,7 @@ def rasterize_gsplat(
     cameras: Cameras,
     backgrounds: Float[Tensor, "c 3"],
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
-    options: Options,
+    options: ProjectionOptions,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for float32 tensors on one CUDA device."""
     shape = (len(cameras), cameras.height, cameras.width)

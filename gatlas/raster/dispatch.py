@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gatlas.raster.rendering import Options, Rendering
+from gatlas.raster.rendering import ProjectionOptions, Rendering
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def rasterize_tensors(
     background: Any,
     backend: str,
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
-    options: Options,
+    options: ProjectionOptions,
 ) -> Rendering:
     """`gatlas.raster.rasterize` where torch computes. Numpy arrays give numpy arrays, as everywhere."""
     was_numpy = isinstance(gaussians.means, np.ndarray)
@@ -116,7 +116,7 @@ def _rasterize_cpu(
     cameras: Cameras,
     backgrounds: Float[Tensor, "c 3"],
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
-    options: Options,
+    options: ProjectionOptions,
 ) -> Rendering:
     from gatlas.raster.autograd import rasterize_camera
     from gatlas.raster.colors import seen_colors

@@ -89,7 +89,7 @@ class _Pair:
         return splat(self.builder, self.scalar(column))
 
     def block(self, index: ir.Value) -> ir.Value:
-        """Where a block's fields are."""
+        """Return the pointer to the fields of a block."""
         offset = self.builder.mul(index, ir.Constant(I64, BLOCK_SIZE))
         return element(self.builder, element(self.builder, self.state, STATE), offset)
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from gatlas.raster.colors import seen_colors
-from gatlas.raster.rendering import Options, Rendering
+from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Float32, Int64
@@ -35,7 +35,7 @@ MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
 MAX_EXTENT = 3.33  # standard deviations
-DEFAULTS = Options()
+DEFAULTS = ProjectionOptions()
 ROWS_AT_ONCE = 4  # of pixels, to bound memory
 
 
@@ -55,7 +55,7 @@ def rasterize_reference(
     cameras: Cameras,
     backgrounds: Float[Tensor, "c 3"],
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
-    options: Options,
+    options: ProjectionOptions,
 ) -> Rendering:
     """`gatlas.raster.rasterize` for torch tensors; the cameras' gradients too."""
     pictures = []
@@ -70,7 +70,7 @@ def rasterize_reference(
     return Rendering(*(torch.stack(images) for images in zip(*pictures, strict=True)))
 
 
-def project(gaussians: Gaussians, camera: Cameras, options: Options = DEFAULTS) -> Projection:
+def project(gaussians: Gaussians, camera: Cameras, options: ProjectionOptions = DEFAULTS) -> Projection:
     """The Gaussians in the picture of a set of one camera."""
     viewmat, K = camera.viewmats[0], camera.Ks[0]
     width, height = camera.width, camera.height

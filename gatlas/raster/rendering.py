@@ -18,7 +18,7 @@ class Rendering(NamedTuple):
     depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
 
 
-class Options(NamedTuple):
+class ProjectionOptions(NamedTuple):
     """Projection settings of `rasterize`, for the backends."""
 
     near_plane: float = 0.01  # world units

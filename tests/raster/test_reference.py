@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gatlas.geometry.sh import rgb_to_dc
-from gatlas.raster import Options, rasterize
+from gatlas.raster import ProjectionOptions, rasterize
 from gatlas.raster.reference import project
 from gatlas.types import Cameras, Gaussians
 from tests.helpers.raster_scenes import FIELDS, SCENES, camera, gaussians
@@ -96,7 +96,7 @@ def test_projection_is_that_of_gsplat(name):
     np.testing.assert_allclose(projection.conics[kept], conics[0][kept], rtol=1e-7, atol=1e-9)
     extents = torch.sqrt(2 * torch.log(255 * scene.opacities[kept]))[:, None]  # its are 3.33 for any opacity
     np.testing.assert_array_equal(torch.ceil(projection.radii[kept] * 3.33 / extents), radii[0][kept])
-    antialiased = project(scene, cameras, Options(antialiased=True))
+    antialiased = project(scene, cameras, ProjectionOptions(antialiased=True))
     kept = antialiased.visible
     expected = scene.opacities[kept] * compensations[0][kept]
     np.testing.assert_allclose(antialiased.opacities[kept], expected, rtol=1e-7)
