@@ -71,7 +71,7 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
     write_poses(output, records, force=force, summary=summary)
     sizes = [record.size for record in records if record.viewmat is not None]
     if len(set(sizes)) > 1:
-        say("the photos have several sizes: render --camera and fit take a file of one, so run pose-pnp for each size")
+        say("the photos have several sizes, and render --camera and fit read files of one: run pose-pnp once per size")
     say(f"{len(sizes)} of {len(records)} cameras found")
     if len(sizes) < len(records):
         raise typer.Exit(EXIT_SOME_NOT_FOUND if sizes else 1)
@@ -109,7 +109,7 @@ def _load_matches(
     if options.matches is None:
         return None
     if len(photos) != 1:
-        raise GatlasError(f"--matches is of one photo, and {len(photos)} are given")
+        raise GatlasError(f"--matches takes one photo, got {len(photos)}")
     blob, (photo,) = io.read(options.matches), photos
     points, pixels = read_matches(blob)
     if options.own_units:
@@ -118,7 +118,7 @@ def _load_matches(
     lost = np.isfinite(pixels).all(axis=1) & np.isnan(undistorted).any(axis=1)
     if lost.any():
         say(
-            f"{blob.name}: {lost.sum()} of {len(pixels)} pixels lie where the lens of {photo.path} puts no ray "
+            f"{blob.name}: {lost.sum()} of {len(pixels)} pixels are outside the field of the lens of {photo.path} "
             f"({photo.lens}): they count as outliers"
         )
     return Correspondences(points, undistorted)

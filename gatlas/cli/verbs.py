@@ -113,9 +113,9 @@ VERBS = {
             PoseOptions,
             inputs=typer.Argument(
                 metavar="PHOTO...",
-                help="Photos of the scene (justphotos/*.png), or a folder of them with a transforms.json.",
+                help="Photos of the scene, or a folder of them with a transforms.json.",
             ),
-            output=typer.Option("--output", "-o", metavar="OUTPUT", help="JSON to write; - is standard output."),
+            output=typer.Option("--output", "-o", metavar="OUTPUT", help="JSON file to write; - is standard output."),
             threads=True,
         ),
     )

@@ -226,7 +226,7 @@ def _evaluate_usable(
 def _keep(gaussians: Gaussians, given: Evaluation | None, options: RefineOptions) -> RefinedPose:
     """Return the given camera where it explains enough of the photo, else a failure."""
     if given is None or not np.isfinite(given.loss):
-        return failed_refinement("nothing can be compared from the camera that was given")
+        return failed_refinement("nothing can be compared from the given camera")
     return verified(gaussians, given, given.loss, 0, options)
 
 
@@ -257,7 +257,7 @@ def choose_cameras(
         if stay.failure:
             kept.append(each)
         elif pair is None:
-            left = "it left what the photo was compared with from the given camera"
+            left = "it moved away from the pixels that were compared from the given camera"
             lost = each if each.failure else failed_refinement(left)
             kept.append(stay if stay.agreement >= KEPT_AGREEMENT else lost)
         else:

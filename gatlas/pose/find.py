@@ -98,9 +98,9 @@ def choose_method(
     sampled = grid_photos(gaussians)
     if options.find == "grid":
         if not sampled:
-            raise GatlasError("has no pixel grid: --find grid is for splats that were sampled from photos")
+            raise GatlasError("has no pixel grid: --find grid needs a splat that was sampled from photos")
         if sampled != count:
-            raise GatlasError(f"was sampled from {sampled} photos, and {count} are given")
+            raise GatlasError(f"was sampled from {sampled} photos, but {count} are given")
     if sampled != count or options.find == "render" or candidates is not None:
         return "render"
     return "grid"
@@ -131,14 +131,15 @@ def _finder(
         return by_renders
     name = gaussians.origin.name
     if name and name != Path(photos[0].path).stem:
-        report(f"{photos[0].path}: the scene was sampled from {name!r} first: photos must come in that order")
+        first = photos[0].path
+        report(f"{first}: the first photo that the scene was sampled from is {name!r}: name the photos in that order")
 
     def by_grid(number: int, photo: UndistortedPhoto) -> FoundCamera | NotFound:
         settings = refine_options(options)
         found = find_by_grid(gaussians, number, photo, min_inliers=options.min_inliers, options=settings)
         if isinstance(found, FoundCamera) or options.find == "grid":
             return found
-        report(f"{photo.path}: not by the splat's pixel grid: {found.reason}: it is looked for from all sides")
+        report(f"{photo.path}: not found by the pixel grid: {found.reason}: falling back to rendered views")
         return by_renders(number, photo)
 
     return by_grid
@@ -170,7 +171,7 @@ def _refined(
     if failure and found.reliable:
         return replace(result, not_refined=failure)
     if failure:
-        reason = f"PnP found one by {result.inliers} matches, but {failure}"
+        reason = f"PnP found one with {result.inliers} inliers, but {failure}"
         return PoseResult(None, photo.K, result.method, reason)
     if abs(np.log(refined.zoom)) > WRONG_FOCAL:  # never where it is NaN
         error, length = abs(1 - 1 / refined.zoom), "long" if refined.zoom < 1 else "short"

@@ -96,7 +96,7 @@ def find_by_grid(
     evaluation = evaluate_camera(gaussians, target, camera, options)
     agreement = agreement_at(gaussians, target, camera, evaluation.exposure, [evaluation.comparison])
     if not agreement >= GRID_AGREEMENT:
-        return NotFound(f"the Gaussians explain {agreement:.0%} of the photo there")
+        return NotFound(f"the Gaussians explain only {agreement:.0%} of the photo there")
     return replace(found, result=replace(found.result, agreement=agreement), on_black=True)
 
 
@@ -120,7 +120,7 @@ def find_by_renders(
     )
     if other is not None and located.ambiguous:
         apart = rotation_angle(other.viewmat, located.viewmat)
-        report(f"{photo.path}: ambiguous: a camera {apart:.0f} degrees away fits nearly as well: see its runner_up")
+        report(f"{photo.path}: ambiguous: a camera {apart:.0f} degrees away fits nearly as well: see runner_up")
     return FoundCamera(
         located.viewmat, result, located.points, located.pixels, reliable=located.inliers >= CONFIDENT_INLIERS
     )

@@ -11,21 +11,22 @@ from gatlas.errors import GatlasError
 
 @dataclass(frozen=True)
 class PoseOptions(Options):
-    """Find the cameras that took photos of a splat scene, or refine cameras that are nearly right.
+    """Find the cameras of photos of a splat scene, or refine cameras that are nearly right.
 
-    The splat is rendered from all sides and matched to each photo (SIFT); the camera comes from PnP with RANSAC, is
-    rendered from and matched again, and is then refined on the pictures. Where few features match and the object's
-    mask is known, its silhouette is tried. A splat that was sampled from the photos themselves, in their order, knows
-    which Gaussian shows which pixel: --find grid, which auto takes where the numbers fit and the pictures agree.
+    The splat is rendered from all sides and matched to each photo (SIFT). PnP with RANSAC gives a camera, from which
+    the splat is rendered and matched again; then the camera is refined on the pictures. If few features match and the
+    object's mask is known, its silhouette is tried. A splat that was sampled from the photos themselves, in their
+    order, has a Gaussian for each of their pixels: --find grid uses these correspondences, and auto does so if the
+    number of photos is right and the pictures agree.
 
-    Where only the refinement fails, PnP's camera is kept, marked not_refined: with --matches and the grid where at
-    least --min-inliers and more than half of the correspondences agree, else where 40 matches do. With --matches and
-    the grid, a refinement that raises the median residual of those that agree counts as failed.
+    If only the refinement fails, the camera of PnP is kept and marked not_refined, provided that enough correspondences
+    agree: with --matches and the grid at least --min-inliers and more than half of them, otherwise 40. With --matches
+    and the grid, a refinement that raises the median residual of those that agree counts as failed.
 
-    OUTPUT is a transforms.json that render --camera and fit read where the photos have one size, with inliers,
-    residuals, losses before and after, the runner-up where a second camera could be scored, and ambiguous where it
-    fits nearly as well. A photo whose camera is not found is said and stands in not_found: the exit status is 1 where
-    none was found and 3 where some were not.
+    OUTPUT is a transforms.json, which render --camera and fit read if all photos have one size. Each frame has the
+    number of inliers, the residual, the losses before and after the refinement, the runner-up if a second camera could
+    be scored, and ambiguous if that fits nearly as well. A photo whose camera is not found is reported and listed under
+    not_found: the exit status is 1 if no camera was found and 3 if only some were.
 
     Example: gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json
     """
@@ -34,48 +35,46 @@ class PoseOptions(Options):
     fov: float | None = option(None, metavar="DEGREES", help="Field of view of the photos, across the shorter side.")
     intrinsics: str | None = option(None, metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.")
     find: Literal["auto", "grid", "render"] = option(
-        "auto", help="Correspondences from the splat's pixel grid, or from renders."
+        "auto", help="Source of the correspondences: the splat's pixel grid, or renders."
     )
     matches: str | None = option(
         None,
         metavar="FILE.npz",
         help="Correspondences: points [m 3], in the units of cameras, and pixels [m 2] of one photo as it was taken. "
-        "The first pixel's centre is (0.5, 0.5).",
+        "The center of the first pixel is (0.5, 0.5).",
     )
-    init: str | None = option(None, metavar="FILE.json", help="Refine the photos' cameras in this file.")
-    candidates: str | None = option(None, metavar="FILE.json", help="Cameras to begin with, as those of training.")
-    views: int | None = option(None, min=4, help="Cameras to begin with, from all sides; default 40.")
+    init: str | None = option(None, metavar="FILE.json", help="Initial cameras of the photos, which are only refined.")
+    candidates: str | None = option(
+        None, metavar="FILE.json", help="Views of the scene to match with, such as the cameras of its training."
+    )
+    views: int | None = option(None, min=4, help="Number of views from all sides to match with; default 40.")
     mask: str | None = option(
         None,
         metavar="FILE.png",
-        help="Grey picture of a photo as it was taken, white where the object is; {stem} is the photo's name. Without "
-        "it, the mask_path of the photo's frame in a transforms.json.",
+        help="Gray picture of the size of the photo as it was taken, white where the object is; {stem} stands for the "
+        "photo's name. Default: the mask_path of the photo's frame in a transforms.json.",
     )
-    background: str | None = option(
-        None, metavar="COLOR", help="What stands behind the object, where it is one colour."
-    )
-    refine: Literal["photometric", "noposplat", "none"] = option(
-        "photometric", help="What is done to the camera that PnP found."
-    )
+    background: str | None = option(None, metavar="COLOR", help="Color behind the object, if it is one color.")
+    refine: Literal["photometric", "noposplat", "none"] = option("photometric", help="Refinement method.")
     focal: bool = option(False, help="Refine the focal length too.")
     min_inliers: int = option(
         12,
         min=4,
-        help="Correspondences that must agree; with fewer, only the silhouette under a known mask finds a camera.",
+        help="Least number of correspondences that must agree; with fewer, only a silhouette can give a camera.",
     )
     own_units: bool = option(
         False,
-        help="Cameras and points in files have the object's units: give it with those of the photos that the scene was "
-        "fitted on, not with those that render or fit --views-out wrote of a mesh.",
+        help="Cameras and points in files are in the object's units: for cameras of the photos that the scene was "
+        "fitted on, not for those that render or fit --views-out wrote of a mesh.",
     )
     ground_truth: str | None = option(
         None,
         metavar="FILE.json",
-        help="The true cameras: print errors, and AUC of the larger of degrees and per cent of the distance (of "
-        "degrees and degrees of direction for a splat of unposed photos).",
+        help="True cameras: print errors, and the AUC of the larger of degrees and per cent of the distance (for a "
+        "splat of unposed photos, of degrees and degrees of direction).",
     )
     lpips_weights: str | None = option(
-        None, metavar="FILE", help="VGG16 in torchvision's format: LPIPS in the refinement."
+        None, metavar="FILE", help="VGG16 in torchvision's format, for LPIPS in the refinement."
     )
 
     def validate(self) -> None:
@@ -85,13 +84,15 @@ class PoseOptions(Options):
         if len(given) > 1:
             raise GatlasError(f"{given[0]} and {given[1]} exclude each other")
         if given and self.views is not None:
-            raise GatlasError(f"--views is of cameras from all sides: it does not go with {given[0]}")
+            raise GatlasError(f"--views is the number of views from all sides: it cannot be combined with {given[0]}")
         if given and self.find == "grid":
-            raise GatlasError(f"--find grid does not go with {given[0]}")
+            raise GatlasError(f"--find grid cannot be combined with {given[0]}")
         if self.init is not None and self.refine == "none":
-            raise GatlasError("--init is to refine: leave out --refine none")
+            raise GatlasError("--init only refines cameras: leave out --refine none")
         if self.init is not None and self.refine == "noposplat":
-            raise GatlasError("--refine noposplat refines one photo at a time from PnP: it does not go with --init")
+            raise GatlasError(
+                "--refine noposplat refines photos one by one from PnP: it cannot be combined with --init"
+            )
         if self.focal and self.refine != "photometric":
             raise GatlasError("--focal needs --refine photometric")
         from gatlas.images.colors import parse_background

@@ -53,7 +53,7 @@ class RefineOptions:
     reach: float = 45.0  # degrees: largest rotation about the object
 
 
-NOT_FINITE = "the photo or the camera to start from has values that are NaN or infinite"
+NOT_FINITE = "the photo or the initial camera has values that are NaN or infinite"
 
 # For a start that matches found: it is within a degree, and small pictures would only move away from it.
 MATCHED_START = RefineOptions(levels=(), steps=8)
@@ -143,11 +143,11 @@ def refine_targets(
     full = targets[-1]
     pivot = target_pivot(gaussians, full, start)
     if pivot is None:
-        return failed_refinement("from the camera to start from, none of the Gaussians is in the picture")
+        return failed_refinement("none of the Gaussians is in the picture from the initial camera")
     if given is None or np.isnan(given.loss):
         here = evaluate_camera(gaussians, full, start, options, cached)
         if here.comparison.weights is None:
-            return failed_refinement("from the camera to start from, the Gaussians cover too little of the picture")
+            return failed_refinement("the Gaussians cover too little of the picture from the initial camera")
         given, cached = given or here, (*cached, here.comparison)
     cached = (*cached, given.comparison)
     cached = (*cached, render_comparison(gaussians, start, targets[0], cached))  # both attempts begin with it
@@ -184,7 +184,7 @@ def descend_pyramid(
             gaussians, target, camera, pivot, level, focal=options.focal, exposure=fitted, cached=cached
         )
         if found is None:
-            return failed_refinement("the Gaussians left the picture on the way")
+            return failed_refinement("the Gaussians left the picture during the refinement")
         camera, exposure, cached = found.comparison.camera, found.exposure, (*cached, found.comparison)
         taken += found.steps
     return render_comparison(gaussians, camera, targets[-1], cached), taken
@@ -295,7 +295,7 @@ def best_exposure(comparison: Comparison, options: RefineOptions) -> Exposure:
 
 def out_of_reach(turn: float, reach: float) -> str:
     """Return the failure of a camera that rotated by `turn` degrees."""
-    return f"it turned by {turn:.0f} degrees, farther than {reach:g}"
+    return f"the camera rotated by {turn:.0f} degrees, more than {reach:g}"
 
 
 def too_little_agreement(agreement: float, required: float) -> str:

@@ -143,7 +143,7 @@ def test_a_majority_of_given_correspondences_outweighs_a_picture_that_shows_noth
     assert frame["inliers"] >= 40
     assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 1e-3
     run = gatlas(*words, "--matches", "few.npz", "-o", "q.json", code=1)
-    assert "flat.png: no camera found: PnP found one by 2" in run.stderr
+    assert "flat.png: no camera found: PnP found one with 2" in run.stderr
 
 
 def test_points_have_the_units_of_cameras_in_files(gatlas, scene, tmp_path):
@@ -215,7 +215,7 @@ def test_pixels_that_no_ray_meets_are_said_and_are_outliers(gatlas, scene, tmp_p
     np.savez(tmp_path / "m.npz", points=points, pixels=pixels)
     words = ("pose-pnp", "a.png", "--scene", scene / "egg.ply", "--intrinsics", "k.json", "--matches", "m.npz")
     run = gatlas(*words, "--refine", "none", "-o", "p.json")
-    assert "m.npz: 2 of 60 pixels lie where the lens of a.png puts no ray (k1 = -0.8)" in run.stderr
+    assert "m.npz: 2 of 60 pixels are outside the field of the lens of a.png (k1 = -0.8)" in run.stderr
     assert rotation_errors(found_in(tmp_path / "p.json"), TRUTHS[0][None])[0] < 1e-4
     frame = json.loads((tmp_path / "p.json").read_text())["frames"][0]
     assert (frame["inliers"], frame["correspondences"]) == (58, 60)
@@ -223,7 +223,7 @@ def test_pixels_that_no_ray_meets_are_said_and_are_outliers(gatlas, scene, tmp_p
 
 def test_the_help_says_where_a_pixels_centre_is(gatlas):
     shown = " ".join(gatlas("pose-pnp", "--help").stdout.decode().split())
-    assert "The first pixel's centre is (0.5, 0.5)." in shown
+    assert "The center of the first pixel is (0.5, 0.5)." in shown
 
 
 def test_a_bent_photo_is_fitted_and_rendered_as_it_was_found(gatlas, scene, tmp_path):
@@ -274,7 +274,7 @@ def test_photos_of_several_sizes_are_found_and_the_file_is_said_to_be_of_no_use_
     io.save_image(tmp_path / "large.png", image.repeat(2, axis=0).repeat(2, axis=1))
     words = ("pose-pnp", "large.png", scene / "photos/images/001.png", "--scene", scene / "egg.ply", "--fov", 47)
     run = gatlas(*words, "--refine", "none", "-o", "p.json")
-    assert "the photos have several sizes: render --camera and fit take a file of one" in run.stderr
+    assert "the photos have several sizes, and render --camera and fit read files of one" in run.stderr
     assert "several sizes" in gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "x.png", code=1).stderr
 
 
@@ -307,7 +307,7 @@ def test_what_truth_cannot_judge_is_said_before_any_work(gatlas, scene, tmp_path
         (("--fov", 47, "--refine", "none", "--focal"), "--focal needs --refine photometric"),
         (("--fov", 47, "--mask", "no.png"), "no.png: No such file"),
         (("--intrinsics", "no.json"), "no.json: No such file"),
-        (("--fov", 47, "--candidates", "c.json", "--views", 20), "--views is of cameras from all sides"),
+        (("--fov", 47, "--candidates", "c.json", "--views", 20), "--views is the number of views from all sides"),
         (("--fov", 47, "--refine", "noposplat", "--background", "transparent"), "must be a color"),
         (("--fov", 47, "--background", "pinkish"), "is not a colour"),
         (("--matches", "-", "--intrinsics", "-"), "--matches and --intrinsics cannot both come from standard input"),

@@ -92,8 +92,8 @@ def test_photos_in_another_order_are_never_given_each_others_cameras(gatlas, sam
     photos = [sampled / "photos/images/001.png", sampled / "photos/images/000.png"]
     words = ("pose-pnp", *photos, "--scene", sampled / "scene.ply", "--fov", 47, "--refine", "none")
     run = gatlas(*words, "-o", "p.json")
-    assert "the scene was sampled from '000' first" in run.stderr
-    assert "001.png: not by the splat's pixel grid: the Gaussians explain" in run.stderr
+    assert "the first photo that the scene was sampled from is '000'" in run.stderr
+    assert "001.png: not found by the pixel grid: the Gaussians explain" in run.stderr
     frames = json.loads((tmp_path / "p.json").read_text())["frames"]
     assert [frame["method"] for frame in frames] == ["render", "render"]
     found = np.asarray(io.load_cameras(tmp_path / "p.json").viewmats, dtype=np.float64)
@@ -106,4 +106,4 @@ def test_a_grid_that_is_not_of_these_photos_is_refused(gatlas, sampled, tmp_path
     gaussians = io.load_gaussians(sampled / "scene.ply")
     io.save_gaussians(tmp_path / "named.ply", replace(gaussians, origin=Origin("000", grid=(GRID, GRID // 2))))
     words = ("pose-pnp", sampled / "photos", "--scene", "named.ply", "--find", "grid", "-o", "p.json")
-    assert "was sampled from 4 photos, and 2 are given" in gatlas(*words, code=1).stderr
+    assert "was sampled from 4 photos, but 2 are given" in gatlas(*words, code=1).stderr

@@ -212,7 +212,7 @@ def test_a_camera_that_agrees_by_halves_is_lost_with_one_that_runs_off(gaussians
     aside[0, 3] += 0.8
     start = perturbed(truths[0], 8.0, 0.0, np.random.default_rng(3))
     kept = kept_of(gaussians, target, start, refined_at(aside), replace(QUICK, agreement=0.3))
-    assert "it left what the photo was compared with" in kept.failure
+    assert "it moved away from the pixels that were compared" in kept.failure
 
 
 @pytest.mark.parametrize("levels", [QUICK.levels, ()], ids=["levels", "none"])

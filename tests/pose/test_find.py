@@ -55,7 +55,7 @@ def test_what_looks_the_same_from_behind_is_ambiguous_with_the_other_camera_as_r
     assert details["runner_up"]["viewmat"] == found.runner_up.viewmat.tolist()
     turn = rotation_errors(found.runner_up.viewmat[None], found.viewmat[None])[0]
     assert turn > 170
-    assert messages == [f"a.png: ambiguous: a camera {turn:.0f} degrees away fits nearly as well: see its runner_up"]
+    assert messages == [f"a.png: ambiguous: a camera {turn:.0f} degrees away fits nearly as well: see runner_up"]
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(20, True), (40, False)])
@@ -74,7 +74,7 @@ def test_a_published_refinement_that_fails_leaves_pnps_camera_where_enough_agree
     assert given["side"] == 256
     assert (found.viewmat is not None) == kept
     assert found.not_refined == ("it explains nothing" if kept else None)
-    assert found.reason == (None if kept else "PnP found one by 20 matches, but it explains nothing")
+    assert found.reason == (None if kept else "PnP found one with 20 inliers, but it explains nothing")
 
 
 def test_given_cameras_are_refined_together(gaussians):
@@ -97,10 +97,10 @@ def test_a_grid_needs_a_splat_that_was_sampled_from_these_photos(gaussians):
     ("words", "message"),
     [
         ({"matches": "a.npz", "init": "b.json"}, "--matches and --init exclude each other"),
-        ({"candidates": "c.json", "views": 20}, "--views is of cameras from all sides"),
-        ({"candidates": "c.json", "find": "grid"}, "--find grid does not go with --candidates"),
-        ({"init": "b.json", "refine": "none"}, "--init is to refine"),
-        ({"init": "b.json", "refine": "noposplat"}, "one photo at a time"),
+        ({"candidates": "c.json", "views": 20}, "--views is the number of views from all sides"),
+        ({"candidates": "c.json", "find": "grid"}, "--find grid cannot be combined with --candidates"),
+        ({"init": "b.json", "refine": "none"}, "--init only refines cameras"),
+        ({"init": "b.json", "refine": "noposplat"}, "photos one by one"),
         ({"focal": True, "refine": "none"}, "--focal needs --refine photometric"),
         ({"refine": "noposplat", "background": "transparent"}, "must be a color"),
         ({"background": "pinkish"}, "is not a colou?r"),

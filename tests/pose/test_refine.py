@@ -170,7 +170,7 @@ def test_a_camera_that_turns_too_far_is_a_failure(gaussians):
     truth = camera_at(0.0)
     start = perturbed(truth, 8.0, 0.0, np.random.default_rng(6))
     found = refine(gaussians, photo_of(gaussians, truth), start, K, options=replace(QUICK, reach=4.0))
-    assert "turned by 8 degrees" in found.failure
+    assert "rotated by 8 degrees" in found.failure
     assert np.isnan(found.viewmat).all()
 
 

@@ -71,7 +71,7 @@ def read_photo_set(
         return PhotoSet(photos, None)
     viewmats = read_viewmats(init_file, paths)
     if len({photo.image.shape for photo in photos}) > 1:
-        raise GatlasError("--init needs photos of one size and kind: some differ")
+        raise GatlasError("--init needs photos of one size, all with or all without alpha")
     return PhotoSet(photos, viewmats)
 
 
