@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import math
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +98,11 @@ class Options:
             if fault := _type_fault(value, field.type) or _range_fault(value, field.info):
                 raise GatlasError(f"{name} {fault}, got {value}")
         self.validate()
+
+    @classmethod
+    def describe(cls) -> str:
+        """Return the help text of the verb whose options these are: the docstring of the class."""
+        return inspect.cleandoc(cls.__doc__ or "")
 
     def validate(self) -> None:
         """Raise a GatlasError where fields contradict each other; subclasses override this."""

@@ -117,7 +117,7 @@ def build_command(verb: Verb) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
     command.__annotations__ = {each.name: each.annotation for each in signature}
     command.__name__ = verb.name.replace("-", "_")
-    command.__doc__ = inspect.cleandoc(verb.options.__doc__ or "")
+    command.__doc__ = verb.options.describe()
     return command
 
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from gatlas import __version__
-from gatlas.cli.manual_tables import SECTIONS, fragment
+from gatlas.cli.manual_tables import fragment, sections
 
 DATE = "2026-11-21"  # of the last change to what the pages say
 
@@ -175,9 +175,9 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
         if not getattr(parameter, "hidden", False):
             parts += [".TP", _term(parameter), _text(_description(parameter))]
     parts += [".TP", "\\fB\\-h\\fR, \\fB\\-\\-help\\fR", "Show the options and exit."]
-    sections = dict(SECTIONS.get(name.removeprefix("gatlas-"), {}))
-    sections |= {"EXIT STATUS": ("", EXIT_STATUS), "ENVIRONMENT": ("", ENVIRONMENT), "FILES": ("", FILES)}
-    for title, (above, table) in sections.items():
+    tables = sections(name.removeprefix("gatlas-"))
+    tables |= {"EXIT STATUS": ("", EXIT_STATUS), "ENVIRONMENT": ("", ENVIRONMENT), "FILES": ("", FILES)}
+    for title, (above, table) in tables.items():
         parts.append(f".SH {title}")
         if above:
             parts.append(_text(above))

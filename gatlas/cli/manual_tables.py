@@ -6,8 +6,7 @@ Nothing here imports a network, so that `gatlas man` answers at once.
 from __future__ import annotations
 
 from gatlas.config import Options, settings_table
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
-from gatlas.systems.noposplat.config import Settings
+from gatlas.systems import SYSTEMS, default_preset, system_module
 from gatlas.train.options import TrainOptions
 
 BATCHES = {
@@ -38,20 +37,6 @@ STREAMS = {
     "standard error": "takes everything else: progress, warnings, summaries",
 }
 
-PRESETS = {
-    "small": "gaussian-atlas, the choice without --base: 1200 steps of 8, learning rate 0.003 down a cosine, a network "
-    "of 5.9 M parameters from random weights; minutes on a laptop's CPU with atlases of 32 x 32 cells, hours with 128 "
-    "x 128",
-    "finetune": "gaussian-atlas, the choice with --base: 1000000 steps of 8 a process, learning rate 5e-05, with "
-    "rendered terms in the loss, of which LPIPS needs --lpips-weights FILE, or --set lpips=0",
-    "paper": "gaussian-atlas: as finetune, with the rendered terms unweighted and without a ramp, as published",
-    "tiny": "noposplat, the choice without --base: 1000 steps of 4, learning rate 0.001, pictures of 64 x 64; minutes "
-    "on a CPU",
-    "re10k": "noposplat, the choice with --base: 18751 steps of 16 a process, learning rate 0.0002, the published "
-    "numbers for pretrained weights",
-    "base": "noposplat: 300001 steps of 8 a process, learning rate 0.0001, the published size from random weights",
-}
-
 
 def fragment(sentence: str) -> str:
     """Return a sentence as it stands beside a term: with a small first letter and without the full stop."""
@@ -59,13 +44,49 @@ def fragment(sentence: str) -> str:
     return (first if rest[:1].isupper() or first.isdigit() else first.lower()) + rest
 
 
-def key_table(options: type[Options]) -> dict[str, str]:
-    """Return the rows of a table of the keys of `train --set`."""
+Section = tuple[str, dict[str, str]]  # the text above a table, and the table
+
+
+def system_sections() -> dict[str, Section]:
+    """Return the sections about training: the presets of each system, the keys of the loop and of each system."""
+    presets: dict[str, Section] = {}
+    keys = {
+        "KEYS OF THE TRAINING": (
+            "For --set, with the value that holds unless the preset or an option of that name has another.",
+            _key_table(TrainOptions),
+        )
+    }
+    for name in SYSTEMS:
+        module = system_module(name)
+        title = name.upper()
+        presets[f"PRESETS OF {title}"] = f"--system {name} {module.TRAINING}", _preset_table(name)
+        config = type(next(iter(module.PRESETS.values())).config)
+        keys[f"KEYS OF {title}"] = "For --set, likewise.", _key_table(config)
+    return presets | keys
+
+
+def _preset_table(system: str) -> dict[str, str]:
+    fresh, tuned = (default_preset(system, with_base=each) for each in (False, True))
+    defaults = {tuned: "the default with --base: ", fresh: "the default without --base: "}
+    if fresh == tuned:
+        defaults = {fresh: "the default: "}
+    rows = {}
+    for name, preset in system_module(system).PRESETS.items():
+        options = TrainOptions(**preset.training)
+        numbers = f"{options.steps} steps, batch size {options.batch} per process, learning rate {options.lr}"
+        rows[name] = f"{defaults.get(name, '')}{numbers}; {preset.help}".rstrip("; ")
+    return rows
+
+
+def _key_table(options: type[Options]) -> dict[str, str]:
     return {key: fragment(help) for key, help in settings_table(options).items()}
 
 
-# Sections of a verb's page that stand before EXIT STATUS: title -> (what stands above the table, the table).
-Section = tuple[str, dict[str, str]]
+def sections(page: str) -> dict[str, Section]:
+    """Return the sections of a verb's page that stand before EXIT STATUS, by title."""
+    return (system_sections() if page == "train" else {}) | SECTIONS.get(page, {})
+
+
 _BATCHES: Section = ("This verb takes one object or many.", BATCHES)
 SECTIONS: dict[str, dict[str, Section]] = {
     "gatlas": {"STREAMS": ("", STREAMS)},
@@ -75,13 +96,6 @@ SECTIONS: dict[str, dict[str, Section]] = {
     "atlas-decode": {"BATCHES": _BATCHES},
     "render": {"BATCHES": _BATCHES},
     "train": {
-        "PRESETS": ("What --preset names, and the system that it is of.", PRESETS),
-        "KEYS OF THE TRAINING": (
-            "For --set, with the value that holds where neither the preset nor an option of that name says another.",
-            key_table(TrainOptions),
-        ),
-        "KEYS OF GAUSSIAN-ATLAS": ("For --set, likewise.", key_table(AtlasConfig)),
-        "KEYS OF NOPOSPLAT": ("For --set, likewise.", key_table(Settings)),
         "CAPTIONS": (
             "",
             {
@@ -89,8 +103,8 @@ SECTIONS: dict[str, dict[str, Section]] = {
                 "JSON list of records, or JSON lines; columns and fields may be called uid, id, obj_id, object_id, "
                 "key, name or model_id, and caption, captions, text, prompt, description or 3dtopia",
                 "an id": "is the name of the atlas's file without its suffix: chair, chair.glb and set/chair are "
-                "chair.npz; an id that fits two atlases alike is given to neither, and said",
-                "beside the atlas": "key.txt, or key.json with a caption, next to key.npz in a folder or a tar",
+                "chair.npz; an id that matches two atlases is used for neither, and reported",
+                "next to the atlas": "key.txt, or key.json with a caption, next to key.npz in a folder or a tar",
                 "several captions": "of one object, in several lines or as a list: each step draws one",
                 "no caption": "an atlas without one is left out; where none has any, all are learned without text",
             },

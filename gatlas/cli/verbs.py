@@ -78,7 +78,7 @@ VERBS = {
             "gatlas.cli.train:run",
             TrainCommand,
             inputs=typer.Argument(
-                metavar="INPUT...", help="Atlases: files, folders, patterns, tar shards; or scenes, see above."
+                metavar="INPUT...", help="Training data: files, folders, patterns or tar shards; see above."
             ),
             inputs_type=list[str],
             output=typer.Option("--output", "-o", metavar="RUN", help="Folder of the run."),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gatlas.config import Options, option, option_fields
-from gatlas.systems import SYSTEMS
+from gatlas.systems import SYSTEMS, system_module
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _of_loop(name: str) -> Any:
 
 @dataclass(frozen=True)
 class TrainCommand(Options):
-    """Train a diffusion model on atlases, with captions where there are any, or a model of scenes from photos.
+    """Train a model on atlases and captions, or on photos with cameras.
 
     RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
     they need. It also holds the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
@@ -93,16 +93,6 @@ class TrainCommand(Options):
     Options that are not given are then the run's own; others that would change the result are refused, and so are other
     samples or captions. --steps may grow unless the learning rate follows from it. --resume STEP goes back to a
     checkpoint; the next one that is written replaces the later ones.
-
-    --system noposplat learns scenes from photos: the inputs are folders of posed photos (transforms.json or COLMAP), a
-    folder of such folders, or RealEstate10K's chunks. Its presets are tiny, re10k and base; those of gaussian-atlas are
-    small, finetune and paper.
-
-    Captions are a CSV (uid,caption, or with a header), a JSON map or list, or JSON lines; or key.txt beside key.npz, in
-    a folder or a tar. An id is the atlas's name without suffix. Without --base a small network begins from random
-    weights: preset small is for atlases of 32 x 32 (fit -n 1024, atlas-encode --size 32), minutes on a CPU and hours at
-    128 x 128. finetune measures LPIPS: --lpips-weights, or --set lpips=0. A base that predicts epsilon needs --set
-    prediction=epsilon --set zero_terminal_snr=false.
 
     Several processes and machines are started by torchrun, with RUN on a disk that all of them see; --batch is for each
     process. torchrun exits with 1 where this command exits with 75.
@@ -145,6 +135,13 @@ class TrainCommand(Options):
     lpips_weights: str | None = option(
         None, metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS."
     )
+
+    @classmethod
+    def describe(cls) -> str:
+        """Return the help text: the docstring, with a paragraph about the data of each system before the example."""
+        *text, example = super().describe().split("\n\n")
+        systems = [f"--system {name} {system_module(name).TRAINING}" for name in SYSTEMS]
+        return "\n\n".join([*text, *systems, example])
 
     def of_loop(self) -> dict[str, Any]:
         """Return the options of the loop that are given."""

@@ -11,7 +11,7 @@ from gatlas import io
 from gatlas.config import Report, ignore, parse_settings
 from gatlas.errors import GatlasError
 from gatlas.io.runs.train_run import check_new, find_checkpoint
-from gatlas.systems import system_module
+from gatlas.systems import default_preset, system_module
 from gatlas.systems.contract import Sources
 from gatlas.train.identity import read_identity, require_equal
 from gatlas.train.options import TrainOptions
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatlas.io.runs.train_run import Checkpoint
-    from gatlas.systems.contract import Preset, SampleSet, System
+    from gatlas.systems.contract import SampleSet, System
     from gatlas.train.loop import Outcome
     from gatlas.train.options import TrainCommand
 
@@ -104,7 +104,10 @@ def _system(run: str, command: TrainCommand) -> tuple[System, TrainOptions, Mapp
     if command.resume is None:
         check_new(run)
     module = system_module(command.system)
-    chosen, preset = _preset(command, module.PRESETS)
+    chosen = command.preset or default_preset(command.system, with_base=command.base is not None)
+    if chosen not in module.PRESETS:
+        raise GatlasError(f"--preset {chosen}: {command.system} has {', '.join(module.PRESETS)}")
+    preset = module.PRESETS[chosen]
     settings, config = parse_settings(command.settings, TrainOptions, type(preset.config))
     given = command.of_loop()
     if twice := sorted(set(settings) & set(given)):
@@ -116,15 +119,6 @@ def _system(run: str, command: TrainCommand) -> tuple[System, TrainOptions, Mapp
     stats = None if command.stats is None else io.load_stats(command.stats)
     system = module.create(replace(preset.config, **config), base=command.base, stats=stats, seed=options.seed)
     return system, options, {"base": command.base, "preset": chosen}
-
-
-def _preset(command: TrainCommand, presets: Mapping[str, Preset]) -> tuple[str, Preset]:
-    """Return the preset that is named, or the system's first one with or without a base."""
-    fitting = (name for name, each in presets.items() if each.with_base == (command.base is not None))
-    chosen = command.preset or next(fitting, next(iter(presets)))
-    if chosen not in presets:
-        raise GatlasError(f"--preset {chosen}: {command.system} has {', '.join(presets)}")
-    return chosen, presets[chosen]
 
 
 def _resumed(

@@ -8,11 +8,10 @@ import typer
 
 from gatlas.cli import app
 from gatlas.cli.manual_pages import EXAMPLES, pages
-from gatlas.cli.manual_tables import PRESETS
+from gatlas.cli.manual_tables import system_sections
 from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS
 from gatlas.fit.options import PROFILES
 from gatlas.systems import SYSTEMS, system_module
-from gatlas.train.options import TrainOptions
 
 MAN = Path(__file__).parents[2] / "man"
 PAGES = pages(typer.main.get_command(app))
@@ -42,18 +41,24 @@ def test_the_keys_of_set_are_those_of_the_classes():
     assert ".B gap=45,90\n" in page
 
 
-def test_the_presets_are_as_the_page_says():
-    modules = {name: system_module(name) for name in SYSTEMS}
-    assert {name for module in modules.values() for name in module.PRESETS} == set(PRESETS)
-    for name, module in modules.items():
-        for preset, content in module.PRESETS.items():
-            said, options = PRESETS[preset], TrainOptions(**content.training)
-            assert said.startswith(name)
-            if preset == "paper":
-                assert "as finetune" in said
-                continue
-            assert f"{options.steps} steps of {options.batch}" in said
-            assert f"learning rate {options.lr}" in said
+def test_the_page_of_train_has_every_system():
+    page = PAGES["gatlas-train"].replace("\\-", "-")
+    for name in SYSTEMS:
+        module = system_module(name)
+        assert f".SH PRESETS OF {name.upper()}\n--system {name} {module.TRAINING}\n" in page
+        assert f".SH KEYS OF {name.upper()}\n" in page
+        assert all(f".B {preset}\n" in page for preset in module.PRESETS)
+
+
+def test_a_system_brings_its_own_sections(monkeypatch):
+    monkeypatch.setitem(SYSTEMS, "toy", "tests.helpers.toy_system")
+    above, presets = system_sections()["PRESETS OF TOY"]
+    assert above == "--system toy learns points, as many as the INPUT says."
+    assert presets == {
+        "small": "the default: 40 steps, batch size 8 per process, learning rate 0.01",
+        "paper": "1000 steps, batch size 8 per process, learning rate 0.0001",
+    }
+    assert system_sections()["KEYS OF TOY"][1] == {"width=8": "", "scale=1.0": ""}
 
 
 def test_the_page_of_fit_has_its_profiles_and_weights():

@@ -89,6 +89,7 @@ class ToySystem(System):
         raise NotImplementedError
 
 
+TRAINING = "learns points, as many as the INPUT says."
 PRESETS = {"small": Preset(ToyConfig(), {"steps": 40, "lr": 1e-2, "warmup": 0}), "paper": Preset(ToyConfig(width=16))}
 
 

@@ -9,7 +9,7 @@ NAME = "gaussian-atlas"
 TAKES = Takes(text=True, noise=True)
 TRAINING = (
     "learns atlases, with captions where there are any. Captions are a CSV (uid,caption, or with a header), a JSON map "
-    "or list, or JSON lines; or key.txt beside key.npz, in a folder or a tar. An id is the atlas's name without "
+    "or list, or JSON lines; or key.txt next to key.npz, in a folder or a tar. An id is the atlas's name without "
     "suffix. Without --base a small network begins from random weights: preset small is for atlases of 32 x 32 (fit -n "
     "1024, atlas-encode --size 32), minutes on a CPU and hours at 128 x 128. finetune measures LPIPS: --lpips-weights, "
     "or --set lpips=0. A base that predicts epsilon needs --set prediction=epsilon --set zero_terminal_snr=false."
@@ -41,7 +41,7 @@ PRESETS = {
             "sample_every": 200,
             "diagnose_every": 50,
         },
-        help="learning rate down a cosine, a network of 5.9 M parameters from random weights; minutes on a laptop's "
+        help="a cosine schedule, a network of 5.9 M parameters from random weights; minutes on a laptop's "
         "CPU with atlases of 32 x 32 cells, hours with 128 x 128",
     ),
     # A Stable Diffusion as the base: the paper's numbers, the rendered terms weighted by the SNR and ramped.
