@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatlas import io
-from gatlas.cli.terminal import counting_bar, refuse_shared_names, say
+from gatlas.cli.terminal import counting_bar, say
 from gatlas.config import option_fields
 from gatlas.errors import GatlasError
+from gatlas.io.streams import refuse_shared_names
 from gatlas.systems import load_system, system_module, system_of
 
 if TYPE_CHECKING:
