@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import gatlas
+from gatlas.systems import SYSTEMS
 
 PACKAGE = Path(gatlas.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -109,6 +110,10 @@ def test_no_package_has_an_import_circle(package):
     graphlib.TopologicalSorter(graph).prepare()  # a CycleError that names the modules
 
 
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+REFINEMENT = ("pose", "noposplat")  # pose --refine has a procedure of that paper
+
+
 OPENERS = {
     "open", "fdopen", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory", "read_text", "read_bytes", "write_text",
     "write_bytes", "fromfile", "tofile", "savez", "imread", "imwrite", "unlink", "rename", "mkdir", "makedirs",
@@ -138,6 +143,20 @@ def test_only_io_uses_numpys_files():
                 and node.value.id in ("np", "torch")
             ):
                 assert node.attr not in ("load", "save"), f"{path}: line {node.lineno}"
+
+
+def test_no_file_outside_its_package_names_a_system():
+    for path in MODULES:
+        tree = ast.parse(path.read_text())
+        documented = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED) and ast.get_docstring(node)]
+        docs = {id(node.body[0].value) for node in documented}
+        texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
+        words = " ".join([*map(str, texts), *imported_modules(tree)])
+        for name, package in SYSTEMS.items():
+            own = path.is_relative_to(PACKAGE / "systems" / package.rpartition(".")[2])
+            if not own and path != PACKAGE / "systems" / "registry.py" and (room(path), name) != REFINEMENT:
+                found = [each for each in (name, package) if each in words]
+                assert not found, f"{path} names {found}"
 
 
 def test_every_room_has_a_floor():
