@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
         train(other, ToyScenes(), OPTIONS, run, resume="latest")
 
 
-def test_what_cannot_be_had_is_said(tmp_path, monkeypatch):
+def test_what_is_not_available_is_reported(tmp_path, monkeypatch):
     run = str(tmp_path / "run")
     with pytest.raises(GatlasError, match="bf16 is for CUDA"):
         train(ToySystem(), ToyScenes(), replace(OPTIONS, precision="bf16"), run, device="cpu")

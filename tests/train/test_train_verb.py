@@ -1,4 +1,4 @@
-"""gatlas train as its users run it: as processes of its own, one or several, that are stopped and go on."""
+"""gatlas train as its users run it: as processes of its own, one or several, that are stopped and resumed."""
 
 import json
 import os
@@ -38,25 +38,25 @@ def start(tmp_path):
 
 
 def finish(process, code=0):
-    """What the process says, once it has ended with `code` and nothing on standard output."""
-    out, said = process.communicate(timeout=LIMIT)
-    assert process.returncode == code, said
+    """The messages of a process that has ended with `code` and nothing on standard output."""
+    out, messages = process.communicate(timeout=LIMIT)
+    assert process.returncode == code, messages
     assert out == ""
-    return [line for line in said.splitlines() if line.startswith("gatlas")]
+    return [line for line in messages.splitlines() if line.startswith("gatlas")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_saves_and_exits_75_and_the_same_command_goes_on(start, tmp_path, number):
+def test_a_signal_saves_and_exits_75_and_the_same_command_resumes(start, tmp_path, number):
     words = ["10", "-o", "run", "--resume", "latest", "--log-every", "5"]
     process = start(*words, HOLD_AT="7")
     wait_until((tmp_path / "held").exists, "step 7", process)
     process.send_signal(number)
-    said = finish(process, code=75)
+    messages = finish(process, code=75)
     assert folder.list_steps(tmp_path / "run") == [7]
-    assert "stopped after 7 of 40 steps" in said[-1]
-    said = finish(start(*words))
-    assert "resuming after 7 steps" in said[1]
+    assert "stopped after 7 of 40 steps" in messages[-1]
+    messages = finish(start(*words))
+    assert "resuming after 7 steps" in messages[1]
     # A process of its own too: with another number of threads the last bits differ.
     finish(start("10", "-o", "whole", "--log-every", "5"))
     whole, pieces = tensors_of(tmp_path / "whole", 40), tensors_of(tmp_path / "run", 40)
@@ -81,10 +81,10 @@ def test_two_processes_split_the_samples_and_agree_on_everything(start, tmp_path
 
     process = start(*words, "-o", "run", "--resume", "latest", together=True, HOLD_AT="9")
     wait_until(lambda: all((tmp_path / f"held{rank}").exists() for rank in (0, 1)), "step 9 in both", process)
-    process.send_signal(signal.SIGTERM)  # to torchrun, which tells its processes
-    _, said = process.communicate(timeout=LIMIT)
+    process.send_signal(signal.SIGTERM)  # to torchrun, which signals its processes
+    _, messages = process.communicate(timeout=LIMIT)
     assert folder.list_steps(tmp_path / "run") == [9]
-    assert "gatlas train: stopped after 9 of 42 steps" in said
+    assert "gatlas train: stopped after 9 of 42 steps" in messages
     finish(start(*words, "-o", "run", "--resume", "latest", together=True))
     whole, pieces = tensors_of(tmp_path / "whole", 42), tensors_of(tmp_path / "run", 42)
     for name in whole:
@@ -94,7 +94,7 @@ def test_two_processes_split_the_samples_and_agree_on_everything(start, tmp_path
 
 @pytest.mark.slow
 def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
-    said = finish(start("40", "-o", "run", "--batch", "4", together=True, TOY_BROKEN="33"), code=1)
-    (wrong,) = (line for line in said if "scene-33.npz" in line)
+    messages = finish(start("40", "-o", "run", "--batch", "4", together=True, TOY_BROKEN="33"), code=1)
+    (wrong,) = (line for line in messages if "scene-33.npz" in line)
     assert wrong.startswith("gatlas train: scene-33.npz: damaged; the last checkpoint is that of step ")
     assert len(folder.list_steps(tmp_path / "run")) == 1
