@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from gatlas import __version__, io
@@ -18,7 +19,7 @@ from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarR
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.plan import Plan, make_plan, unowned_file
 from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
-from gatlas.batch.work import BatchWork, Job, ObjectCall, Task, failure
+from gatlas.batch.work import BatchWork, Job, Task, call_function, failure
 from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError, Requeue
@@ -203,7 +204,7 @@ class _Run:
         recorded, ordered = self.results.manifest is not None, self.results.ordered
         running = run_jobs(
             jobs(),
-            ObjectCall(self.work, self.force or recorded, recorded),
+            partial(call_function, self.work, self.force or recorded, recorded),
             processes=self.options.jobs,
             timeout=self.options.timeout,
             should_stop=self.should_stop,
@@ -233,7 +234,7 @@ class _Run:
                 captions = io.captions_of(task.source) if task.captions is None else task.captions
                 self.results.store(Made(task, self._line(task, result), made, captions, sidecars, earlier))
                 self.outcome.done += 1
-                self.outcome.notes.update(set(result.notes))
+                self.outcome.notes.update(dict.fromkeys(result.notes, 1))
             except GatlasError as error:
                 if self.results.ordered:  # all go to one place, and a part of this one may stand there
                     raise GatlasError(f"{error}: stopped; {self._remedy}") from None

@@ -7,13 +7,14 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gatlas import io
 from gatlas.batch.options import STEM, Batchable
 from gatlas.batch.workers import JobResult
-from gatlas.config import Options, Report, output_fields, result_fields
+from gatlas.config import Options, output_fields, result_fields
 from gatlas.errors import GatlasError, Requeue
 from gatlas.io.sets.inputs import CAPTIONS
 from gatlas.io.streams import is_disk_full, is_transient
@@ -39,7 +40,7 @@ class BatchWork:
         """The suffix of a result; "/" is a folder."""
         return self.spec.result_suffix(self.options)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of the name and of the options that affect the result."""
         return fingerprint_of(self.name, result_fields(self.options))
@@ -101,52 +102,41 @@ class Job(NamedTuple):
         return {place: Path(f"{self.output.rstrip('/')}.{name}{place.suffix}") for name, place in places.items()}
 
 
-@dataclass(frozen=True)
-class ObjectCall:
-    """One call of the function for a job. Whatever a bad object does, the worker goes on."""
+def call_function(work: BatchWork, force: bool, sidecars_in_scratch: bool, job: Job) -> JobResult:
+    """Return the result of a job, in a worker. Whatever a bad object does, the worker goes on."""
+    started = time.monotonic()
+    notes: list[str] = []
+    try:
+        source, digest = _read(job.task.source)
+        options = _options_of(work, job, sidecars_in_scratch)
+        record = work.function(source, job.output, options, force=force, report=notes.append) or {}
+        hashed = {} if Path(job.output).is_dir() else {"output_sha256": io.sha256_of(Path(job.output))}
+        result = JobResult("ok", {"input_sha256": digest, **record, **hashed})
+    except Requeue as stop:
+        result = JobResult("stopped", error=str(stop))
+    except MemoryError:
+        result = JobResult("failed", error="not enough memory for this input", transient=True)
+    except Exception as error:
+        result = failure(error)
+    return result._replace(seconds=time.monotonic() - started, notes=tuple(notes))
 
-    work: BatchWork
-    force: bool
-    sidecars_in_scratch: bool
 
-    def __call__(self, job: Job) -> JobResult:
-        """Return the result of a job."""
-        started = time.monotonic()
-        notes: list[str] = []
-        result = self._try(job, notes.append)
-        return result._replace(seconds=time.monotonic() - started, notes=tuple(notes))
+def _read(source: Path | io.Member | io.Blob) -> tuple[str | io.Blob, str]:
+    """Return a source as the function takes it, and its SHA-256. What cannot be read twice is read."""
+    if isinstance(source, Path) and source.is_fifo():
+        source = io.as_blob(source)  # a pipe, as the shell's <(command)
+    digest = io.sha256_of(source)
+    if isinstance(source, io.Member):
+        source = io.read_member(source)
+    return str(source) if isinstance(source, Path) else source, digest
 
-    def _try(self, job: Job, report: Report) -> JobResult:
-        try:
-            return JobResult("ok", self._call(job, report))
-        except Requeue as stop:
-            return JobResult("stopped", error=str(stop))
-        except MemoryError:
-            return JobResult("failed", error="not enough memory for this input", transient=True)
-        except Exception as error:
-            return failure(error)
 
-    def _call(self, job: Job, report: Report) -> dict[str, Any]:
-        source: Any = job.task.source
-        if isinstance(source, Path) and source.is_fifo():
-            source = io.as_blob(source)  # a pipe, as the shell's <(command), is read once only
-        digest = io.sha256_of(source)
-        if isinstance(source, Path):
-            source = str(source)
-        elif isinstance(source, io.Member):
-            source = io.read_member(source)
-        options = self._options(job)
-        record = self.work.function(source, job.output, options, force=self.force, report=report) or {}
-        made = Path(job.output)
-        hashed = {} if made.is_dir() else {"output_sha256": io.sha256_of(made)}
-        return {"input_sha256": digest, **record, **hashed}
-
-    def _options(self, job: Job) -> Options:
-        """Return the options with the names of this object's outputs, whose folders are made."""
-        scratch = job.sidecar_paths(self.work) if self.sidecars_in_scratch else {}
-        paths = self.work.outputs(job.task.key)
-        for name, place in paths.items():
-            io.make_folder(place.parent, parents=True)
-            if place in scratch:  # before the work, as for a single object
-                io.check_output(place, force=True, folder=output_fields(self.work.options)[name].info.output == "")
-        return replace(self.work.options, **{name: str(scratch.get(place, place)) for name, place in paths.items()})
+def _options_of(work: BatchWork, job: Job, sidecars_in_scratch: bool) -> Options:
+    """Return the options with the names of this object's outputs, whose folders are made."""
+    scratch = job.sidecar_paths(work) if sidecars_in_scratch else {}
+    paths = work.outputs(job.task.key)
+    for name, place in paths.items():
+        io.make_folder(place.parent, parents=True)
+        if place in scratch:  # before the work, as for a single object
+            io.check_output(place, force=True, folder=output_fields(work.options)[name].info.output == "")
+    return replace(work.options, **{name: str(scratch.get(place, place)) for name, place in paths.items()})

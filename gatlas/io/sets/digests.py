@@ -16,7 +16,7 @@ _BLOCK = 1 << 20  # bytes read at once
 
 
 def stamp(source: Path | Member | Blob) -> str | None:
-    """Size and time of change; equal stamps are taken for equal content. None for what has none: a folder, a pipe."""
+    """Return size and time of change; None for a folder or a pipe, which have none."""
     if isinstance(source, Blob):
         return None
     try:
@@ -26,7 +26,7 @@ def stamp(source: Path | Member | Blob) -> str | None:
         status = source.shard.stat()
         return f"{status.st_size}:{status.st_mtime_ns}:{source.offset}"
     except OSError:
-        return None  # whoever reads it says what is wrong
+        return None  # reading it is the error
 
 
 def sha256_of(source: Path | Member | Blob) -> str:

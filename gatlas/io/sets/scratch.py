@@ -9,18 +9,14 @@ import os
 import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.streams import os_errors, remove, scratch_beside, write
 
-SCRATCH = ".gatlas-batch-{label}.tmp"  # folder of results in the making
-LOCK = ".gatlas-batch-{label}.lock"  # file that its owner holds locked; it names the owner's machine
-_LOCK_TRIES, _LOCK_SECONDS = 20, 0.05  # another process that looks for leftovers holds the lock for a moment
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
 
 
@@ -28,63 +24,36 @@ _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems wi
 def held_scratch(folder: Path, label: str, busy: str) -> Iterator[Path]:
     """Yield an empty scratch folder in `folder` that no other process uses; it is removed after the block.
 
-    A second process with the same label is a GatlasError with the message `busy`. Scratch folders of killed processes
-    of this machine are removed; those of other machines are kept, since locks on a network file system may not reach
-    from machine to machine.
+    A second process with the same label is a GatlasError with the message `busy`. What a killed process left is removed
+    by the next one with its label.
     """
-    scratch, lock = (folder / name.format(label=label) for name in (SCRATCH, LOCK))
+    scratch, lock = (folder / f".gatlas-batch-{label}{suffix}" for suffix in (".tmp", ".lock"))
     with ExitStack() as stack:
         with os_errors(folder, named=True):
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = _open_locked(lock, busy)
-            stack.callback(os.close, descriptor)
+            stack.callback(os.close, _open_locked(lock, busy))
             stack.callback(lock.unlink, missing_ok=True)
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, os.uname().nodename.encode())
             remove(scratch)
             scratch.mkdir()
             stack.callback(remove, scratch, ignore_errors=True)
-            for other in folder.glob(LOCK.format(label="*")):
-                if other != lock:
-                    _remove_leftovers(other)
         yield scratch
 
 
 def _open_locked(lock: Path, busy: str) -> int:
-    for _ in range(_LOCK_TRIES):
+    while True:
         # A file and not the folder: over NFS only a file that is open for writing is locked on all machines.
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        if _try_lock(descriptor, lock) is not False:
-            return descriptor
-        os.close(descriptor)
-        time.sleep(_LOCK_SECONDS)
-    raise GatlasError(busy)
-
-
-def _try_lock(descriptor: int, lock: Path) -> bool | None:
-    """Lock an open file; return False where another process holds it or has just removed it, None without locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(descriptor), lock.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return None
-        raise
-
-
-def _remove_leftovers(lock: Path) -> None:
-    """Remove the lock and the scratch folder of a killed process of this machine."""
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except (FileNotFoundError, PermissionError):
-        return  # its owner has just ended, or is another user
-    try:
-        if os.read(descriptor, 256) == os.uname().nodename.encode() and _try_lock(descriptor, lock):
-            remove(lock.with_suffix(".tmp"), ignore_errors=True)
-            lock.unlink(missing_ok=True)
-    finally:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise GatlasError(busy) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        with suppress(FileNotFoundError):  # the owner before has just removed it
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return descriptor
         os.close(descriptor)
 
 

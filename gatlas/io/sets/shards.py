@@ -2,8 +2,8 @@
 
 The members of an object are `key.npz`, `key.json`, `key.txt`…: the key is the name up to the first dot of its last
 part, with its folders. Shards on disk are indexed by their headers and read out of order; pipes and compressed tars
-are read from front to back. Hidden members (`._x` of macOS) are left out. What cannot be read whole is an error,
-never a shorter set: tar itself ends quietly at a damaged header. A tar of an end mark alone holds no objects.
+are read from front to back. Hidden members (`._x` of macOS) are left out. A shard that cannot be read whole is an
+error, never a shorter set: tar itself ends silently at a damaged header. A tar of an end mark alone holds no objects.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from gatlas.errors import GatlasError
 from gatlas.io.streams import (
@@ -31,9 +31,6 @@ from gatlas.io.streams import (
     whole_file,
     write_stdout,
 )
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 SUFFIX = ".tar"
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # first bytes
@@ -52,7 +49,7 @@ class Member(NamedTuple):
 
 
 class _Header(tarfile.TarInfo):
-    """Damage is an error; `tarfile` takes it for the end of the archive, or with `ignore_zeros` passes over it."""
+    """A header whose damage is an error; `tarfile` ends there, or with `ignore_zeros` skips it."""
 
     @classmethod
     def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
@@ -65,11 +62,11 @@ class _Header(tarfile.TarInfo):
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether a file that begins with these 512 bytes is an uncompressed tar."""
+    """Return True where the first 512 bytes of a file are those of an uncompressed tar."""
     if len(head) < 512:
         return False
     if not any(head[:512]):
-        return True  # a tar of nothing
+        return True  # an empty tar
     try:
         tarfile.TarInfo.frombuf(head[:512], "utf-8", "surrogateescape")
     except tarfile.TarError:
@@ -78,7 +75,7 @@ def is_tar(head: bytes) -> bool:
 
 
 def is_empty_tar(path: str | Path) -> bool:
-    """Whether a file is a whole tar without files, as that of a shard that had no objects."""
+    """Return True for a whole tar without files, such as a shard without objects."""
     if not os.path.isfile(path):  # a pipe is read once only
         return False
     with opened_file(path) as file:
@@ -87,7 +84,7 @@ def is_empty_tar(path: str | Path) -> bool:
 
 
 def list_members(path: str | Path) -> list[Member]:
-    """The members of an uncompressed tar on disk, in its order. Only the headers are read."""
+    """Return the members of an uncompressed tar on disk, in its order. Only the headers are read."""
     with opened_file(path) as file:
         head = file.read(512)
         _refuse_compression(path, head)
@@ -100,7 +97,7 @@ def list_members(path: str | Path) -> list[Member]:
 
 
 def read_member(member: Member) -> Blob:
-    """The content of a member."""
+    """Return the content of a member."""
     name = f"{member.shard}:{member.key}{member.suffix}"
     with opened_file(member.shard) as file:
         file.seek(member.offset)
@@ -111,9 +108,9 @@ def read_member(member: Member) -> Blob:
 
 
 def stream_members(source: str | Path) -> Iterator[Blob]:
-    """The members of a tar from front to back, one in memory at a time: from a path, or "-" for standard input.
+    """Yield the members of a tar from front to back: of a path, or "-" for standard input.
 
-    The tar may be compressed (gzip, bzip2, xz). A source that is no tar is itself the only one.
+    The tar may be compressed (gzip, bzip2, xz). A source that is no tar is itself the only member.
     """
     name = "standard input" if is_stream(source) else str(source)
     with ExitStack() as stack:
@@ -146,13 +143,13 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
 
 
 def shard_key(name: str) -> str:
-    """The name of an object as a key in a shard, where a dot would end it."""
+    """Return the name of an object as a key in a shard, where a dot would end it."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.replace(".", "_")
 
 
 def member_bytes(key: str, suffix: str, data: bytes) -> list[bytes]:
-    """Header, content and padding of a file in a tar: the same for the same file."""
+    """Return header, content and padding of a file in a tar: the same for the same file."""
     header = tarfile.TarInfo(key + suffix)
     header.size = len(data)  # time, owner and group stay 0
     header.mode = 0o644
@@ -160,7 +157,7 @@ def member_bytes(key: str, suffix: str, data: bytes) -> list[bytes]:
 
 
 def end_mark(written: int) -> bytes:
-    """What ends a tar of so many bytes: two empty blocks, up to a whole record."""
+    """Return the end of a tar of so many bytes: two empty blocks, up to a whole record."""
     return bytes(-(written + 1024) % tarfile.RECORDSIZE + 1024)
 
 
@@ -178,29 +175,24 @@ class ShardWriter:
         if self._shown:
             self._out = "gatlas" + SUFFIX
             check_output(self._out, force=force)
-        self._stack = ExitStack()
+        self._context = self._opened()
         self._file: BinaryIO | None = None
         self._written = 0
         self._names: set[str] = set()
 
-    def __enter__(self) -> ShardWriter:
-        if not is_stream(self._out):
-            self._file = self._stack.enter_context(whole_file(self._out, force=self._force))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            # Only a set that came to its end gets the end mark: without it the reader knows that the writer died.
-            try:
-                self._write(end_mark(self._written))
-            except BaseException:
-                self._stack.__exit__(*sys.exc_info())
-                raise
-        self._stack.__exit__(kind, error, traceback)
-        if kind is None and self._shown:
+    @contextmanager
+    def _opened(self) -> Iterator[ShardWriter]:
+        with nullcontext() if is_stream(self._out) else whole_file(self._out, force=self._force) as self._file:
+            yield self
+            self._write(end_mark(self._written))  # only where the block ends well: a reader sees that a writer died
+        if self._shown:
             print(self._out, file=sys.stderr)
+
+    def __enter__(self) -> ShardWriter:
+        return self._context.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
 
     def add(self, key: str, suffix: str, data: bytes) -> None:
         """Append one file. A key is a relative path whose last part has no dot: a dot would end the key."""
@@ -287,7 +279,7 @@ class _Rejoined:
 
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
-    """`size` bytes, or all there are where they are fewer."""
+    """Return `size` bytes, or fewer at the end of the file."""
     data = b""
     while len(data) < size:
         piece = file.read(size - len(data))
@@ -307,10 +299,10 @@ def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:
 
 
 def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
-    """The headers of the files in the tar. One that has no file, or that breaks off, is a GatlasError."""
+    """Yield the headers of the files in the tar. A tar without any, or a truncated one, is a GatlasError."""
     found, end = False, 0
     while (header := tar.next()) is not None:
-        tar.members = []  # type: ignore[attr-defined]  # else it keeps every header of an endless stream
+        tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps every header of an endless stream
         end = tar.offset
         path = PurePosixPath(header.name)
         if ".." in path.parts:
@@ -328,13 +320,13 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
         yield header
     if tar.offset <= end:
         raise GatlasError(f"{name}: truncated: the tar breaks off before its end mark")
-    # One record of zeros is what tar makes of nothing; more of them are a file that a crash emptied.
+    # One record of zeros is an empty tar; more of them are a file that a crash emptied.
     if not found and (end or tar.offset > tarfile.RECORDSIZE):
         raise GatlasError(f"{name}: the tar holds no files")
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Key and suffix of a member's name."""
+    """Return key and suffix of a member's name."""
     path = PurePosixPath(name.lstrip("/"))  # as tar does; drops a leading "./" too
     key, dot, suffix = path.name.partition(".")
     return str(path.with_name(key)), dot + suffix
@@ -352,7 +344,7 @@ def _refuse_compression(path: str | Path, head: bytes) -> None:
 
 @contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Damage of a tar is a GatlasError."""
+    """Convert the errors of a damaged tar to a GatlasError."""
     try:
         yield
     except _DAMAGE as error:
