@@ -48,7 +48,7 @@ def _check_shapes(noun: Any, **expected: tuple[int | str, ...]) -> None:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an object came from, carried through every pipe: `own units = position * scale + center`."""
+    """Origin of an object, carried through every pipe: `own units = position * scale + center`."""
 
     name: str = ""  # stem of the source file
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # object's own units

@@ -10,7 +10,7 @@ import sys
 import pytest
 import typer
 
-from gatlas.cli import app
+from gatlas.cli.app import app
 from gatlas.io import registry
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, commands, gatlas_words, indented_blocks, links, tree
 from tests.test_architecture import FLOORS

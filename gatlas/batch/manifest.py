@@ -1,4 +1,4 @@
-"""Where the results of a batch are stored, and the manifest that records them: a folder, a tar, or a stream.
+"""Result stores of a batch (a folder, a tar or a stream) and the manifest that records them.
 
 The manifest has one JSON line per object. A line is written before its result is moved to its place, with the stamp of
 the result: a process that is killed between the two leaves a line that does not match, and the object is done again.

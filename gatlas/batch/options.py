@@ -39,7 +39,7 @@ class BatchOptions(Options):
 
 @dataclass(frozen=True)
 class Batchable:
-    """What a batch must know of a verb."""
+    """Properties of a verb that a batch needs."""
 
     suffix: str  # of its result
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars

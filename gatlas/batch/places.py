@@ -1,4 +1,4 @@
-"""Where results go, compared with where the inputs are: no batch writes over what it reads."""
+"""Checks of output paths against input paths: no batch overwrites what it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a batch has left to do, by what its manifest records of earlier runs."""
+"""The remaining work of a batch, from what its manifest records of earlier runs."""
 
 from __future__ import annotations
 

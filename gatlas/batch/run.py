@@ -33,7 +33,7 @@ AHEAD = 8  # objects per worker, where results are stored in order: those after 
 
 @dataclass
 class BatchOutcome:
-    """How a batch ended."""
+    """The outcome of a batch."""
 
     total: int = 0  # objects of this shard
     earlier: int = 0  # done by an earlier run

@@ -72,7 +72,7 @@ class Task(NamedTuple):
 
     @property
     def caption_places(self) -> dict[str, Path]:
-        """Where captions of an object in a shard go, by suffix: beside its result."""
+        """Return the paths of the captions of an object in a shard, by suffix: next to its result."""
         if self.output is None or isinstance(self.source, (Path, io.Blob)):
             return {}
         return {suffix: caption_place(self.output, suffix) for suffix in CAPTIONS}

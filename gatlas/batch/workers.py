@@ -23,7 +23,7 @@ Item = TypeVar("Item")
 
 
 class JobResult(NamedTuple):
-    """How a job ended: picklable, and small."""
+    """The outcome of a job: picklable, and small."""
 
     status: str  # "ok", "failed" or "stopped"
     record: Mapping[str, Any] = {}  # for the manifest

@@ -6,9 +6,9 @@ from typing import Any
 
 from gatlas import io
 from gatlas.atlas import DecodeOptions, check_atlas, decode
-from gatlas.cli.command import Input
 from gatlas.cli.layouts import check_layout_outputs, report_check, save_gaussianverse
 from gatlas.cli.terminal import about
+from gatlas.cli.verb import Input
 
 
 def run(source: Input, output: str, options: DecodeOptions, *, force: bool) -> dict[str, Any]:

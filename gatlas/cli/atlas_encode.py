@@ -7,9 +7,9 @@ from typing import Any
 from gatlas import io
 from gatlas.atlas import EncodeOptions, check_atlas, encode, from_published
 from gatlas.atlas.encoding import summary
-from gatlas.cli.command import Input
 from gatlas.cli.layouts import check_layout_outputs, report_check, save_gaussianverse
-from gatlas.cli.terminal import about, say
+from gatlas.cli.terminal import about, message
+from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
 
 
@@ -26,13 +26,13 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
             maps = io.load_indices(options.gs2sphere), io.load_indices(options.sphere2plane)
             frame = io.stored_frame(blob)
             atlas, reading = from_published(gaussians, *maps, projection=options.projection, frame=frame)
-            say(
+            message(
                 f"read gs2sphere as {reading.gs2sphere} of the {reading.order} Gaussians and sphere2plane as "
                 f"{reading.sphere2plane}: grid neighbors are {reading.locality:.3f} of a random pair's distance apart"
             )
         else:
             atlas = encode(gaussians, options)
-    say(summary(atlas))
+    message(summary(atlas))
     if options.check or options.report is not None:
         report_check(check_atlas(atlas, None if published else gaussians), options.report, force)
     if options.layout == "gaussianverse":

@@ -17,9 +17,9 @@ from gatlas.batch.options import SHARD, STEM, Batchable, BatchOptions
 from gatlas.batch.run import RESUME, START_OVER, BatchOutcome, run_batch
 from gatlas.batch.work import BatchWork
 from gatlas.batch.workers import count_devices
-from gatlas.cli.command import Verb, set_threads
 from gatlas.cli.interrupt import stopping
-from gatlas.cli.terminal import counting_bar, messages_to, say
+from gatlas.cli.terminal import counting_bar, message, messages_to
+from gatlas.cli.verb import Verb, set_threads
 from gatlas.config import Options, Report, option_fields
 from gatlas.errors import GatlasError, Requeue
 from gatlas.raster.threads import available_cpus
@@ -101,7 +101,7 @@ def _run_batch(
             batch,
             force=force,
             devices=count_devices(os.environ) if on_gpus else 0,
-            report=say,
+            report=message,
             on_object=watch.on_object,
             should_stop=watch.should_stop,
         )
@@ -147,7 +147,7 @@ def _report(outcome: BatchOutcome, force: bool) -> None:
     """Print how a batch ended, and exit with its status where that is not 0."""
     for note, count in outcome.notes.items():
         if count == outcome.done > 1:
-            say(f"for every object: {note}")
+            message(f"for every object: {note}")
     earlier = f" ({outcome.earlier:,} earlier)" if outcome.earlier else ""
     done = f"{outcome.done + outcome.earlier:,} of {outcome.total:,} done{earlier}"
     failed = f", {outcome.failed:,} failed" if outcome.failed else ""
@@ -159,7 +159,7 @@ def _report(outcome: BatchOutcome, force: bool) -> None:
         raise Requeue(f"stopped: {done}{failed}; {f'{START_OVER}, as --force asks' if force else RESUME}")
     if outcome.failed and outcome.manifest is not None:
         failed += f": see {outcome.manifest}; --retry-failed tries them again"
-    say(done + failed)
+    message(done + failed)
     if outcome.failed:
         raise typer.Exit(EXIT_SOME_FAILED)
 

@@ -4,59 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from enum import Enum
-from importlib import import_module
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 
-from gatlas.batch.options import Batchable, BatchOptions
-from gatlas.config import OptionField, Options, option_fields
-
-if TYPE_CHECKING:
-    from gatlas.io import Blob
-
-    Input = str | Blob  # a batch gives what a tar held
-else:
-    Input = Any
+from gatlas.batch.options import BatchOptions
+from gatlas.cli.verb import Verb, set_threads
+from gatlas.config import OptionField, option_fields
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
-@dataclass(frozen=True)
-class Verb:
-    """A command: what it is called, what it takes and which function runs it.
-
-    `run` is called with (inputs, output, options, force=..., given=...), where `given` are the names of the options
-    that the command line holds. With `batch`, it is called once per object with (source, output, options, force=...)
-    and returns what the manifest records of the object.
-    """
-
-    name: str
-    run: str  # "module:function", imported when the command runs
-    options: type[Options]
-    inputs: Any = None  # typer.Argument; None: the verb has no inputs
-    inputs_type: Any = list[str] | None
-    output: Any = None  # typer.Option; None: the verb has no output
-    output_default: str = "-"  # "": it must be given
-    overwrites: bool = True  # --force overwrites an existing output
-    threads: bool = False
-    batch: Batchable | None = None
-
-    def function(self) -> Callable[..., Any]:
-        """Return the function that runs the verb."""
-        module, name = self.run.split(":")
-        return getattr(import_module(module), name)
-
-
-Output = typer.Option(
-    "--output",
-    "-o",
-    metavar="OUTPUT",
-    help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
-)
 Force = typer.Option("--force", help="Overwrite an existing output.")
 
 
@@ -119,14 +80,6 @@ def build_command(verb: Verb) -> Callable[..., None]:
     command.__name__ = verb.name.replace("-", "_")
     command.__doc__ = verb.options.describe()
     return command
-
-
-def set_threads(count: int | None) -> None:
-    """Set the number of threads of the kernels, where one was asked for."""
-    if count is not None:
-        from gatlas.raster.threads import set_num_threads
-
-        set_num_threads(count)
 
 
 def _none_or_required(kind: Any) -> Any:

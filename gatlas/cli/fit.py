@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from gatlas import __version__, io
-from gatlas.cli.command import Input
 from gatlas.cli.interrupt import stopping
-from gatlas.cli.terminal import about, check_outputs, finite, progress_bar, say
+from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
+from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
@@ -48,7 +48,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
 
     seconds = time.perf_counter() - started[0]
     summary = f"{len(result.gaussians):,} Gaussians, held-out PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}"
-    say(f"{summary}, {seconds:.1f} s")
+    message(f"{summary}, {seconds:.1f} s")
     if options.views_out is not None:
         io.save_views(options.views_out, result.views, force=force)
     if options.report is not None:
@@ -80,7 +80,7 @@ def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     if loss_weights(options).lpips == 0:
         return None, None
     if options.lpips_weights is None and (lack := io.missing_lpips_weights()) is not None:
-        say(f"LPIPS is off: {lack}; --lambda-lpips 0 silences this message")
+        message(f"LPIPS is off: {lack}; --lambda-lpips 0 silences this message")
         return None, None
     from gatlas.metrics.lpips import load_lpips
 
@@ -98,7 +98,7 @@ def _run(source: Any, name: str, options: FitOptions, inputs: dict[str, Any], id
     try:
         with guard as stop, about(name), progress_bar("fit", iterations) as progress:
             running = {"on_step": progress, "on_parameters": picture, "should_stop": stop, "resume": snapshot}
-            return fit(source, options, report=say, **inputs, **running)
+            return fit(source, options, report=message, **inputs, **running)
     except (KeyError, ValueError) as error:
         if snapshot is None:
             raise
@@ -121,7 +121,7 @@ def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
         raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
     if not isinstance(meta.get("step"), int) or not isinstance(meta.get("rng"), dict):
         raise GatlasError(f"{resume}: the checkpoint is damaged: remove it to start afresh")
-    say(f"resuming after {meta['step']} steps")
+    message(f"resuming after {meta['step']} steps")
     return Snapshot(meta["step"], arrays, meta["rng"])
 
 

@@ -1,4 +1,4 @@
-"""What the verbs that make and open atlases share: the layouts that they write and the check that they print."""
+"""Layouts and checks shared by the verbs that encode and decode atlases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatlas import io
 from gatlas.atlas.gaussianverse import to_published
-from gatlas.cli.terminal import check_outputs, say
+from gatlas.cli.terminal import check_outputs, message
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def report_check(check: AtlasCheck, report: str | None, force: bool) -> None:
         f"transport gap {check.gap:.1e}",
         *([] if check.round_trip is None else [f"round-trip error {check.round_trip:.1e}"]),
     ]
-    say("; ".join(parts))
+    message("; ".join(parts))
     if report is not None:
         io.save_json(report, check.as_dict(), force=force)
     if check.problems:

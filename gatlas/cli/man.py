@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
 
-import typer
+from gatlas.errors import GatlasError
+
+if TYPE_CHECKING:
+    from gatlas.cli.verbs import ManOptions
 
 
-def man(
-    context: typer.Context,
-    verb: Annotated[
-        str | None, typer.Argument(metavar="VERB", help="Verb to read about; left out: gatlas itself.")
-    ] = None,
-) -> None:
-    """Show the manual page of a verb.
-
-    Works wherever gatlas is installed; the pages are also installed for man(1) itself.
-
-    Example: gatlas man fit
-    """
-    import shutil
-    import subprocess
-    import sys
-
+def run(verb: str | None, options: ManOptions, *, force: bool, given: frozenset[str]) -> None:
+    """Show the page of a verb, or that of gatlas itself, with man(1) if it is installed."""
+    from gatlas.cli.app import click_group
     from gatlas.cli.manual_pages import pages
-    from gatlas.errors import GatlasError
     from gatlas.io.streams import show, write_stdout
 
-    known = pages(context.find_root().command)
+    known = pages(click_group())
     name = f"gatlas-{verb}" if verb else "gatlas"
     if name not in known:
         verbs = ", ".join(sorted(page.removeprefix("gatlas-") for page in known if page != "gatlas"))
@@ -36,7 +28,7 @@ def man(
     if formatter is None:  # small containers have no man(1): roff source is still readable
         show(known[name])
         return
-    # Only a terminal is left to man(1), for its pager: it does not tell of an output that is full or closed.
+    # man(1) gets a terminal for its pager only: it does not report an output that is full or closed.
     output = None if sys.stdout is not None and sys.stdout.isatty() else subprocess.PIPE
     words = [formatter, "-l", "-"]
     shown = subprocess.run(words, input=known[name].encode(), stdout=output, stderr=subprocess.PIPE, check=False)

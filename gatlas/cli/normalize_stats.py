@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatlas import io
 from gatlas.atlas import StatisticsOptions, measure_statistics, merge_statistics
 from gatlas.atlas.set_statistics import Source, describe, warnings_of
-from gatlas.cli.terminal import check_outputs, counting_bar, say
+from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.errors import GatlasError
 from gatlas.io.sets.one_pass import read_inputs
 
@@ -34,9 +34,9 @@ def run(
         io.save_json(options.report, found, force=force)
     io.save_stats(output, stats, force=force)  # last: where it stands, all is done
     size = stats.meta["size"]
-    say(f"measured {stats.count:,} atlas{'es' * (stats.count > 1)} of {size} x {size}")
+    message(f"measured {stats.count:,} atlas{'es' * (stats.count > 1)} of {size} x {size}")
     for line in warnings_of(found):
-        say(line)
+        message(line)
 
 
 def _load_atlas(source: Readable) -> Atlas:

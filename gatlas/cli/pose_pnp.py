@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from gatlas import io
-from gatlas.cli.terminal import about, counting_bar, say
+from gatlas.cli.terminal import about, counting_bar, message
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import scaled_views, unscaled_views
 from gatlas.io.photos.photo_set import read_photo_set
@@ -48,7 +48,7 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
     lpips = _load_lpips(options)
     with about(options.scene), counting_bar("pose-pnp", len(photos)) as count:
         method = choose_method(gaussians, len(photos), options, **sources)
-        results = find_cameras(gaussians, photos, options, **sources, lpips=lpips, report=say, on_photo=count)
+        results = find_cameras(gaussians, photos, options, **sources, lpips=lpips, report=message, on_photo=count)
     results = [_to_file_units(result, gaussians, options) for result in results]
     summary: dict[str, Any] = {"method": method, "refine": options.refine}
     if truth is not None:
@@ -56,7 +56,7 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
         found = np.stack([missing if result.viewmat is None else result.viewmat for result in results])
         errors = measure_poses(found, truth)
         if errors.summary():
-            say(errors.summary())
+            message(errors.summary())
         summary["errors"] = errors.to_json()
     records = [
         PoseRecord(
@@ -71,8 +71,10 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
     write_poses(output, records, force=force, summary=summary)
     sizes = [record.size for record in records if record.viewmat is not None]
     if len(set(sizes)) > 1:
-        say("the photos have several sizes, and render --camera and fit read files of one: run pose-pnp once per size")
-    say(f"{len(sizes)} of {len(records)} cameras found")
+        message(
+            "the photos have several sizes, and render --camera and fit read files of one: run pose-pnp once per size"
+        )
+    message(f"{len(sizes)} of {len(records)} cameras found")
     if len(sizes) < len(records):
         raise typer.Exit(EXIT_SOME_NOT_FOUND if sizes else 1)
 
@@ -117,7 +119,7 @@ def _load_matches(
     undistorted = photo.undistort_pixels(pixels)
     lost = np.isfinite(pixels).all(axis=1) & np.isnan(undistorted).any(axis=1)
     if lost.any():
-        say(
+        message(
             f"{blob.name}: {lost.sum()} of {len(pixels)} pixels are outside the field of the lens of {photo.path} "
             f"({photo.lens}): they count as outliers"
         )

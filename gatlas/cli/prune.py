@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from typing import Any
 
 from gatlas import io
-from gatlas.cli.command import Input
-from gatlas.cli.terminal import about, check_outputs, finite, progress_bar, say
+from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
+from gatlas.cli.verb import Input
 from gatlas.prune import PruneOptions, measure_pruning, prune
 
 
@@ -21,7 +21,7 @@ def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> di
         reference = io.load_views(name, side=options.resolution) if photos else io.load_mesh(name)
     bar = progress_bar("finetune", options.finetune) if options.finetune else nullcontext()
     with about(source), bar as progress:
-        kept = prune(gaussians, options, reference=reference, report=say, on_step=progress)
+        kept = prune(gaussians, options, reference=reference, report=message, on_step=progress)
     summary = f"kept {len(kept):,} of {len(gaussians):,} Gaussians"
     if options.finetune or name is not None or options.report is not None:
         against = "the original splat" if name is None else name
@@ -31,7 +31,7 @@ def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> di
         if options.report is not None:
             chosen = {"score": options.score, "finetune": options.finetune, "count": len(kept), "against": against}
             io.save_json(options.report, chosen | {key: finite(value) for key, value in quality.items()}, force=force)
-    say(summary)
+    message(summary)
     io.save_gaussians(output, kept, force=force)
     return {"count": len(kept)}
 

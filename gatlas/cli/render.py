@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from gatlas import io
-from gatlas.cli.command import Input
-from gatlas.cli.terminal import check_outputs, say
+from gatlas.cli.terminal import check_outputs, message
+from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
 from gatlas.images.colors import parse_background
 from gatlas.images.sheets import atlas_picture, contact_sheet
@@ -36,7 +36,7 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
     views = render(subject, options, cameras)
     if folder:
         io.save_views(output, views, force=force)
-        say(f"{len(views)} pictures in {output}")
+        message(f"{len(views)} pictures in {output}")
     else:
         io.save_image(output, contact_sheet(views.images), force=force, name=subject.origin.name)
     return {"views": len(views)}

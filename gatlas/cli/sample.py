@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gatlas import io
-from gatlas.cli.terminal import counting_bar, say
+from gatlas.cli.terminal import counting_bar, message
 from gatlas.config import option_fields
 from gatlas.errors import GatlasError
 from gatlas.io.streams import refuse_shared_names
@@ -32,7 +32,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     check_options(name, module.TAKES, options, photos, given)
     refuse_shared_names(output, options.views)
     request = SampleRequest(
-        read_conditions(name, module.TAKES, options, photos, say),
+        read_conditions(name, module.TAKES, options, photos, message),
         None if options.cameras is None else io.load_cameras(options.cameras),
         count=options.count,
         seed=options.seed,
@@ -48,11 +48,11 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
         request = replace(request, conditions=system.default_conditions())
     if not request.conditions:
         raise GatlasError("no prompt: give one with --prompt TEXT, or a file of them with --prompts FILE")
-    for message in system.check(request):
-        say(message)
+    for line in system.check(request):
+        message(line)
     steps = len(request.samples) * (1 if request.cameras is None else len(request.cameras))
     with counting_bar("sample", steps) as on_step:
-        save_samples(system, request, output, views=options.views, force=force, report=say, on_step=on_step)
+        save_samples(system, request, output, views=options.views, force=force, report=message, on_step=on_step)
 
 
 def _convert(options: SampleOptions, folder: str, force: bool, given: Collection[str]) -> None:
@@ -67,7 +67,7 @@ def _convert(options: SampleOptions, folder: str, force: bool, given: Collection
     io.check_output(folder, force=force, folder=True)
     system = load_system(options.model)
     save_model(system, folder, force=force)
-    say(f"{folder}: a model folder of {system.name}")
+    message(f"{folder}: a model folder of {system.name}")
 
 
 def _dtype(dtype: str, device: str) -> str:

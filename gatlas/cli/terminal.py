@@ -21,7 +21,7 @@ def verb() -> str:
 _reports: list[Report] = []  # where messages go instead of standard error, innermost last
 
 
-def say(message: str) -> None:
+def message(message: str) -> None:
     """Print one message on standard error, prefixed with the verb."""
     if _reports:
         _reports[-1](message)
@@ -98,7 +98,7 @@ def counting_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _bar(title: str, total: int | None) -> Iterator[Callable[..., None] | None]:
-    """What updates a bar with a `text` between count and time left; None where nobody would see it."""
+    """Yield the function that updates a bar, with a `text` after the count; None if standard error is no terminal."""
     if _reports or not sys.stderr.isatty():
         yield None
         return

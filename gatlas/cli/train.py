@@ -7,7 +7,7 @@ import os
 import typer
 
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
-from gatlas.cli.terminal import progress_bar, say
+from gatlas.cli.terminal import message, progress_bar
 from gatlas.errors import GatlasError
 from gatlas.train import Outcome, TrainCommand, plan_training, run_plan
 from gatlas.train.plan import describe_outcome
@@ -27,9 +27,9 @@ def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, g
 
 
 def _train(inputs: list[str], output: str, options: TrainCommand) -> Outcome:
-    plan = plan_training(inputs, output, options, report=say)
+    plan = plan_training(inputs, output, options, report=message)
     with stopping(None) as should_stop, progress_bar("train", plan.options.steps, "loss {:.4g}") as on_step:
-        outcome = run_plan(plan, should_stop=should_stop, report=say, on_step=on_step)
+        outcome = run_plan(plan, should_stop=should_stop, report=message, on_step=on_step)
     if is_first_process():
-        say(describe_outcome(plan, outcome))
+        message(describe_outcome(plan, outcome))
     return outcome

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import typer
 
 from gatlas.atlas.options import DecodeOptions, EncodeOptions, StatisticsOptions
 from gatlas.batch.options import Batchable
-from gatlas.cli.command import Output, Verb
+from gatlas.cli.verb import Verb
+from gatlas.config import Options
 from gatlas.fit.options import FitOptions
 from gatlas.io.registry import suffixes
 from gatlas.pose.options import PoseOptions
@@ -18,7 +21,23 @@ from gatlas.train.options import TrainCommand
 MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
 )
+RESULTS = typer.Option(
+    "--output",
+    "-o",
+    metavar="OUTPUT",
+    help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
+)
 OUTPUT = typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")
+
+
+@dataclass(frozen=True)
+class ManOptions(Options):
+    """Show the manual page of a verb.
+
+    Works wherever gatlas is installed; the pages are also installed for man(1) itself.
+
+    Example: gatlas man fit
+    """
 
 
 def _is_gaussianverse(options: EncodeOptions | DecodeOptions) -> bool:
@@ -33,7 +52,7 @@ VERBS = {
             "gatlas.cli.fit:run",
             FitOptions,
             inputs=MANY,
-            output=Output,
+            output=RESULTS,
             threads=True,
             batch=Batchable(".ply", suffixes("mesh"), photos=True),
         ),
@@ -42,7 +61,7 @@ VERBS = {
             "gatlas.cli.prune:run",
             PruneOptions,
             inputs=MANY,
-            output=Output,
+            output=RESULTS,
             threads=True,
             batch=Batchable(".ply", suffixes("splat")),
         ),
@@ -51,7 +70,7 @@ VERBS = {
             "gatlas.cli.atlas_encode:run",
             EncodeOptions,
             inputs=MANY,
-            output=Output,
+            output=RESULTS,
             batch=Batchable(".npz", suffixes("splat"), folder_results=_is_gaussianverse),
         ),
         Verb(
@@ -59,7 +78,7 @@ VERBS = {
             "gatlas.cli.atlas_decode:run",
             DecodeOptions,
             inputs=MANY,
-            output=Output,
+            output=RESULTS,
             batch=Batchable(".ply", suffixes("atlas"), folder_results=_is_gaussianverse),
         ),
         Verb(
@@ -99,15 +118,6 @@ VERBS = {
             ),
         ),
         Verb(
-            "render",
-            "gatlas.cli.render:run",
-            RenderOptions,
-            inputs=MANY,
-            output=Output,
-            threads=True,
-            batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
-        ),
-        Verb(
             "pose-pnp",
             "gatlas.cli.pose_pnp:run",
             PoseOptions,
@@ -117,6 +127,22 @@ VERBS = {
             ),
             output=typer.Option("--output", "-o", metavar="OUTPUT", help="JSON file to write; - is standard output."),
             threads=True,
+        ),
+        Verb(
+            "render",
+            "gatlas.cli.render:run",
+            RenderOptions,
+            inputs=MANY,
+            output=RESULTS,
+            threads=True,
+            batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
+        ),
+        Verb(
+            "man",
+            "gatlas.cli.man:run",
+            ManOptions,
+            inputs=typer.Argument(metavar="VERB", help="Verb to read about; left out: gatlas itself."),
+            inputs_type=str | None,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""What a denoising network is trained on: timesteps, the target of its prediction, and weights of further terms."""
+"""Training of a denoising network: timesteps, targets of the prediction, and weights of further terms."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class SampleRequest:
 
 
 class Takes(NamedTuple):
-    """What a system makes a sample from. Options that belong to something else are refused."""
+    """Inputs that a system samples from. Options of other inputs are refused."""
 
     text: bool = False  # a prompt
     photos: range = range(0)  # numbers of photos of one condition that it can use

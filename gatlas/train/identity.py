@@ -26,7 +26,7 @@ SPLIT = ("batch", "accumulate")
 
 
 class RunIdentity(NamedTuple):
-    """What a checkpoint keeps of the run that wrote it."""
+    """Identity of the run that wrote a checkpoint."""
 
     options: TrainOptions
     processes: int

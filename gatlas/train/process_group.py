@@ -21,7 +21,7 @@ TIMEOUT = timedelta(hours=1)  # of a process that waits, as while the first one 
 
 
 class Status(NamedTuple):
-    """What all processes know after a synchronization."""
+    """State shared by all processes after a synchronization."""
 
     stop: bool  # one of them was asked to stop
     failure: str | None  # the message of the first one that failed

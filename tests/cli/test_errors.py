@@ -109,7 +109,7 @@ def test_a_reader_that_dies_ends_the_writer_quietly(splat, tmp_path):
 def test_a_broken_pipe_ends_a_large_write_with_141(tmp_path):
     program = (
         "import numpy as np\nfrom gatlas import io\nfrom gatlas.types import Gaussians\n"
-        "import gatlas.cli as cli, gatlas.io\nn = 300_000\n"
+        "import gatlas.cli.app as cli, gatlas.io\nn = 300_000\n"
         "g = Gaussians(np.zeros((n, 3), np.float32), np.tile(np.float32([1, 0, 0, 0]), (n, 1)),"
         " np.ones((n, 3), np.float32), np.full(n, 0.5, np.float32), np.zeros((n, 1, 3), np.float32))\n"
         "cli.app = lambda *_: io.save_gaussians('-', g)\ncli.main()\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from gatlas.cli import app
+from gatlas.cli.app import app
 from gatlas.cli.manual_pages import EXAMPLES, pages
 from gatlas.cli.manual_tables import system_sections
 from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gatlas import io
-from gatlas.cli import app
+from gatlas.cli.app import app
 from gatlas.errors import GatlasError
 from gatlas.systems.gaussian_atlas import PRESETS, create
 from tests.helpers.atlas_sets import random_atlas, write_set

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from gatlas.cli import app, interrupt
+from gatlas.cli import interrupt
+from gatlas.cli.app import app
 from gatlas.errors import GatlasError
 from gatlas.raster import threads
 
@@ -52,7 +53,7 @@ def test_a_daemon_without_any_stream_gets_its_results(splat, atlas, tmp_path):
 def test_no_file_takes_the_number_of_a_closed_stream(tmp_path):
     program = """
 import os, subprocess, sys
-import gatlas.cli as cli
+import gatlas.cli.app as cli
 
 def run(*_):
     with open("numbers", "w") as file:

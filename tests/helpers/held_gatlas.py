@@ -39,7 +39,7 @@ def _hold_at_step(where):
 
 
 def _hold_at_object(where):
-    from gatlas.cli.command import Verb
+    from gatlas.cli.verb import Verb
 
     function_of = Verb.function
 

@@ -1,4 +1,4 @@
-"""What gatlas says of the Gaussian Atlas system without loading it."""
+"""Names, presets and inputs of the Gaussian Atlas system, without loading it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Prompts:
         self._kept.clear()
 
     def remarks(self, prompts: Iterable[str], noun: str) -> list[str]:
-        """What to tell of prompts, called `noun`, that are longer than the encoder reads: a line, or none."""
+        """Return a line about prompts, called `noun`, that are longer than the encoder reads, or none."""
         every = dict.fromkeys(prompts)
         cut = find_truncated(self._tokenizer, every, self._length)
         if not cut.prompts:

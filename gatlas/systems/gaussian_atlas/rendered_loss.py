@@ -27,7 +27,7 @@ BACKGROUND = 1.0  # white, under both pictures
 
 
 class Reference(NamedTuple):
-    """What an object looks like."""
+    """Reference pictures of an object."""
 
     colors: Float[Tensor, "c h w 3"]  # over the background
     alphas: Float[Tensor, "c h w 1"]

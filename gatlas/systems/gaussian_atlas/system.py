@@ -175,7 +175,7 @@ class GaussianAtlas(System):
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator) -> dict[str, float]:
-        """What the text does, at timesteps of the noisier half.
+        """Return the effect of the text on predictions, at timesteps of the noisier half.
 
         See `gatlas.systems.gaussian_atlas.text_effect`. Without text there are none.
         """

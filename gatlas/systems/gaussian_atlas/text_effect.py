@@ -1,4 +1,4 @@
-"""Does the text reach the network? The loss can look healthy while the conditioning is dead."""
+"""Diagnosis of the text conditioning: the loss can look healthy while the network ignores the text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def text_effect(
     pool: Sequence[str],
     generator: torch.Generator,
 ) -> dict[str, float]:
-    """What the text changes in the predictions for noisy samples whose right prediction is `wanted`.
+    """Return the effect of the text on predictions for noisy samples with the target `wanted`.
 
     "text_effect" is rms(v_cond - v_uncond) / rms(v_cond); "retrieval" is the share of samples that are predicted
     strictly best with their own caption among CANDIDATES of the `pool`, beside "retrieval_chance": 0 where the text

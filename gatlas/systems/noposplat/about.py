@@ -1,4 +1,4 @@
-"""What gatlas says of the NoPoSplat system without loading it."""
+"""Names, presets and inputs of the NoPoSplat system, without loading it."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ class GaussianDPT(DPT):
 
 
 class PointHead(nn.Module):
-    """What the files call a head: its weights are all under `dpt.`."""
+    """A head as checkpoints name it: all its weights are under `dpt.`."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()

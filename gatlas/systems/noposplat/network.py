@@ -107,7 +107,7 @@ class NoPoSplat(nn.Module):
         images: Float[Tensor, "b v 3 h w"],
         intrinsics: Float[Tensor, "b v 3 3"],
     ) -> PixelGaussians:
-        """What the heads put out as Gaussians. The published order is opacity, scale, quaternion xyzw, harmonics."""
+        """Return the outputs of the heads as Gaussians. Published order: opacity, scale, quaternion xyzw, harmonics."""
         config = self.config
         points, raw = points.movedim(2, -1), raw.movedim(2, -1)
         opacity, scale, quat, sh = raw.split([1, 3, 4, raw.shape[-1] - 8], dim=-1)
@@ -188,6 +188,7 @@ def _log_map(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
 
 
 def _harmonic_weights(count: int) -> Float[Tensor, " k"]:
-    """How much of each coefficient counts: 1 in degree 0, .025 in degree 1 and a quarter of that per degree more."""
+    """Return the factor of each coefficient: 1 in degree 0, .025 in degree 1, and a quarter of that per further
+    degree."""
     degrees = torch.arange(count, dtype=torch.float32).sqrt().floor()
     return torch.where(degrees == 0, 1.0, 0.1 * 0.25**degrees)

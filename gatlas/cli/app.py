@@ -1,0 +1,157 @@
+"""The typer application: verbs, signals, warnings, and the exit status of errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from gatlas import __version__
+from gatlas.cli.command import build_command
+from gatlas.cli.verbs import VERBS
+from gatlas.errors import GatlasError, Requeue
+
+
+def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from gatlas.io.streams import show
+
+        show(f"{ctx.get_help()}\n")
+        raise typer.Exit
+
+
+class _CheckedHelp:
+    """Help that fails if standard output is full or closed."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+class _Group(_CheckedHelp, TyperGroup):
+    pass
+
+
+class _Command(_CheckedHelp, TyperCommand):
+    pass
+
+
+app = typer.Typer(
+    cls=_Group,
+    name="gatlas",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _verb in VERBS.values():
+    app.command(_verb.name, cls=_Command)(build_command(_verb))
+
+
+def click_group() -> Any:
+    """Return the command line as a click group, for the manual pages."""
+    return typer.main.get_command(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from gatlas.io.streams import show
+
+        show(f"gatlas {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def gatlas(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """3D objects as Gaussians, Gaussians as images, and diffusion models on those images.
+
+    Results go to standard output or to -o OUTPUT; everything else goes to standard error.
+    INPUT left out or "-" is standard input.
+
+    Example: gatlas fit obj.glb | gatlas atlas-encode -o obj.npz
+    """
+
+
+def _print_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    if not issubclass(category, (DeprecationWarning, PendingDeprecationWarning, FutureWarning)):
+        from gatlas.cli import terminal
+
+        terminal.message(f"warning: {message}")
+
+
+def _on_terminate(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)  # unwinds, so that temporary files are removed
+
+
+def _on_requeue(number: int, _: Any) -> None:
+    """Exit with the status that requests a requeue: outputs are whole or absent, so the command can be rerun."""
+    from gatlas.cli.interrupt import EXIT_REQUEUE
+
+    raise SystemExit(EXIT_REQUEUE)
+
+
+def _reserve_closed_streams() -> None:
+    """Open the null device as standard input, output or error where a daemon has closed it.
+
+    Otherwise a file that is opened later would take its number and receive what libraries write there, and `print`
+    without standard error would use standard output, which carries results.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free: this number
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line, that of the process or `argv` (without the program's name).
+
+    Errors that a user can fix are printed in one line, with exit status 1.
+    """
+    _reserve_closed_streams()
+    from gatlas.cli.terminal import message
+
+    if hasattr(signal, "SIGPIPE"):  # a closed pipe ends the tool quietly
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _on_terminate)
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, _on_requeue)
+    warnings.showwarning = _print_warning
+    # Our own warnings are messages, whatever PYTHONWARNINGS sets for those of libraries.
+    warnings.filterwarnings("default", category=UserWarning, module="gatlas")
+    try:
+        app(None if argv is None else list(argv))
+    except GatlasError as error:
+        message(str(error))
+        sys.exit(1)
+    except Requeue as stop:
+        from gatlas.cli.interrupt import EXIT_REQUEUE
+
+        message(str(stop))
+        sys.exit(EXIT_REQUEUE)
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # numba's message if it has no cache folder
+            raise
+        message("there is no folder to keep compiled kernels in: set NUMBA_CACHE_DIR to one that can be written")
+        sys.exit(1)
+    except MemoryError:
+        message("not enough memory for this input")
+        sys.exit(1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing is left to flush into the closed pipe at exit
+        sys.exit(141)

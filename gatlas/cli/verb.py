@@ -1,0 +1,52 @@
+"""A verb of the command line: its name, options and inputs, and the function that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gatlas.batch.options import Batchable
+from gatlas.config import Options
+
+if TYPE_CHECKING:
+    from gatlas.io import Blob
+
+    Input = str | Blob  # a batch passes members of a tar
+else:
+    Input = Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: what it is called, what it takes and which function runs it.
+
+    `run` is called with (inputs, output, options, force=..., given=...), where `given` are the names of the options
+    that the command line holds. With `batch`, it is called once per object with (source, output, options, force=...)
+    and returns what the manifest records of the object.
+    """
+
+    name: str
+    run: str  # "module:function", imported when the command runs
+    options: type[Options]
+    inputs: Any = None  # typer.Argument; None: the verb has no inputs
+    inputs_type: Any = list[str] | None
+    output: Any = None  # typer.Option; None: the verb has no output
+    output_default: str = "-"  # "": it must be given
+    overwrites: bool = True  # --force overwrites an existing output
+    threads: bool = False
+    batch: Batchable | None = None
+
+    def function(self) -> Callable[..., Any]:
+        """Return the function that runs the verb."""
+        module, name = self.run.split(":")
+        return getattr(import_module(module), name)
+
+
+def set_threads(count: int | None) -> None:
+    """Set the number of threads of the kernels, where one was asked for."""
+    if count is not None:
+        from gatlas.raster.threads import set_num_threads
+
+        set_num_threads(count)
