@@ -41,7 +41,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
         scheduler=options.scheduler,
         batch=options.batch,
     )
-    check_output(module.SYSTEM.gives, request, output, force=force)
+    check_output(module.SYSTEM, request, output, views=options.views, force=force)
     device = choose_device(options.device, gsplat=False)
     system = load_system(options.model, device=device, dtype=_dtype(options.dtype, device))
     if not request.conditions:

@@ -50,16 +50,13 @@ def save_samples(
     system saw them, with the cameras that it found. `on_step` is called once per sample, or per view of the request's
     cameras.
     """
-    kind = check_output(system.gives, request, output, force=force)
-    if views is not None:
-        _check_views(system, views, force)
+    kind = check_output(system, request, output, views=views, force=force)
     files, samples = FILES[system.gives], request.samples
     places = {sample.name: files.place(output, sample.name, len(samples) == 1) for sample in samples}
-    if len(places) < len(samples):
-        raise GatlasError("two samples would have one name: rename one of the folders of photos")
     if kind == "folder" and not force:
+        steps = _count_steps(request, samples)
         request = _without_finished(system, request, places, output, report)
-        for _ in range(_count_steps(request, samples) - _count_steps(request, request.samples)):
+        for _ in range(steps - _count_steps(request, request.samples)):
             on_step()
     if not request.samples:
         return
@@ -97,9 +94,20 @@ def save_model(system: System, folder: str, *, force: bool = False) -> None:
         system.save(str(target))
 
 
-def check_output(gives: type[Any], request: SampleRequest, output: str, *, force: bool) -> str:
-    """Return what the output is: "file", "folder" or "tar". One that cannot hold the samples is a GatlasError."""
-    files = FILES[gives]
+def check_output(
+    system: System | type[System], request: SampleRequest, output: str, *, views: str | None = None, force: bool = False
+) -> str:
+    """Return what the output is: "file", "folder" or "tar".
+
+    An output that cannot hold the samples is a GatlasError, and a folder for views that cannot be had.
+    """
+    files, samples = FILES[system.gives], request.samples
+    if len({sample.name for sample in samples}) < len(samples):
+        raise GatlasError("two samples would have one name: rename one of the folders of photos")
+    if views is not None and not system.locates:
+        raise GatlasError(f"--views: {system.name} finds no cameras of its photos")
+    if views is not None:
+        io.check_output(views, force=force, folder=True)
     count = max(1, len(request.conditions)) * request.count  # without a condition it is the system's own
     parts = count * (1 if request.cameras is None else len(request.cameras))
     if io.is_folder(output):
@@ -183,12 +191,6 @@ def _without_finished(
     if finished:
         report(f"{len(finished)} samples are in {folder} already and are kept (--force makes them anew)")
     return replace(request, skip=request.skip | finished, begun=begun)
-
-
-def _check_views(system: System, views: str, force: bool) -> None:
-    if not system.locates:
-        raise GatlasError(f"--views: {system.name} finds no cameras of its photos")
-    io.check_output(views, force=force, folder=True)
 
 
 def _save_located(

@@ -1,8 +1,11 @@
 """gatlas sample from photos: a splat, the cameras beside it, the conversion of a model, and wrong words."""
 
+import io as bytes_io
 import json
+import shutil
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -159,3 +162,44 @@ def test_distorted_photos_are_undistorted(made, tmp_path):
     (photo,) = read_photos([str(made / "a.png")], source=str(tmp_path / "k.json"))
     assert not np.array_equal(photo.image, io.load_image(made / "a.png"))
     assert photo.K[0, 0] >= 60
+
+
+def test_folders_of_photos_are_a_scene_each_and_a_second_run_keeps_them(gatlas, made, tmp_path):
+    for name, photos in (("room", "ab"), ("hall", "ba")):
+        (tmp_path / name).mkdir()
+        for photo in photos:
+            shutil.copy(made / f"{photo}.png", tmp_path / name)
+    words = ("sample", "--model", made / "model", "room", "hall", "--fov", 50)
+    gatlas(*words, "-o", "scenes/", "--views", "seen")
+    gaussians = io.load_gaussians(str(tmp_path / "scenes" / "room.ply"))
+    assert gaussians.origin.name == "room"
+    assert sorted(path.name for path in (tmp_path / "scenes").iterdir()) == [
+        "hall.json", "hall.ply", "room.json", "room.ply",
+    ]  # fmt: skip
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["hall", "room"]
+    record = json.loads((tmp_path / "scenes" / "room.json").read_text())["sample"]
+    assert sorted(record) == ["dtype", "model", "number", "photos", "weights"]
+    splat = gatlas("sample", "--model", made / "model", made / "a.png", made / "b.png", "--fov", 50).stdout
+    own = (tmp_path / "scenes" / "room.ply").read_bytes()
+    assert own.replace(b"comment gatlas name room\n", b"comment gatlas name a\n") == splat
+    assert "2 samples are in scenes/ already and are kept" in gatlas(*words, "-o", "scenes/").stderr
+    other = gatlas(*words[:-1], 60, "-o", "scenes/", code=1).stderr
+    assert "scenes/room.ply: was made with other photos: --force makes all samples anew" in other
+    with tarfile.open(fileobj=bytes_io.BytesIO(gatlas(*words).stdout)) as tar:
+        assert {each.name: tar.extractfile(each).read() for each in tar} == {
+            path.name: path.read_bytes() for path in (tmp_path / "scenes").iterdir()
+        }
+
+
+def test_a_file_that_is_no_record_is_kept(gatlas, made, tmp_path):
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes" / "a.json").write_text('{"my": "notes"}')
+    words = ("sample", "--model", made / "model", made / "a.png", made / "b.png", "--fov", 50, "-o", "scenes/")
+    assert "scenes/a.ply: is there already and no sample" in gatlas(*words, code=1).stderr
+    assert (tmp_path / "scenes" / "a.json").read_text() == '{"my": "notes"}'
+
+
+def test_a_folder_with_cameras_is_not_for_a_system_without(gatlas, made, tmp_path):
+    io.save_views(tmp_path / "posed", box_views(0, 2, 32))
+    told = gatlas("sample", "--model", made / "model", "posed", "--fov", 50, code=1).stderr
+    assert "posed: has cameras, and noposplat takes photos without: name the photos themselves" in told
