@@ -55,11 +55,11 @@ def rasterize_gsplat(
         render_mode="RGB+ED",
     )
     if means2d_absgrad is not None and intermediates["means2d"].requires_grad:
-        _collect_absgrad(intermediates["means2d"], means2d_absgrad)
+        collect_absgrad(intermediates["means2d"], means2d_absgrad)
     return Rendering(images[..., :3], alphas, images[..., 3:])
 
 
-def _collect_absgrad(means2d: Tensor, total: Float32[Tensor, "c n 2"]) -> None:
+def collect_absgrad(means2d: Tensor, total: Float32[Tensor, "c n 2"]) -> None:
     """Add to `total` what gsplat's backward pass leaves in `means2d.absgrad`, just before the gradient to `means2d`.
 
     It holds for one backward pass: the hook keeps the tensor alive, and goes so that the two do not stay for ever. So

@@ -33,7 +33,7 @@ def rasterize_tensors(
     means = torch.as_tensor(gaussians.means)
     if means2d_absgrad is not None:
         _check_absgrad(means2d_absgrad, (len(cameras), len(gaussians), 2))
-    chosen = _choose(means, backend)
+    chosen = choose_backend(means, backend)
     if chosen == "cuda":
         from gatlas.raster.cuda import require_usable
 
@@ -78,8 +78,8 @@ def _check_absgrad(means2d_absgrad: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"means2d_absgrad must have shape {wanted} of float32, got {got} of {means2d_absgrad.dtype}")
 
 
-def _choose(means: Tensor, backend: str) -> str:
-    """The backend that "auto" stands for; any other stands for itself."""
+def choose_backend(means: Tensor, backend: str) -> str:
+    """Return the backend that "auto" stands for; any other stands for itself."""
     if backend != "auto":
         return backend
     if means.device.type != "cuda":

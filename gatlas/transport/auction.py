@@ -56,7 +56,7 @@ def solve_auction(
         swapped = y_distinct < x_distinct  # equal rows are dealt with as one, equal columns are not
         if swapped:
             x, y = y, x
-        matched, w, u = _solve_levels(x, y, threads)
+        matched, w, u = solve_levels(x, y, threads)
         minima = row_minima(x, np.ascontiguousarray(y.T), w, threads)
     slack = matched_slack(x, y.T, w, matched, minima)
     unit = x_step * y_step
@@ -93,10 +93,13 @@ def _lay_out(points: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, " n"], i
     return by_value[np.repeat(starts[:-1][tree], copies) + within], len(tree)
 
 
-def _solve_levels(
+def solve_levels(
     x: Float[np.ndarray, "n 3"], y: Float[np.ndarray, "n 3"], threads: int
 ) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """The columns of the rows [n], the prices w [n] of the columns and u [n] of the rows; x and y along a k-d tree."""
+    """Return the columns of the rows [n], the prices w [n] of the columns and u [n] of the rows.
+
+    x and y are integers along a k-d tree.
+    """
     clouds = [(x, y)]
     while len(clouds[-1][0]) > COARSEST:
         clouds.append((_coarsen(clouds[-1][0]), _coarsen(clouds[-1][1])))

@@ -65,9 +65,10 @@ def test_opacity_and_volume_need_no_cameras():
 def test_sampled_draws_in_proportion_to_visibility(monkeypatch):
     """Drawn one at a time, each comes as often as its share of what is seen; what is not seen never comes."""
     seen = np.array([1.0, 2.0, 5.0, 0.0])
-    monkeypatch.setattr("gatlas.prune.ranking._over_views", lambda *_: seen)
-    rng = np.random.default_rng(0)
-    draws = np.bincount([rank(shell_and_core(4, 0), "sampled", rng).argmax() for _ in range(4000)], minlength=4)
+    monkeypatch.setattr("gatlas.prune.ranking.visibility", lambda *_: seen[None])
+    rng, gaussians = np.random.default_rng(0), shell_and_core(4, 0)
+    draws = [rank(gaussians, "sampled", rng, views=1).argmax() for _ in range(4000)]
+    draws = np.bincount(draws, minlength=4)
     assert np.abs(draws / 4000 - seen / seen.sum()).max() < 0.03
     assert draws[3] == 0
 

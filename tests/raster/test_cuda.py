@@ -9,6 +9,7 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.raster import cuda, rasterize
+from gatlas.raster.dispatch import choose_backend
 from gatlas.types import Gaussians
 from tests.helpers.raster_scenes import FIELDS, SCENES
 
@@ -70,7 +71,7 @@ def test_what_the_backward_pass_leaves_at_the_means_is_added_up_and_nothing_is_k
     total = torch.zeros((1, 4, 2))
     means2d = leaf * 2
     kept = weakref.ref(means2d)
-    cuda._collect_absgrad(means2d, total)
+    cuda.collect_absgrad(means2d, total)
     loss = LikeGsplat.apply(means2d)
     del means2d
     loss.backward()
@@ -94,17 +95,14 @@ def test_asking_for_cuda_without_a_device_says_what_to_do():
 
 
 def test_where_gsplat_fails_tensors_are_rendered_on_the_cpu_with_one_warning(monkeypatch):
-    from gatlas.raster import dispatch
-
     class PretendsToBeOnCuda(torch.Tensor):
         device = property(lambda self: torch.device("cuda"))
 
     monkeypatch.setattr(cuda, "why_unusable", lambda: "ImportError: no kernels")
-    dispatch._warn_of_cpu.cache_clear()
     means = torch.zeros((1, 3)).as_subclass(PretendsToBeOnCuda)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        chosen = [dispatch._choose(means, "auto") for _ in range(3)]
+        chosen = [choose_backend(means, "auto") for _ in range(3)]
     assert chosen == ["cpu"] * 3
     assert [str(warning.message) for warning in caught] == [
         "gsplat does not run here, so Gaussians are rendered on the CPU: ImportError: no kernels"

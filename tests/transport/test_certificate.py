@@ -22,7 +22,7 @@ def test_row_minima_are_those_of_the_full_matrix(g, m, threads):
 def solved():
     rng = np.random.default_rng(1)
     x, y = integers(rng, 300, 3), integers(rng, 300, 3)
-    matched, w, _ = auction._solve_levels(x, y, 1)
+    matched, w, _ = auction.solve_levels(x, y, 1)
     return x, y, w, matched
 
 
@@ -53,14 +53,14 @@ def test_wrong_prices_prove_nothing(solved):
 
 
 def test_a_solver_that_errs_is_found_out(monkeypatch):
-    exact = auction._solve_levels
+    exact = auction.solve_levels
 
     def swapped(x, y, threads):
         matched, w, u = exact(x, y, threads)
         matched[[0, 200]] = matched[[200, 0]]
         return matched, w, u
 
-    monkeypatch.setattr(auction, "_solve_levels", swapped)
+    monkeypatch.setattr(auction, "solve_levels", swapped)
     rng = np.random.default_rng(4)
     from gatlas.transport import assign
 
