@@ -18,7 +18,15 @@ from gatlas.batch.options import SHARD
 from gatlas.batch.places import canonical_path
 from gatlas.batch.work import Task, caption_place
 from gatlas.errors import GatlasError
-from gatlas.io.sets import scratch as files
+from gatlas.io.sets.scratch import (
+    append_line,
+    folder_contents,
+    held_scratch,
+    read_lines,
+    replacing,
+    temporary_folder,
+    write_lines,
+)
 from gatlas.io.sets.shards import GrowingTar, ShardWriter, is_empty_tar
 from gatlas.io.streams import os_errors, remove, write
 
@@ -44,14 +52,14 @@ class Made(NamedTuple):
     task: Task
     line: Line  # for the manifest
     path: Path
-    captions: Mapping[str, bytes]  # suffix -> content, that go beside it
+    captions: Mapping[str, bytes]  # suffix -> content, stored next to it
     sidecars: Mapping[Path, Path]  # place -> path in the scratch folder
     earlier: Line  # of the result that it replaces, or {}
 
     def record(self) -> Line:
         """Return the line with the contents of the sidecars; None for those that are no folders."""
         contents = {
-            canonical_path(place): files.folder_contents(path) if path.is_dir() else None
+            canonical_path(place): folder_contents(path) if path.is_dir() else None
             for place, path in self.sidecars.items()
         }
         return {**self.line, "files": contents}
@@ -59,7 +67,7 @@ class Made(NamedTuple):
     def store_sidecars(self) -> None:
         """Move the sidecars to their places."""
         for place, path in self.sidecars.items():
-            with files.replacing(place, path, owned=sidecar_contents(self.earlier, place) or ()):
+            with replacing(place, path, owned=sidecar_contents(self.earlier, place) or ()):
                 pass
 
 
@@ -76,20 +84,20 @@ class RecordedResults:
     def opened(self) -> Iterator[Path]:
         """Yield a scratch folder for results in the making. A second process on the same results is a GatlasError."""
         busy = f"{self.manifest}: another process is at work on this: wait for it, or end it"
-        with files.held_scratch(self.folder, self.label, busy) as scratch:
-            newest = {(line["id"], line.get("verb")): line for line in files.read_lines(self.manifest)}
+        with held_scratch(self.folder, self.label, busy) as scratch:
+            newest = {(line["id"], line.get("verb")): line for line in read_lines(self.manifest)}
             if newest:  # instead of a line per attempt; a torn end is gone
-                files.write_lines(self.manifest, newest.values())
+                write_lines(self.manifest, newest.values())
             yield scratch
 
     def record(self, line: Line) -> None:
         """Append a line to the manifest."""
-        files.append_line(self.manifest, line)
+        append_line(self.manifest, line)
 
     def newest_lines(self, *manifests: Path) -> dict[str, Line]:
         """Return the newest line of every object, by its id."""
         newest: dict[str, Line] = {}
-        for line in (line for path in manifests for line in files.read_lines(path)):
+        for line in (line for path in manifests for line in read_lines(path)):
             earlier = newest.get(line["id"], {})
             if line.get("verb", "") == self.verb and line.get("ended", 0) >= earlier.get("ended", 0):
                 newest[line["id"]] = line
@@ -120,7 +128,7 @@ class FolderResults(RecordedResults):
             if "contents" not in line:  # of an earlier version
                 return line.get("output_stamp", "") is None
             contents: Mapping[str, int] = line["contents"]
-            return bool(contents) and contents.items() <= files.folder_contents(output).items()
+            return bool(contents) and contents.items() <= folder_contents(output).items()
         if line.get("output_stamp") == io.stamp(output):
             return True
         # Its time of change may be that of a copy: the content decides.
@@ -132,9 +140,9 @@ class FolderResults(RecordedResults):
         if output is None:
             raise ValueError("a result in a folder needs a place")
         line = made.record() | {"output": str(output), "output_stamp": io.stamp(path)}
-        line |= {"contents": files.folder_contents(path)} if path.is_dir() else {"bytes": path.stat().st_size}
+        line |= {"contents": folder_contents(path)} if path.is_dir() else {"bytes": path.stat().st_size}
         line |= {"captions": sorted(made.captions)} if made.captions else {}
-        with os_errors(output, named=True), files.replacing(output, path, owned=made.earlier.get("contents", ())):
+        with os_errors(output, named=True), replacing(output, path, owned=made.earlier.get("contents", ())):
             self.record(line)
             for suffix, content in made.captions.items():
                 write(caption_place(output, suffix), [content], force=True, suffix=suffix, what="a sidecar")
@@ -207,7 +215,7 @@ class StreamResults:
     @contextmanager
     def opened(self) -> Iterator[Path]:
         """Yield a scratch folder. The tar gets its end mark where the block ends well."""
-        with files.temporary_folder() as scratch, ShardWriter("-") as self._shard:
+        with temporary_folder() as scratch, ShardWriter("-") as self._shard:
             yield scratch
 
     def record(self, line: Line) -> None:

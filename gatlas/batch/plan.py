@@ -60,7 +60,7 @@ def make_plan(
         try:
             group = plan.todo if force else group_of(task, known.get(task.key, {}))
         except GatlasError:
-            group = plan.todo  # whoever makes it reports what is wrong with its place
+            group = plan.todo  # storing it reports what is wrong with its place
         group.append(task)
     return plan
 
@@ -119,4 +119,4 @@ def _is_of_input(line: Line, task: Task) -> bool:
     try:
         return line.get("input_sha256") == io.sha256_of(task.source)
     except GatlasError:
-        return False  # it cannot be read: whoever tries reports why
+        return False  # processing it reports why it cannot be read

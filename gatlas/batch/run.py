@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from gatlas import __version__, io
-from gatlas.batch import places
-from gatlas.batch import tasks as lists
+from gatlas.batch import listing, places
 from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.plan import Plan, make_plan, unowned_file
@@ -57,7 +56,7 @@ def run_batch(
     on_object: Callable[[int, int | None], None] = lambda ended, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> BatchOutcome:
-    """Call a function for every object that the inputs name, and store what it makes.
+    """Call a function for every object that the inputs name, and store the results.
 
     `inputs` are files, folders, patterns and tars, or the members of a tar that is read once (`io.stream_members`).
     `output` is a folder ("DIR/", or a name with {stem}), a tar ("x.tar") or "-", a tar to standard output. Folders and
@@ -68,13 +67,13 @@ def run_batch(
     are finished and no other begins. With `devices` > 0 the workers take turns on so many GPUs. A mistake in the names
     of inputs and outputs is a GatlasError, as is a full disk.
     """
-    lists.check_output_names(work, output)
+    listing.check_output_names(work, output)
     results: Results
     tasks: list[Task] | ReadAhead[Task]
     if isinstance(inputs, Sequence):
         results, tasks = _list_tasks(work, inputs, output, options, report)
     else:
-        results, piped = StreamResults(work.suffix), lists.piped_tasks(work, inputs, output, options.shard)
+        results, piped = StreamResults(work.suffix), listing.piped_tasks(work, inputs, output, options.shard)
         tasks = list(piped) if options.dry_run else ReadAhead(piped)
     run = _Run(work, results, output, options, force, devices, report, on_object, should_stop)
     if options.dry_run:
@@ -92,11 +91,11 @@ def run_batch(
 def _list_tasks(
     work: BatchWork, inputs: Sequence[str], output: str, options: BatchOptions, report: Report
 ) -> tuple[Results, list[Task]]:
-    """Return where the results go, and the tasks of this shard."""
-    sources, missing = lists.read_inputs(inputs, options)
+    """Return the store of the results, and the tasks of this shard."""
+    sources, missing = listing.read_inputs(inputs, options)
     array = None if options.shard is not None else slurm_shard(os.environ)
     index, shards = array or parse_shard(options.shard or "0/1")
-    # In an array whose tasks name an input each, that is the task's own: a file, also where it is a tar.
+    # An array may give each task an input of its own, a file or a tar: that is not split.
     whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
     if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
         report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
@@ -106,19 +105,19 @@ def _list_tasks(
         raise GatlasError("each result is a folder: name them with -o DIR/")
     if options.tar and output != "-":
         raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
-    items = lists.list_items(work, sources, missing)
+    items = listing.list_items(work, sources, missing)
     place = output.replace(SHARD, f"{index:05d}")
     results: Results
     if output == "-":
-        results, tasks = StreamResults(work.suffix), lists.make_tasks(work, items, None)
+        results, tasks = StreamResults(work.suffix), listing.make_tasks(work, items, None)
     elif place.lower().endswith(".tar"):
-        results, tasks = TarResults(Path(place), work.suffix, work.name), lists.make_tasks(work, items, None)
+        results, tasks = TarResults(Path(place), work.suffix, work.name), listing.make_tasks(work, items, None)
         of_any_shard = re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}")
         tasks = places.without_members(tasks, re.compile(of_any_shard), sources)
     else:
-        template = lists.output_template(place, work.suffix)
+        template = listing.output_template(place, work.suffix)
         folder = Path(template[: template.index(STEM)] + "x").parent
-        results, tasks = FolderResults(folder, index, shards, work.name), lists.make_tasks(work, items, template)
+        results, tasks = FolderResults(folder, index, shards, work.name), listing.make_tasks(work, items, template)
         # The list was made first: the line of a result that is in it stands in a manifest by now.
         tasks = places.without_products(tasks, results.known(), work.name)
         places.refuse_captions(tasks, lambda task: work.outputs(task.key).values())
@@ -225,7 +224,7 @@ class _Run:
         self.outcome.stopped = self.should_stop() and (interrupted or not (exhausted or taken == total))
 
     def _take(self, job: Job, result: JobResult, earlier: Line) -> None:
-        """Store the result of an object, or record why there is none; `earlier` is the line of the one before it."""
+        """Store the result of an object, or record its error; `earlier` is the line of the result that it replaces."""
         task, made = job.task, Path(job.output)
         sidecars = job.sidecar_paths(self.work) if self.results.manifest is not None else {}
         result = _with_places(result, {**sidecars, task.output or Path(self.output): made})
@@ -272,7 +271,7 @@ class _Run:
 
 
 def _with_places(result: JobResult, places: Mapping[Path, Path]) -> JobResult:
-    """Return a result whose messages name the places of what it made, instead of paths in the scratch folder."""
+    """Return a result whose messages name final places instead of paths in the scratch folder."""
 
     def named(text: str) -> str:
         for place, path in places.items():

@@ -46,7 +46,7 @@ class BatchWork:
         return fingerprint_of(self.name, result_fields(self.options))
 
     def outputs(self, key: str) -> dict[str, Path]:
-        """Return where an object writes what its options name, by option."""
+        """Return the paths of an object's outputs that its options name, by option."""
         return {name: Path(getattr(self.options, name).replace(STEM, key)) for name in output_fields(self.options)}
 
     def sidecars(self, key: str) -> dict[str, Path]:
@@ -79,7 +79,7 @@ class Task(NamedTuple):
 
 
 def caption_place(output: Path, suffix: str) -> Path:
-    """Return where a caption of that suffix stands beside a result."""
+    """Return the place of a caption of that suffix, next to a result."""
     return output.with_name(output.stem + suffix)
 
 
@@ -103,7 +103,7 @@ class Job(NamedTuple):
 
 
 def call_function(work: BatchWork, force: bool, sidecars_in_scratch: bool, job: Job) -> JobResult:
-    """Return the result of a job, in a worker. Whatever a bad object does, the worker goes on."""
+    """Return the result of a job, in a worker. No error of the function ends the worker."""
     started = time.monotonic()
     notes: list[str] = []
     try:
@@ -132,7 +132,7 @@ def _read(source: Path | io.Member | io.Blob) -> tuple[str | io.Blob, str]:
 
 
 def _options_of(work: BatchWork, job: Job, sidecars_in_scratch: bool) -> Options:
-    """Return the options with the names of this object's outputs, whose folders are made."""
+    """Return the options with the paths of this object's outputs, and make their folders."""
     scratch = job.sidecar_paths(work) if sidecars_in_scratch else {}
     paths = work.outputs(job.task.key)
     for name, place in paths.items():

@@ -90,9 +90,9 @@ def run_jobs(
     Every worker is a process that lives for many jobs. After `timeout` seconds a job's worker is killed; one that dies,
     as for want of memory, is reported and replaced. Once `should_stop()` no job begins any more, and the running ones
     get SIGUSR1, so that they may save their state, and are waited for. With `devices` > 0 the workers take turns on so
-    many GPUs. No job begins `ahead` places or more after the first that has not ended, so that whoever wants them in
-    order need not keep more than that. Where each job is made of an item of `upstream`, results, signals and time
-    limits are handled while the next item is waited for.
+    many GPUs. No job begins `ahead` places or more after the first that has not ended, which bounds how many results
+    wait to be stored in order. Where each job is made of an item of `upstream`, results, signals and time limits are
+    handled while the next item is waited for.
     """
     pool = _Pool(function, devices)
     coming = iter(jobs)

@@ -42,7 +42,7 @@ def run_verb(
     force: bool,
     threads: int | None,
 ) -> None:
-    """Run a verb on the single object that the command line names, or on all of them as a batch."""
+    """Run a verb on the one object that the command line names, or on many of them as a batch."""
     many = batch.makes_batch or STEM in output or SHARD in output or output.lower().endswith(".tar")
     many = many or (io.is_folder(output) and spec.result_suffix(options) != "/" and not spec.may_fill_folder)
     sources: list[str] | Iterator[io.Blob] = inputs

@@ -107,19 +107,19 @@ def stdin_bytes() -> BinaryIO:
         raise GatlasError("standard input is closed: name an input file")
     if sys.stdin.isatty():
         raise GatlasError("no input: name a file, or pipe one in (standard input is a terminal)")
-    return _awake(sys.stdin.buffer)
+    return _interruptible(sys.stdin.buffer)
 
 
 @cache
-def _awake(stream: BinaryIO) -> BinaryIO:
+def _interruptible(stream: BinaryIO) -> BinaryIO:
     """The same bytes, read so that a signal ends the wait for them; once a stream, as there is a buffer in it."""
     try:
-        return io.BufferedReader(_AwakeReader(stream.fileno()), 1 << 20)
+        return io.BufferedReader(_InterruptibleReader(stream.fileno()), 1 << 20)
     except OSError:  # no file of the system's stands behind it
         return stream
 
 
-class _AwakeReader(io.RawIOBase):
+class _InterruptibleReader(io.RawIOBase):
     """A descriptor that is waited for in short turns.
 
     Python acts on a signal between two steps of its own: one that comes just before a read has to wait for its end,

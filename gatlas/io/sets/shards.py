@@ -262,7 +262,7 @@ class GrowingTar:
 
 
 class _Rejoined:
-    """A stream whose first bytes were read to see what it is."""
+    """A stream with the first bytes, which have been read, put back."""
 
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head

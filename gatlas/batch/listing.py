@@ -1,4 +1,4 @@
-"""The objects of a batch: their names, what is read, and where the results go."""
+"""The objects of a batch: their names, their inputs, and the paths of their results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_output_names(work: BatchWork, output: str) -> None:
 
 
 def output_template(output: str, suffix: str) -> str:
-    """Return where each object's result goes, with {stem} for its name."""
+    """Return the path of each object's result, with {stem} for its name."""
     if not output:
         raise GatlasError("the name of the output is empty")
     if STEM in output:
@@ -43,7 +43,7 @@ def output_template(output: str, suffix: str) -> str:
 def read_inputs(inputs: Sequence[str], batch: BatchOptions) -> tuple[list[str], list[str]]:
     """Return the inputs with those of --files-from, and the files in that list that do not exist.
 
-    What the command line itself names must exist.
+    Inputs that are not from the list must exist.
     """
     sources, missing = list(inputs), []
     if batch.files_from is not None:
