@@ -60,9 +60,8 @@ class AtlasCheck:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the measurements for a JSON report."""
-        record = {**asdict(self), "problems": self.problems}
-        record["neighbour_distance"] = record.pop("neighbor_distance")  # the key that reports have always had
-        return record
+        names = {"neighbor_distance": "neighbour_distance"}  # the key that reports have always had
+        return {**{names.get(name, name): value for name, value in asdict(self).items()}, "problems": self.problems}
 
 
 def check_atlas(atlas: Atlas, gaussians: Gaussians | None = None, *, seed: int = 0) -> AtlasCheck:

@@ -55,12 +55,15 @@ def fit_photos(
         raise ValueError(f"init must be Gaussians or one of {', '.join(INITS)}, got {init!r}")
     if len(views) < 2:
         raise GatlasError(f"{len(views)} photo is too few: one is held out to measure on, so at least 2 are needed")
+
+    # Start and frame
     budget = options.budget
     rng = np.random.default_rng(options.seed)
     views = rgba_views(resize_views(views, budget.resolution))
     start, frame = start_photos(views, options.count, points, init, rng)
     views = Views(views.images, into_frame(views.cameras, frame))
 
+    # Training and held-out photos
     held_out = held_out_indices(len(views))
     training = views[np.setdiff1d(np.arange(len(views)), held_out)]
     coarse = None
@@ -74,19 +77,13 @@ def fit_photos(
         if on_parameters is not None:
             on_parameters(step, parameters, adam)
 
+    # Optimization
     if scaffold:
         limit = min(options.count, CAP)
         gaussians = optimize_scaffold(start, training, budget.iterations, rng, limit=limit, coarse=coarse, **running)
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
-    gaussians = optimize(
-        start,
-        training,
-        budget.iterations,
-        rng,
-        coarse=coarse,
-        on_parameters=each_step,
-        **running,
-    )
+    running["on_parameters"] = each_step
+    gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, **running)
     return Fit(gaussians, training, *measure(gaussians, views[held_out]))
 
 

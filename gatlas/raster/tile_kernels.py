@@ -213,6 +213,7 @@ def blend_backward(
         left, top = float32(tile_x), float32(tile_y)
         first, stop = tile_starts[tile], tile_starts[tile + 1]
         nearest = _nearest_depth(records, pairs, first, stop)
+        # Gradients of the tile's pixels, block by block
         state[STATE:] = ZERO
         for block in range(BLOCKS):
             x, y = tile_x + (block % SIDE) * BLOCK, tile_y + (block // SIDE) * BLOCK
@@ -235,6 +236,7 @@ def blend_backward(
                     state[i + BEHIND * LANES] = (
                         background[0] * red + background[1] * green + background[2] * blue - v_alpha
                     )
+        # Gaussians of the tile, back to front
         for entry in range(stop - 1, first - 1, -1):
             rank, slot = np.int64(pairs[entry, 0]), np.int64(pairs[entry, 1])
             if hits[entry] == NO_BLOCK:
