@@ -14,6 +14,7 @@ from gatlas.types import Cameras, Origin, Views
 from tests.helpers.textured import SIDE, K, camera, correspondences, ellipsoid, photo
 
 TRUTHS = [camera(30, 20, 2.4, 10), camera(150, -15, 2.7, -5)]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,7 @@ def test_photos_are_found_and_the_file_is_read_again(gatlas, scene, tmp_path):
     run = gatlas("pose-pnp", scene / "photos", "--scene", scene / "egg.ply", "--ground-truth", truth, "-o", "p.json")
     assert "2 of 2 cameras found" in run.stderr
     assert "AUC@5" in run.stderr
+    assert "focal" not in run.stderr
     document = json.loads((tmp_path / "p.json").read_text())
     assert all(frame["inliers"] >= 12 and frame["loss_after"] is not None for frame in document["frames"])
     assert max(document["errors"]["rotation_degrees"]) < 0.2
@@ -52,20 +54,27 @@ def test_photos_are_found_and_the_file_is_read_again(gatlas, scene, tmp_path):
 def test_what_is_not_in_the_scene_is_said_and_never_a_pose(gatlas, scene, tmp_path):
     noise = np.random.default_rng(0).random((SIDE, SIDE, 3)).astype(np.float32)
     io.save_image(tmp_path / "noise.png", noise)
-    words = ("--scene", scene / "egg.ply", "--fov", 47, "-o", "p.json")
-    run = gatlas("pose-pnp", "noise.png", *words, code=1)
+    words = (
+        "noise.png",
+        scene / "photos/images/000.png",
+        "--scene",
+        scene / "egg.ply",
+        "--fov",
+        47,
+        "--refine",
+        "none",
+    )
+    run = gatlas("pose-pnp", *words, "-o", "p.json", code=3)
     assert "noise.png: no camera found" in run.stderr
-    document = json.loads((tmp_path / "p.json").read_text())
-    assert document["frames"] == []
-    assert document["not_found"][0]["file_path"] == "noise.png"
-    run = gatlas("pose-pnp", "noise.png", scene / "photos/images/000.png", *words, "--force", code=3)
     assert "1 of 2 cameras found" in run.stderr
+    document = json.loads((tmp_path / "p.json").read_text())
+    assert [frame["file_path"] for frame in document["frames"]] != ["noise.png"]
+    assert [each["file_path"] for each in document["not_found"]] == ["noise.png"]
 
 
 def test_a_focal_length_that_looks_wrong_is_said(gatlas, scene, tmp_path):
-    words = ("pose-pnp", scene / "photos/images/000.png", "--scene", scene / "egg.ply", "-o", "p.json", "--force")
-    assert "the focal length looks too short" in gatlas(*words, "--fov", 70).stderr
-    assert "focal" not in gatlas(*words, "--fov", 47).stderr
+    words = ("pose-pnp", scene / "photos/images/000.png", "--scene", scene / "egg.ply", "--fov", 70)
+    assert "the focal length looks too short" in gatlas(*words, "-o", "p.json").stderr
 
 
 def test_correspondences_give_a_camera(gatlas, scene, tmp_path):
@@ -83,6 +92,9 @@ def test_correspondences_give_a_camera(gatlas, scene, tmp_path):
     np.savez(tmp_path / "few.npz", points=points[:20], pixels=rng.uniform(0, SIDE, (20, 2)))
     run = gatlas(*words, "--matches", "few.npz", "-o", "q.json", code=1)
     assert "fewer than 12 of 20 correspondences agree" in run.stderr
+    document = json.loads((tmp_path / "q.json").read_text())
+    assert document["frames"] == []
+    assert len(document["not_found"]) == 1
 
 
 def test_noisy_cameras_are_refined_in_the_objects_own_units(gatlas, scene, tmp_path):

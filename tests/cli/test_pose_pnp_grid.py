@@ -15,6 +15,7 @@ from gatlas.types import Cameras, Gaussians, Origin, Views
 from tests.helpers.textured import SIDE, K, camera, ellipsoid, photo
 
 GRID = SIDE
+pytestmark = pytest.mark.usefixtures("one_thread")
 TRUTHS = np.stack([camera(30, 20, 2.4), camera(60, 10, 2.5, 4)])
 FIRST = np.diag([1.0, -1.0, -1.0, 1.0])  # the first photo's camera is the world, with y up
 

@@ -14,6 +14,8 @@ from gatlas.pose.refinement import RefineOptions, evaluate_camera, failed_refine
 from gatlas.types import Cameras, Views
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = RefineOptions(levels=(PyramidLevel(48, 8, blur=1.5), PyramidLevel(SIDE, 4)), steps=2)
 ANGLES = (0.0, 80.0, 150.0, 220.0, 290.0)
 

@@ -17,6 +17,8 @@ from gatlas.raster import rasterize, straight_rgba
 from gatlas.types import Cameras
 from tests.helpers.blobs import SIDE, Counted, K, camera_at, errors, lump, perturbed, photo_of
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 QUICK = RefineOptions(levels=(PyramidLevel(48, 10, blur=1.5), PyramidLevel(SIDE, 5)), steps=4)
 
 

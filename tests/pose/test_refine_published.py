@@ -9,6 +9,8 @@ from tests.helpers.blobs import SIDE, K, camera_at, errors, lump, perturbed, pho
 
 torch = pytest.importorskip("torch")
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_structure_is_the_correlation_in_every_window():
     rng = np.random.default_rng(0)
