@@ -39,12 +39,12 @@ class OptionInfo:
     above: float | None = None  # exclusive lower bound
     below: float | None = None  # exclusive upper bound
     output: str | None = None  # the field names an output: the suffix of a file, "" for a folder
-    once: bool = True  # of an output: written once, together with the result, and not while the work goes on
+    once: bool = True  # of an output: written once, together with the result, and not during the work
     affects_result: bool = True  # a batch makes results anew where such a field has another value
     show_default: bool | str = True  # a text: shown in place of the default
     former_names: tuple[str, ...] = ()  # under which stored JSON is still read
     command_line: bool = True  # False: only from Python and JSON
-    group: str | None = None  # of options that go together; the verb says what that means
+    group: str | None = None  # label of options that belong together; its meaning is the verb's
 
 
 def option(
@@ -66,7 +66,7 @@ def option(
 ) -> Any:
     """Return a dataclass field with an `OptionInfo`; without a default the option is required.
 
-    A field that names an output does not change the result, unless `affects_result` says otherwise.
+    A field that names an output does not change the result, unless `affects_result` is True.
     """
     info = OptionInfo(
         flags,
@@ -239,7 +239,7 @@ def parse_settings(words: Sequence[str], *classes: type[Options]) -> list[dict[s
 
 
 def _parse(text: str, kind: Any) -> Any:
-    """Return the value of a text by a field's type; a ValueError says what was expected."""
+    """Return the value of a text by a field's type; a ValueError names the expected type."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         if text.lower() == "none" and type(None) in parts:

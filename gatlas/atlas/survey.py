@@ -1,7 +1,7 @@
 """Anomalies of a set of atlases: outliers, channels that look wrong, duplicates.
 
 Every atlas is reduced to a few dozen numbers. A set is judged by a fixed sample of them and by the extremes of
-each, so that a set of any size takes the same memory (but for 16 bytes an object that tell repeated ones).
+each, so that a set of any size takes the same memory (but for 16 bytes per object to find duplicates).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Measured(NamedTuple):
 
     rows: Float[np.ndarray, "14 cells"]  # `channel_rows`
     meta: dict[str, Any]  # what its set must share
-    features: Float[np.ndarray, " f"]  # FEATURES; NaN where it cannot be told
+    features: Float[np.ndarray, " f"]  # FEATURES; NaN if undefined
     low: Float[np.ndarray, " 14"]  # least value of each channel
     high: Float[np.ndarray, " 14"]
     faults: dict[str, int]  # cells that break the value spaces which the atlas names
@@ -239,7 +239,7 @@ class Survey:
         return found
 
     def locality(self) -> float | None:
-        """Median over the objects; None where it cannot be told."""
+        """Median over the objects; None if undefined."""
         values = self._sample[: min(self._count, SAMPLE), -1]
         values = values[np.isfinite(values)]
         return float(np.median(values)) if len(values) else None

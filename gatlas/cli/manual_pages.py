@@ -216,20 +216,20 @@ def _term(parameter: Any) -> str:
 
 
 def _description(parameter: Any) -> str:
-    said = [COMPLETION.get(parameter.name) or parameter.help or ""]
+    parts = [COMPLETION.get(parameter.name) or parameter.help or ""]
     if parameter.required:
-        said.append("Required.")
+        parts.append("Required.")
     ranged = getattr(parameter, "type", parameter)  # older typers keep the range in the type
     least, most = getattr(ranged, "min", None), getattr(ranged, "max", None)
     if least is not None and most is not None:
-        said.append(f"From {least:g} to {most:g}.")
+        parts.append(f"From {least:g} to {most:g}.")
     elif least is not None:
-        said.append(f"At least {least:g}.")
+        parts.append(f"At least {least:g}.")
     default = parameter.default
     shown = parameter.show_default is not False and default is not None and not getattr(parameter, "is_flag", False)
     if shown and not parameter.required:
-        said.append(f"Default: {getattr(default, 'value', default)}.")
-    return " ".join(filter(None, said))
+        parts.append(f"Default: {getattr(default, 'value', default)}.")
+    return " ".join(filter(None, parts))
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -12,25 +12,25 @@ from gatlas.train.options import TrainOptions
 BATCHES = {
     "INPUT...": "files, folders (with the folders in them), patterns in quotes, tar shards, ranges such as "
     "'set-{00000..00009}.tar', or a list with --files-from. More than one make a batch, as does an OUTPUT for many",
-    "-o DIR/": "a result of each object, called after it, and a manifest with a line an object",
+    "-o DIR/": "one result per object, named after it, and a manifest with one line per object",
     "-o x.tar": "all results in one tar shard, with the captions of the objects",
     "-o 'any/{stem}-name.ply'": "{stem} stands for the object's name; with render, 'views/{stem}/' is a folder of "
     "pictures and cameras of each object, where DIR/ is a contact sheet of each",
     "{shard}": "in OUTPUT, the number of the shard, five digits; 'part-{shard}.tar' is a tar of each",
     "--tar, or many inputs without OUTPUT": "a tar stream on standard output, which the next verb reads",
     "--report, --preview, --resume, --views-out": "need {stem} in their names, so that each object has its own",
-    "running again": "objects whose result is whole, and of the same input and options, are left as they are; a "
-    "changed input is made anew (in a tar, which cannot lose a member, it is refused); results of other options are "
-    "refused before any work; --force makes all anew",
-    "objects that fail": "do not stop the batch: the manifest says why, the exit status is 3; --retry-failed tries "
-    "them again",
-    "--timeout": "is for a batch only, as only a worker of one can be given up",
+    "resuming": "objects with a complete result of the same input and options are skipped; a changed input is done "
+    "again (in a tar, which cannot lose a member, it is refused); results of other options are refused before any "
+    "work; --force starts over",
+    "objects that fail": "do not stop the batch: the manifest has the reason, the exit status is 3; --retry-failed "
+    "tries them again",
+    "--timeout": "applies to batches only: it kills the worker of the object",
     "Slurm": "inside an array a task takes its shard of the inputs by itself; a tar that is named alone, or comes "
-    "through a pipe, is taken whole unless --shard is given",
+    "through a pipe, is processed whole unless --shard is given",
 }
 
 STREAMS = {
-    "standard input": "is read where INPUT is left out or is -; its first bytes tell what it is",
+    "standard input": "is read where INPUT is left out or is -; its format is detected from the first bytes",
     "standard output": "takes the result where OUTPUT is left out or is -. Where it is a terminal, a binary result is "
     "written into a file in the current folder instead, which is called after the input (obj.ply, obj.npz, obj.png; "
     "gatlas.tar for many) and whose path is printed",

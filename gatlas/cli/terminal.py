@@ -78,7 +78,7 @@ def about(source: str | Blob) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str, total: int, shown: str = "{:.1f} dB") -> Iterator[Callable[[int, float], None] | None]:
-    """A bar on standard error that is told (steps done, value); None where standard error is no terminal.
+    """A progress bar on standard error, updated with (steps done, value); None if standard error is no terminal.
 
     `shown` is how the value is written; as it stands it is a PSNR. A value that is not known yet (NaN) is not shown.
     """

@@ -1,4 +1,4 @@
-"""A fit of a mesh or of photos, as its options say."""
+"""Fitting Gaussians to a mesh or to photos."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fit(
 
     `start` are Gaussians to begin with in place of `options.init`, and `points` the positions and sRGB colors that
     photos may begin at. Files that the options name are not read or written here. `on_step` is called with (steps done,
-    PSNR in dB), `on_parameters` as `gatlas.fit.optimize.optimize` says; where `should_stop` returns True, the fit ends
+    PSNR in dB), `on_parameters` as in `gatlas.fit.optimize.optimize`; where `should_stop` returns True, the fit ends
     with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go together are a
     GatlasError.
     """

@@ -30,7 +30,7 @@ OnParameters = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
 
 
 class Snapshot(NamedTuple):
-    """An optimization in the middle: with it, the same call goes on as if it had never stopped."""
+    """State of an interrupted optimization: with it, the same call resumes bit for bit."""
 
     step: int  # steps done
     arrays: dict[str, np.ndarray]  # parameters, Adam's moments and the order of the views
@@ -64,8 +64,8 @@ def optimize(
     """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
 
     `rate` scales the learning rates; `device` is "cpu" or "cuda". With `coarse`, the first so many of the steps take
-    other, usually smaller, pictures. When `stop` says so, the optimization ends with `Interrupted`; its snapshot, given
-    as `resume` to the same call, goes on from there.
+    other, usually smaller, pictures. When `should_stop` returns True, the optimization ends with `Interrupted`; its
+    snapshot, given as `resume` to the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1.

@@ -17,7 +17,7 @@ class Budget(NamedTuple):
 
     @property
     def coarse_iterations(self) -> int:
-        """The number of first steps on pictures of half the size, where those are still large enough to tell apart."""
+        """The number of first steps on pictures of half the size, if those are still large enough."""
         return self.iterations // 2 if self.resolution >= 384 and self.resolution % 2 == 0 else 0
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INITS = ("auto", "points", "hull", "random")
 OPAQUE = 0.999  # mean alpha above which photos have no silhouettes
 STRAY_MISSES = 0.2  # of the photos that show a point, saying that it is empty: above it the point is not the object's
-JUDGES = 4  # photos by which the units of a given splat are told
+JUDGES = 4  # photos that decide the units of a given splat
 
 
 def start_photos(

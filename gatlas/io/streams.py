@@ -80,7 +80,7 @@ def read(source: str | Path) -> Blob:
         data = file.read()
     if not data:
         raise GatlasError(f"{path}: the file is empty")
-    # A named pipe, such as the shell's <(command), has a path whose name says nothing about the object.
+    # A named pipe, such as the shell's <(command), has a path that does not name the object.
     return Blob(str(path), data, path if path.is_file() else None)
 
 
@@ -330,7 +330,7 @@ def write_stdout(chunks: Iterable[Buffer]) -> None:
 def show(text: str) -> None:
     """Write text for people to standard output; what of it are names of files stays their bytes. Errors as for `write`.
 
-    `print` says nothing where standard output is closed, and too late where it is full.
+    `print` does not report a closed standard output, and reports a full one too late.
     """
     write_stdout([os.fsencode(text)])
 

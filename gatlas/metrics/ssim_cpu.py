@@ -48,7 +48,7 @@ def compare_backward(comparison: SsimState, v_mean: float, v_a: Float32[np.ndarr
 
 @cache
 def compile_kernels(backward: bool = False) -> None:
-    """Compile what is needed, once for this machine; a line on standard error says so where it takes long."""
+    """Compile what is needed, once for this machine; with a message on standard error if it takes long."""
     with announced_compilation(ssim_kernels.similarity, ssim_kernels.similarity_backward):
         pixel = np.zeros((1, 1, CHANNELS), dtype=np.float32)
         _, comparison = compare(pixel, pixel, with_derivatives=True)

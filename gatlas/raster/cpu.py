@@ -233,13 +233,13 @@ def _seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Paramet
 
 
 def _plain(array: Float[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
-    """The one kind of array that the kernels are compiled for: a read-only one, say, would be another type to numba."""
+    """Return the one kind of array that kernels are compiled for: a read-only array is another type to numba."""
     return np.require(array, dtype=np.float32, requirements=["C", "A", "W"])
 
 
 @cache
 def compile_kernels(backward: bool = False, weights: bool = False) -> None:
-    """Compile what a rendering needs, once for this machine; a line on standard error says so where it takes long.
+    """Compile what a rendering needs, once for this machine; with a message on standard error if it takes long.
 
     The kernels are cached on disk, so that later processes load them in a fraction of a second.
     """

@@ -1,4 +1,4 @@
-"""The CUDA rasterizer: gsplat, behind a trial call that tells whether it runs on this machine."""
+"""The CUDA rasterizer: gsplat, with a trial call that checks if it runs on this machine."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def require_usable() -> None:
 def why_unusable() -> str | None:
     """Why gsplat cannot render on this machine, in one line; None where it can. Tried once per process.
 
-    That `import gsplat` succeeds says nothing: its kernels are loaded, or compiled, at the first call.
+    A successful `import gsplat` proves nothing: its kernels are loaded, or compiled, at the first call.
     """
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"

@@ -18,7 +18,7 @@ class SampleOptions(Options):
 
     A model that learned without captions is sampled without a prompt.
 
-    In a folder, samples that are there already are kept, so the same command goes on after a stop. Where one was made
+    In a folder, existing samples are kept, so the same command resumes after a stop. Where one was made
     with other options, or before the model was trained further, nothing is sampled without --force.
 
     From photos comes one splat, a Gaussian for each pixel of each photo as the model saw it: its middle, at the model's

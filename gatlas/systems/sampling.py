@@ -175,7 +175,7 @@ def _without_finished(
         if not made:
             raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
         wanted = system.record(request, sample)
-        made = {"dtype": wanted.get("dtype"), **made}  # an earlier gatlas did not say
+        made = {"dtype": wanted.get("dtype"), **made}  # earlier versions did not record it
         others = [name for name, value in wanted.items() if name != "model" and made.get(name) != value]
         if others:
             how = ", ".join(
@@ -220,7 +220,7 @@ class _Files(ABC):
 
     @abstractmethod
     def record(self, path: str) -> dict[str, Any] | None:
-        """Return how the sample at a path was made, {} where it does not say; None where there is none."""
+        """Return how the sample at a path was made, {} if it has no record, None if there is no file."""
 
     def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
         """Return the first views of the sample at a path; None where it is whole."""

@@ -139,7 +139,7 @@ def scan(g, ceiling, rows, columns, blocks, lists):  # type: ignore[no-untyped-d
 
 @kernel
 def rescan(g, rows, columns, blocks, lists):  # type: ignore[no-untyped-def]
-    """Scan row g again. The columns that it lists, at today's prices, say how deep the scan has to look."""
+    """Scan row g again. The columns that it lists, at current prices, bound the scan."""
     ceiling = -FAR
     for k in range(lists.start[g], lists.start[g + 1]):
         ceiling = max(ceiling, lists.cost[k] + columns.w[lists.column[k]])
@@ -148,7 +148,7 @@ def rescan(g, rows, columns, blocks, lists):  # type: ignore[no-untyped-def]
 
 @kernel
 def scan_first(rows, columns, blocks, lists):  # type: ignore[no-untyped-def]
-    """Every row's first list. The list of the row before, which is near, says how deep the scan has to look."""
+    """Every row's first list. The list of the row before, which is near, bounds the scan."""
     for g in range(len(rows.x)):
         ceiling = FAR
         first = lists.start[g]

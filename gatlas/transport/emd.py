@@ -44,7 +44,7 @@ def solve_emd(
 
 
 def _import_pot() -> Any:
-    """`ot`, told to leave alone the array libraries that are not loaded yet: importing torch would take seconds."""
+    """Return `ot`, configured not to import array libraries that are not loaded: torch would take seconds."""
     if "ot" in sys.modules or "torch" in sys.modules:
         return importlib.import_module("ot")
     before = {name: os.environ.get(name) for name in _SWITCHES}

@@ -31,12 +31,12 @@ def kernel(function: Function) -> Function:
 class _Notice(event.Listener):
     """Says once, on standard error, that kernels of this package are being compiled."""
 
-    said = False
+    shown = False
 
     def on_start(self, event: Any) -> None:
         module = event.data["dispatcher"].py_func.__module__
-        if not _Notice.said and module.startswith("gatlas.transport"):
-            _Notice.said = True
+        if not _Notice.shown and module.startswith("gatlas.transport"):
+            _Notice.shown = True
             print("gatlas: compiling kernels (once) ...", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:

@@ -1,8 +1,8 @@
 """Captions of objects, in the five formats that they are published in.
 
 A CSV of uid and caption without a header (Cap3D), a CSV with one, a JSON list of records (3DTopia), a JSON map from id
-to text (GaussianVerse), and JSON lines. The format is told by the content, never by the name. An id may come more than
-once, and a text may be a list: an object then has several captions, in the order of the file.
+to text (GaussianVerse), and JSON lines. The format is detected from the content, never from the name. An id may come
+more than once, and a text may be a list: an object then has several captions, in the order of the file.
 """
 
 from __future__ import annotations

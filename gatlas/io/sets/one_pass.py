@@ -1,4 +1,4 @@
-"""Inputs that are read once, in order: listed files, and streams whose objects only reading tells."""
+"""Inputs that are read once, in order: listed files, and streams whose objects are known only by reading."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _is_streamed(word: str) -> bool:
     try:
         return word == "-" or word.lower().endswith(COMPRESSED) or Path(word).is_fifo()
     except OSError:
-        return False  # list_items says why it cannot be read
+        return False  # list_items reports why it cannot be read
 
 
 def _members(word: str, suffix: str) -> Iterator[Readable]:

@@ -51,7 +51,7 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
     if stats is None:
         raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
     check_network(config, pipeline, folder)
-    captioned = description.get("captions")  # an earlier gatlas did not say
+    captioned = description.get("captions")  # earlier versions did not record it
     if captioned is not None and not isinstance(captioned, bool):
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
     system = GaussianAtlas(_sized(config, stats), pipeline, stats)
