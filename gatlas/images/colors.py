@@ -20,4 +20,4 @@ def parse_background(text: str) -> Background:
         digits = "".join(2 * digit for digit in digits)
     if len(digits) == 6 and all(digit in "0123456789abcdefABCDEF" for digit in digits):
         return tuple(int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))  # type: ignore[return-value]
-    raise GatlasError(f"background {text!r} is not a colour: use {', '.join(COLORS)}, transparent or #rrggbb")
+    raise GatlasError(f"background {text!r} is not a color: use {', '.join(COLORS)}, transparent or #rrggbb")

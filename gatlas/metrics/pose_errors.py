@@ -119,7 +119,7 @@ def center_errors(
     viewmats, truths = _pair(viewmats, truths)
     distance = target_distances(truths, target)
     if not (distance > 0).all():
-        raise ValueError("a true camera stands on the target: its distance is no unit to measure in")
+        raise ValueError("a true camera is at the target: errors cannot be relative to a distance of 0")
     return 100 * np.linalg.norm(camera_centers(viewmats) - camera_centers(truths), axis=1) / distance
 
 

@@ -1,4 +1,4 @@
-"""Refinement of many photos together, whose cameras are nearly right, with the Gaussians frozen.
+"""Joint refinement of many cameras that are nearly right, with the Gaussians frozen.
 
 What the photos share comes first: the frame of the Gaussians may be rotated, moved or scaled relative to that of the
 cameras (seven variables), and the focal length may be off. Then each photo has its own six variables.
@@ -238,9 +238,9 @@ def choose_cameras(
 ) -> list[RefinedPose]:
     """Return each refined camera where it is enough better than the given one, which is in `stays`, else that.
 
-    Gaussians that are not exact have their lowest loss beside the right camera. The `losses`, of the given and of the
-    refined camera, are over the pixels that count from both, None where these are few. With a shared focal length, the
-    decision is common to all photos.
+    Gaussians that are not exact have their lowest loss near the right camera, not at it. The `losses`, of the given and
+    of the refined camera, are over the pixels that count from both, None where these are few. With a shared focal
+    length, the decision is common to all photos.
     """
     pairs = [
         None if stay.failure or each.failure else pair for stay, each, pair in zip(stays, found, losses, strict=True)

@@ -69,7 +69,7 @@ class SingleRender(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A camera's render beside a target: rendered once and passed on to every function that needs it."""
+    """A target and a camera's render of the same size, rendered once and passed to every function that needs it."""
 
     camera: Camera
     target: Target
@@ -182,7 +182,7 @@ def _supersampling(target: Target) -> int:
 
 
 def _raster_size(target: Target) -> tuple[float, ...]:
-    """Return all that determines a rendered picture beside the camera: width, height, scale, and stretch of K."""
+    """Return what determines a rendered picture, in addition to the camera: width, height, scale, and stretch of K."""
     factor = _supersampling(target)
     height, width = target.picture.shape[:2]
     return (width * factor, height * factor, target.scale * factor, *(target.stretch[:2, 0] * factor))

@@ -1,8 +1,9 @@
 """Final refinement of a camera: quasi-Newton descent on MSE + 0.2 (1 - SSIM) with the rasterizer's backward pass.
 
-The seventh variable beside the pose is eps2d, by which the photo's pixels widen the Gaussians. A splat is exact for the
-pixels that it was fitted to. Nearer, or in larger pictures, the rasterizer's fixed 0.3 square pixels widen it less,
-which looks like a camera farther away (measured: 0.7 % of the distance for a splat fitted at twice the size).
+The seventh variable, in addition to the pose, is eps2d, by which the photo's pixels widen the Gaussians. A splat is
+exact for the pixels that it was fitted to. Nearer, or in larger pictures, the rasterizer's fixed 0.3 square pixels
+widen it less, which looks like a camera farther away (measured: 0.7 % of the distance for a splat fitted at twice the
+size).
 """
 
 from __future__ import annotations

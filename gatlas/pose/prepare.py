@@ -37,7 +37,9 @@ def prepare_photo(
 ) -> PreparedPhoto:
     """Return the photo with its longer side at most `side` pixels, its mask and its K."""
     if photo.ndim != 3 or photo.shape[2] not in (3, 4) or min(photo.shape[:2]) < 16:
-        raise ValueError(f"photo must have shape [h w 3] or [h w 4] and 16 pixels a side, got {list(photo.shape)}")
+        raise ValueError(
+            f"photo must have shape [h w 3] or [h w 4] and at least 16 pixels per side, got {list(photo.shape)}"
+        )
     height, width = photo.shape[:2]
     picture = with_mask(photo, mask)
     size = working_size(width, height, side) if side < max(width, height) else (width, height)

@@ -233,7 +233,7 @@ def test_pixels_that_no_ray_meets_are_said_and_are_outliers(gatlas, scene, tmp_p
     assert (frame["inliers"], frame["correspondences"]) == (58, 60)
 
 
-def test_the_help_says_where_a_pixels_centre_is(gatlas):
+def test_the_help_says_where_a_pixels_center_is(gatlas):
     shown = " ".join(gatlas("pose-pnp", "--help").stdout.decode().split())
     assert "The center of the first pixel is (0.5, 0.5)." in shown
 
@@ -321,7 +321,7 @@ def test_what_truth_cannot_judge_is_said_before_any_work(gatlas, scene, tmp_path
         (("--intrinsics", "no.json"), "no.json: No such file"),
         (("--fov", 47, "--candidates", "c.json", "--views", 20), "--views is the number of views from all sides"),
         (("--fov", 47, "--refine", "noposplat", "--background", "transparent"), "must be a color"),
-        (("--fov", 47, "--background", "pinkish"), "is not a colour"),
+        (("--fov", 47, "--background", "pinkish"), "is not a color"),
         (("--matches", "-", "--intrinsics", "-"), "--matches and --intrinsics cannot both come from standard input"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A small coloured object and its photos, for the tests of poses."""
+"""A small colored object and its photos, for the tests of poses."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ K = intrinsics(SIDE, SIDE)
 
 
 def lump(count=600, seed=0, degree=0):
-    """Flat Gaussians on an uneven ball, with colours that vary smoothly and differ on every side."""
+    """Flat Gaussians on an uneven ball, with colors that vary smoothly and differ on every side."""
     rng = np.random.default_rng(seed)
     normals = rng.normal(size=(count, 3))
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)

@@ -14,7 +14,7 @@ K = intrinsics(SIDE, SIDE)
 
 
 def ellipsoid(seed=0, count=5000, plain=False, repeated=False):
-    """Discs that cover an ellipsoid with patches of random colours; `plain` has none that SIFT finds.
+    """Discs that cover an ellipsoid with patches of random colors; `plain` has none that SIFT finds.
 
     `repeated` looks the same after half a turn about y.
     """

@@ -30,7 +30,7 @@ def test_backgrounds():
     assert parse_background("white") == (1.0, 1.0, 1.0)
     assert parse_background("#ff0080") == pytest.approx((1.0, 0.0, 128 / 255))
     assert parse_background("transparent") is None
-    with pytest.raises(GatlasError, match="'chartreuse' is not a colour"):
+    with pytest.raises(GatlasError, match="'chartreuse' is not a color"):
         parse_background("chartreuse")
 
 

@@ -19,12 +19,12 @@ def test_the_rotation_error_is_the_angle_also_where_it_is_tiny_or_a_half_turn():
     assert np.allclose(rotation_errors(found, np.tile(truth, (5, 1, 1))), angles, rtol=1e-6, atol=1e-12)
 
 
-def test_the_centre_error_is_in_per_cent_of_the_distance_to_the_target():
+def test_the_center_error_is_in_per_cent_of_the_distance_to_the_target():
     truths = look_at(np.array([[0.0, 0.0, 4.0], [0.0, 0.0, 4.0]]))
     found = look_at(np.array([[0.0, 0.04, 4.0], [0.0, 0.0, 4.0]]))
     assert np.allclose(center_errors(found, truths), [1.0, 0.0])
     assert np.allclose(center_errors(found, truths, (0, 0, 2.0)), [2.0, 0.0])
-    with pytest.raises(ValueError, match="stands on the target"):
+    with pytest.raises(ValueError, match="is at the target"):
         center_errors(found, truths, (0, 0, 4.0))
 
 

@@ -171,28 +171,28 @@ def test_the_shared_frame_of_exact_cameras_is_where_they_are(gaussians, truths):
     assert furthest < 0.1  # 0.58 where the small picture's own pixels widen the Gaussians
 
 
-def grey_of(image):
+def gray_of(image):
     luma = image[..., :3] @ np.float32([0.299, 0.587, 0.114])
     return np.concatenate([np.repeat(luma[..., None], 3, axis=-1), image[..., 3:]], axis=-1)
 
 
-def test_the_focal_length_of_grey_photos_is_found_with_grey_gaussians(gaussians, truths):
+def test_the_focal_length_of_gray_photos_is_found_with_gray_gaussians(gaussians, truths):
     rng = np.random.default_rng(2)
     wrong = K * [[1.03], [1.03], [1.0]]
     wrong[:2, 2] = K[:2, 2]
     views = views_of(gaussians, truths, [perturbed(truth, 1.0, 1.0, rng) for truth in truths], wrong)
-    views = replace(views, images=np.stack([grey_of(image) for image in views.images]))
+    views = replace(views, images=np.stack([gray_of(image) for image in views.images]))
     levels = (*QUICK.levels, PyramidLevel(SIDE, 12, blur=0.7))
     found = bundle.refine_bundle(gaussians, views, options=RefineOptions(levels=levels, steps=0, focal=True))
     assert found.photos[0].K[0, 0] == pytest.approx(K[0, 0], rel=0.005)
     assert min(each.agreement for each in found.photos) > 0.99
 
 
-def test_each_photo_has_gaussians_of_its_own_kind_of_colours(gaussians, truths):
-    photos = [photo_of(gaussians, truths[0]), grey_of(photo_of(gaussians, truths[1]))]
-    colored, grey = bundle.match_colors(gaussians, [make_target(photo) for photo in photos])
+def test_each_photo_has_gaussians_of_its_own_kind_of_colors(gaussians, truths):
+    photos = [photo_of(gaussians, truths[0]), gray_of(photo_of(gaussians, truths[1]))]
+    colored, gray = bundle.match_colors(gaussians, [make_target(photo) for photo in photos])
     assert colored is gaussians
-    assert np.ptp(grey.sh, axis=-1).max() < 1e-6
+    assert np.ptp(gray.sh, axis=-1).max() < 1e-6
 
 
 def test_a_refinement_that_fails_or_runs_off_leaves_a_camera_that_agrees(gaussians, truths):

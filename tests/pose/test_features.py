@@ -18,7 +18,7 @@ def unit(rows):
 
 
 @pytest.mark.parametrize("upsample", [1, 2])
-def test_pixels_are_where_the_blob_is_with_pixel_centres_at_a_half(upsample):
+def test_pixels_are_where_the_blob_is_with_pixel_centers_at_a_half(upsample):
     y, x = np.mgrid[:64, :64] + 0.5
     blob = np.exp(-((x - 30.0) ** 2 + (y - 22.0) ** 2) / (2 * 4.0**2))
     found = detect(np.repeat(blob[..., None], 3, axis=2).astype(np.float32), upsample=upsample)

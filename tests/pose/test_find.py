@@ -103,7 +103,7 @@ def test_a_grid_needs_a_splat_that_was_sampled_from_these_photos(gaussians):
         ({"init": "b.json", "refine": "noposplat"}, "photos one by one"),
         ({"focal": True, "refine": "none"}, "--focal needs --refine photometric"),
         ({"refine": "noposplat", "background": "transparent"}, "must be a color"),
-        ({"background": "pinkish"}, "is not a colou?r"),
+        ({"background": "pinkish"}, "is not a color"),
         ({"min_inliers": 3}, "min_inliers must be at least 4, got 3"),
     ],
 )

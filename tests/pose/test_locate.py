@@ -95,7 +95,7 @@ def test_the_inliers_are_told_in_pixels_of_the_photo_as_it_was_given(gaussians, 
     assert found.residuals.max() < 2 * 2 * SIDE / 256  # the threshold of a match, at twice the bank's size
 
 
-def test_a_photo_without_colours_is_found(gaussians, bank):
+def test_a_photo_without_colors_is_found(gaussians, bank):
     truth = camera(120, 35)
     image = photo(gaussians, truth)
     image[..., :3] = image[..., :3] @ np.float32([[0.299] * 3, [0.587] * 3, [0.114] * 3])
@@ -117,11 +117,11 @@ def test_a_guessed_mask_that_misses_a_part_does_not_speak_against_a_camera(gauss
     assert found.cost < 0.005
 
 
-def test_matches_on_something_of_other_colours_are_told_of(gaussians, bank):
+def test_matches_on_something_of_other_colors_are_told_of(gaussians, bank):
     image = photo(gaussians, camera(30, 20))
     image[..., :3] = np.roll(image[..., :3], 1, axis=-1)
     gray = np.float32([0.299, 0.587, 0.114])
-    # Red, green and blue of another patchwork, as bright as this one: its features are here, its colours are not.
+    # Red, green and blue of another patchwork, as bright as this one: its features are here, its colors are not.
     image[..., :3] *= (photo(gaussians, camera(30, 20))[..., :3] @ gray / (image[..., :3] @ gray + 1e-3))[..., None]
     missed = locate(bank, np.clip(image, 0, 1), K)
     assert "matches agree, but the scene looks unlike the photo there: 1 - correlation is" in missed.reason

@@ -23,7 +23,7 @@ QUICK = RefineOptions(levels=(PyramidLevel(48, 10, blur=1.5), PyramidLevel(SIDE,
 
 
 def stripes(side=SIDE):
-    """Clutter: no colour of a border, no place where the object could be."""
+    """Clutter: no color of a border, no place where the object could be."""
     y, x = np.mgrid[:side, :side]
     return np.stack([0.5 + 0.5 * np.sin(x / 3 + y / 7), 0.5 + 0.5 * np.sin(y / 4), 0.5 + 0.4 * np.cos(x / 5)], axis=-1)
 
@@ -70,7 +70,7 @@ def test_a_wrong_focal_length_shows_in_the_zoom_that_one_step_would_take(gaussia
     assert np.isnan(asked.zoom)
 
 
-def test_a_photo_without_colours_is_refined(gaussians):
+def test_a_photo_without_colors_is_refined(gaussians):
     truth = camera_at(70.0)
     photo = photo_of(gaussians, truth)
     photo[..., :3] = photo[..., :3] @ np.float32([[0.299] * 3, [0.587] * 3, [0.114] * 3])
@@ -103,7 +103,7 @@ def test_the_focal_length_is_found_on_request(gaussians):
     assert refine(gaussians, photo, start, wrong, options=QUICK).K[0, 0] == wrong[0, 0]
 
 
-def test_view_dependent_colours_and_wide_photos_are_refined():
+def test_view_dependent_colors_and_wide_photos_are_refined():
     gaussians, truth = lump(degree=2), camera_at(75.0)
     wide = np.pad(photo_of(gaussians, truth), [(0, 0), (16, 32), (0, 0)])
     shifted = K + np.array([[0, 0, 16], [0, 0, 0], [0, 0, 0]])
@@ -246,7 +246,7 @@ def scene(gaussians):
 
 
 def reference_pictures(gaussians, target, camera, pivot, step):
-    """Central differences of the predicted picture by the reference rasteriser."""
+    """Central differences of the predicted picture by the reference rasterizer."""
     from gatlas.raster import rasterize
     from gatlas.types import Cameras
 
@@ -314,7 +314,7 @@ def test_the_gradient_to_the_widening_is_that_of_the_loss(gaussians, scene):
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_photo_that_is_sharper_or_softer_than_the_rasteriser_is_found_at_its_distance(gaussians, factor):
+def test_a_photo_that_is_sharper_or_softer_than_the_rasterizer_is_found_at_its_distance(gaussians, factor):
     truth = camera_at(30.0)
     cameras = Cameras(truth[None], K[None], SIDE, SIDE)
     photo = straight_rgba(rasterize(gaussians, cameras, eps2d=0.3 * factor**2))[0]

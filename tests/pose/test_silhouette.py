@@ -63,7 +63,7 @@ def test_the_ball_leaves_out_strays_and_haze():
     means = gaussians.means.copy() * 5 + 3
     gaussians = type(gaussians)(
         means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh
-    )  # no longer normalised
+    )  # no longer normalized
     opacities = gaussians.opacities.copy()
     opacities[:5], means[:5] = 0.01, 1000.0
     center, radius = bounding_ball(type(gaussians)(means, gaussians.quats, gaussians.scales, opacities, gaussians.sh))

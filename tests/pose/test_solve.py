@@ -110,7 +110,7 @@ def test_wrong_shapes_and_lenses_are_the_callers_mistake():
         solve_pnp(np.zeros((5, 3)), np.zeros((5, 2)), np.zeros((3, 3)), threshold=4.0)
 
 
-def test_a_pixel_grid_gives_the_centres_of_its_cells_and_leaves_out_haze():
+def test_a_pixel_grid_gives_the_centers_of_its_cells_and_leaves_out_haze():
     means = np.arange(24.0).reshape(8, 3)
     opacities = np.array([1, 1, 0.2, 1, 1, 1, 1, 0.0])
     gaussians = Gaussians(

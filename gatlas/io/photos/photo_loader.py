@@ -96,7 +96,7 @@ def read_photos(
         image = decode_image(blob)
         height, width = image.shape[:2]
         if min(height, width) < MIN_SIDE:
-            raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs {MIN_SIDE} a side")
+            raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs at least {MIN_SIDE} per side")
         mask = None if mask_name is None else _read_mask(mask_name, image)
         if document is None:
             focal = 0.5 * min(width, height) / math.tan(0.5 * math.radians(fov or 0.0))

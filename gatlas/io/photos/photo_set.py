@@ -1,4 +1,4 @@
-"""Loading of the photos whose cameras are wanted, with the intrinsics, masks and cameras that files hold of them."""
+"""Loading of the photos of one scene with the intrinsics, masks and cameras that files hold of them."""
 
 from __future__ import annotations
 
