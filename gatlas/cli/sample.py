@@ -23,7 +23,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
         _convert(options, options.convert, force, given)
         return
     from gatlas.raster.devices import choose_device
-    from gatlas.systems.conditions import check_options, read_conditions
+    from gatlas.systems.conditions import check_options, read_conditions, read_settings
     from gatlas.systems.contract import SampleRequest
     from gatlas.systems.sampling import check_output, save_samples
 
@@ -43,7 +43,9 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     )
     check_output(module.SYSTEM, request, output, views=options.views, force=force)
     device = choose_device(options.device, gsplat=False)
-    system = load_system(options.model, device=device, dtype=_dtype(options.dtype, device))
+    config = type(next(iter(module.PRESETS.values())).config)
+    settings = read_settings(name, module.TAKES, config, options)
+    system = load_system(options.model, device=device, dtype=_dtype(options.dtype, device), settings=settings)
     if not request.conditions:
         request = replace(request, conditions=system.default_conditions())
     if not request.conditions:

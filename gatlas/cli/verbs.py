@@ -110,7 +110,7 @@ VERBS = {
             SampleOptions,
             inputs=typer.Argument(
                 metavar="PHOTO...",
-                help="Photos of one scene, the first one's camera is the world; or folders, a scene each.",
+                help="Photos of one scene, whose first camera is the world; or folders, a scene each.",
                 show_default=False,
             ),
             output=typer.Option(

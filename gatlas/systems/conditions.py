@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatlas import io
-from gatlas.config import Report, ignore, option_fields
+from gatlas.config import Options, Report, ignore, option_fields, parse_settings
 from gatlas.errors import GatlasError
 from gatlas.systems.contract import ANY_NUMBER, Condition, Photo
 from gatlas.systems.options import SampleOptions
@@ -32,8 +32,18 @@ def check_options(
         raise GatlasError(f"there is no photo: {advice}")
 
 
+def read_settings(system: str, takes: Takes, config: type[Options], options: SampleOptions) -> dict[str, Any]:
+    """Return the values of `options.settings`. A key that sampling may not change is a GatlasError."""
+    (settings,) = parse_settings(options.settings, config)
+    if other := [key for key in settings if key not in takes.keys]:
+        raise GatlasError(
+            f"--set {other[0]}: sampling may change {', '.join(takes.keys)} of {system}, and no other key"
+        )
+    return settings
+
+
 def _description(takes: Takes, model: str) -> str:
-    """Return what samples are made from, and how to ask for one."""
+    """Return the end of a message: what a system samples from, and a command line that does."""
     if not takes.photos:
         return "samples from text: give --prompt TEXT and no photos"
     what = "text or photos" if takes.text else "photos"
@@ -46,14 +56,14 @@ def read_conditions(
 ) -> tuple[Condition, ...]:
     """Return a condition for each prompt of the options, and for the photos or each folder of photos.
 
-    A prompt that is given twice counts once. A folder of photos is a condition of its own, called after the folder;
-    where the system takes photos with cameras it is a folder of views. What cannot be used is a GatlasError.
+    Duplicate prompts count once. The condition of a folder has the folder's name; for a system that takes photos with
+    cameras it is a folder of views. What cannot be used is a GatlasError.
     """
     lines = io.load_lines(options.prompts) if options.prompts is not None else []
     given = [text.strip() for text in [*options.prompt, *lines]]
     prompts = list(dict.fromkeys(given))
     if len(prompts) < len(given):
-        report(f"{len(given) - len(prompts)} prompts were given twice and are taken once; -n N makes more of each")
+        report(f"{len(given) - len(prompts)} duplicate prompts are ignored; -n N makes more samples of each")
     conditions = [Condition(prompt=text) for text in prompts]
     folders = [name for name in photos if io.is_folder(name) or name.lower().endswith(".json")]
     if folders and len(folders) < len(photos):

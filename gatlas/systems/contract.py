@@ -8,7 +8,8 @@ A system is a network with the loss that it is trained on and the procedure that
     TRAINING: str                  a paragraph about its training data, for the help of `gatlas train`
     SYSTEM: type[System]           the class
     create(config, *, base, stats, seed) -> System      a system to train
-    load(model, *, device, dtype) -> System             a trained system; `dtype` may be a name in torch
+    load(model, *, device, dtype, settings) -> System   a trained system; `dtype` may be a name in torch, `settings`
+                                                        replace values of the model's config
     recognizes(path) -> bool                            True for a published file (not a folder) that `load` reads
 
 The first three and `recognizes` import no torch: the help and the manual read them.
@@ -115,6 +116,7 @@ class Takes(NamedTuple):
     posed: bool = False  # the photos may have cameras
     target_cameras: bool = False  # cameras of the views that it gives
     noise: bool = False  # random numbers: the options of a sampler, a seed and several samples of a condition
+    keys: tuple[str, ...] = ()  # of the config, which `sample --set` may change
 
 
 class Located(NamedTuple):
@@ -251,7 +253,7 @@ class System(ABC):
             record["cameras"] = digest_of([request.cameras.viewmats, request.cameras.Ks])
         if self.takes.noise:
             record |= {name: getattr(request, name) for name in ("seed", "steps", "guidance", "scheduler")}
-        return record
+        return record | {key: getattr(self.config, key) for key in self.takes.keys}
 
     def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
         """Return the cameras of the photos that `gaussians` was sampled from; only where `locates` is true."""

@@ -10,41 +10,46 @@ from gatlas.config import Options, option
 
 @dataclass(frozen=True)
 class SampleOptions(Options):
-    """Make 3D Gaussians with a trained model: from text, or a scene from photos without poses.
+    """Sample a trained model: 3D Gaussians from text, or a scene from photos.
 
-    One sample gives an atlas NPZ, or with -o x.ply a splat that any viewer opens. Many samples go into -o DIR/, one
-    file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
-    seed and its number: but for rounding, neither on the other prompts nor on how many are made at once.
+    A sample from text is an atlas NPZ, or with -o x.ply a splat that any viewer opens. Several samples go into -o DIR/,
+    one file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
+    seed and its number, and up to rounding not on the other prompts or on the batch size.
 
-    A model that learned without captions is sampled without a prompt.
+    A model that was trained without captions is sampled without a prompt.
 
-    In a folder, existing samples are kept, so the same command resumes after a stop. Where one was made
-    with other options, or before the model was trained further, nothing is sampled without --force.
+    A folder keeps the samples that it has, so that the same command resumes after a stop. If one of them was made with
+    other options, or before the model was trained further, nothing is sampled without --force.
 
-    From photos comes one splat, a Gaussian for each pixel of each photo as the model saw it: its middle, at the model's
-    size. The world is the first photo's camera, x right, y up, z towards the viewer, in units that the model chose.
-    --views DIR writes those pictures with a transforms.json, which render --camera, pose-pnp and fit read.
-    --intrinsics takes fl_x, fl_y, cx, cy, w, h and lens coefficients, those of a frame of the photo's name first.
+    Photos give one splat, with a Gaussian per pixel of each photo as the model saw it: its middle, at the model's size.
+    The world is the first photo's camera, x right, y up, z towards the viewer, in units of the model's own. Folders of
+    photos give a splat each. --views DIR writes the photos as the model saw them with a transforms.json, which render
+    --camera, pose-pnp and fit read. --intrinsics takes fl_x, fl_y, cx, cy, w, h and lens coefficients, first those of
+    a frame with the photo's name.
 
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """
 
     # A field's group names the member of `gatlas.systems.contract.Takes` that a system must have for it.
-    model: str = option(metavar="FOLDER|FILE", help="A run of train, one of its checkpoints, or a published file.")
-    prompt: tuple[str, ...] = option((), group="text", metavar="TEXT", help="What to make; may be given many times.")
-    prompts: str | None = option(None, group="text", metavar="FILE", help="Prompts, one a line; - is standard input.")
-    count: int = option(1, "-n", min=1, group="noise", help="Samples a prompt.")
+    model: str = option(
+        metavar="FOLDER|FILE", help="Model folder, run of train, one of its checkpoints, or published file."
+    )
+    prompt: tuple[str, ...] = option((), group="text", metavar="TEXT", help="Text prompt; repeatable.")
+    prompts: str | None = option(None, group="text", metavar="FILE", help="Prompts, one per line; - is standard input.")
+    count: int = option(1, "-n", min=1, group="noise", help="Samples per prompt or per scene.")
     steps: int | None = option(
-        None, min=1, group="noise", help="Steps of the sampler; more give more detail; default the model's own."
+        None, min=1, group="noise", help="Sampler steps; more give more detail. Default: the model's own."
     )
-    guidance: float | None = option(None, min=0, group="noise", help="Weight of the text; default the model's own.")
+    guidance: float | None = option(
+        None, min=0, group="noise", help="Guidance: weight of the condition. Default: the model's own."
+    )
     scheduler: Literal["dpm++", "ddim", "euler", "unipc"] | None = option(
-        None, group="noise", help="How the noise is taken away; default the model's own."
+        None, group="noise", help="Sampler. Default: the model's own."
     )
-    batch: int = option(8, min=1, group="noise", help="Samples at once; it changes no more than rounding.")
-    device: Literal["auto", "cpu", "cuda"] = option("auto", help="Where the network runs.")
-    dtype: Literal["auto", "fp32", "bf16"] = option("auto", help="Numbers of the network; auto: bf16 on CUDA.")
-    seed: int = option(0, min=0, group="noise", help="Seed of everything random; the same seed gives the same bytes.")
+    batch: int = option(8, min=1, group="noise", help="Batch size; does not change results beyond rounding.")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", help="Device of the network.")
+    dtype: Literal["auto", "fp32", "bf16"] = option("auto", help="Compute precision; auto is bf16 on CUDA.")
+    seed: int = option(0, min=0, group="noise", help="Random seed; the same seed gives the same bytes.")
     fov: float | None = option(
         None, group="photos", metavar="DEGREES", help="Field of view of the photos, across the shorter side."
     )
@@ -59,8 +64,11 @@ class SampleOptions(Options):
         group="photos",
         metavar="DIR",
         output="",
-        help="Write the photos as the model saw them, with the cameras that it found.",
+        help="Write the photos as the model saw them, with their cameras.",
+    )
+    settings: tuple[str, ...] = option(
+        (), "--set", group="keys", metavar="KEY=VALUE", help="A key of the model's config that sampling may change."
     )
     convert: str | None = option(
-        None, metavar="DIR", output="", help="Write the model as a folder of safetensors, and sample nothing."
+        None, metavar="DIR", output="", help="Write the model as a folder of safetensors, without sampling."
     )

@@ -27,7 +27,9 @@ class SystemModule(Protocol):
 
     def create(self, config: Any, *, base: str | None = None, stats: Any = None, seed: int = 0) -> System: ...
 
-    def load(self, model: str, *, device: Any = "cpu", dtype: Any = None) -> System: ...
+    def load(
+        self, model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
+    ) -> System: ...
 
     def recognizes(self, path: str) -> bool: ...
 
@@ -61,6 +63,11 @@ def system_of(model: str) -> str:
     return found
 
 
-def load_system(model: str, *, device: Any = "cpu", dtype: Any = None) -> System:
-    """Return the trained system of a model folder, a run, a checkpoint of it or a published file, ready to sample."""
-    return system_module(system_of(model)).load(model, device=device, dtype=dtype)
+def load_system(
+    model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
+) -> System:
+    """Return the trained system of a model folder, a run, a checkpoint of it or a published file, ready to sample.
+
+    `settings` replace values of the model's config.
+    """
+    return system_module(system_of(model)).load(model, device=device, dtype=dtype, settings=settings)

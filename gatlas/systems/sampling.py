@@ -52,38 +52,39 @@ def save_samples(
     """
     kind = check_output(system, request, output, views=views, force=force)
     files, samples = FILES[system.gives], request.samples
-    places = {sample.name: files.place(output, sample.name, len(samples) == 1) for sample in samples}
+    alone = len(request.conditions) * request.count == 1
+    paths = {sample.name: files.path(output, sample.name, alone) for sample in samples}
     if kind == "folder" and not force:
         steps = _count_steps(request, samples)
-        request = _without_finished(system, request, places, output, report)
+        request = _without_finished(system, request, paths, output, report)
         for _ in range(steps - _count_steps(request, request.samples)):
             on_step()
     if not request.samples:
         return
     if kind == "tar":
         with io.ShardWriter(output, force=force) as shard:
-            for made in _made(system, request, on_step):
-                key, prompt = io.shard_key(made.sample.name), made.sample.condition.prompt
-                for member in files.members(key, made):
+            for sampled in _sample(system, request, on_step):
+                key, prompt = io.shard_key(sampled.spec.name), sampled.spec.condition.prompt
+                for member in files.members(key, sampled):
                     shard.add(*member)
                 if prompt is not None:
                     shard.add(key, ".txt", prompt.encode())
         return
-    if kind == "folder" and output.rstrip("/") not in places.values():
+    if kind == "folder" and output.rstrip("/") not in paths.values():
         io.make_folder(output)
-    for made in _made(system, request, on_step):
-        if views is not None:
-            value = next(made.pieces)
-            made = made._replace(pieces=iter([value]))
+    if views is not None and not alone:
+        io.make_folder(views)
+    for sampled in _sample(system, request, on_step):
+        if views is not None:  # is of Gaussians, which come whole
+            (gaussians,) = sampled.pieces
+            sampled = sampled._replace(pieces=iter([gaussians]))
         if kind == "folder":
-            files.save(places[made.sample.name], made, force)
+            files.save(paths[sampled.spec.name], sampled, force)
         else:
-            files.save_alone(output, made, force)
+            files.save_alone(output, sampled, force)
         if views is not None:
-            if len(samples) > 1:
-                io.make_folder(views)
-            folder = views if len(samples) == 1 else f"{views.rstrip('/')}/{made.sample.name}"
-            _save_located(system, value, made.sample.condition.photos, folder, force, report)
+            folder = views if alone else f"{views.rstrip('/')}/{sampled.spec.name}"
+            _save_located(system, gaussians, sampled.spec.condition.photos, folder, force, report)
     if kind == "folder":
         report(f"{len(request.samples)} samples in {output}")
 
@@ -108,7 +109,7 @@ def check_output(
         raise GatlasError(f"--views: {system.name} finds no cameras of its photos")
     if views is not None:
         io.check_output(views, force=force, folder=True)
-    count = max(1, len(request.conditions)) * request.count  # without a condition it is the system's own
+    count = len(samples) if request.conditions else request.count  # without a condition, of the system's own
     parts = count * (1 if request.cameras is None else len(request.cameras))
     if io.is_folder(output):
         io.check_output(output, force=True, folder=True)  # samples that are there are kept, one by one
@@ -123,36 +124,33 @@ def check_output(
     return "file"
 
 
-class _Made(NamedTuple):
-    """A sample that is being made."""
+class _Sampled(NamedTuple):
+    """A sample and how it is made."""
 
-    sample: SampleSpec
+    spec: SampleSpec
     record: dict[str, Any]
-    cameras: Cameras | None  # of its views, where the request names some
-    begun: bool  # its first views are there
-    pieces: Iterator[Any]  # the sample, or its views in several pieces; taken before the next sample is
+    cameras: Cameras | None  # of its views, where the request has cameras
+    begun: bool  # its first views are in the folder
+    pieces: Iterator[Any]  # the sample, or its views in several pieces; to be taken before the next sample
 
 
-def _made(system: System, request: SampleRequest, on_step: Callable[[], None]) -> Iterator[_Made]:
+def _sample(system: System, request: SampleRequest, on_step: Callable[[], None]) -> Iterator[_Sampled]:
+    """Yield the samples of a request."""
     stream: Iterator[Any] = system.sample(request)
 
-    def pieces(left: int) -> Iterator[Any]:
-        while left > 0:
+    def pieces(steps: int) -> Iterator[Any]:
+        while steps > 0:
             piece = next(stream)
             yield piece
-            steps = 1 if request.cameras is None else len(piece)
-            left -= steps
-            for _ in range(steps):
+            taken = 1 if request.cameras is None else len(piece)
+            steps -= taken
+            for _ in range(taken):
                 on_step()
 
-    for sample in request.samples:
-        yield _Made(
-            sample,
-            system.record(request, sample),
-            None if request.cameras is None else system.output_cameras(request),
-            sample.name in request.begun,
-            pieces(_count_steps(request, [sample])),
-        )
+    cameras = None if request.cameras is None else system.output_cameras(request)
+    for spec in request.samples:
+        record, begun = system.record(request, spec), spec.name in request.begun
+        yield _Sampled(spec, record, cameras, begun, pieces(_count_steps(request, [spec])))
 
 
 def _count_steps(request: SampleRequest, samples: Sequence[SampleSpec]) -> int:
@@ -163,23 +161,23 @@ def _count_steps(request: SampleRequest, samples: Sequence[SampleSpec]) -> int:
 
 
 def _without_finished(
-    system: System, request: SampleRequest, places: dict[str, str], folder: str, report: Report
+    system: System, request: SampleRequest, paths: dict[str, str], folder: str, report: Report
 ) -> SampleRequest:
     """Return the request without the samples that are there. One that was made in another way is a GatlasError."""
     files, begun, finished = FILES[system.gives], {}, set()
     for sample in request.samples:
-        path = places[sample.name]
-        made = files.record(path)
-        if made is None:
+        path = paths[sample.name]
+        stored = files.record(path)
+        if stored is None:
             continue
-        if not made:
+        if not stored:
             raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
         wanted = system.record(request, sample)
-        made = {"dtype": wanted.get("dtype"), **made}  # earlier versions did not record it
-        others = [name for name, value in wanted.items() if name != "model" and made.get(name) != value]
+        stored = {"dtype": wanted.get("dtype"), **stored}  # absent from files of earlier versions
+        others = [name for name, value in wanted.items() if name != "model" and stored.get(name) != value]
         if others:
             how = ", ".join(
-                f"other {name}" if name in DIGESTS else f"{name} {made.get(name)} (now {wanted[name]})"
+                f"other {name}" if name in DIGESTS else f"{name} {stored.get(name)} (now {wanted[name]})"
                 for name in others
             )
             raise GatlasError(f"{path}: was made with {how}: --force makes all samples anew, or name another folder")
@@ -210,7 +208,7 @@ class _Files(ABC):
     noun: str  # of `gatlas.io.registry`
     plural: str
 
-    def place(self, folder: str, name: str, alone: bool) -> str:
+    def path(self, folder: str, name: str, alone: bool) -> str:
         """Return the path of a sample in a folder; `alone`, it is the only one that is asked for."""
         return f"{folder.rstrip('/')}/{name}{self.suffix}"
 
@@ -227,15 +225,15 @@ class _Files(ABC):
         return None
 
     @abstractmethod
-    def save(self, path: str, made: _Made, force: bool) -> None:
+    def save(self, path: str, sampled: _Sampled, force: bool) -> None:
         """Write a sample into a folder."""
 
     @abstractmethod
-    def save_alone(self, output: str, made: _Made, force: bool) -> None:
+    def save_alone(self, output: str, sampled: _Sampled, force: bool) -> None:
         """Write a sample as one file, or to standard output."""
 
     @abstractmethod
-    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
+    def members(self, key: str, sampled: _Sampled) -> Iterator[tuple[str, str, bytes]]:
         """Yield the files of a sample in a tar: key, suffix and content."""
 
 
@@ -256,19 +254,19 @@ class _AtlasFiles(_Files):
         made = io.load_atlas(path).meta.get("sample")
         return made if isinstance(made, dict) else {}
 
-    def save(self, path: str, made: _Made, force: bool) -> None:
-        (atlas,) = made.pieces
+    def save(self, path: str, sampled: _Sampled, force: bool) -> None:
+        (atlas,) = sampled.pieces
         io.save_atlas(path, atlas, force=force)
 
-    def save_alone(self, output: str, made: _Made, force: bool) -> None:
-        (atlas,) = made.pieces
+    def save_alone(self, output: str, sampled: _Sampled, force: bool) -> None:
+        (atlas,) = sampled.pieces
         if output.lower().endswith(".ply"):
             io.save_gaussians(output, decode(atlas), force=force)
         else:
             io.save_atlas(output, atlas, force=force)
 
-    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
-        (atlas,) = made.pieces
+    def members(self, key: str, sampled: _Sampled) -> Iterator[tuple[str, str, bytes]]:
+        (atlas,) = sampled.pieces
         yield key, self.suffix, io.atlas_bytes(atlas)
 
 
@@ -284,20 +282,20 @@ class _GaussiansFiles(_Files):
             return made
         return None  # a record without a splat is of a run that was stopped
 
-    def save(self, path: str, made: _Made, force: bool) -> None:
-        (gaussians,) = made.pieces
-        io.save_json(Path(path).with_suffix(".json"), {"sample": made.record}, force=True)
+    def save(self, path: str, sampled: _Sampled, force: bool) -> None:
+        (gaussians,) = sampled.pieces
+        io.save_json(Path(path).with_suffix(".json"), {"sample": sampled.record}, force=True)
         io.save_gaussians(path, gaussians, force=force)
 
-    def save_alone(self, output: str, made: _Made, force: bool) -> None:
-        (gaussians,) = made.pieces
+    def save_alone(self, output: str, sampled: _Sampled, force: bool) -> None:
+        (gaussians,) = sampled.pieces
         io.save_gaussians(output, gaussians, force=force)
 
-    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
-        (gaussians,) = made.pieces
+    def members(self, key: str, sampled: _Sampled) -> Iterator[tuple[str, str, bytes]]:
+        (gaussians,) = sampled.pieces
         header, body = encode_ply(gaussians)
         yield key, self.suffix, header + body.tobytes()
-        yield key, ".json", (json.dumps({"sample": made.record}, indent=2) + "\n").encode()
+        yield key, ".json", (json.dumps({"sample": sampled.record}, indent=2) + "\n").encode()
 
 
 class _ViewsFiles(_Files):
@@ -305,7 +303,7 @@ class _ViewsFiles(_Files):
 
     suffix, noun, plural = ".png", "image", "views"
 
-    def place(self, folder: str, name: str, alone: bool) -> str:
+    def path(self, folder: str, name: str, alone: bool) -> str:
         return folder.rstrip("/") if alone else f"{folder.rstrip('/')}/{name}"
 
     def record(self, path: str) -> dict[str, Any] | None:
@@ -314,29 +312,29 @@ class _ViewsFiles(_Files):
     def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
         return begun_views(path)
 
-    def save(self, path: str, made: _Made, force: bool) -> None:
-        cameras, pieces = self._cameras(made)
-        folder = ViewsFolder(path, cameras, made.record, resume=made.begun, force=force)
+    def save(self, path: str, sampled: _Sampled, force: bool) -> None:
+        cameras, pieces = self._cameras(sampled)
+        folder = ViewsFolder(path, cameras, sampled.record, resume=sampled.begun, force=force)
         for piece in pieces:
             folder.add(piece.images)
 
-    def save_alone(self, output: str, made: _Made, force: bool) -> None:
-        (views,) = made.pieces
+    def save_alone(self, output: str, sampled: _Sampled, force: bool) -> None:
+        (views,) = sampled.pieces
         io.save_image(output, views.images[0], force=force)
 
-    def members(self, key: str, made: _Made) -> Iterator[tuple[str, str, bytes]]:
-        cameras, pieces = self._cameras(made)
-        names, index = encode_index(cameras, sample=made.record)
+    def members(self, key: str, sampled: _Sampled) -> Iterator[tuple[str, str, bytes]]:
+        cameras, pieces = self._cameras(sampled)
+        names, index = encode_index(cameras, sample=sampled.record)
         images = (image for piece in pieces for image in piece.images)
         for name, image in zip(names, images, strict=True):
             yield f"{key}/{name.removesuffix('.png')}", ".png", encode_png(image)
         yield f"{key}/transforms", ".json", index
 
-    def _cameras(self, made: _Made) -> tuple[Cameras, Iterator[Views]]:
+    def _cameras(self, sampled: _Sampled) -> tuple[Cameras, Iterator[Views]]:
         """Return the cameras of all views of a sample, and its pieces."""
-        if made.cameras is not None:
-            return made.cameras, made.pieces
-        (views,) = made.pieces
+        if sampled.cameras is not None:
+            return sampled.cameras, sampled.pieces
+        (views,) = sampled.pieces
         return views.cameras, iter([views])
 
 

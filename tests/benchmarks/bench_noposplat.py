@@ -26,7 +26,7 @@ from gatlas.raster.threads import set_num_threads
 from gatlas.systems import load_system
 from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
 from gatlas.systems.noposplat import PRESETS, create
-from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, locate_photos
+from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, crop_photos, locate_photos
 from gatlas.train import TrainOptions, train
 from tests.helpers.scene_files import write_scenes
 
@@ -64,7 +64,7 @@ def pose_errors(system, samples, folder):
         (gaussians,) = system.sample(SampleRequest((Condition("scene", photos=tuple(photos)),)))
         path = Path(folder) / "scene.ply"
         io.save_gaussians(path, gaussians, force=True)
-        located = locate_photos(io.load_gaussians(path), *cut(photos, width, height))
+        located = locate_photos(io.load_gaussians(path), *crop_photos(photos, width, height))
         if located.lost:
             rows.append((np.inf, np.inf, np.inf))
             continue

@@ -99,6 +99,7 @@ def test_a_model_is_converted_once(gatlas, made, tmp_path):
         (["a.png", "b.png", "--fov", "50", "--prompt", "cube"], "--prompt: "),
         (["a.png", "b.png", "--fov", "50", "-n", "4"], "--count: "),
         (["a.png", "b.png", "--fov", "50", "--cameras", "k.json"], "--cameras: "),
+        (["a.png", "b.png", "--fov", "50", "--set", "width=64"], "--set: "),
         (["--prompt", "cube"], "is a model of noposplat, which samples from photos: gatlas sample --model"),
         (["--fov", "50"], "there is no photo: "),
         (["--convert", "x", "a.png"], "--convert only writes the model: leave out the photos"),

@@ -101,7 +101,7 @@ def create(config, *, base, stats, seed):
     return made[-1]
 
 
-def load(folder, *, device, dtype):
+def load(folder, *, device, dtype, settings=None):
     stored = json.loads(Path(folder, "training.json").read_text())["config"]
     return create(ToyConfig(**stored), base=None, stats=None, seed=1)
 

@@ -21,14 +21,15 @@ from gatlas.systems.contract import Preset, SampleSet, System, Takes
 from gatlas.types import Views
 
 NAME = "toy-views"
-TAKES = Takes(photos=range(1, 5), posed=True, target_cameras=True, noise=True)
+TAKES = Takes(photos=range(1, 5), posed=True, target_cameras=True, noise=True, keys=("noise",))
 TRAINING = "learns the color of a view from folders of views."
 
 
 @dataclass(frozen=True)
 class ToyViewsConfig(Options):
     hidden: int = option(8, min=1, help="Hidden units.")
-    side: int = option(6, min=1, help="Pixels a side of the views.")
+    side: int = option(6, min=1, help="Pixels per side of the views.")
+    noise: float = option(0.1, min=0, help="Standard deviation of the noise.")
 
 
 PRESETS = {
@@ -120,11 +121,9 @@ class ToyViews(System):
                 generator = torch.Generator().manual_seed(sample.seed(request.seed, number))
                 chosen = colors[int(torch.randint(len(colors), (), generator=generator))]
                 color = network(torch.from_numpy(np.concatenate([chosen, centers[number]]).astype(np.float32)[None]))
-                image = color.expand(self.config.side**2, 3) + 0.1 * torch.randn(
-                    self.config.side**2, 3, generator=generator
-                )
-                image = image.clamp(0, 1).reshape(1, self.config.side, self.config.side, 3).numpy()
-                image = np.rint(image * 255).astype(np.float32) / 255  # as it is in the file that a later run reads
+                noise = self.config.noise * torch.randn(1, *[self.config.side] * 2, 3, generator=generator)
+                image = (color + noise).clamp(0, 1).numpy()
+                image = np.rint(image * 255).astype(np.float32) / 255  # equal to the file that a later run reads
                 colors.append(color_of(image[0]))
                 yield Views(image, cameras[number])
 
@@ -143,10 +142,10 @@ def create(config, *, base=None, stats=None, seed=0):
     return ToyViews(config, seed)
 
 
-def load(model, *, device="cpu", dtype=None):
+def load(model, *, device="cpu", dtype=None, settings=None):
     published = Path(model).is_file()
     config = ToyViewsConfig() if published else ToyViewsConfig.from_json(read_description(model)["config"], model)
-    system = ToyViews(config)
+    system = ToyViews(replace(config, **(settings or {})))
     system.network.load_state_dict(load_file(model if published else f"{model}/{ToyViews.part}/weights.safetensors"))
     return system
 

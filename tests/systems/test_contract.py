@@ -171,6 +171,15 @@ def test_a_python_user_samples_without_a_command_line(made):
     assert len(list(system.sample(request_of(made, count=2, skip=frozenset({"one"}))))) == 4
 
 
+def test_a_key_that_sampling_may_change_is_set(sample, made, tmp_path):
+    sample(made / "one", "-o", "plain/", "--set", "noise=0")
+    assert np.ptp(io.load_views(tmp_path / "plain").images, axis=(1, 2)).max() == 0
+    assert json.loads((tmp_path / "plain" / "transforms.json").read_text())["sample"]["noise"] == 0.0
+    told = sample(made / "one", "-o", "plain/", code=1).stderr
+    assert "plain: was made with noise 0.0 (now 0.1): --force" in told
+    assert load_system(str(made / "run"), settings={"noise": 0.5}).config.noise == 0.5
+
+
 def test_one_view_is_a_picture(sample, made, tmp_path):
     index = json.loads((made / "targets" / "transforms.json").read_text())
     (tmp_path / "one.json").write_text(json.dumps({**index, "frames": index["frames"][:1]}))
@@ -190,6 +199,8 @@ def test_one_view_is_a_picture(sample, made, tmp_path):
         (["photo.png", "--fov", "40"], f"{NAME} needs the cameras of the photos"),
         (["one", "photo.png"], "name photos of one scene, or folders of photos, not both"),
         (["targets", "targets"], "two samples would have one name"),
+        (["one", "--set", "side=4"], f"--set side: sampling may change noise of {NAME}, and no other key"),
+        (["one", "--set", "sides=4"], "--set sides: there is no such key; did you mean side?"),
         (["one", "--views", "x"], f"--views: {NAME} finds no cameras of its photos"),
         (["none/"], "none"),
         ([], "there is no photo: "),
@@ -233,14 +244,14 @@ def test_a_model_of_it_is_converted(made, tmp_path):
 
 
 def test_the_manual_has_its_presets_and_keys():
-    import gatlas.cli
+    from gatlas.cli.app import app
 
-    page = pages(typer.main.get_command(gatlas.cli.app))["gatlas-train"].replace("\\-", "-")
+    page = pages(typer.main.get_command(app))["gatlas-train"].replace("\\-", "-")
     assert ".SH PRESETS OF TOY-VIEWS" in page
     assert (
         ".B tiny\nthe default without --base: 4 steps, batch size 2 per process, learning rate 0.01; for tests" in page
     )
-    assert ".B side=6\npixels a side of the views" in page
+    assert ".B side=6\npixels per side of the views" in page
 
 
 def test_the_default_preset_is_the_first_that_fits():

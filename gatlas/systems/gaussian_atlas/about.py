@@ -22,7 +22,7 @@ PRESETS = {
             positions=True,
             octaves=3,  # down to waves of a quarter of the sphere's diameter
             pooled=True,
-            # The first level must pass on the noise of 16 channels beside what it has learnt: 32 are too few.
+            # The first level must pass on the noise of 16 channels too: 32 are too few.
             widths=(64, 64, 96, 128),
             guidance=1.5,
             rgb=0.0,
@@ -51,7 +51,7 @@ PRESETS = {
         with_base=True,
         help="with rendered terms in the loss, of which LPIPS needs --lpips-weights FILE, or --set lpips=0",
     ),
-    # The paper and, where it is silent, GaussianCube: 64 samples a step are eight processes of 8.
+    # The paper and, where it gives no value, GaussianCube: 64 samples per step are eight processes of 8.
     "paper": Preset(
         AtlasConfig(render_ramp=0.0, snr_cap=0.0),
         {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 0, "checkpoint_every": 5_000},

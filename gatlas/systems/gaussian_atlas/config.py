@@ -11,7 +11,7 @@ from gatlas.errors import GatlasError
 
 @dataclass(frozen=True)
 class AtlasConfig(Options):
-    """Noise, whitening, network and loss. The defaults are the paper's where it says them."""
+    """Noise, whitening, network and loss. The defaults are those of the paper where it gives them."""
 
     size: int = option(0, min=0, help="Cells per side; 0: that of the statistics.")
     prediction: Literal["v", "epsilon"] = option("v", help="Target of the network, v or epsilon: that of the base.")

@@ -1,4 +1,4 @@
-"""Planes of an atlas as Gaussians, with gradients: what the render losses look at.
+"""Planes of an atlas to Gaussians, with gradients, for the render losses.
 
 The slow twin is `gatlas.atlas.decoding`, in numpy.
 """
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @cache
 def sphere_points(size: int, projection: str) -> Float[np.ndarray, "h h 3"]:
-    """The point of the unit sphere that each cell's offset starts from (float32)."""
+    """Return the point of the unit sphere from which each cell's offset starts (float32)."""
     points = fibonacci_sphere(size * size)[plane_permutation(size, projection)]
     return points.astype(np.float32).reshape(size, size, 3)
 
 
 class _Bounded(torch.autograd.Function):
-    """Clamp to [low, high]. Outside, only the gradient that leads back passes: a plain clamp would be stuck there."""
+    """Clamp to [low, high]. Outside, only gradients that lead back pass, where a plain clamp passes none."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, low: float, high: float) -> Tensor:
@@ -46,13 +46,13 @@ class _Bounded(torch.autograd.Function):
 
 
 def bounded(values: Float[Tensor, "*n"], low: float, high: float) -> Float[Tensor, "*n"]:
-    """The values clamped to [low, high], with gradients that still pull back what lies outside."""
+    """Return the values clamped to [low, high], with gradients that still lead back from outside."""
     result: Tensor = _Bounded.apply(values, low, high)
     return result
 
 
-def gaussians_of(planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"]) -> Gaussians:
-    """The Gaussians of all cells, in the unit ball, row by row, padding (opacity 0) included.
+def planes_to_gaussians(planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"]) -> Gaussians:
+    """Return the Gaussians of all cells, in the unit ball, row by row, padding (opacity 0) included.
 
     `planes` are raw, in the order offset, color, opacity, scale, rotation. Values outside their spaces are clamped; a
     zero quaternion, which has no gradient, becomes no rotation.

@@ -1,4 +1,4 @@
-"""Generated planes as an atlas that every verb accepts."""
+"""Generated planes to an atlas that every verb accepts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gatlas.types import LOG_SCALE_RANGE, Atlas, Origin
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-# Cells that are fainter are padding. The network learns padding as opacity 0 and gives it back with a little noise.
-LEAST_OPACITY = 0.05
+# Fainter cells are padding: the network learns padding as opacity 0 and predicts it with a little noise.
+MIN_OPACITY = 0.05
 
 
 def generated_atlas(
     planes: Float[np.ndarray, "h h 14"], layout: Mapping[str, Any], name: str, record: Mapping[str, Any]
 ) -> Atlas:
-    """The atlas of raw planes that a network gave: every value inside its space, quaternions unit with w >= 0.
+    """Return the atlas of raw planes from a network: every value inside its space, unit quaternions with w >= 0.
 
-    Positions outside the unit ball are moved onto it, and cells fainter than LEAST_OPACITY become padding (0).
-    `layout` has the set's "projection" and "frame"; `record` says how the sample was made.
+    Positions outside the unit ball are moved onto it, and cells fainter than MIN_OPACITY become padding (0).
+    `layout` has the "projection" and "frame" of the training set; `record` describes how the sample was made.
     """
     if not np.isfinite(planes).all():
         raise GatlasError(
@@ -43,7 +43,7 @@ def generated_atlas(
     position = offset + sphere
     position = position / np.maximum(np.linalg.norm(position, axis=-1, keepdims=True), 1.0)
     opacity = np.clip(opacity, 0.0, 1.0)
-    opacity[opacity < LEAST_OPACITY] = 0.0
+    opacity[opacity < MIN_OPACITY] = 0.0
     zero = np.linalg.norm(rotation, axis=-1, keepdims=True) < 1e-12
     rotation = normalize_quats(np.where(zero, [1.0, 0.0, 0.0, 0.0], rotation))
     inside_scale, inside_color = np.clip(scale, *LOG_SCALE_RANGE), np.clip(color, 0.0, 1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 def create(
     config: AtlasConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
 ) -> GaussianAtlas:
-    """A system to train: with the UNet of a diffusers pipeline, widened, or with a small one of random weights.
+    """Return a system to train: with the UNet of a diffusers pipeline, widened, or a small one of random weights.
 
-    A base that is a model of ours goes on as it is. What does not fit together is a GatlasError.
+    A base that is a model of gatlas is used as it is. What does not fit together is a GatlasError.
     """
     if stats is None:
         raise GatlasError(
@@ -36,12 +37,15 @@ def create(
     return GaussianAtlas(config, pipeline, stats)
 
 
-def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtlas:
-    """The trained system of a model folder, a run or a checkpoint. `dtype` is the network's, or its name in torch."""
+def load(
+    folder: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
+) -> GaussianAtlas:
+    """Return the trained system of a model folder, a run or a checkpoint. `dtype` is the network's, or its name."""
     pipeline, description, stats = load_model(folder)
     if description["system"] != NAME:
         raise GatlasError(f"{folder}: a model of the system {description['system']!r}, not of {NAME!r}")
     config = AtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
+    config = replace(config, **(settings or {}))
     stored = pipeline.scheduler["prediction_type"]
     if stored != PREDICTIONS[config.prediction]:
         raise GatlasError(
@@ -51,7 +55,7 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
     if stats is None:
         raise GatlasError(f"{folder}: has no stats.npz, with which its samples are unwhitened: copy it from the run")
     check_network(config, pipeline, folder)
-    captioned = description.get("captions")  # earlier versions did not record it
+    captioned = description.get("captions")  # absent from models of earlier versions
     if captioned is not None and not isinstance(captioned, bool):
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
     system = GaussianAtlas(_sized(config, stats), pipeline, stats)
@@ -63,7 +67,7 @@ def load(folder: str, *, device: Any = "cpu", dtype: Any = None) -> GaussianAtla
 
 
 def _sized(config: AtlasConfig, stats: AtlasStats) -> AtlasConfig:
-    """The config with the size of the statistics, whose layout this version must know."""
+    """Return the config with the size of the statistics. An unknown layout or another size is a GatlasError."""
     for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
         if stats.meta.get(field) not in known:
             raise GatlasError(

@@ -18,7 +18,7 @@ PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}  # diffusers' names
 
 
 def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
-    """A small UNet, a frozen text encoder of random weights, and Stable Diffusion's noise."""
+    """Return a small UNet, a frozen text encoder of random weights and the noise of Stable Diffusion."""
     tokenizer = byte_tokenizer()
     text_encoder = small_text_encoder(tokenizer)
     try:
@@ -37,7 +37,7 @@ def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
 
 
 def from_base(config: AtlasConfig, base: str) -> Pipeline:
-    """A diffusers pipeline with its UNet widened to packed atlases."""
+    """Return a diffusers pipeline with its UNet widened to packed atlases."""
     pipeline = load_pipeline(base)
     trained = str(pipeline.scheduler["prediction_type"])
     if trained != PREDICTIONS[config.prediction]:
@@ -55,7 +55,7 @@ def from_base(config: AtlasConfig, base: str) -> Pipeline:
 
 
 def check_network(config: AtlasConfig, pipeline: Pipeline, where: str) -> None:
-    """The UNet takes what the config gives it."""
+    """Raise a GatlasError where the UNet was made for other inputs than those of the config."""
     unet: Any = pipeline.unet.config
     extra = unet.in_channels - CHANNELS
     octaves, rest = divmod(extra - position_channels(0), position_channels(1) - position_channels(0))

@@ -1,4 +1,4 @@
-"""The encodings of prompts, each computed once and kept as long as there is room."""
+"""Encodings of prompts, in a cache of limited size."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
-KEPT_BYTES = 1 << 29
+CACHE_BYTES = 1 << 29
 
 
 class Prompts:
-    """Encodings of prompts by a frozen text encoder, the latest used kept; "" is no text, whose encoding is zeros."""
+    """Encodings of prompts by a frozen text encoder, the last used cached; "" is no text, whose encoding is zeros."""
 
-    def __init__(self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, *, cache_bytes: int = CACHE_BYTES
+    ) -> None:
         self._tokenizer = tokenizer
         self._text_encoder = text_encoder
-        self._room = kept_bytes
-        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._cache: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
         self._length = prompt_length(tokenizer, text_encoder)
         self._width = int(text_encoder.config.hidden_size)
 
     def to(self, device: Any) -> None:
         """Encode on another device."""
         self._text_encoder.to(device)
-        self._kept.clear()
+        self._cache.clear()
 
-    def remarks(self, prompts: Iterable[str], noun: str) -> list[str]:
-        """Return a line about prompts, called `noun`, that are longer than the encoder reads, or none."""
+    def describe_truncated(self, prompts: Iterable[str], noun: str) -> list[str]:
+        """Return a message about prompts, called `noun`, that are longer than the encoder reads, or none."""
         every = dict.fromkeys(prompts)
         cut = find_truncated(self._tokenizer, every, self._length)
         if not cut.prompts:
@@ -48,24 +50,24 @@ class Prompts:
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
-        """Hidden states and pooled state of each prompt, on the encoder's device. They do not depend on one another."""
+        """Return hidden states and pooled state of each prompt, on the encoder's device, independent of the others."""
         wanted = dict.fromkeys(prompt for prompt in prompts if prompt)
-        found = {prompt: self._kept[prompt] for prompt in wanted if prompt in self._kept}
+        found = {prompt: self._cache[prompt] for prompt in wanted if prompt in self._cache}
         new = [prompt for prompt in wanted if prompt not in found]
         # One by one on the CPU: there the last bits of a row depend on how many rows are computed together, and a run
-        # that is resumed, with nothing kept, must give the same bits as one that was not stopped.
+        # that is resumed, with an empty cache, must give the same bits as one that was not stopped.
         for group in [new] if new and self._text_encoder.device.type != "cpu" else [[prompt] for prompt in new]:
             hidden, pooled = encode_prompts(self._tokenizer, self._text_encoder, group)
             for prompt, states, state in zip(group, hidden, pooled, strict=True):
                 found[prompt] = states.clone(), state.clone()  # a view would keep the whole group in memory
         for prompt in wanted:
-            self._kept[prompt] = found[prompt]
-            self._kept.move_to_end(prompt)
+            self._cache[prompt] = found[prompt]
+            self._cache.move_to_end(prompt)
         empty = torch.zeros((), device=self._text_encoder.device, dtype=self._text_encoder.dtype)
         found[""] = empty.expand(self._length, self._width), empty.expand(self._width)
         entry = self._length * self._width * empty.element_size()
-        while len(self._kept) * entry > self._room:
-            self._kept.popitem(last=False)
+        while len(self._cache) * entry > self._cache_bytes:
+            self._cache.popitem(last=False)
         return (
             torch.stack([found[prompt][0] for prompt in prompts]),
             torch.stack([found[prompt][1] for prompt in prompts]),

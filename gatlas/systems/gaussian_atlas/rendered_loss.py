@@ -1,7 +1,7 @@
-"""The denoised Gaussians against pictures of the object: colours, silhouette and LPIPS.
+"""Losses of the denoised Gaussians against pictures of the object: color, silhouette and LPIPS.
 
-Xiang et al. 2025, eq. 5. The pictures are those of a folder of views, or of the atlas's own Gaussians from random
-cameras.
+Xiang et al. 2025, eq. 5. The pictures are those of a folder of views, or renders of the atlas's own Gaussians from
+random cameras.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Reference(NamedTuple):
 
 
 def from_gaussians(gaussians: Gaussians, count: int, side: int, generator: torch.Generator) -> Reference:
-    """Pictures of Gaussians in the unit ball (torch), from random cameras."""
+    """Return renders of Gaussians in the unit ball (torch), from random cameras."""
     cameras = random_views(count, side, side, _numpy_generator(generator))
     with torch.no_grad():
         rendering = rasterize(gaussians, cameras, background=torch.full((3,), BACKGROUND))
@@ -49,7 +49,7 @@ def from_views(views: Views) -> Reference:
 
 
 def compare(gaussians: Gaussians, reference: Reference, lpips: Lpips | None) -> dict[str, Tensor]:
-    """Mean absolute difference of colours ("rgb") and alphas ("mask"), and the mean LPIPS where a network is given."""
+    """Return the mean absolute difference of colors ("rgb") and alphas ("mask"), and with a network the mean LPIPS."""
     rendering = rasterize(gaussians, reference.cameras, background=torch.full((3,), BACKGROUND))
     colors, alphas = (picture.to(rendering.colors.device) for picture in reference[:2])
     terms = {
@@ -67,9 +67,9 @@ def rendered_terms(
     weights: Float[Tensor, " b"],
     lpips: Lpips | None,
 ) -> dict[str, Tensor]:
-    """The terms of `compare`, weighted for each object and averaged over the batch.
+    """Return the terms of `compare`, weighted per object and averaged over the batch.
 
-    An object of weight 0 is neither rendered nor looked up.
+    An object of weight 0 is not rendered.
     """
     names = ("rgb", "mask", *(("lpips",) if lpips is not None else ()))
     totals = {name: weights.new_zeros(()) for name in names}

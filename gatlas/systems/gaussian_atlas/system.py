@@ -1,4 +1,4 @@
-"""Text to 3D: a 2D diffusion model of Gaussian atlases (Xiang et al. 2025, Repurposing 2D Diffusion Models with
+"""Text to 3D by a 2D diffusion model of Gaussian atlases (Xiang et al. 2025, Repurposing 2D Diffusion Models with
 Gaussian Atlas for 3D Generation)."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gatlas.raster import rasterize
 from gatlas.systems.contract import Condition, SampleRequest, System
 from gatlas.systems.gaussian_atlas.about import NAME, TAKES
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
-from gatlas.systems.gaussian_atlas.gaussians import gaussians_of, sphere_points
+from gatlas.systems.gaussian_atlas.gaussians import planes_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
 from gatlas.systems.gaussian_atlas.prompts import Prompts
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from gatlas.types import AtlasStats
 
 PREVIEWED = 8  # samples in a preview
-STEPS, SCHEDULER = 20, "dpm++"  # of the sampler, where none are asked for
+STEPS, SCHEDULER = 20, "dpm++"  # defaults of the sampler
 
 
-class _Complete(NamedTuple):
+class _SamplerOptions(NamedTuple):
     """The options of the sampler."""
 
     steps: int
@@ -58,7 +58,7 @@ class _Complete(NamedTuple):
 
 
 class GaussianAtlas(System):
-    """A UNet that denoises whitened atlases, with the text encoder and the statistics that go with it."""
+    """A UNet that denoises whitened atlases, with its text encoder and statistics."""
 
     name = NAME
     part = "unet"
@@ -66,7 +66,7 @@ class GaussianAtlas(System):
     gives = Atlas
 
     def __init__(self, config: AtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
-        """`config.size` is the statistics' own; the pipeline's UNet is one of packed atlases."""
+        """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases."""
         self.config = config
         self.stats = stats
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
@@ -83,11 +83,11 @@ class GaussianAtlas(System):
         self._whitening = self._raw_whitening.to_torch()
         self._lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
-        self.captioned: bool | None = None  # whether it learns, or has learnt, with captions; None: not known
+        self.captioned: bool | None = None  # True where it is trained with captions; None: not known
         self.weights: str | None = None  # digest of those that were loaded
 
     def to(self, device: Any, dtype: Any = None) -> None:
-        """Move what is not the network. `dtype` is the network's alone: text and statistics stay float32."""
+        """Move text encoder, statistics and LPIPS, which stay float32."""
         self._prompts.to(device)
         self._whitening = self._raw_whitening.to_torch(device)
         self._sphere = self._sphere.to(device)
@@ -95,7 +95,7 @@ class GaussianAtlas(System):
             self._lpips.to(device)
 
     def dataset(self, sources: Sources) -> AtlasSet:
-        """The atlases of files, folders and shards. Where LPIPS has a weight, its network is loaded here."""
+        """Return the atlases of files, folders and shards, and load LPIPS where it has a weight."""
         chosen = RandomViews(self.config.render_views, self.config.render_size)
         if not self.config.renders:
             sources.refuse("views", reason="no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
@@ -106,11 +106,11 @@ class GaussianAtlas(System):
         examples = atlas_set(
             sources.inputs, self.stats, captions=sources.captions, views=sources.views, random_views=chosen
         )
-        examples.draw(0, seed=0)  # a set of another kind is refused before any work is done
+        examples.draw(0, seed=0)  # refuses a set that cannot be used before any work
         self._captions = all_captions(examples)
         self.captioned = bool(self._captions)
         every = (text for i in range(len(examples)) for text in examples.captions_of(i))
-        examples.note(self._prompts.remarks(every, "captions"))
+        examples.note(self._prompts.describe_truncated(every, "captions"))
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips
 
@@ -122,7 +122,7 @@ class GaussianAtlas(System):
     def loss(
         self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """ "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians."""
+        """Return "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians."""
         config, device = self.config, self._sphere.device
         texts = self._drawn_texts(batch.captions, generator)
         planes = batch.planes.to(device)
@@ -143,7 +143,7 @@ class GaussianAtlas(System):
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
     def _drawn_texts(self, captions: Sequence[tuple[str, ...]], generator: torch.Generator) -> list[str]:
-        """One caption of each object, or "" for those that are learnt without text."""
+        """Return one caption per object, or "" for those that are trained without text."""
         draws = torch.rand((len(captions), 2), generator=generator, device=generator.device).tolist()
         return [
             texts[int(which * len(texts))] if texts and dropped >= self.config.text_dropout else ""
@@ -158,7 +158,7 @@ class GaussianAtlas(System):
         t: Tensor,
         generator: torch.Generator,
     ) -> dict[str, Tensor]:
-        """The terms of the denoised Gaussians against pictures of the true ones."""
+        """Return the rendered terms of the denoised Gaussians."""
         cap, count, side = self.config.snr_cap, self.config.render_views, self.config.render_size
         guessed = self._whitening.unwhiten(unpack(clean))
         weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
@@ -166,18 +166,18 @@ class GaussianAtlas(System):
         def reference(i: int) -> Reference:
             views = batch.views[i]
             if views is None:
-                return from_gaussians(gaussians_of(planes[i], self._sphere), count, side, generator)
+                return from_gaussians(planes_to_gaussians(planes[i], self._sphere), count, side, generator)
             return from_views(views)
 
         return rendered_terms(
-            lambda i: gaussians_of(guessed[i], self._sphere), reference, weights.to(clean.device), self._lpips
+            lambda i: planes_to_gaussians(guessed[i], self._sphere), reference, weights.to(clean.device), self._lpips
         )
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator) -> dict[str, float]:
-        """Return the effect of the text on predictions, at timesteps of the noisier half.
+        """Return the effect of the text on predictions, at timesteps of the noisier half; nothing without captions.
 
-        See `gatlas.systems.gaussian_atlas.text_effect`. Without text there are none.
+        See `gatlas.systems.gaussian_atlas.text_effect`.
         """
         if not all(batch.captions):
             return {}
@@ -200,14 +200,14 @@ class GaussianAtlas(System):
 
     def check(self, request: SampleRequest) -> list[str]:
         """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
-        self._complete(request)
+        self._sampler_options(request)
         prompts = [condition.key for condition in request.conditions if condition.key]
-        remarks = self._prompts.remarks(prompts, "prompts")
+        messages = self._prompts.describe_truncated(prompts, "prompts")
         if not prompts and request.guidance is not None:
-            remarks.append("guidance has no effect without a prompt")
-        return remarks
+            messages.append("guidance has no effect without a prompt")
+        return messages
 
-    def _complete(self, request: SampleRequest) -> _Complete:
+    def _sampler_options(self, request: SampleRequest) -> _SamplerOptions:
         """Return the request's options with the defaults filled in. Those that cannot be met are a GatlasError."""
         steps, scheduler = request.steps or STEPS, request.scheduler or SCHEDULER
         if steps > len(self.schedule):
@@ -219,14 +219,14 @@ class GaussianAtlas(System):
                 f"{self._pipeline.name or self.name}: the model learned without captions, so that a prompt means "
                 "nothing to it: sample it without --prompt, or train a model with --captions"
             )
-        return _Complete(steps, self.config.guidance if request.guidance is None else request.guidance, scheduler)
+        return _SamplerOptions(steps, self.config.guidance if request.guidance is None else request.guidance, scheduler)
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas]:
         """Yield one atlas per sample. The prompt "" asks for no text, and then guidance has no effect.
 
         The noise of a sample is made on the CPU, so that it is the same on every device.
         """
-        options = self._complete(request)
+        options = self._sampler_options(request)
         network = self.network if network is None else network
         samples = request.samples
         for start in range(0, len(samples), request.batch):
@@ -241,7 +241,7 @@ class GaussianAtlas(System):
             "prompt": sample.condition.key,
             "number": sample.number,
             "seed": request.seed,
-            **self._complete(request)._asdict(),
+            **self._sampler_options(request)._asdict(),
             "dtype": str(next(self.network.parameters()).dtype).removeprefix("torch."),
             "model": self._pipeline.name,
             "weights": self.weights,
@@ -249,7 +249,7 @@ class GaussianAtlas(System):
 
     @torch.no_grad()
     def _sample_planes(
-        self, network: nn.Module, samples: Sequence[SampleSpec], seed: int, options: _Complete
+        self, network: nn.Module, samples: Sequence[SampleSpec], seed: int, options: _SamplerOptions
     ) -> Float[np.ndarray, "n h h 14"]:
         """Return the raw planes of some samples."""
         device, size = self._sphere.device, self.config.size
@@ -277,7 +277,7 @@ class GaussianAtlas(System):
         return planes
 
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
-        """Samples of the first training captions, rendered; of no text where there are none."""
+        """Return renders of samples of the first training captions, or of no text."""
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
         prompts = self._captions[:PREVIEWED]
         conditions = tuple(Condition(prompt=prompt) for prompt in prompts or [""])
@@ -291,7 +291,7 @@ class GaussianAtlas(System):
         return np.clip(contact_sheet(np.stack(pictures)), 0.0, 1.0)
 
     def save_frozen(self, folder: str) -> None:
-        """Scheduler, text encoder, tokenizer, gatlas.json and the statistics."""
+        """Write scheduler, text encoder, tokenizer, gatlas.json and statistics."""
         packages = ("torch", "diffusers", "transformers")
         description = {
             "system": NAME,
@@ -302,7 +302,7 @@ class GaussianAtlas(System):
         save_parts(folder, self._pipeline, description, self.stats)
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
-        """The UNet with the given weights, named as in `network`."""
+        """Write the UNet with the given weights, named as in `network`."""
         save_unet(folder, self._pipeline.unet, {name.removeprefix("unet."): value for name, value in weights.items()})
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-CANDIDATES = 8  # captions that a sample's own is told from, itself included
+CANDIDATES = 8  # captions of a retrieval, the sample's own included
 
 
 def text_effect(
@@ -24,8 +24,8 @@ def text_effect(
     """Return the effect of the text on predictions for noisy samples with the target `wanted`.
 
     "text_effect" is rms(v_cond - v_uncond) / rms(v_cond); "retrieval" is the share of samples that are predicted
-    strictly best with their own caption among CANDIDATES of the `pool`, beside "retrieval_chance": 0 where the text
-    changes nothing. Fewer than two captions in the pool have no retrieval.
+    strictly best with their own caption among CANDIDATES of the `pool`, 0 where the text changes nothing;
+    "retrieval_chance" is that of chance. Fewer than two captions in the pool have no retrieval.
     """
     own = [texts[0] for texts in captions]
     with_text, without = predict(own), predict([""] * len(own))
@@ -40,7 +40,7 @@ def text_effect(
 
 
 def _others(captions: Sequence[tuple[str, ...]], pool: Sequence[str], generator: torch.Generator) -> list[list[str]]:
-    """Rounds of captions of the pool, one a sample and round, none twice and none of them the sample's own."""
+    """Return rounds of captions of the pool, one per sample and round, none twice and none the sample's own."""
     columns = []
     for texts in captions:
         order = torch.randperm(len(pool), generator=generator, device=generator.device)[: CANDIDATES + len(texts)]

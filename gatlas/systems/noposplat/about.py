@@ -30,7 +30,7 @@ PRESETS = {
         },
         help="pictures of 64 x 64; minutes on a CPU",
     ),
-    # The published numbers for pretrained weights, with --base: 128 samples a step are eight processes of 16.
+    # The published numbers for pretrained weights, with --base: 128 samples per step are eight processes of 16.
     "re10k": Preset(
         RE10K,
         {
@@ -47,8 +47,8 @@ PRESETS = {
         with_base=True,
         help="the published numbers for pretrained weights",
     ),
-    # The published size from random weights, which the published training never begins with: the ray term and the
-    # pixel's own colour and ray keep it alive.
+    # The published size from random weights, with which the published training never begins: it converges by the ray
+    # term and the pixel's own color and ray.
     "base": Preset(
         SCRATCH,
         {

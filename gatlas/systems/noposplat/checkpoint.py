@@ -1,10 +1,10 @@
-"""Weights of NoPoSplat: the published checkpoints, and the model folders that gatlas writes of them and of its own.
+"""Weights of NoPoSplat: published checkpoints, and the model folders of gatlas.
 
     gatlas.json                          system, config, versions
     network/model.safetensors            float32, without the second names of shared weights
 
 A published checkpoint is a torch file whose `state_dict` has the network's weights under the prefix `encoder.`; those
-for three views and for two have the same names. It is read as data: a file that holds code is refused, not run.
+for three views and for two have the same names. It is read as data: a file that holds code is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["load_network", "load_published", "save_description", "save_weights"]
 
 PART, STEM, PREFIX = "network", "model", "encoder."
 
-# The files have four layers of each head twice, under a second name that says nothing new.
+# The published files hold four layers of each head twice, under two names.
 _SECOND_NAME = re.compile(r"^(.*\.scratch\.)layer_rn\.(\d)(\..*)$")
 _NAMED = 3  # weights that a message names
 
@@ -35,10 +35,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
-    """The weights (float32, on the CPU) of a published checkpoint, without their prefix.
+    """Return the weights (float32, on the CPU) of a published checkpoint, without their prefix.
 
-    `shapes` are those of the network, with both names of what has two. What stands beside the prefixed weights (the
-    training's own state) is left out. A file that is no checkpoint of this network is a GatlasError.
+    `shapes` are those of the network, with both names of shared weights. Entries without the prefix (the state of the
+    training) are left out. A file that is no checkpoint of this network is a GatlasError.
     """
     path = Path(path)
     state = load_state(path)
@@ -74,7 +74,7 @@ def save_weights(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
-    """The weights (float32, on the CPU) of a model, of a run or of one of its checkpoints.
+    """Return the weights (float32, on the CPU) of a model, a run or one of its checkpoints.
 
     `shapes` follow from the folder's config; see `gatlas.io.models.pipeline.read_description`. Weights that are
     missing, of another shape, or that the network does not know are a GatlasError.
@@ -93,7 +93,7 @@ def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
 
 
 def _first_name(name: str) -> str:
-    """The name that a weight is stored under."""
+    """Return the name under which a weight is stored."""
     second = _SECOND_NAME.match(name)
     return name if second is None else f"{second[1]}layer{int(second[2]) + 1}_rn{second[3]}"
 
@@ -103,7 +103,7 @@ def _with_second_names(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[st
 
 
 def _check(source: Path, found: Mapping[str, Tensor], shapes: Shapes, advice: str) -> None:
-    """Names and shapes are those of the network."""
+    """Raise a GatlasError where names or shapes are not those of the network."""
     missing = [name for name in shapes if name not in found]
     extra = [name for name in found if name not in shapes]
     for names, fault in ((missing, "lacks"), (extra, "has unknown")):
@@ -120,7 +120,7 @@ def _check(source: Path, found: Mapping[str, Tensor], shapes: Shapes, advice: st
 
 
 def _as_float(path: Path, name: str, tensor: Tensor) -> Tensor:
-    """A copy, so that nothing is left mapped to a file that may be removed."""
+    """Return a float32 copy, so that nothing stays mapped to a file that may be removed."""
     import torch
 
     if not tensor.is_floating_point():

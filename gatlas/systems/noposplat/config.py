@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings(NoPoSplatConfig):
+class SceneConfig(NoPoSplatConfig):
     """The defaults are the published ones for RealEstate10K (Ye et al. 2024)."""
 
     width: int = option(256, min=4, help="Width of the network's pictures in pixels.")
@@ -63,11 +63,11 @@ class Settings(NoPoSplatConfig):
         return self.ray + share * (self.ray_end - self.ray)
 
 
-RE10K = Settings()
+RE10K = SceneConfig()
 SCRATCH = replace(RE10K, residual=True, ray=1.0, ray_steps=2_000, backbone_lr=1.0)
-# The ray term stays: a few thousand samples are too few to find the second camera from pictures alone, and for the same
-# reason samples are not mirrored, so that a camera that moves one way in all scenes is learnt as such.
-TINY_SCENES = Settings(
+# The ray term stays: a few thousand samples are too few to learn the second camera from images alone. For the same
+# reason samples are not mirrored, so that a camera that moves the same way in all scenes is learned as such.
+TINY_SCENES = SceneConfig(
     **{
         **asdict(TINY),
         "head_dim": 32,

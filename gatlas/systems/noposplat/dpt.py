@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gatlas.systems.noposplat.network_config import NoPoSplatConfig
 
-MERGE_KERNEL = 7  # pixels a side, of the layer that looks at the picture itself
+MERGE_KERNEL = 7  # pixels per side, of the layer that reads the image itself
 
 
 class ResidualUnit(nn.Module):
@@ -33,7 +33,7 @@ class ResidualUnit(nn.Module):
 
 
 class Fusion(nn.Module):
-    """A level and what comes from the coarser ones -> twice the resolution."""
+    """A level and the sum of the coarser ones -> twice the resolution."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Fusion(nn.Module):
 
 
 class Scratch(nn.Module):
-    """The layers that bring four levels to one width and fuse them. The first four have two names in the files."""
+    """Layers that bring four levels to one width and fuse them. Published files name the first four twice."""
 
     def __init__(self, level_dims: Sequence[int], dim: int) -> None:
         super().__init__()
@@ -60,16 +60,18 @@ class Scratch(nn.Module):
         ]
         self.layer_rn = nn.ModuleList(layers)
         self.refinenet1, self.refinenet2, self.refinenet3, self.refinenet4 = (Fusion(dim) for _ in range(4))
-        self.refinenet4.resConfUnit1.requires_grad_(False)  # has no coarser level: never used, but in the files
+        self.refinenet4.resConfUnit1.requires_grad_(
+            False
+        )  # has no coarser level: never used, but in the published files
 
     def forward(self, levels: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b c h w"]:
         one, two, three, four = (layer(level) for layer, level in zip(self.layer_rn, levels, strict=True))
-        x = self.refinenet4(four)[..., : three.shape[-2], : three.shape[-1]]  # one row more where it was odd
+        x = self.refinenet4(four)[..., : three.shape[-2], : three.shape[-1]]  # an odd size was rounded up
         return self.refinenet1(self.refinenet2(self.refinenet3(x, three), two), one)
 
 
 class DPT(nn.Module):
-    """Tokens of four layers -> a map of features, half as many a side as the pixels where a patch has 16."""
+    """Tokens of four layers -> a feature map, of half the image's size with patches of 16 pixels."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
@@ -89,20 +91,20 @@ class DPT(nn.Module):
         self.scratch = Scratch(levels, config.head_dim)
 
     def trunk(self, features: Sequence[Float[Tensor, "b n _"]], grid: tuple[int, int]) -> Float[Tensor, "b c h w"]:
-        """`grid` is the number of patches (rows, columns)."""
+        """Return the feature map. `grid` is the number of patches (rows, columns)."""
         maps = [feature.float().transpose(1, 2).unflatten(2, grid) for feature in features]
         return self.scratch([layer(x) for layer, x in zip(self.act_postprocess, maps, strict=True)])
 
 
 class PointDPT(DPT):
-    """Three numbers a pixel."""
+    """Three numbers per pixel: the mean of its Gaussian before the exponential map."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__(config)
         dim = config.head_dim
         self.head = nn.Sequential(
             nn.Conv2d(dim, dim // 2, 3, padding=1),
-            nn.Identity(),  # here the map is brought to the size of the picture
+            nn.Identity(),  # the map is resized to the image here
             nn.Conv2d(dim // 2, dim // 2, 3, padding=1),
             nn.ReLU(),
             nn.Conv2d(dim // 2, 3, 1),
@@ -116,7 +118,7 @@ class PointDPT(DPT):
 
 
 class GaussianDPT(DPT):
-    """The other attributes of a Gaussian, for each pixel; it looks at the picture itself too."""
+    """The other attributes of each pixel's Gaussian; it reads the image too."""
 
     def __init__(self, config: NoPoSplatConfig, channels: int) -> None:
         super().__init__(config)
@@ -128,7 +130,7 @@ class GaussianDPT(DPT):
             nn.Conv2d(dim, dim, 3, padding=1, bias=False),
             nn.Identity(),
             nn.ReLU(),
-            nn.Identity(),  # here is the dropout
+            nn.Identity(),  # dropout, by a generator
             nn.Conv2d(dim, channels, 1),
         )
 
@@ -139,7 +141,7 @@ class GaussianDPT(DPT):
         grid: tuple[int, int],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b channels h w"]:
-        """In training `generator` decides which features are dropped."""
+        """Return raw attributes. In training `generator` decides which features are dropped."""
         x = _resize(self.trunk(features, grid), images.shape[-2:]) + self.input_merger(images)
         x = self.head[:3](x)
         if self.training and self.dropout > 0:
@@ -151,7 +153,7 @@ class GaussianDPT(DPT):
 
 
 class PointHead(nn.Module):
-    """A head as checkpoints name it: all its weights are under `dpt.`."""
+    """A head whose weights are named as in checkpoints, under `dpt.`."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
@@ -159,7 +161,7 @@ class PointHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """As `PointHead`."""
+    """A head whose weights are named as in checkpoints, under `dpt.`."""
 
     def __init__(self, config: NoPoSplatConfig, channels: int) -> None:
         super().__init__()

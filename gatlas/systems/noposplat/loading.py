@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +14,7 @@ from gatlas.io.models.pipeline import read_description
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.noposplat import checkpoint as published
 from gatlas.systems.noposplat.about import NAME
-from gatlas.systems.noposplat.config import Settings
+from gatlas.systems.noposplat.config import SceneConfig
 from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
 from gatlas.systems.noposplat.system import PhotoScenes
 
@@ -35,13 +37,15 @@ _NETWORK = (
     "scale_unit",
     "scale_max",
     "residual",
-)  # fmt: skip  (settings without which the weights mean something else)
+)  # fmt: skip  (keys that must be those of the weights)
 
 
-def create(config: Settings, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0) -> PhotoScenes:
-    """A system to train: a network of random weights, or one that goes on from a published file or a model of ours.
+def create(
+    config: SceneConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
+) -> PhotoScenes:
+    """Return a system to train: from random weights, or from a base: a published file or a model of gatlas.
 
-    The sizes of the network must be the base's; what does not fit together is a GatlasError.
+    The sizes of the network must be the base's; others are a GatlasError.
     """
     if stats is not None:
         raise GatlasError(f"--stats: {NAME} needs no statistics")
@@ -58,19 +62,22 @@ def create(config: Settings, *, base: str | None = None, stats: AtlasStats | Non
     return PhotoScenes(config, trained.network)
 
 
-def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
-    """The trained system of a model folder, a run, a checkpoint or a published file.
+def load(
+    model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
+) -> PhotoScenes:
+    """Return the trained system of a model folder, a run, a checkpoint or a published file.
 
-    A published file says nothing of the size of its pictures: they are 256 x 256, or 512 x 512 where its name says so.
+    A published file does not hold the size of its images: it is 256 x 256, or 512 x 512 where the name has "512".
     """
     if io.exists(model) and not io.is_folder(model):
-        config = published_settings(model)
+        config = replace(published_config(model), **(settings or {}))
         weights = published.load_published(model, weight_shapes(config))
     else:
         description = read_description(model)
         if description["system"] != NAME:
             raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
-        config = Settings.from_json(description["config"], f"{model}: its config in gatlas.json")
+        config = SceneConfig.from_json(description["config"], f"{model}: its config in gatlas.json")
+        config = replace(config, **(settings or {}))
         weights = published.load_network(model, weight_shapes(config))
     with torch.device("meta"):
         network = NoPoSplat(config)
@@ -81,7 +88,7 @@ def load(model: str, *, device: Any = "cpu", dtype: Any = None) -> PhotoScenes:
     return system
 
 
-def published_settings(name: str) -> Settings:
-    """The settings of a published file, by its name."""
+def published_config(name: str) -> SceneConfig:
+    """Return the config of a published file, by its name."""
     side = 512 if "512" in name.replace("\\", "/").rpartition("/")[2] else 256
-    return Settings(width=side, height=side)
+    return SceneConfig(width=side, height=side)

@@ -1,7 +1,7 @@
-"""NoPoSplat: unposed photos -> one Gaussian a pixel, all in the first camera's frame (Ye et al. 2024, ICLR 2025).
+"""NoPoSplat: unposed photos -> one Gaussian per pixel, all in the first camera's frame (Ye et al. 2024, ICLR 2025).
 
 Written from the architecture's description; the names and shapes of the weights are those of the published
-checkpoints without their prefix `encoder.`. Two views or more: one set of weights serves any number.
+checkpoints without their prefix `encoder.`. One set of weights serves any number of views from two on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BASE", "TINY", "NoPoSplat", "NoPoSplatConfig", "PixelGaussians", "fresh_network", "weight_shapes"]
 
-OUTPUT_COEFFICIENTS = 16  # of spherical harmonics, at most
+MAX_COEFFICIENTS = 16  # of spherical harmonics in the output
 EPS = 1e-8
-START_SPREAD = 0.02  # of a fresh network's last layers: what they add to their biases stays small
+START_SPREAD = 0.02  # factor of the weights of a fresh network's last layers, whose outputs stay near their biases
 
 
 class PixelGaussians(NamedTuple):
@@ -39,19 +39,19 @@ class PixelGaussians(NamedTuple):
     sh: Float[Tensor, "b v h w k 3"]
 
     def flatten(self) -> PixelGaussians:
-        """The same with the views, rows and columns, in this order, as one dimension."""
+        """Return the Gaussians with views, rows and columns, in this order, as one dimension."""
         return PixelGaussians(*(array.flatten(1, 3) for array in self))
 
 
 class NoPoSplat(nn.Module):
-    """The network. Heads compute in float32 also under autocast, and their weights must be float32."""
+    """The network. Its heads compute in float32 even under autocast, and their weights must be float32."""
 
     def __init__(self, config: NoPoSplatConfig = BASE) -> None:
         super().__init__()
         self.config = config
         channels = 1 + 3 + 4 + 3 * config.coefficients
         self.backbone = Backbone(config)
-        # Of each pair the first is for the first view and the second for all others.
+        # Of each pair the first head is for the first view and the second for all others.
         self.downstream_head1 = PointHead(config)
         self.downstream_head2 = PointHead(config)
         self.gaussian_param_head = GaussianHead(config, channels)
@@ -63,10 +63,10 @@ class NoPoSplat(nn.Module):
         intrinsics: Float[Tensor, "b v 3 3"],
         generator: torch.Generator | None = None,
     ) -> PixelGaussians:
-        """Gaussians of the scene that two or more `images` (sRGB-encoded, [0, 1]) show.
+        """Return the Gaussians of the scene in two or more `images` (sRGB-encoded, [0, 1]).
 
         `intrinsics` are K with its first row divided by the width and its second by the height. Height and width must
-        be multiples of the patch; the published weights have seen square and landscape pictures only. `generator`
+        be multiples of the patch; the published weights were trained on square and landscape images only. `generator`
         draws the dropout, in training and where the config has any.
         """
         self._check(images, intrinsics)
@@ -111,7 +111,7 @@ class NoPoSplat(nn.Module):
         config = self.config
         points, raw = points.movedim(2, -1), raw.movedim(2, -1)
         opacity, scale, quat, sh = raw.split([1, 3, 4, raw.shape[-1] - 8], dim=-1)
-        sh = sh.unflatten(-1, (3, config.coefficients))[..., :OUTPUT_COEFFICIENTS].transpose(-1, -2)  # [... k 3]
+        sh = sh.unflatten(-1, (3, config.coefficients))[..., :MAX_COEFFICIENTS].transpose(-1, -2)  # [... k 3]
         sh = sh * _harmonic_weights(sh.shape[-2]).to(sh.device)[:, None]
         if config.residual:
             points = points + _log_map(
@@ -130,13 +130,13 @@ class NoPoSplat(nn.Module):
 
 
 def weight_shapes(config: NoPoSplatConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of all weights of a network, without making them."""
+    """Return names and shapes of all weights of a network, without making them."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in NoPoSplat(config).state_dict().items()}
 
 
 def fresh_network(config: NoPoSplatConfig, generator: torch.Generator) -> NoPoSplat:
-    """A network of random weights on the CPU, whose first Gaussians a renderer sees; see `NoPoSplatConfig`."""
+    """Return a network of random weights on the CPU, whose Gaussians are visible in a render; see `NoPoSplatConfig`."""
     with torch.device("meta"):
         network = NoPoSplat(config)
     network.to_empty(device="cpu")
@@ -146,8 +146,8 @@ def fresh_network(config: NoPoSplatConfig, generator: torch.Generator) -> NoPoSp
                 module.weight.fill_(1.0)
                 module.bias.zero_()
             elif isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-                # Each output has about the variance of the inputs: 1 / fan-in. (A kernel of a transposed convolution
-                # does not overlap itself here, so that only its channels count.)
+                # Each output has about the variance of the inputs: 1 / fan-in. (The kernels of the transposed
+                # convolutions do not overlap, so that only the channels count.)
                 inputs = len(module.weight) if isinstance(module, nn.ConvTranspose2d) else module.weight[0].numel()
                 module.weight.normal_(std=inputs**-0.5, generator=generator)
                 if module.bias is not None:
@@ -158,12 +158,13 @@ def fresh_network(config: NoPoSplatConfig, generator: torch.Generator) -> NoPoSp
 
 
 def _start(network: NoPoSplat, config: NoPoSplatConfig) -> None:
-    """Make the last layers add little to their biases, and the biases say where a fresh network starts."""
+    """Set the biases of the last layers to a fresh network's Gaussians, and scale their weights down."""
     odds = math.log(config.start_opacity / (1 - config.start_opacity))
     units = config.start_scale / config.scale_unit
-    width = units + math.log(-math.expm1(-units))  # softplus backwards
+    width = units + math.log(-math.expm1(-units))  # inverse of softplus
     far = 0.0 if config.residual else math.log1p(config.start_depth)
-    point, gaussian = [0.0, 0.0, far], [odds, width, width, width, 0.0, 0.0, 0.0, 1.0]  # of quaternion xyzw: none
+    # The quaternion is the identity, xyzw.
+    point, gaussian = [0.0, 0.0, far], [odds, width, width, width, 0.0, 0.0, 0.0, 1.0]
     for head, start in (
         (network.downstream_head1, point),
         (network.downstream_head2, point),
@@ -176,19 +177,19 @@ def _start(network: NoPoSplat, config: NoPoSplatConfig) -> None:
 
 
 def _exp_map(x: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """The same direction, the distance expm1 of the length."""
+    """Return points of the same direction, at the distance expm1(length)."""
     length = x.norm(dim=-1, keepdim=True).clamp(min=EPS)
     return x / length * torch.expm1(length)
 
 
 def _log_map(points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-    """The inverse of `_exp_map`."""
+    """Return the inverse of `_exp_map`."""
     distance = points.norm(dim=-1, keepdim=True).clamp(min=EPS)
     return points / distance * torch.log1p(distance)
 
 
 def _harmonic_weights(count: int) -> Float[Tensor, " k"]:
-    """Return the factor of each coefficient: 1 in degree 0, .025 in degree 1, and a quarter of that per further
+    """Return the factor of each coefficient: 1 in degree 0, .025 in degree 1, a quarter of that per further
     degree."""
     degrees = torch.arange(count, dtype=torch.float32).sqrt().floor()
     return torch.where(degrees == 0, 1.0, 0.1 * 0.25**degrees)

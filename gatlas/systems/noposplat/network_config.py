@@ -1,10 +1,10 @@
-"""Sizes of the NoPoSplat network, and how a fresh one starts.
+"""Sizes of the NoPoSplat network, and the Gaussians that a fresh one predicts.
 
-The parts that have no counterpart in the published network serve training from scratch: photometric training of
-Gaussians that start in one point, or in none, does not come alive. A fresh network therefore predicts Gaussians that a
-renderer sees: `start_depth` in front of the first camera, `start_scale` wide and of opacity `start_opacity`. With
-`residual` the network predicts the difference from what the pixels themselves tell: the point at `start_depth` on the
-pixel's own ray (as if all cameras were the first one) and the pixel's own colour. It adds no weights.
+The parts that have no counterpart in the published network serve training from scratch: photometric training does not
+converge from Gaussians in one point, or from invisible ones. A fresh network therefore predicts visible Gaussians:
+`start_depth` in front of the first camera, `start_scale` wide and of opacity `start_opacity`. With `residual` the
+network predicts the difference from the pixel itself: the point at `start_depth` on the pixel's own ray (as if all
+cameras were the first one) and the pixel's own color. It adds no weights.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class NoPoSplatConfig(Options):
     hooks: tuple[int, ...] = option((0, 6, 9, 12), min=0, help="Layers that the DPT heads read; 0 is the encoder.")
     head_dim: int = option(256, min=1, help="Channels of the DPT heads.")
     level_dims: tuple[int, ...] = option((96, 192, 384, 768), min=1, help="Channels of their levels, finest first.")
-    # What is given out has degree 3 at most, as no rasterizer evaluates more.
+    # The output has degree 3 at most, as no rasterizer evaluates more.
     sh_degree: int = option(4, min=0, max=4, help="Spherical-harmonics degree of the predicted colors.")
     dropout: float = option(0.1, min=0, below=1, help="Dropout before the last layer of the Gaussian heads.")
 
@@ -39,7 +39,7 @@ class NoPoSplatConfig(Options):
 
     residual: bool = option(False, help="Predict the difference from the pixel's own ray and color.")
     start_depth: float = option(2.0, above=0, help="Depth of a fresh network's Gaussians.")
-    # World units: a pixel at start_depth in a picture of 256 with a field of view of 55 degrees.
+    # World units: a pixel at start_depth in an image of 256 pixels with a field of view of 55 degrees.
     start_scale: float = option(0.008, above=0, help="Scale of a fresh network's Gaussians.")
     start_opacity: float = option(0.3, above=0, below=1, help="Opacity of a fresh network's Gaussians.")
 
@@ -61,7 +61,7 @@ class NoPoSplatConfig(Options):
 
     @property
     def coefficients(self) -> int:
-        """Spherical harmonics that are predicted for each colour."""
+        """The number of spherical-harmonics coefficients that are predicted per color."""
         return (self.sh_degree + 1) ** 2
 
 

@@ -1,4 +1,4 @@
-"""Predicted Gaussians of a scene against photos of it from other places, and against the rays of their own pixels."""
+"""Losses of a predicted scene: against photos from other cameras, and against the rays of its own pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def render_targets(
     width: int,
     height: int,
 ) -> Float[Tensor, "b t h w 3"]:
-    """Pictures of each sample's Gaussians, over black. `Ks` have rows divided by the width and the height."""
+    """Return renders of each sample's Gaussians over black. `Ks` have rows divided by the width and the height."""
     size = torch.tensor([[width], [height], [1.0]], device=Ks.device)
     flat = pixels.flatten()
     pictures = []
@@ -41,10 +41,10 @@ def render_targets(
 def ray_distance(
     means: Float[Tensor, "b v h w 3"], viewmats: Float[Tensor, "b v 4 4"], Ks: Float[Tensor, "b v 3 3"]
 ) -> Float[Tensor, ""]:
-    """Mean squared chord between the direction of a Gaussian, from its own view's camera, and its pixel's ray.
+    """Return the mean squared chord between a Gaussian's direction from its own view's camera and its pixel's ray.
 
-    What a pixel shows lies on its ray: with known poses this says where the Gaussians of every view belong, apart from
-    how far away, also while no picture says it yet. It is 4 for a Gaussian right behind its camera.
+    The surface that a pixel shows lies on its ray: with known poses this places the Gaussians of every view up to their
+    depth, also while the renders do not yet. It is 4 for a Gaussian straight behind its camera.
     """
     height, width = means.shape[2:4]
     local = torch.einsum("bvij,bvhwj->bvhwi", viewmats[..., :3, :3], means) + viewmats[:, :, None, None, :3, 3]

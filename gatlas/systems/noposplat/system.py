@@ -1,4 +1,4 @@
-"""A scene from photos without poses (Ye et al. 2024, No Pose, No Problem: Surprisingly Simple 3D Gaussian Splats from
+"""Photos without poses to a scene (Ye et al. 2024, No Pose, No Problem: Surprisingly Simple 3D Gaussian Splats from
 Sparse Unposed Images)."""
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from gatlas.metrics import psnr
 from gatlas.systems.contract import SampleRequest, System
 from gatlas.systems.noposplat import checkpoint as published
 from gatlas.systems.noposplat.about import NAME, TAKES
-from gatlas.systems.noposplat.config import Settings
+from gatlas.systems.noposplat.config import SceneConfig
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
-from gatlas.systems.noposplat.splat import cut, locate_photos, to_gaussians
+from gatlas.systems.noposplat.splat import crop_photos, locate_photos, to_gaussians
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from gatlas.systems.contract import Located, Photo, SampleSpec, Sources
     from gatlas.systems.noposplat.network import PixelGaussians
 
-UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the published files have and nothing reads
-FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # with the whole learning rate
+UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the published files have and no layer reads
+FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # trained with the whole learning rate
 
 
 class PhotoScenes(System):
@@ -44,22 +44,22 @@ class PhotoScenes(System):
     gives = Gaussians
     locates = True
 
-    def __init__(self, config: Settings, network: nn.Module) -> None:
+    def __init__(self, config: SceneConfig, network: nn.Module) -> None:
         """`network` is a NoPoSplat of the config."""
         self.config = config
         self.network = network
         for name, weight in network.named_parameters():
             if any(part in name for part in UNUSED):
-                weight.requires_grad_(False)  # a gradient that never comes is an error among several processes
+                weight.requires_grad_(False)  # DDP fails where a trained weight gets no gradient
         self.model = ""  # what it was loaded from
         self.weights: str | None = None  # digest of those that were loaded
         self._device = torch.device("cpu")
-        self._dtype = torch.float32  # of the backbone in `sample`; its weights are float32 always
+        self._dtype = torch.float32  # of the backbone's computation in `sample`; its weights stay float32
         self._lpips: Lpips | None = None
         self._shown: PosedBatch | None = None
 
     def to(self, device: Any, dtype: Any = None) -> None:
-        """Move what is not the network."""
+        """Move LPIPS, and set the precision of sampling."""
         self._device = torch.device(device)
         if dtype is not None:
             self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
@@ -67,12 +67,12 @@ class PhotoScenes(System):
             self._lpips.to(self._device)
 
     def dataset(self, sources: Sources) -> PosedViewSet:
-        """The scenes of folders. Where LPIPS has a weight, its network is loaded here."""
+        """Return the scenes of folders, and load LPIPS where it has a weight."""
         reason = f"{NAME} learns from photos alone: name their folders as the INPUT"
         sources.refuse("captions", "views", reason=reason)
         sources.refuse("stats", reason=f"{NAME} needs no statistics")
         scenes = posed_view_set(sources.inputs, self.config.sampling)
-        self._shown = scenes.collate([scenes[0]])  # a set of another kind is refused before any work is done
+        self._shown = scenes.collate([scenes[0]])  # refuses a set that cannot be used before any work
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips
 
@@ -81,13 +81,13 @@ class PhotoScenes(System):
         return scenes
 
     def lr_scale(self, name: str) -> float:
-        """The factor of the learning rate of a weight."""
+        """Return 1 for the Gaussian heads and the intrinsics, `backbone_lr` for the rest."""
         return 1.0 if name.startswith(FRESH_PARTS) else self.config.backbone_lr
 
     def loss(
         self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """ "mse" and "lpips" of the target views, and "ray" as long as it has a weight; see `ray_distance`."""
+        """Return "mse" and "lpips" of the target views, and "ray" while it has a weight; see `ray_distance`."""
         config = self.config
         pixels: PixelGaussians = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics, generator)
         rendered = self._render(pixels, batch)
@@ -108,7 +108,7 @@ class PhotoScenes(System):
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
-        """The target views' mean PSNR (dB), and that of a picture of each one's mean colour."""
+        """Return the mean PSNR (dB) of the target views and of their mean colors, mean opacity and median depth."""
         pixels = network(_pictures(batch.context, "bvchw"), batch.context_intrinsics)
         truth = _pictures(batch.targets)
         return {
@@ -120,7 +120,7 @@ class PhotoScenes(System):
 
     @torch.no_grad()
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
-        """The context views of the first scene; below them its targets as they are rendered, and as they are."""
+        """Return rows of images of the first scene: context views, rendered targets and true targets."""
         if self._shown is None:
             return None
         batch = type(self._shown)(self._shown.keys, *(array.to(self._device) for array in self._shown[1:]))
@@ -134,17 +134,17 @@ class PhotoScenes(System):
 
     def check(self, request: SampleRequest) -> list[str]:
         """Return what the user should know of a request, one message each."""
-        remarks = []
+        messages = []
         for condition in request.conditions:
             rows, columns = condition.photos[0].image.shape[:2]
             shape, wanted = columns / rows, self.config.width / self.config.height
             kept = min(shape, wanted) / max(shape, wanted)
             if kept < 0.95:
-                remarks.append(
+                messages.append(
                     f"the model takes {self.config.width} x {self.config.height}: the middle {kept:.0%} of {columns} x "
                     f"{rows} photos is used"
                 )
-        return list(dict.fromkeys(remarks))
+        return list(dict.fromkeys(messages))
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Gaussians]:
         """Yield one splat per condition; see `gatlas.systems.noposplat.splat` for its frame."""
@@ -153,7 +153,7 @@ class PhotoScenes(System):
             photos = sample.condition.photos
             if len(photos) not in TAKES.photos:
                 raise GatlasError(f"{NAME} needs two photos of a scene or more, got {len(photos)}")
-            pictures, Ks = cut(photos, self.config.width, self.config.height)
+            pictures, Ks = crop_photos(photos, self.config.width, self.config.height)
             images = torch.from_numpy(pictures).movedim(-1, 1)[None].to(self._device)
             with torch.no_grad(), self._precision():
                 pixels = network(images, torch.from_numpy(Ks)[None].to(self._device))
@@ -168,14 +168,14 @@ class PhotoScenes(System):
 
     def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
         """Return the photos as the network saw them, with the cameras that follow from the splat of `sample`."""
-        return locate_photos(gaussians, *cut(photos, self.config.width, self.config.height))
+        return locate_photos(gaussians, *crop_photos(photos, self.config.width, self.config.height))
 
     def save_frozen(self, folder: str) -> None:
-        """gatlas.json."""
+        """Write gatlas.json."""
         published.save_description(folder, self.config.to_json())
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
-        """The network with the given weights."""
+        """Write the network with the given weights."""
         published.save_weights(folder, weights)
 
     def _precision(self) -> AbstractContextManager[object]:
@@ -185,7 +185,7 @@ class PhotoScenes(System):
 
 
 def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"]:
-    """Bytes as numbers in [0, 1]; "bvchw" puts the colours before the rows."""
+    """Return 8-bit images as floats in [0, 1]; "bvchw" puts the channels before the rows."""
     pictures = stored.float() / 255
     return pictures.movedim(-1, -3) if order == "bvchw" else pictures
 

@@ -1,8 +1,8 @@
-"""The backbone of NoPoSplat: a ViT encoder of each view and two decoders that look at the other views.
+"""The backbone of NoPoSplat: a ViT encoder of each view and two decoders with attention to the other views.
 
-The first view, whose camera is the world, has one decoder; all other views share the second. In each layer every view
-reads what the others were before it (Wang et al. 2024, DUSt3R; Ye et al. 2024, sec. 3.2). The names of the weights are
-those of the published checkpoints.
+The first view, whose camera is the world, has one decoder; all other views share the second. Each layer reads the
+tokens of the layer before, of all views (Wang et al. 2024, DUSt3R; Ye et al. 2024, sec. 3.2). The names of the weights
+are those of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _join(x: Float[Tensor, "*b heads n d"]) -> Float[Tensor, "*b n c"]:
 
 
 class SelfAttention(nn.Module):
-    """Tokens of one view among themselves."""
+    """Self-attention of the tokens of one view."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Tokens of some views, each of which looks at the tokens of its own list of other views."""
+    """Attention from the tokens of some views to those of other views, with a list of them for each."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -65,19 +65,19 @@ class CrossAttention(nn.Module):
         others: Sequence[Sequence[int]],
         rotation: Rotation,
     ) -> Float[Tensor, "b s n c"]:
-        """`others[i]` are the places in `memory` that view i of `x` looks at."""
+        """Return the tokens of `x`; view i attends to the views of `memory` with the indices `others[i]`."""
         q = rotate(_split(self.projq(x), self.heads), rotation)  # [b s heads n d]
         k = rotate(_split(self.projk(memory), self.heads), rotation)
         v = _split(self.projv(memory), self.heads)
-        seen = []
-        for i, places in enumerate(others):  # view by view: all keys of all pairs of views would not fit
-            keys, values = (torch.cat([part[:, j] for j in places], dim=-2) for part in (k, v))
-            seen.append(_join(nn.functional.scaled_dot_product_attention(q[:, i], keys, values)))
-        return self.proj(torch.stack(seen, dim=1))
+        attended = []
+        for i, indices in enumerate(others):  # view by view: the keys of all pairs of views would not fit in memory
+            keys, values = (torch.cat([part[:, j] for j in indices], dim=-2) for part in (k, v))
+            attended.append(_join(nn.functional.scaled_dot_product_attention(q[:, i], keys, values)))
+        return self.proj(torch.stack(attended, dim=1))
 
 
 class Mlp(nn.Module):
-    """Two layers with GELU between."""
+    """Two linear layers with GELU between."""
 
     def __init__(self, dim: int, ratio: int) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class EncoderBlock(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """One layer of a decoder: a view's own tokens, then those of the other views."""
+    """One layer of a decoder: self-attention, then attention to the other views."""
 
     def __init__(self, dim: int, heads: int, mlp_ratio: int) -> None:
         super().__init__()
@@ -119,15 +119,15 @@ class DecoderBlock(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "b v n c"], views: Sequence[int], rotation: Rotation
     ) -> Float[Tensor, "b s n c"]:
-        """The new tokens of `views`, each of which sees all other views in rising order."""
+        """Return the new tokens of `views`, each of which attends to all other views in ascending order."""
         count = tokens.shape[1]
         others = [[j for j in range(count) if j != i] for i in views]
-        needed = sorted({j for places in others for j in places})
+        needed = sorted({j for indices in others for j in indices})
         memory = self.norm_y(tokens[:, needed])
         x = tokens[:, list(views)]
         x = x + self.attn(self.norm1(x).flatten(0, 1), rotation).unflatten(0, x.shape[:2])
-        places = [[needed.index(j) for j in row] for row in others]
-        x = x + self.cross_attn(self.norm2(x), memory, places, rotation)
+        indices = [[needed.index(j) for j in row] for row in others]
+        x = x + self.cross_attn(self.norm2(x), memory, indices, rotation)
         return x + self.mlp(self.norm3(x))
 
 
@@ -143,7 +143,7 @@ class PatchEmbed(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Pictures and intrinsics of V >= 2 views -> the four feature maps that the heads read."""
+    """Images and intrinsics of V >= 2 views -> the four feature maps that the heads read."""
 
     def __init__(self, config: NoPoSplatConfig) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ class Backbone(nn.Module):
         self.hooks = config.hooks
         self.head_dims = (wide // config.encoder_heads, narrow // config.decoder_heads)
         self.checkpointing = False
-        # Of the pre-training: in the files, but never used.
+        # Of the pre-training: in the published files, but never used.
         self.mask_token = nn.Parameter(torch.zeros(1, 1, narrow), requires_grad=False)
         self.patch_embed = PatchEmbed(config.patch, wide)
         self.intrinsic_encoder = nn.Linear(9, wide)
@@ -170,7 +170,10 @@ class Backbone(nn.Module):
     def forward(
         self, images: Float[Tensor, "b v 3 h w"], intrinsics: Float[Tensor, "b v 3 3"]
     ) -> list[Float[Tensor, "b v n c"]]:
-        """Tokens of the patches at the four hooks. `images` are in [-1, 1], `intrinsics` per width and height."""
+        """Return the tokens of the patches at the four hooks.
+
+        `images` are in [-1, 1]; `intrinsics` have rows divided by the width and the height.
+        """
         batch, count = images.shape[:2]
         patch = self.patch_embed.proj.kernel_size
         positions = _positions(images.shape[-2] // patch[0], images.shape[-1] // patch[1], images.device)
@@ -200,7 +203,7 @@ class Backbone(nn.Module):
 
 
 def _positions(rows: int, columns: int, device: torch.device) -> Int[Tensor, "n 2"]:
-    """(y, x) of the patches, and last that of the token of the intrinsics, below the first column."""
+    """Return (y, x) of the patches and, last, of the intrinsics token, which is below the first column."""
     y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
     patches = torch.stack([y, x], dim=-1).flatten(0, 1)
     return torch.cat([patches, torch.tensor([[rows, 0]])]).to(device)

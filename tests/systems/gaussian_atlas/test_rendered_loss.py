@@ -13,7 +13,7 @@ from gatlas.datasets.atlases import RandomViews, read_random_views, to_world, un
 from gatlas.geometry.cameras import orbit
 from gatlas.raster import rasterize
 from gatlas.render import take_views
-from gatlas.systems.gaussian_atlas.gaussians import bounded, gaussians_of, sphere_points
+from gatlas.systems.gaussian_atlas.gaussians import bounded, planes_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.rendered_loss import (
     Reference,
     compare,
@@ -49,7 +49,7 @@ def test_the_differentiable_decode_agrees_with_decode(projection):
         rotation=rng.normal(0, 1, atlas.rotation.shape).astype(np.float32),
     )
     slow = decode(noisy)
-    fast = gaussians_of(planes(noisy), sphere(noisy))
+    fast = planes_to_gaussians(planes(noisy), sphere(noisy))
     real = fast.opacities > 0
     assert len(slow) == int(real.sum()) == 50
     for name in ("means", "quats", "scales", "opacities", "sh"):
@@ -58,7 +58,7 @@ def test_the_differentiable_decode_agrees_with_decode(projection):
 
 def test_a_zero_quaternion_is_no_rotation_and_has_no_gradient():
     values = torch.zeros(2, 2, 14, requires_grad=True)
-    gaussians = gaussians_of(values, torch.zeros(2, 2, 3))
+    gaussians = planes_to_gaussians(values, torch.zeros(2, 2, 3))
     assert gaussians.quats.tolist() == [[1, 0, 0, 0]] * 4
     gaussians.quats.sum().backward()
     assert torch.equal(values.grad, torch.zeros(2, 2, 14))
@@ -75,7 +75,7 @@ def test_gradients_outside_the_bounds_only_lead_back():
 
 def test_the_true_gaussians_have_no_loss():
     atlas = encode(ball("green"), EncodeOptions(size=8))
-    truth = gaussians_of(planes(atlas), sphere(atlas))
+    truth = planes_to_gaussians(planes(atlas), sphere(atlas))
     reference = from_gaussians(truth, 2, 24, seeded())
     assert reference.colors.shape == (2, 24, 24, 3)
     assert {name: float(term) for name, term in compare(truth, reference, None).items()} == {"rgb": 0.0, "mask": 0.0}
@@ -84,8 +84,8 @@ def test_the_true_gaussians_have_no_loss():
 def test_the_terms_are_mean_absolute_differences():
     atlas = encode(ball("red"), EncodeOptions(size=8))
     nothing = replace(atlas, opacity=np.zeros_like(atlas.opacity))
-    reference = from_gaussians(gaussians_of(planes(atlas), sphere(atlas)), 1, 24, seeded())
-    terms = compare(gaussians_of(planes(nothing), sphere(atlas)), reference, None)
+    reference = from_gaussians(planes_to_gaussians(planes(atlas), sphere(atlas)), 1, 24, seeded())
+    terms = compare(planes_to_gaussians(planes(nothing), sphere(atlas)), reference, None)
     # Nothing is white, of alpha 0.
     np.testing.assert_allclose(float(terms["rgb"]), float((1 - reference.colors).mean()), rtol=1e-5)
     np.testing.assert_allclose(float(terms["mask"]), float(reference.alphas.mean()), rtol=1e-5)
@@ -94,7 +94,7 @@ def test_the_terms_are_mean_absolute_differences():
 def test_descent_on_the_loss_brings_the_gaussians_nearer():
     atlas = encode(ball("red"), EncodeOptions(size=8))
     truth = planes(atlas)
-    reference = from_gaussians(gaussians_of(truth, sphere(atlas)), 4, 32, seeded())
+    reference = from_gaussians(planes_to_gaussians(truth, sphere(atlas)), 4, 32, seeded())
     guess = truth.clone()
     guess[..., 3:6] = 0.5  # grey
     guess[..., :3] *= 0.9
@@ -103,7 +103,7 @@ def test_descent_on_the_loss_brings_the_gaussians_nearer():
     losses = []
     for _ in range(15):
         optimizer.zero_grad()
-        loss = sum(compare(gaussians_of(guess, sphere(atlas)), reference, None).values())
+        loss = sum(compare(planes_to_gaussians(guess, sphere(atlas)), reference, None).values())
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -111,7 +111,7 @@ def test_descent_on_the_loss_brings_the_gaussians_nearer():
 
 
 def test_random_cameras_follow_from_the_generator():
-    truth = gaussians_of(
+    truth = planes_to_gaussians(
         planes(encode(ball("red"), EncodeOptions(size=8))), torch.from_numpy(sphere_points(8, "equirect"))
     )
     one, same, other = (from_gaussians(truth, 2, 16, seeded(seed)).cameras.viewmats for seed in (1, 1, 2))
@@ -131,7 +131,7 @@ def test_cameras_of_the_world_see_the_unit_ball_as_it_is_there(frame):
     viewmats[:, :3, 3] -= viewmats[:, :3, :3] @ np.float32(middle)
     cameras = replace(cameras, viewmats=viewmats)
     moved = replace(cameras, viewmats=unit_ball_views(viewmats, to_world(atlas, "a.npz")))
-    unit = gaussians_of(planes(atlas), sphere(atlas))
+    unit = planes_to_gaussians(planes(atlas), sphere(atlas))
     seen, wanted = rasterize(unit, moved), rasterize(world, cameras)
     assert wanted.alphas.mean() > 0.05
     np.testing.assert_allclose(seen.colors.numpy(), wanted.colors, atol=2e-4)
@@ -148,13 +148,13 @@ def test_a_folder_of_views_is_a_reference(tmp_path):
     # Each camera is one of the five, and the picture is what is seen from it.
     for viewmat in reference.cameras.viewmats:
         assert np.abs(views.cameras.viewmats - viewmat).max(axis=(1, 2)).min() < 1e-5
-    terms = compare(gaussians_of(planes(atlas), sphere(atlas)), reference, None)
+    terms = compare(planes_to_gaussians(planes(atlas), sphere(atlas)), reference, None)
     assert max(float(term) for term in terms.values()) < 0.02
 
 
 def test_an_object_of_weight_0_costs_nothing():
     atlas = encode(ball("red"), EncodeOptions(size=8))
-    truth = gaussians_of(planes(atlas), sphere(atlas))
+    truth = planes_to_gaussians(planes(atlas), sphere(atlas))
     darker = Gaussians(truth.means, truth.quats, truth.scales, truth.opacities / 2, truth.sh)
     reference = from_gaussians(truth, 1, 16, seeded())
     asked = []

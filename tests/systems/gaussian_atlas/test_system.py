@@ -24,7 +24,7 @@ from gatlas.systems import load_system, system_module
 from gatlas.systems.contract import Condition, SampleRequest, SampleSpec, Sources
 from gatlas.systems.gaussian_atlas import PRESETS, create, load
 from gatlas.systems.gaussian_atlas.config import AtlasConfig
-from gatlas.systems.gaussian_atlas.generated import LEAST_OPACITY, generated_atlas
+from gatlas.systems.gaussian_atlas.generated import MIN_OPACITY, generated_atlas
 from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.train.options import TrainOptions, learning_rate
 from tests.helpers.atlas_sets import BALLS, write_captions, write_set
@@ -146,7 +146,7 @@ def test_rendered_terms_begin_at_their_step_and_grow(folder, stats, monkeypatch)
     def fail(*_):
         raise AssertionError("something was rendered")
 
-    monkeypatch.setattr(module, "gaussians_of", fail)
+    monkeypatch.setattr(module, "planes_to_gaussians", fail)
     assert set(system.loss(system.network, batch, seeded(), step=49, steps=100)) == {"loss", "diffusion"}
 
 
@@ -269,8 +269,8 @@ def test_a_sample_is_an_atlas_that_every_verb_accepts(system, tmp_path):
 def test_generated_values_are_moved_into_their_spaces():
     rng = np.random.default_rng(0)
     planes = rng.normal(0, 5, (8, 8, 14)).astype(np.float32)
-    planes[0, 0, 6] = LEAST_OPACITY * 0.99
-    planes[0, 1, 6] = LEAST_OPACITY
+    planes[0, 0, 6] = MIN_OPACITY * 0.99
+    planes[0, 1, 6] = MIN_OPACITY
     planes[0, 2, 10:] = 0
     atlas = generated_atlas(planes, {"projection": "equirect", "frame": None}, "x", {})
     assert np.linalg.norm(decode(replace(atlas, opacity=np.ones_like(atlas.opacity))).means, axis=1).max() < 1 + 1e-6
@@ -551,10 +551,10 @@ def test_kept_encodings_are_those_that_are_computed():
 def test_encodings_are_kept_within_bounds():
     tokenizer = byte_tokenizer()
     encoder = small_text_encoder(tokenizer, dim=32, heads=2)
-    prompts = Prompts(tokenizer, encoder, kept_bytes=3 * LENGTH * 32 * 4)
+    prompts = Prompts(tokenizer, encoder, cache_bytes=3 * LENGTH * 32 * 4)
     for text in ("one", "two", "three", "one", "four"):
         prompts.encode([text])
-    assert list(prompts._kept) == ["three", "one", "four"]
+    assert list(prompts._cache) == ["three", "one", "four"]
 
 
 def test_the_system_is_known_by_its_name(system):

@@ -16,10 +16,10 @@ from gatlas.raster import rasterize
 from gatlas.systems import load_system
 from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
 from gatlas.systems.noposplat import PRESETS, create, load
-from gatlas.systems.noposplat.loading import published_settings
+from gatlas.systems.noposplat.loading import published_config
 from gatlas.systems.noposplat.network import NoPoSplat, PixelGaussians
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
-from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, cut, to_gaussians
+from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, crop_photos, to_gaussians
 from gatlas.systems.noposplat.system import PhotoScenes
 from gatlas.train import TrainOptions, train
 from gatlas.types import Cameras, Gaussians
@@ -220,7 +220,7 @@ def test_a_sample_is_of_the_middle_of_the_photos(system):
     assert gaussians.origin.grid == (32, 32)
     assert len(gaussians) == 2 * 32 * 32
     assert gaussians.origin.name == "scene"
-    pictures, Ks = cut(photos(width=72), 32, 32)
+    pictures, Ks = crop_photos(photos(width=72), 32, 32)
     assert pictures.shape == (2, 32, 32, 3)
     assert np.allclose(Ks[0][:2, 2], 0.5)
     assert Ks[0][0, 0] == pytest.approx(photos(width=72)[0].K[0, 0] / 48, rel=1e-6)
@@ -251,7 +251,7 @@ def test_a_model_folder_gives_the_same_splat(system, tmp_path):
 
 
 def test_a_published_file_is_a_model(system, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "published_settings", lambda name: CONFIG)
+    monkeypatch.setattr(module, "published_config", lambda name: CONFIG)
     state = {f"encoder.{name}": value for name, value in system.network.state_dict().items()}
     torch.save({"state_dict": state}, tmp_path / "re10k.ckpt")
     again = load_system(str(tmp_path / "re10k.ckpt"))
@@ -264,8 +264,8 @@ def test_a_published_file_is_a_model(system, tmp_path, monkeypatch):
 
 
 def test_the_published_name_says_the_size():
-    assert published_settings("x512/re10k.ckpt").width == 256
-    assert published_settings("mixRe10kDl3dv_512x512.ckpt").width == 512
+    assert published_config("x512/re10k.ckpt").width == 256
+    assert published_config("mixRe10kDl3dv_512x512.ckpt").width == 512
 
 
 @pytest.mark.parametrize(
