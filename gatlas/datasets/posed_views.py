@@ -155,7 +155,7 @@ class PosedViewSet(torch.utils.data.Dataset[PosedSample]):
 
     def _cut(
         self, picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"]
-    ) -> tuple[UInt8[np.ndarray, "h w d"], Float[np.ndarray, "3 3"]]:
+    ) -> tuple[UInt8[np.ndarray, "height width channels"], Float[np.ndarray, "3 3"]]:
         sampling = self.sampling
         size = sampling.width, sampling.height
         cut, moved = cover(picture, K, *size, background=sampling.background)

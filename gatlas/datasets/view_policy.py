@@ -26,7 +26,7 @@ class PosedScene(Protocol):
 
     def __len__(self) -> int: ...
 
-    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
+    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "_ _ d"]]:
         """Return some of the photos: RGB or straight RGBA, [0, 1]."""
 
 

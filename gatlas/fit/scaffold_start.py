@@ -29,8 +29,8 @@ class AnchorStart(NamedTuple):
     offsets: Float32[np.ndarray, "a k 3"]  # in units of the anchor's extent
     scalings: Float32[np.ndarray, "a 6"]  # natural logs: extent of the offsets, size of the Gaussians
     features: Float32[np.ndarray, "a 32"]
-    weights: dict[str, Float32[np.ndarray, "out 32"]]  # of "color" and "rotation"; the others begin as their bias
-    biases: dict[str, Float32[np.ndarray, " out"]]
+    weights: dict[str, Float32[np.ndarray, "_ 32"]]  # of "color" and "rotation"; the others begin as their bias
+    biases: dict[str, Float32[np.ndarray, " _"]]
 
 
 def gather_anchors(gaussians: Gaussians) -> AnchorStart:

@@ -52,7 +52,7 @@ class FeatureBank:
     cameras: Cameras
     descriptors: Float[np.ndarray, "n 128"]
     points: Float[np.ndarray, "n 3"]  # world units
-    starts: Int[np.ndarray, " c+1"]  # camera i has the rows starts[i] : starts[i + 1]
+    starts: Int[np.ndarray, " starts"]  # camera i has the rows starts[i] : starts[i + 1]
     center: Float[np.ndarray, " 3"]  # of the scene, world units
     radius: float  # world units
 

@@ -93,7 +93,7 @@ def refine_bundle(
     gaussians: Gaussians,
     views: Views,
     *,
-    masks: Sequence[Float[np.ndarray, "h w"] | None] | None = None,
+    masks: Sequence[Float[np.ndarray, "_ _"] | None] | None = None,
     options: RefineOptions | None = None,
     lpips: Lpips | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -122,7 +122,7 @@ def refine_bundle(
 def _make_problem(
     gaussians: Gaussians,
     views: Views,
-    masks: Sequence[Float[np.ndarray, "h w"] | None],
+    masks: Sequence[Float[np.ndarray, "_ _"] | None],
     options: RefineOptions,
     lpips: Lpips | None,
 ) -> _Problem:

@@ -89,8 +89,8 @@ def match(
 
 
 def match_groups(
-    first: Features, descriptors: Float[np.ndarray, "n 128"], starts: Int[np.ndarray, " g+1"], *, ratio: float
-) -> list[Int[np.ndarray, "m 2"]]:
+    first: Features, descriptors: Float[np.ndarray, "n 128"], starts: Int[np.ndarray, " starts"], *, ratio: float
+) -> list[Int[np.ndarray, "_ 2"]]:
     """Return `match` of one picture with g others, whose descriptors are stored group after group, by one product.
 
     Group i is `descriptors[starts[i] : starts[i + 1]]`; the second index of its pairs counts from `starts[i]`.

@@ -166,7 +166,7 @@ def _joint_descent(problem: _JointProblem, cameras: list[Camera], cached: Cache)
 def _linearize_all(
     problem: _JointProblem,
     latest: dict[int, Comparison],
-    smooth: list[Float[np.ndarray, "h w 3"]],
+    smooth: list[Float[np.ndarray, "_ _ 3"]],
     exposures: list[Exposure],
 ) -> dict[int, NormalEquations]:
     """Return the normal equations of each contributing photo that can be compared and whose gradient is finite."""

@@ -78,7 +78,7 @@ class MatchedPhoto(NamedTuple):
     photo: PreparedPhoto
     features: Features
     views: FeatureBank  # the bank's features at the same upsampling as the photo's
-    groups: list[Int[np.ndarray, "m 2"]]  # per view, matches: index of a feature, index of the view's feature
+    groups: list[Int[np.ndarray, "_ 2"]]  # per view, matches: index of a feature, index of the view's feature
     upsample: int
     min_inliers: int
 
@@ -163,7 +163,7 @@ def other_starts(matched: MatchedPhoto, best: Hypothesis) -> list[Float[np.ndarr
     return starts[:1] + distant[:RUNNER_UP_VIEWS]
 
 
-def _pnp_starts(matched: MatchedPhoto, groups: list[Int[np.ndarray, "m 2"]]) -> list[Float[np.ndarray, "4 4"]]:
+def _pnp_starts(matched: MatchedPhoto, groups: list[Int[np.ndarray, "_ 2"]]) -> list[Float[np.ndarray, "4 4"]]:
     views = matched.views
     order = np.argsort([-len(group) for group in groups], kind="stable")[:MAX_CANDIDATES]
     solutions = []

@@ -220,7 +220,7 @@ class _Files(ABC):
     def record(self, path: str) -> dict[str, Any] | None:
         """Return how the sample at a path was made, {} if it has no record, None if there is no file."""
 
-    def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
+    def begun(self, path: str) -> list[Float[np.ndarray, "_ _ d"]] | None:
         """Return the first views of the sample at a path; None where it is whole."""
         return None
 
@@ -309,7 +309,7 @@ class _ViewsFiles(_Files):
     def record(self, path: str) -> dict[str, Any] | None:
         return stored_record(path)
 
-    def begun(self, path: str) -> list[Float[np.ndarray, "h w d"]] | None:
+    def begun(self, path: str) -> list[Float[np.ndarray, "_ _ d"]] | None:
         return begun_views(path)
 
     def save(self, path: str, sampled: _Sampled, force: bool) -> None:

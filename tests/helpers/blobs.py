@@ -37,7 +37,7 @@ def lump(count=600, seed=0, degree=0):
 def camera_at(azimuth, elevation=20.0, distance=2.6):
     a, e = np.radians([azimuth, elevation])
     eye = distance * np.array([np.cos(e) * np.sin(a), np.sin(e), np.cos(e) * np.cos(a)])
-    return look_at(eye)[0]
+    return look_at(eye[None])[0]
 
 
 def photo_of(gaussians, viewmat, matrix=K, side=SIDE):

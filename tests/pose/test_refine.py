@@ -225,6 +225,7 @@ def test_nothing_is_rendered_for_a_picture_that_is_known(gaussians, monkeypatch)
     assert len(rendered.pictures) == 4  # with that of `render_at`
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 def test_wrong_shapes_are_a_callers_mistake(gaussians):
     photo = photo_of(gaussians, camera_at(0.0))
     with pytest.raises(ValueError, match=r"viewmat and K must have shapes"):

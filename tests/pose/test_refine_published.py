@@ -93,5 +93,9 @@ def test_what_it_cannot_refine_is_a_failure_without_a_camera():
     assert np.isnan(spoiled.viewmat).all()
     with pytest.raises(ValueError, match="steps must be >= 1"):
         refine_published(gaussians, photo, truth, K, steps=0)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_photo_of_four_channels_is_the_callers_mistake():
     with pytest.raises(ValueError, match="photo must have shape"):
-        refine_published(gaussians, np.zeros((SIDE, SIDE, 4)), truth, K)
+        refine_published(lump(), np.zeros((SIDE, SIDE, 4)), camera_at(40.0), K)

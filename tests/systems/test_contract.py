@@ -7,9 +7,9 @@ import tarfile
 
 import numpy as np
 import pytest
-import typer
 
 from gatlas import io
+from gatlas.cli.app import click_group
 from gatlas.cli.manual_pages import pages
 from gatlas.errors import GatlasError
 from gatlas.systems import SYSTEMS, default_preset, load_system, system_module, system_of
@@ -244,9 +244,7 @@ def test_a_model_of_it_is_converted(made, tmp_path):
 
 
 def test_the_manual_has_its_presets_and_keys():
-    from gatlas.cli.app import app
-
-    page = pages(typer.main.get_command(app))["gatlas-train"].replace("\\-", "-")
+    page = pages(click_group())["gatlas-train"].replace("\\-", "-")
     assert ".SH PRESETS OF TOY-VIEWS" in page
     assert (
         ".B tiny\nthe default without --base: 4 steps, batch size 2 per process, learning rate 0.01; for tests" in page

@@ -65,7 +65,7 @@ class Clip:
     def __len__(self) -> int:
         return len(self._images)
 
-    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
+    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "_ _ d"]]:
         """Some of the frames, RGB in [0, 1]. A damaged one is a GatlasError."""
         return [self._picture(int(i)) for i in indices]
 

@@ -106,7 +106,7 @@ class PhotoFolder:
     def __len__(self) -> int:
         return len(self._photos)
 
-    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "h w d"]]:
+    def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "_ _ d"]]:
         """Some of the photos, undistorted: RGB or straight RGBA in [0, 1]."""
         photos = [self._photos[i] for i in indices]
         return list(views_of(self.name, photos, self.width, self.height, None).images)

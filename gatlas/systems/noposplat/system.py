@@ -184,7 +184,7 @@ class PhotoScenes(System):
         return torch.autocast(self._device.type, self._dtype)
 
 
-def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v h w 3"]:
+def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v *picture"]:
     """Return 8-bit images as floats in [0, 1]; "bvchw" puts the channels before the rows."""
     pictures = stored.float() / 255
     return pictures.movedim(-1, -3) if order == "bvchw" else pictures

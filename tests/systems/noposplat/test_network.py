@@ -224,6 +224,7 @@ def test_a_size_that_is_no_multiple_of_the_patch_is_refused(size):
         run(fresh(), torch.zeros(1, 2, 3, *size))
 
 
+@pytest.mark.usefixtures("no_shape_checks")
 def test_shapes_that_do_not_fit_are_refused():
     network = fresh()
     with pytest.raises(ValueError, match="images must have shape"):
