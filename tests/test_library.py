@@ -16,7 +16,7 @@ from gatlas.atlas import (
     measure_statistics,
     merge_statistics,
 )
-from gatlas.atlas.set_statistics import Source
+from gatlas.atlas.set_statistics import LazyAtlas
 from gatlas.cli.verbs import VERBS
 from gatlas.geometry.cameras import orbit
 from gatlas.prune import PruneOptions, measure_pruning, prune
@@ -70,7 +70,7 @@ def test_encode_and_decode_are_those_of_the_command_line(tmp_path, command_line)
 
 def test_statistics_are_numpys_and_parts_merge_to_the_whole(tmp_path, command_line):
     atlases = [random_atlas(seed) for seed in range(5)]
-    sources = [Source(f"{i}.npz", str(i), lambda atlas=atlas: atlas) for i, atlas in enumerate(atlases)]
+    sources = [LazyAtlas(f"{i}.npz", str(i), lambda atlas=atlas: atlas) for i, atlas in enumerate(atlases)]
     whole, report = measure_statistics(sources)
     offsets = np.stack([atlas.offset for atlas in atlases]).astype(np.float64)
     np.testing.assert_allclose(whole.mean[..., :3], offsets.mean(axis=0), atol=1e-12)

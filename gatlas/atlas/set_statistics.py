@@ -9,13 +9,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.atlas.statistics import NAMES, Accumulator, whitening
-from gatlas.atlas.survey import LISTED, Measured, Survey, constant_channels, measure
+from gatlas.atlas.survey import LISTED, AtlasSummary, Survey, constant_channels, summarize_atlas
 
 if TYPE_CHECKING:
     from gatlas.types import Atlas, AtlasStats
 
 
-class Source(NamedTuple):
+class LazyAtlas(NamedTuple):
     """An atlas that is still to be read."""
 
     name: str  # for messages
@@ -23,7 +23,7 @@ class Source(NamedTuple):
     read: Callable[[], Atlas]
 
 
-class Measurement(NamedTuple):
+class SetStatistics(NamedTuple):
     """The statistics of a set, and what is odd about it."""
 
     stats: AtlasStats
@@ -31,11 +31,11 @@ class Measurement(NamedTuple):
 
 
 def measure_statistics(
-    sources: Iterable[Source],
+    sources: Iterable[LazyAtlas],
     *,
     names: Sequence[str] | None = None,
     on_atlas: Callable[[], None] = lambda: None,
-) -> Measurement:
+) -> SetStatistics:
     """Return the statistics of all atlases, each read once, by a few threads ahead, and added in order.
 
     `names` are those of all sources where they are known beforehand: repeated atlases are then called by name and
@@ -56,17 +56,17 @@ def measure_statistics(
             [f"number {place + 1}" if names is None else names[place] for place in pair] for pair in pairs[:LISTED]
         ]
         found[kind] = {"count": len(pairs), "pairs": shown}
-    return Measurement(stats, found)
+    return SetStatistics(stats, found)
 
 
-def _read_ahead(sources: Iterable[Source]) -> Iterator[tuple[Source, Measured]]:
+def _read_ahead(sources: Iterable[LazyAtlas]) -> Iterator[tuple[LazyAtlas, AtlasSummary]]:
     """Yield each source and what it measures, in order; a few threads are a few atlases ahead."""
     threads = min(4, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
-    waiting: deque[tuple[Source, Future[Measured]]] = deque()
+    waiting: deque[tuple[LazyAtlas, Future[AtlasSummary]]] = deque()
     try:
         for source in sources:
-            waiting.append((source, pool.submit(lambda each: measure(each.read(), each.name), source)))
+            waiting.append((source, pool.submit(lambda each: summarize_atlas(each.read(), each.name), source)))
             if len(waiting) > 2 * threads:
                 first, result = waiting.popleft()
                 yield first, result.result()

@@ -69,7 +69,7 @@ _FAULTS = {
 }
 
 
-class Measured(NamedTuple):
+class AtlasSummary(NamedTuple):
     """One atlas, as the statistics and the survey need it."""
 
     rows: Float[np.ndarray, "14 cells"]  # `channel_rows`
@@ -80,8 +80,8 @@ class Measured(NamedTuple):
     faults: dict[str, int]  # cells that break the value spaces which the atlas names
 
 
-def measure(atlas: Atlas, name: str) -> Measured:
-    """Boil an atlas down. Pure, and safe in threads."""
+def summarize_atlas(atlas: Atlas, name: str) -> AtlasSummary:
+    """Return the summary statistics of an atlas. Thread-safe."""
     rows = channel_rows(atlas)
     meta = shared_meta(atlas, name)
     mean = rows.mean(axis=1)
@@ -95,7 +95,7 @@ def measure(atlas: Atlas, name: str) -> Measured:
         np.mean(scale >= highest - 1e-4),
     ]
     features = np.concatenate([mean, spread, shares, [_locality(rows[CHANNELS["offset"]], meta)]])
-    return Measured(rows, meta, features, rows.min(axis=1), rows.max(axis=1), _faults(rows, meta))
+    return AtlasSummary(rows, meta, features, rows.min(axis=1), rows.max(axis=1), _faults(rows, meta))
 
 
 def _locality(offset: Float[np.ndarray, "3 cells"], meta: Mapping[str, Any]) -> float:
@@ -163,7 +163,7 @@ class Survey:
         self._faults: dict[str, dict[str, Any]] = {}
         self._contents, self._keys = array("Q"), array("Q")
 
-    def add(self, measured: Measured, name: str, key: str) -> None:
+    def add(self, measured: AtlasSummary, name: str, key: str) -> None:
         """Take in one atlas; `key` is the object's name, which should not come twice."""
         features = measured.features
         self._sum += np.nan_to_num(features)

@@ -18,6 +18,7 @@ from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
 from gatlas.fit.preview import Preview
 from gatlas.geometry.frames import denormalized
+from gatlas.io.registry import names_a
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
@@ -33,7 +34,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     check_fit(options, photos=photos)
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
     inputs: dict[str, Any] = {"points": io.load_points(name) if photos else None}
-    if options.init is not None and options.init.endswith(".ply"):
+    if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)
         inputs["start"] = io.load_gaussians(blob)
         digest.update(blob.data)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatlas import io
 from gatlas.atlas import StatisticsOptions, measure_statistics, merge_statistics
-from gatlas.atlas.set_statistics import Source, describe, warnings_of
+from gatlas.atlas.set_statistics import LazyAtlas, describe, warnings_of
 from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.errors import GatlasError
 from gatlas.io.sets.one_pass import read_inputs
@@ -27,7 +27,7 @@ def run(
         stats = merge_statistics((each.name, _load_stats(each)) for each in listed)
         found = describe(stats)
     else:
-        sources = (Source(each.name, each.key, partial(_load_atlas, each)) for each in listed)
+        sources = (LazyAtlas(each.name, each.key, partial(_load_atlas, each)) for each in listed)
         with counting_bar("atlases", None if names is None else len(names)) as count:
             stats, found = measure_statistics(sources, names=names, on_atlas=count)
     if options.report is not None:

@@ -11,6 +11,7 @@ from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS, LossWeights
 from gatlas.fit.photo_start import INITS
+from gatlas.io.registry import names_a
 from gatlas.meshes.edits import stand_up, without_vertex_colors
 from gatlas.types import Mesh, Views
 
@@ -40,9 +41,9 @@ def fit(
 
     `start` are Gaussians to begin with in place of `options.init`, and `points` the positions and sRGB colors that
     photos may begin at. Files that the options name are not read or written here. `on_step` is called with (steps done,
-    PSNR in dB), `on_parameters` as in `gatlas.fit.optimize.optimize`; where `should_stop` returns True, the fit ends
-    with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go together are a
-    GatlasError.
+    PSNR in dB), `on_parameters` as described in `gatlas.fit.optimize.optimize`; where `should_stop` returns True, the
+    fit ends with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go
+    together are a GatlasError.
     """
     check_fit(options, photos=isinstance(source, Views))
     running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "on_step": on_step}
@@ -78,7 +79,7 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
-    if init is None or init.endswith(".ply"):
+    if init is None or names_a("splat", init):
         return
     if photos and init == "surface":
         raise GatlasError(

@@ -61,7 +61,7 @@ def optimize(
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
 ) -> Gaussians:
-    """The Gaussians (numpy in, numpy out, the same number) after `iterations` steps of Adam, one RGBA view a step.
+    """Return the Gaussians after `iterations` steps of Adam, one RGBA view per step (numpy, the same number).
 
     `rate` scales the learning rates; `device` is "cpu" or "cuda". With `coarse`, the first so many of the steps take
     other, usually smaller, pictures. When `should_stop` returns True, the optimization ends with `Interrupted`; its

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from gatlas.config import Options, option
+from gatlas.config import Options, option, option_fields, result_fields
 
 
 class Budget(NamedTuple):
@@ -17,7 +17,7 @@ class Budget(NamedTuple):
 
     @property
     def coarse_iterations(self) -> int:
-        """The number of first steps on pictures of half the size, if those are still large enough."""
+        """The number of initial steps at half resolution; 0 for small or odd resolutions."""
         return self.iterations // 2 if self.resolution >= 384 and self.resolution % 2 == 0 else 0
 
 
@@ -26,8 +26,15 @@ PROFILES = {
     "default": Budget(iterations=1000, views=64, resolution=512),
     "quality": Budget(iterations=4000, views=96, resolution=512),
 }
-# Fields that reports and checkpoints hold.
+# Fields that reports and checkpoints always hold, in this order. Other options that change the result are added where
+# they differ from their default, so that checkpoints from before an option was added can still be resumed.
 RECORDED = ("count", "iterations", "views", "resolution", "held_out", "seed", "supersample", "shading")
+# Options that the record of a run holds elsewhere: in the budget, the loss or the digest of the input; and the units of
+# the output, which a fit does not depend on.
+RECORDED_ELSEWHERE = {
+    *("profile", "init", "model", "lpips_weights", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg"),
+    *("up", "ignore_vertex_colors", "denormalize"),
+}
 
 
 @dataclass(frozen=True)
@@ -128,4 +135,10 @@ class FitOptions(Options):
     def as_record(self) -> dict[str, Any]:
         """Return what a report and a checkpoint hold of the options."""
         stored = {**asdict(self), **self.budget._asdict()}
-        return {name: stored[name] for name in RECORDED}
+        defaults = {field.name: field.default for field in option_fields(type(self)).values()}
+        others = {
+            name: value
+            for name, value in result_fields(self).items()
+            if name not in RECORDED_ELSEWHERE and name not in RECORDED and value != defaults[name]
+        }
+        return {**{name: stored[name] for name in RECORDED}, **others}

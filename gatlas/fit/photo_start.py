@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 INITS = ("auto", "points", "hull", "random")
 OPAQUE = 0.999  # mean alpha above which photos have no silhouettes
 STRAY_MISSES = 0.2  # of the photos that show a point, saying that it is empty: above it the point is not the object's
-JUDGES = 4  # photos that decide the units of a given splat
+UNIT_TEST_VIEWS = 4  # photos that decide the units of a given splat
 
 
 def start_photos(
@@ -88,7 +88,7 @@ def _from_gaussians(
     origin = gaussians.origin
     if origin.normalized:
         unit, own = SceneFrame(np.zeros(3), 1.0), SceneFrame(np.array(origin.center), origin.scale)
-        judges = np.unique(np.linspace(0, len(views) - 1, min(JUDGES, len(views))).astype(int))
+        judges = np.unique(np.linspace(0, len(views) - 1, min(UNIT_TEST_VIEWS, len(views))).astype(int))
 
         def likeness(frame: SceneFrame) -> float:
             return measure(gaussians, Views(views.images[judges], into_frame(views.cameras[judges], frame)))[0]

@@ -56,7 +56,7 @@ class Relocator:
         _move(rows[: len(spots.means)], spots, parameters, adam)
 
 
-class Spots(NamedTuple):
+class RelocationTargets(NamedTuple):
     """Places where pictures need more Gaussians."""
 
     means: Float[np.ndarray, "n 3"]
@@ -73,7 +73,7 @@ def idle_gaussians(gaussians: Gaussians, cameras: Cameras) -> Int[np.ndarray, " 
     return np.union1d(idle, np.flatnonzero(gaussians.opacities < DEAD_OPACITY))
 
 
-def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.Generator) -> Spots:
+def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.Generator) -> RelocationTargets:
     """At most `count` places on rays through pixels that differ from the RGBA views, likelier where they differ more.
 
     A pixel that should show something and is rendered empty has no depth: the place is a random one on its ray, in or
@@ -91,7 +91,7 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
         alphas.append(drawn.alphas[0, ..., 0])
     weights = np.stack(errors).astype(np.float64)
     if not weights.sum() > 0:
-        return Spots(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
+        return RelocationTargets(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
     # One draw by the cumulative error: a thousand times faster than choice(p=...), and the same distribution.
     cumulative = np.cumsum(weights.ravel())
     tries = TRIES * count
@@ -111,7 +111,7 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
     first = np.flatnonzero(kept)[:count]
     sigmas = NEW_SIGMA * depth / cameras.Ks[view, 0, 0]
     rgb = views.images[view, row, column, :3]
-    return Spots(means[first], sigmas[first], rgb[first])
+    return RelocationTargets(means[first], sigmas[first], rgb[first])
 
 
 def _through_ball(
@@ -126,7 +126,7 @@ def _through_ball(
 
 
 def _move(
-    rows: Int[np.ndarray, " k"], spots: Spots, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam
+    rows: Int[np.ndarray, " k"], spots: RelocationTargets, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam
 ) -> None:
     """Overwrite these rows of the parameters, and forget what Adam remembers of them."""
     index = torch.from_numpy(rows)

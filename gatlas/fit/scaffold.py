@@ -10,7 +10,7 @@ import torch
 from gatlas.errors import GatlasError
 from gatlas.fit.losses import SCAFFOLD_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.mesh import Fit, measure
-from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors
+from gatlas.fit.scaffold_growth import GrowthStatistics, drop_transparent, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import gather_anchors
@@ -115,7 +115,7 @@ def optimize_scaffold(
         decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: cosine_decay(step, iterations))
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
         _prune(scaffold, adam, views.cameras, limit, rng)
-        evidence = Evidence.none(len(scaffold))
+        evidence = GrowthStatistics.none(len(scaffold))
         for step, index in enumerate(map(int, training.order(rng)), start=1):
             pictures = training.at(step - 1)
             view = pictures[index]
@@ -135,7 +135,7 @@ def optimize_scaffold(
                 grow(scaffold, adam, evidence, spacing, rng)
                 drop_transparent(scaffold, adam, evidence)
                 _prune(scaffold, adam, pictures.cameras, limit, rng)
-                evidence = Evidence.none(len(scaffold))
+                evidence = GrowthStatistics.none(len(scaffold))
             if on_step is not None:
                 on_step(step, float(psnr(image.detach(), target, limit=120.0)))
         _require_visible(scaffold.decode())

@@ -27,7 +27,7 @@ SHRINK = 1.6  # a split Gaussian's scales are divided by it (Kerbl et al. 2023)
 
 
 @dataclass
-class Evidence:
+class GrowthStatistics:
     """Statistics of a scaffold since the last growth."""
 
     gradients: Float[Tensor, "a k"]  # sum of screen gradients
@@ -36,7 +36,7 @@ class Evidence:
     steps: int = 0
 
     @classmethod
-    def none(cls, anchors: int) -> Evidence:
+    def none(cls, anchors: int) -> GrowthStatistics:
         """Before the first step."""
         return cls(torch.zeros(anchors, OFFSETS), torch.zeros(anchors, OFFSETS), torch.zeros(anchors))
 
@@ -69,7 +69,7 @@ def screen_gradients(
 
 @torch.no_grad()
 def grow(
-    scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence, spacing: float, rng: np.random.Generator
+    scaffold: Scaffold, adam: torch.optim.Adam, evidence: GrowthStatistics, spacing: float, rng: np.random.Generator
 ) -> int:
     """Add an anchor to each empty voxel in which a slot's mean gradient is above the level's threshold.
 
@@ -118,7 +118,7 @@ def grow(
     return len(scaffold) - before
 
 
-def drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: Evidence) -> None:
+def drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: GrowthStatistics) -> None:
     """Drop the anchors whose slots were transparent together; those added since the evidence began are kept."""
     keep = np.ones(len(scaffold), dtype=bool)
     keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()

@@ -30,7 +30,7 @@ POINT_SIGMA = 0.5  # of the distance to the nearest neighbors
 RANDOM_REACH = 1.25  # radii: pictures hold more along their longer side
 RANDOM_OPACITY = 0.03  # nothing is known to be where they are, and many lie behind one another
 RANDOM_SIGMA = 0.5  # of the mean distance between neighbors
-NEIGHBOURS = 3
+NEIGHBORS = 3
 FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
 BACKDROP_SHARE = 0.1  # of the count
 BACKDROP_SIGMA = 0.8  # of the spacing: no gaps
@@ -68,7 +68,7 @@ def point_gaussians(
     if len(xyz) > count:
         kept = np.sort(rng.choice(len(xyz), size=count, replace=False))
         xyz, rgb = xyz[kept], rgb[kept]
-    reach = min(NEIGHBOURS, len(xyz) - 1)
+    reach = min(NEIGHBORS, len(xyz) - 1)
     if reach:
         apart = cKDTree(xyz).query(xyz, k=reach + 1)[0][:, 1:].mean(axis=1)
         apart = np.clip(apart, 1e-4, 8 * np.median(apart) + 1e-4)

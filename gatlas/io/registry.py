@@ -121,6 +121,11 @@ def suffixes(*nouns: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(suffix for noun in nouns for each in _readable(noun) for suffix in each.suffixes))
 
 
+def names_a(noun: str, path: str) -> bool:
+    """Return True if the suffix of a path, in any case, is one of a format of the noun."""
+    return Path(path).suffix.lower() in {suffix for each in FORMATS if each.noun == noun for suffix in each.suffixes}
+
+
 def recognize(blob: Blob) -> Format | None:
     """Return the format of a whole file's bytes, or None where it is unknown."""
     for each in FORMATS:

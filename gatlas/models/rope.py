@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 BASE = 100.0
 
 
-class Rotation(NamedTuple):
+class RotaryEmbedding(NamedTuple):
     """The rotation of each token: `[n 2 f]` for y and x and the f frequencies of each."""
 
     cos: Float[Tensor, "n 2 f"]
     sin: Float[Tensor, "n 2 f"]
 
 
-def rotation_of(positions: Int[Tensor, "n 2"], head_dim: int, *, base: float = BASE) -> Rotation:
+def rotation_of(positions: Int[Tensor, "n 2"], head_dim: int, *, base: float = BASE) -> RotaryEmbedding:
     """Return the rotation of tokens at integer positions (y, x), float32. `head_dim` must be a multiple of 4."""
     if head_dim < 4 or head_dim % 4:
         raise ValueError(f"head_dim must be a multiple of 4, got {head_dim}")
     exponents = torch.arange(0, head_dim // 2, 2, device=positions.device, dtype=torch.float32) / (head_dim // 2)
     angles = positions[..., None].float() * base**-exponents
-    return Rotation(angles.cos(), angles.sin())
+    return RotaryEmbedding(angles.cos(), angles.sin())
 
 
-def rotate(x: Float[Tensor, "... n d"], rotation: Rotation) -> Float[Tensor, "... n d"]:
+def rotate(x: Float[Tensor, "... n d"], rotation: RotaryEmbedding) -> Float[Tensor, "... n d"]:
     """Return queries or keys rotated by their token's position, in x's dtype.
 
     The two channels of a pair are a quarter of a head apart: [y first, y second, x first, x second].

@@ -21,6 +21,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.images import encode_png
 from gatlas.io.photos.transforms import encode_index
 from gatlas.io.photos.views_folder import ViewsFolder, begun_views, record_of, stored_record
+from gatlas.io.registry import names_a
 from gatlas.io.splats.ply import encode_ply
 from gatlas.io.streams import filling_folder
 from gatlas.types import Atlas, Cameras, Gaussians, Views
@@ -243,7 +244,7 @@ class _AtlasFiles(_Files):
     suffix, noun, plural = ".npz", "atlas", "atlases"
 
     def check_alone(self, output: str, force: bool) -> None:
-        if output.lower().endswith(".ply"):
+        if names_a("splat", output):
             io.check_output(output, force=force, noun="splat")
         else:
             super().check_alone(output, force)
@@ -260,7 +261,7 @@ class _AtlasFiles(_Files):
 
     def save_alone(self, output: str, sampled: _Sampled, force: bool) -> None:
         (atlas,) = sampled.pieces
-        if output.lower().endswith(".ply"):
+        if names_a("splat", output):
             io.save_gaussians(output, decode(atlas), force=force)
         else:
             io.save_atlas(output, atlas, force=force)

@@ -20,7 +20,7 @@ from gatlas.atlas.statistics import (
     unstack,
     whitening,
 )
-from gatlas.atlas.survey import LISTED, Survey, measure
+from gatlas.atlas.survey import LISTED, Survey, summarize_atlas
 from gatlas.errors import GatlasError
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import AtlasStats
@@ -45,7 +45,7 @@ def survey(atlases, keys=None):
     total, seen = Accumulator(), Survey()
     for i, atlas in enumerate(atlases):
         total.add(atlas, f"{i}.npz")
-        seen.add(measure(atlas, f"{i}.npz"), f"{i}.npz", keys[i] if keys else f"{i}")
+        seen.add(summarize_atlas(atlas, f"{i}.npz"), f"{i}.npz", keys[i] if keys else f"{i}")
     return total.stats(), seen
 
 
@@ -290,7 +290,7 @@ def test_a_channel_that_looks_wrong_is_said(plane, change, words):
 
 def test_value_spaces_that_the_atlas_does_not_name_are_not_judged():
     other = random_atlas(spaces={**SPACES, "color": "linear RGB"})
-    assert measure(replace(other, color=other.color * 9), "x").faults == {}
+    assert summarize_atlas(replace(other, color=other.color * 9), "x").faults == {}
 
 
 def test_scrambled_cells_are_told_from_a_local_layout():

@@ -22,8 +22,8 @@ from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.io.models.pipeline import Pipeline
 from gatlas.models.text import byte_tokenizer, small_text_encoder
 from gatlas.systems.contract import Condition, SampleRequest
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
-from gatlas.systems.gaussian_atlas.system import GaussianAtlas
+from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
+from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
 from gatlas.train import TrainOptions, train
 from gatlas.transport import SPHERE_NAME
 from gatlas.types import AtlasStats
@@ -64,8 +64,8 @@ def new_system(small, size):
     scheduler = {**STABLE_DIFFUSION_NOISE, "prediction_type": "v_prediction"}
     meta = {"gatlas_atlas": FORMAT, "spaces": dict(SPACES), "sphere": SPHERE_NAME, "projection": "equirect"}
     stats = AtlasStats(np.zeros((size, size, 14)), np.full((size, size, 14), 100.0), 100, {**meta, "size": size})
-    config = AtlasConfig(size=size, rgb=0.0, mask=0.0, lpips=0.0)
-    return GaussianAtlas(config, Pipeline(unet, scheduler, text, tokenizer), stats)
+    config = GaussianAtlasConfig(size=size, rgb=0.0, mask=0.0, lpips=0.0)
+    return GaussianAtlasSystem(config, Pipeline(unet, scheduler, text, tokenizer), stats)
 
 
 class Scenes(SampleSet):

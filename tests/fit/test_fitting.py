@@ -1,8 +1,11 @@
 """`gatlas.fit.fit`: what a Python user calls, with the options of the command line and no command line."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
+from gatlas.config import option
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, Interrupted, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
@@ -56,6 +59,15 @@ def test_given_values_override_the_profile():
     assert FitOptions(profile="quick").budget == PROFILES["quick"]
     assert FitOptions(profile="quick", views=7).budget == (200, 7, 256)
     assert loss_weights(FitOptions(model="scaffold", lambda_rgb=0.5)) == LossWeights(0.5, 0.2, 0.1, 0.01)
+
+
+def test_a_new_option_is_part_of_what_a_run_must_keep_without_being_listed():
+    @dataclass(frozen=True)
+    class Extended(FitOptions):
+        sharpen: float = option(0.0, min=0, help="A new option.")
+
+    assert run_identity(Extended(), "digest", None) == run_identity(FitOptions(), "digest", None)
+    assert run_identity(Extended(sharpen=0.5), "digest", None)["options"]["sharpen"] == 0.5
 
 
 def test_what_a_run_must_keep_to_be_resumed_is_what_earlier_versions_stored():

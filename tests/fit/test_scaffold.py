@@ -11,7 +11,7 @@ from gatlas.fit import FitOptions
 from gatlas.fit.losses import DIRECT_WEIGHTS, foreground_window, picture_loss
 from gatlas.fit.mesh import measure
 from gatlas.fit.scaffold import fit_scaffold, optimize_scaffold
-from gatlas.fit.scaffold_growth import Evidence, drop_transparent, grow, keep_anchors, screen_gradients
+from gatlas.fit.scaffold_growth import GrowthStatistics, drop_transparent, grow, keep_anchors, screen_gradients
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
 from gatlas.fit.scaffold_start import FILL, gather_anchors
@@ -116,7 +116,7 @@ def test_screen_gradients_are_those_to_the_projected_means():
 
 
 def evidence_for(scaffold, strength_of_slot):
-    evidence = Evidence.none(len(scaffold))
+    evidence = GrowthStatistics.none(len(scaffold))
     evidence.steps = 1
     evidence.shown += 1
     for (anchor, slot), strength in strength_of_slot.items():
@@ -169,7 +169,7 @@ def test_adam_keeps_its_moments_through_growth_and_pruning(start):
 def test_anchors_whose_slots_are_transparent_together_are_dropped_but_not_new_ones(start):
     scaffold = build_scaffold(gather_anchors(start))
     adam, known = adam_of(scaffold), len(scaffold) - 2
-    evidence = Evidence.none(known)  # the last two anchors have been added since
+    evidence = GrowthStatistics.none(known)  # the last two anchors have been added since
     evidence.steps = 10
     evidence.opacities += 10 * 0.9
     evidence.opacities[3] = 10 * 0.004

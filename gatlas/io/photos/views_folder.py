@@ -51,7 +51,7 @@ class ViewsFolder:
     def __init__(
         self, folder: str | Path, cameras: Cameras, record: Mapping[str, Any], *, resume: bool, force: bool
     ) -> None:
-        """`record` is stored in the index as "sample". `resume` goes on behind the views that are there."""
+        """`record` is stored in the index as "sample". `resume` appends after the existing views."""
         self._folder = Path(folder)
         names, index = encode_index(cameras, sample=dict(record))
         self._files = [self._folder / name for name in names]

@@ -1,7 +1,7 @@
 """Text to 3D: a diffusion model of Gaussian atlases (Xiang et al. 2025)."""
 
 from gatlas.lazy import lazy_names
-from gatlas.systems.gaussian_atlas.about import PRESETS, TAKES, TRAINING, recognizes
+from gatlas.systems.gaussian_atlas.declaration import PRESETS, TAKES, TRAINING, recognizes
 
 __all__ = ["PRESETS", "SYSTEM", "TAKES", "TRAINING", "create", "load", "recognizes"]
 

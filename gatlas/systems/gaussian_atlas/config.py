@@ -10,7 +10,7 @@ from gatlas.errors import GatlasError
 
 
 @dataclass(frozen=True)
-class AtlasConfig(Options):
+class GaussianAtlasConfig(Options):
     """Noise, whitening, network and loss. The defaults are those of the paper where it gives them."""
 
     size: int = option(0, min=0, help="Cells per side; 0: that of the statistics.")

@@ -11,10 +11,10 @@ import torch
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import load_model
 from gatlas.systems.contract import digest_of_weights
-from gatlas.systems.gaussian_atlas.about import NAME
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
+from gatlas.systems.gaussian_atlas.declaration import NAME
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
-from gatlas.systems.gaussian_atlas.system import GaussianAtlas
+from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
 from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def create(
-    config: AtlasConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
-) -> GaussianAtlas:
+    config: GaussianAtlasConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
+) -> GaussianAtlasSystem:
     """Return a system to train: with the UNet of a diffusers pipeline, widened, or a small one of random weights.
 
     A base that is a model of gatlas is used as it is. What does not fit together is a GatlasError.
@@ -34,17 +34,17 @@ def create(
         )
     config = _sized(config, stats)
     pipeline = from_scratch(config, seed) if base is None else from_base(config, base)
-    return GaussianAtlas(config, pipeline, stats)
+    return GaussianAtlasSystem(config, pipeline, stats)
 
 
 def load(
     folder: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
-) -> GaussianAtlas:
+) -> GaussianAtlasSystem:
     """Return the trained system of a model folder, a run or a checkpoint. `dtype` is the network's, or its name."""
     pipeline, description, stats = load_model(folder)
     if description["system"] != NAME:
         raise GatlasError(f"{folder}: a model of the system {description['system']!r}, not of {NAME!r}")
-    config = AtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
+    config = GaussianAtlasConfig.from_json(description["config"], f"{folder}: its config in gatlas.json")
     config = replace(config, **(settings or {}))
     stored = pipeline.scheduler["prediction_type"]
     if stored != PREDICTIONS[config.prediction]:
@@ -58,7 +58,7 @@ def load(
     captioned = description.get("captions")  # absent from models of earlier versions
     if captioned is not None and not isinstance(captioned, bool):
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
-    system = GaussianAtlas(_sized(config, stats), pipeline, stats)
+    system = GaussianAtlasSystem(_sized(config, stats), pipeline, stats)
     system.captioned = captioned
     system.weights = digest_of_weights(pipeline.unet)  # before `dtype` rounds them
     system.to(device)
@@ -66,7 +66,7 @@ def load(
     return system
 
 
-def _sized(config: AtlasConfig, stats: AtlasStats) -> AtlasConfig:
+def _sized(config: GaussianAtlasConfig, stats: AtlasStats) -> GaussianAtlasConfig:
     """Return the config with the size of the statistics. An unknown layout or another size is a GatlasError."""
     for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
         if stats.meta.get(field) not in known:

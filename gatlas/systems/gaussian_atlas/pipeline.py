@@ -12,12 +12,12 @@ from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, wi
 from gatlas.models.text import byte_tokenizer, small_text_encoder
 
 if TYPE_CHECKING:
-    from gatlas.systems.gaussian_atlas.config import AtlasConfig
+    from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
 PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}  # diffusers' names
 
 
-def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
+def from_scratch(config: GaussianAtlasConfig, seed: int) -> Pipeline:
     """Return a small UNet, a frozen text encoder of random weights and the noise of Stable Diffusion."""
     tokenizer = byte_tokenizer()
     text_encoder = small_text_encoder(tokenizer)
@@ -36,7 +36,7 @@ def from_scratch(config: AtlasConfig, seed: int) -> Pipeline:
     return Pipeline(unet, scheduler, text_encoder, tokenizer)
 
 
-def from_base(config: AtlasConfig, base: str) -> Pipeline:
+def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:
     """Return a diffusers pipeline with its UNet widened to packed atlases."""
     pipeline = load_pipeline(base)
     trained = str(pipeline.scheduler["prediction_type"])
@@ -54,7 +54,7 @@ def from_base(config: AtlasConfig, base: str) -> Pipeline:
     return pipeline
 
 
-def check_network(config: AtlasConfig, pipeline: Pipeline, where: str) -> None:
+def check_network(config: GaussianAtlasConfig, pipeline: Pipeline, where: str) -> None:
     """Raise a GatlasError where the UNet was made for other inputs than those of the config."""
     unet: Any = pipeline.unet.config
     extra = unet.in_channels - CHANNELS

@@ -26,8 +26,8 @@ from gatlas.io.models.pipeline import Pipeline, save_parts, save_unet
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.raster import rasterize
 from gatlas.systems.contract import Condition, SampleRequest, System
-from gatlas.systems.gaussian_atlas.about import NAME, TAKES
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
+from gatlas.systems.gaussian_atlas.declaration import NAME, TAKES
 from gatlas.systems.gaussian_atlas.gaussians import planes_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
@@ -57,7 +57,7 @@ class _SamplerOptions(NamedTuple):
     scheduler: str
 
 
-class GaussianAtlas(System):
+class GaussianAtlasSystem(System):
     """A UNet that denoises whitened atlases, with its text encoder and statistics."""
 
     name = NAME
@@ -65,7 +65,7 @@ class GaussianAtlas(System):
     takes = TAKES
     gives = Atlas
 
-    def __init__(self, config: AtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
+    def __init__(self, config: GaussianAtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
         """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases."""
         self.config = config
         self.stats = stats
@@ -306,4 +306,4 @@ class GaussianAtlas(System):
         save_unet(folder, self._pipeline.unet, {name.removeprefix("unet."): value for name, value in weights.items()})
 
 
-SYSTEM = GaussianAtlas
+SYSTEM = GaussianAtlasSystem

@@ -1,7 +1,7 @@
 """Photos without poses to a scene (Ye et al. 2024)."""
 
 from gatlas.lazy import lazy_names
-from gatlas.systems.noposplat.about import PRESETS, TAKES, TRAINING, recognizes
+from gatlas.systems.noposplat.declaration import PRESETS, TAKES, TRAINING, recognizes
 
 __all__ = ["PRESETS", "SYSTEM", "TAKES", "TRAINING", "create", "load", "recognizes"]
 

@@ -18,7 +18,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
 from gatlas.io.models.tensors import read_tensors, weight_files, write_json, write_tensors
 from gatlas.io.models.torch_file import load_state
-from gatlas.systems.noposplat.about import NAME
+from gatlas.systems.noposplat.declaration import NAME
 
 if TYPE_CHECKING:
     from torch import Tensor

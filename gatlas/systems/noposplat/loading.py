@@ -13,10 +13,10 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.noposplat import checkpoint as published
-from gatlas.systems.noposplat.about import NAME
 from gatlas.systems.noposplat.config import SceneConfig
+from gatlas.systems.noposplat.declaration import NAME
 from gatlas.systems.noposplat.network import NoPoSplat, fresh_network, weight_shapes
-from gatlas.systems.noposplat.system import PhotoScenes
+from gatlas.systems.noposplat.system import NoPoSplatSystem
 
 if TYPE_CHECKING:
     from gatlas.types import AtlasStats
@@ -42,7 +42,7 @@ _NETWORK = (
 
 def create(
     config: SceneConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
-) -> PhotoScenes:
+) -> NoPoSplatSystem:
     """Return a system to train: from random weights, or from a base: a published file or a model of gatlas.
 
     The sizes of the network must be the base's; others are a GatlasError.
@@ -50,7 +50,7 @@ def create(
     if stats is not None:
         raise GatlasError(f"--stats: {NAME} needs no statistics")
     if base is None:
-        return PhotoScenes(config, fresh_network(config, torch.Generator().manual_seed(seed)))
+        return NoPoSplatSystem(config, fresh_network(config, torch.Generator().manual_seed(seed)))
     trained = load(base)
     changed = [name for name in _NETWORK if getattr(config, name) != getattr(trained.config, name)]
     if changed:
@@ -59,12 +59,12 @@ def create(
             f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
             f"use the preset that it was made with, or set {', '.join(changed)}"
         )
-    return PhotoScenes(config, trained.network)
+    return NoPoSplatSystem(config, trained.network)
 
 
 def load(
     model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None
-) -> PhotoScenes:
+) -> NoPoSplatSystem:
     """Return the trained system of a model folder, a run, a checkpoint or a published file.
 
     A published file does not hold the size of its images: it is 256 x 256, or 512 x 512 where the name has "512".
@@ -82,7 +82,7 @@ def load(
     with torch.device("meta"):
         network = NoPoSplat(config)
     network.load_state_dict(weights, assign=True)
-    system = PhotoScenes(config, network.to(device).eval())
+    system = NoPoSplatSystem(config, network.to(device).eval())
     system.model, system.weights = model, digest_of_weights(network)
     system.to(device, dtype)
     return system

@@ -16,8 +16,8 @@ from gatlas.images.sheets import contact_sheet
 from gatlas.metrics import psnr
 from gatlas.systems.contract import SampleRequest, System
 from gatlas.systems.noposplat import checkpoint as published
-from gatlas.systems.noposplat.about import NAME, TAKES
 from gatlas.systems.noposplat.config import SceneConfig
+from gatlas.systems.noposplat.declaration import NAME, TAKES
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
 from gatlas.systems.noposplat.splat import crop_photos, locate_photos, to_gaussians
 from gatlas.types import Gaussians
@@ -35,7 +35,7 @@ UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the publishe
 FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # trained with the whole learning rate
 
 
-class PhotoScenes(System):
+class NoPoSplatSystem(System):
     """A network that predicts a Gaussian for each pixel of a few photos, all in the first photo's camera."""
 
     name = NAME
@@ -190,4 +190,4 @@ def _pictures(stored: Tensor, order: str = "bvhwc") -> Float[Tensor, "b v *pictu
     return pictures.movedim(-1, -3) if order == "bvchw" else pictures
 
 
-SYSTEM = PhotoScenes
+SYSTEM = NoPoSplatSystem

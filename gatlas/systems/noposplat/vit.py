@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gatlas.models.rope import Rotation, rotate, rotation_of
+from gatlas.models.rope import RotaryEmbedding, rotate, rotation_of
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -42,7 +42,7 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Float[Tensor, "b n c"], rotation: Rotation) -> Float[Tensor, "b n c"]:
+    def forward(self, x: Float[Tensor, "b n c"], rotation: RotaryEmbedding) -> Float[Tensor, "b n c"]:
         q, k, v = (_split(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
         return self.proj(_join(nn.functional.scaled_dot_product_attention(rotate(q, rotation), rotate(k, rotation), v)))
 
@@ -63,7 +63,7 @@ class CrossAttention(nn.Module):
         x: Float[Tensor, "b s n c"],
         memory: Float[Tensor, "b m n c"],
         others: Sequence[Sequence[int]],
-        rotation: Rotation,
+        rotation: RotaryEmbedding,
     ) -> Float[Tensor, "b s n c"]:
         """Return the tokens of `x`; view i attends to the views of `memory` with the indices `others[i]`."""
         q = rotate(_split(self.projq(x), self.heads), rotation)  # [b s heads n d]
@@ -98,7 +98,7 @@ class EncoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.mlp = Mlp(dim, mlp_ratio)
 
-    def forward(self, x: Float[Tensor, "b n c"], rotation: Rotation) -> Float[Tensor, "b n c"]:
+    def forward(self, x: Float[Tensor, "b n c"], rotation: RotaryEmbedding) -> Float[Tensor, "b n c"]:
         x = x + self.attn(self.norm1(x), rotation)
         return x + self.mlp(self.norm2(x))
 
@@ -117,7 +117,7 @@ class DecoderBlock(nn.Module):
         self.mlp = Mlp(dim, mlp_ratio)
 
     def forward(
-        self, tokens: Float[Tensor, "b v n c"], views: Sequence[int], rotation: Rotation
+        self, tokens: Float[Tensor, "b v n c"], views: Sequence[int], rotation: RotaryEmbedding
     ) -> Float[Tensor, "b s n c"]:
         """Return the new tokens of `views`, each of which attends to all other views in ascending order."""
         count = tokens.shape[1]

@@ -23,7 +23,7 @@ from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, small_tex
 from gatlas.systems import load_system, system_module
 from gatlas.systems.contract import Condition, SampleRequest, SampleSpec, Sources
 from gatlas.systems.gaussian_atlas import PRESETS, create, load
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.generated import MIN_OPACITY, generated_atlas
 from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.train.options import TrainOptions, learning_rate
@@ -379,7 +379,7 @@ def base(tmp_path):
 
 
 def test_a_pipeline_is_widened_trained_and_sampled(base, folder, stats, tmp_path):
-    system = create(AtlasConfig(rgb=0, mask=0, lpips=0), base=str(base), stats=stats)
+    system = create(GaussianAtlasConfig(rgb=0, mask=0, lpips=0), base=str(base), stats=stats)
     assert system.network.unet.config.in_channels == system.network.unet.config.out_channels == 16
     terms = system.loss(system.network, batch_of(system, folder), seeded(), step=1, steps=10)
     terms["loss"].backward()
@@ -393,21 +393,21 @@ def test_a_base_of_another_prediction_is_one_line_that_says_what_to_set(base, st
     path = base / "scheduler" / "scheduler_config.json"
     path.write_text(path.read_text().replace("v_prediction", "epsilon"))
     with pytest.raises(GatlasError, match="was trained to predict epsilon, and the config says v") as error:
-        create(AtlasConfig(), base=str(base), stats=stats)
+        create(GaussianAtlasConfig(), base=str(base), stats=stats)
     assert "--set prediction=epsilon --set zero_terminal_snr=false" in str(error.value)
     assert one_line(error)
-    config = AtlasConfig(prediction="epsilon", zero_terminal_snr=False)
+    config = GaussianAtlasConfig(prediction="epsilon", zero_terminal_snr=False)
     assert create(config, base=str(base), stats=stats).schedule.prediction_type == "epsilon"
 
 
 def test_what_a_base_cannot_take_is_one_line(base, stats):
     with pytest.raises(GatlasError, match="made without positions: add --set positions=false") as error:
-        create(AtlasConfig(positions=True), base=str(base), stats=stats)
+        create(GaussianAtlasConfig(positions=True), base=str(base), stats=stats)
     assert one_line(error)
 
 
 def test_a_model_with_other_waves_of_positions_is_one_line_that_says_what_to_set(stats, tmp_path):
-    config = AtlasConfig(positions=True, octaves=2, pooled=True, widths=(32, 32))
+    config = GaussianAtlasConfig(positions=True, octaves=2, pooled=True, widths=(32, 32))
     made = saved(create(config, stats=stats), tmp_path / "made")
     assert load(made).network.positions.shape == (15, 8, 8)
     with pytest.raises(GatlasError, match="made with octaves=2: add --set octaves=2") as error:
@@ -516,7 +516,7 @@ def test_lpips_of_named_weights_is_a_term_of_the_loss(folder, stats, tmp_path):
 )
 def test_a_config_that_cannot_be_is_one_line(changes, message):
     with pytest.raises(GatlasError, match=message) as error:
-        AtlasConfig(**changes)
+        GaussianAtlasConfig(**changes)
     assert one_line(error)
 
 

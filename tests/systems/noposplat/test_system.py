@@ -20,7 +20,7 @@ from gatlas.systems.noposplat.loading import published_config
 from gatlas.systems.noposplat.network import NoPoSplat, PixelGaussians
 from gatlas.systems.noposplat.scene_loss import MAX_PSNR, mean_color_psnr, ray_distance, render_targets
 from gatlas.systems.noposplat.splat import FIRST_VIEWMAT, crop_photos, to_gaussians
-from gatlas.systems.noposplat.system import PhotoScenes
+from gatlas.systems.noposplat.system import NoPoSplatSystem
 from gatlas.train import TrainOptions, train
 from gatlas.types import Cameras, Gaussians
 from tests.helpers.scene_files import box_views, write_scenes
@@ -195,7 +195,7 @@ def test_a_resumed_run_has_the_weights_of_one_without_a_break(folder, tmp_path):
 
 
 def test_the_backbone_has_a_learning_rate_of_its_own():
-    published = PhotoScenes(PRESETS["re10k"].config, create(CONFIG).network)
+    published = NoPoSplatSystem(PRESETS["re10k"].config, create(CONFIG).network)
     scales = {name: published.lr_scale(name) for name, _ in published.network.named_parameters()}
     assert {n.split(".")[0] for n, s in scales.items() if s == 1.0} == {
         "gaussian_param_head", "gaussian_param_head2", "backbone",
@@ -308,7 +308,7 @@ def test_a_network_that_gives_nan_writes_nothing(system):
 
 def test_the_published_network_has_as_many_trained_weights_as_the_paper_uses():
     with torch.device("meta"):
-        system = PhotoScenes(PRESETS["re10k"].config, NoPoSplat(PRESETS["re10k"].config))
+        system = NoPoSplatSystem(PRESETS["re10k"].config, NoPoSplat(PRESETS["re10k"].config))
     frozen = [name for name, weight in system.network.named_parameters() if not weight.requires_grad]
     assert len(frozen) == 1 + 4 * 4  # the mask token, and two convolutions with a bias in each of four heads
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gatlas.systems.contract import Preset, Takes
-from gatlas.systems.gaussian_atlas.config import AtlasConfig
+from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
 NAME = "gaussian-atlas"
 TAKES = Takes(text=True, noise=True)
@@ -17,7 +17,7 @@ TRAINING = (
 PRESETS = {
     # Eight objects and their captions.
     "small": Preset(
-        AtlasConfig(
+        GaussianAtlasConfig(
             deviation="channel",
             positions=True,
             octaves=3,  # down to waves of a quarter of the sphere's diameter
@@ -46,14 +46,14 @@ PRESETS = {
     ),
     # A Stable Diffusion as the base: the paper's numbers, the rendered terms weighted by the SNR and ramped.
     "finetune": Preset(
-        AtlasConfig(),
+        GaussianAtlasConfig(),
         {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 1_000, "checkpoint_every": 5_000},
         with_base=True,
         help="with rendered terms in the loss, of which LPIPS needs --lpips-weights FILE, or --set lpips=0",
     ),
     # The paper and, where it gives no value, GaussianCube: 64 samples per step are eight processes of 8.
     "paper": Preset(
-        AtlasConfig(render_ramp=0.0, snr_cap=0.0),
+        GaussianAtlasConfig(render_ramp=0.0, snr_cap=0.0),
         {"steps": 1_000_000, "batch": 8, "lr": 5e-5, "weight_decay": 0.0, "warmup": 0, "checkpoint_every": 5_000},
         with_base=True,
         help="as finetune, with the rendered terms unweighted and without a ramp, as published",
