@@ -208,6 +208,10 @@ class System(ABC):
         """Return the factor of the learning rate of a weight of the network, by its name."""
         return 1.0
 
+    def checkpoint_gradients(self) -> None:
+        """Have the network recompute activations in the backward pass, for less memory; a GatlasError by default."""
+        raise GatlasError("gradient_checkpointing: this system's network does not have it")
+
     def diagnose(self, network: nn.Module, batch: Any, generator: torch.Generator) -> dict[str, float]:
         """Return numbers for the log that the loss does not show."""
         return {}

@@ -60,7 +60,7 @@ class Loop:
             weight.data = weight.data.float()
         system.to(group.device)
         if options.gradient_checkpointing:
-            _checkpoint_gradients(self.network)
+            system.checkpoint_gradients()
         self.state = TrainState(self.network, options, system.lr_scale)
         self.parallel: nn.Module = group.accelerator.prepare_model(self.network)
         self.generator = torch.Generator(group.device)
@@ -264,12 +264,3 @@ def _term(name: str) -> str:
 def _mixed(*numbers: int) -> int:
     """Return a seed of 63 bits from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _checkpoint_gradients(network: nn.Module) -> None:
-    for module in (network, getattr(network, "unet", None)):
-        enable: Any = getattr(module, "enable_gradient_checkpointing", None)
-        if enable is not None:
-            enable()
-            return
-    raise GatlasError("gradient_checkpointing: this system's network does not have it")

@@ -71,7 +71,7 @@ class GaussianAtlasSystem(System):
         self.stats = stats
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
         positions = position_planes(self._sphere, config.octaves) if config.positions else None
-        self.network: nn.Module = AtlasUNet(pipeline.unet, positions)
+        self.network: AtlasUNet = AtlasUNet(pipeline.unet, positions)
         self.schedule = noise_schedule(
             pipeline.scheduler,
             zero_terminal_snr=config.zero_terminal_snr,
@@ -118,6 +118,10 @@ class GaussianAtlasSystem(System):
             network = load_lpips(sources.lpips_weights, side=self.config.render_size, **remedies)
             self._lpips = network.to(self._sphere.device)
         return examples
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute the UNet's activations in the backward pass."""
+        self.network.enable_gradient_checkpointing()
 
     def loss(
         self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator, *, step: int, steps: int

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatlas.datasets.posed_views import PosedBatch
     from gatlas.metrics.lpips import Lpips
     from gatlas.systems.contract import Located, Photo, SampleSpec, Sources
-    from gatlas.systems.noposplat.network import PixelGaussians
+    from gatlas.systems.noposplat.network import NoPoSplat, PixelGaussians
 
 UNUSED = ("mask_token", "refinenet4.resConfUnit1.")  # weights that the published files have and no layer reads
 FRESH_PARTS = ("gaussian_param_head", "backbone.intrinsic_encoder")  # trained with the whole learning rate
@@ -44,10 +44,10 @@ class NoPoSplatSystem(System):
     gives = Gaussians
     locates = True
 
-    def __init__(self, config: SceneConfig, network: nn.Module) -> None:
-        """`network` is a NoPoSplat of the config."""
+    def __init__(self, config: SceneConfig, network: NoPoSplat) -> None:
+        """`network` is one of the config."""
         self.config = config
-        self.network = network
+        self.network: NoPoSplat = network
         for name, weight in network.named_parameters():
             if any(part in name for part in UNUSED):
                 weight.requires_grad_(False)  # DDP fails where a trained weight gets no gradient
@@ -83,6 +83,10 @@ class NoPoSplatSystem(System):
     def lr_scale(self, name: str) -> float:
         """Return 1 for the Gaussian heads and the intrinsics, `backbone_lr` for the rest."""
         return 1.0 if name.startswith(FRESH_PARTS) else self.config.backbone_lr
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute the backbone's activations in the backward pass."""
+        self.network.enable_gradient_checkpointing()
 
     def loss(
         self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int

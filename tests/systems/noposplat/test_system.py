@@ -317,3 +317,9 @@ def test_gaussians_type_is_the_verbs_own(system):
     (gaussians,) = system.sample(asked(photos()))
     assert isinstance(gaussians, Gaussians)
     assert gaussians.means.dtype == np.float32
+
+
+def test_a_training_may_recompute_its_activations(system, folder, tmp_path):
+    options = TrainOptions(steps=1, batch=2, warmup=0, sample_every=0, gradient_checkpointing=True)
+    train(system, system.dataset(Sources((folder,))), options, str(tmp_path / "run"), device="cpu")
+    assert system.network.backbone.checkpointing
