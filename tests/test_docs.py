@@ -120,6 +120,7 @@ def test_pictures_are_small():
 
 # Running them -------------------------------------------------------------------------------------------------------
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # small work does not wait for other threads
 RUN = [page for page in PAGES if page.name != "CONTRIBUTING.md" and blocks(page, "sh") + blocks(page, "python")]
 
 
@@ -136,7 +137,12 @@ def inputs(tmp_path_factory):
 def test_every_block_runs(page, inputs, tmp_path):
     folder = tmp_path / "page"
     shutil.copytree(inputs, folder)
-    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        **ONE_THREAD,
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
     chosen = [block for language in ("sh", "python") for block in blocks(page, language) if block.not_run is None]
     for block in chosen:
         program = ["bash", "-euo", "pipefail"] if block.language == "sh" else [sys.executable]
