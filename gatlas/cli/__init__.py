@@ -4,13 +4,13 @@ Each verb is one file that parses, loads, calls and saves; `verbs` lists them. N
 runs.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from collections.abc import Sequence
+from gatlas.lazy import lazy_names
 
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line, that of the process or `argv` (without the program's name); see `gatlas.cli.app.main`."""
+if TYPE_CHECKING:
     from gatlas.cli.app import main
 
-    main(argv)
+__all__ = ["main"]
+
+__getattr__, __dir__ = lazy_names(__name__, {"main": "gatlas.cli.app"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -37,7 +38,13 @@ class _CheckedHelp:
 
 
 class _Group(_CheckedHelp, TyperGroup):
-    pass
+    """The verbs; the command line of one is built when it is asked for, so that no verb loads the options of others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _command_of(cmd_name) if cmd_name in VERBS else None
 
 
 class _Command(_CheckedHelp, TyperCommand):
@@ -53,13 +60,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _verb in VERBS.values():
-    app.command(_verb.name, cls=_Command)(build_command(_verb))
+
+@functools.cache
+def _command_of(name: str) -> Any:
+    """Return the click command of a verb."""
+    single = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
+    single.command(name, cls=_Command)(build_command(VERBS[name]))
+    return typer.main.get_command(single)
 
 
 def click_group() -> Any:
-    """Return the command line as a click group, for the manual pages."""
-    return typer.main.get_command(app)
+    """Return the command line as a click group with all its commands, for the manual pages."""
+    group: Any = typer.main.get_command(app)
+    group.commands = {name: _command_of(name) for name in VERBS}
+    return group
 
 
 def _print_version(wanted: bool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     inputs["lpips"], lpips = lpips_network(options)
     identity = run_identity(options, digest.hexdigest(), lpips)
 
-    result = _run(loaded, name, options, inputs, identity)
+    with _interruptible(name, options, identity) as running:
+        result = fit(loaded, options, report=message, **inputs, **running)
     if photos:
         folder = os.path.dirname(name) if name.endswith(".json") else name
         origin = replace(result.gaussians.origin, name=os.path.basename(os.path.abspath(folder)))
@@ -89,17 +91,20 @@ def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     return network, network.network
 
 
-def _run(source: Any, name: str, options: FitOptions, inputs: dict[str, Any], identity: dict[str, Any]) -> Fit:
-    """Return the fit, with progress on standard error; one that is stopped is saved and ends the process."""
+@contextmanager
+def _interruptible(name: str, options: FitOptions, identity: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the callbacks of a fit: progress on standard error, the preview, and what to resume from.
+
+    A fit that is stopped inside the block is saved and ends as a `Requeue`.
+    """
     resume, preview = options.resume, options.preview
     snapshot = None if resume is None else _load_snapshot(resume, identity)
     picture = None if preview is None else Preview(lambda image: io.save_image(preview, image, force=True))
     guard: Any = nullcontext() if resume is None else stopping(options.time_limit)
     iterations = options.budget.iterations
     try:
-        with guard as stop, about(name), progress_bar("fit", iterations) as progress:
-            running = {"on_step": progress, "on_parameters": picture, "should_stop": stop, "resume": snapshot}
-            return fit(source, options, report=message, **inputs, **running)
+        with guard as should_stop, about(name), progress_bar("fit", iterations) as on_step:
+            yield {"on_step": on_step, "on_parameters": picture, "should_stop": should_stop, "resume": snapshot}
     except (KeyError, ValueError) as error:
         if snapshot is None:
             raise

@@ -9,7 +9,7 @@ import typer
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.terminal import message, progress_bar
 from gatlas.errors import GatlasError
-from gatlas.train import Outcome, TrainCommand, plan_training, run_plan
+from gatlas.train import TrainCommand, plan_training, train
 from gatlas.train.plan import describe_outcome
 from gatlas.train.process_group import is_first_process
 
@@ -17,19 +17,17 @@ from gatlas.train.process_group import is_first_process
 def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, given: frozenset[str]) -> None:
     """Train, or resume a training."""
     try:
-        outcome = _train(inputs, output, options)
+        plan = plan_training(inputs, output, options, report=message)
+        with (
+            stopping(options.time_limit) as should_stop,
+            progress_bar("train", plan.options.steps, "loss {:.4g}") as on_step,
+        ):
+            outcome = train(**plan.arguments(), should_stop=should_stop, report=message, on_step=on_step)
     except GatlasError:
         if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of this machine reports it
             raise typer.Exit(1) from None
         raise
-    if outcome.stopped:
-        raise typer.Exit(EXIT_REQUEUE)
-
-
-def _train(inputs: list[str], output: str, options: TrainCommand) -> Outcome:
-    plan = plan_training(inputs, output, options, report=message)
-    with stopping(None) as should_stop, progress_bar("train", plan.options.steps, "loss {:.4g}") as on_step:
-        outcome = run_plan(plan, should_stop=should_stop, report=message, on_step=on_step)
     if is_first_process():
         message(describe_outcome(plan, outcome))
-    return outcome
+    if outcome.stopped:
+        raise typer.Exit(EXIT_REQUEUE)

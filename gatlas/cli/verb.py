@@ -29,7 +29,7 @@ class Verb:
 
     name: str
     run: str  # "module:function", imported when the command runs
-    options: type[Options]
+    options_class: str  # "module:class", imported when the command line is built
     inputs: Any = None  # typer.Argument; None: the verb has no inputs
     inputs_type: Any = list[str] | None
     output: Any = None  # typer.Option; None: the verb has no output
@@ -37,6 +37,12 @@ class Verb:
     overwrites: bool = True  # --force overwrites an existing output
     threads: bool = False
     batch: Batchable | None = None
+
+    @property
+    def options(self) -> type[Options]:
+        """The options class."""
+        module, name = self.options_class.split(":")
+        return getattr(import_module(module), name)
 
     def function(self) -> Callable[..., Any]:
         """Return the function that runs the verb."""

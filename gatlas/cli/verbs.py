@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import typer
 
-from gatlas.atlas.options import DecodeOptions, EncodeOptions, StatisticsOptions
 from gatlas.batch.options import Batchable
 from gatlas.cli.verb import Verb
 from gatlas.config import Options
-from gatlas.fit.options import FitOptions
 from gatlas.io.registry import suffixes
-from gatlas.pose.options import PoseOptions
-from gatlas.prune.options import PruneOptions
-from gatlas.render.options import RenderOptions
-from gatlas.systems.options import SampleOptions
-from gatlas.train.options import TrainCommand
 
 MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
@@ -40,7 +34,7 @@ class ManOptions(Options):
     """
 
 
-def _is_gaussianverse(options: EncodeOptions | DecodeOptions) -> bool:
+def _is_gaussianverse(options: Any) -> bool:
     return options.layout == "gaussianverse"
 
 
@@ -50,7 +44,7 @@ VERBS = {
         Verb(
             "fit",
             "gatlas.cli.fit:run",
-            FitOptions,
+            "gatlas.fit.options:FitOptions",
             inputs=MANY,
             output=RESULTS,
             threads=True,
@@ -59,7 +53,7 @@ VERBS = {
         Verb(
             "prune",
             "gatlas.cli.prune:run",
-            PruneOptions,
+            "gatlas.prune.options:PruneOptions",
             inputs=MANY,
             output=RESULTS,
             threads=True,
@@ -68,7 +62,7 @@ VERBS = {
         Verb(
             "atlas-encode",
             "gatlas.cli.atlas_encode:run",
-            EncodeOptions,
+            "gatlas.atlas.options:EncodeOptions",
             inputs=MANY,
             output=RESULTS,
             batch=Batchable(".npz", suffixes("splat"), folder_results=_is_gaussianverse),
@@ -76,7 +70,7 @@ VERBS = {
         Verb(
             "atlas-decode",
             "gatlas.cli.atlas_decode:run",
-            DecodeOptions,
+            "gatlas.atlas.options:DecodeOptions",
             inputs=MANY,
             output=RESULTS,
             batch=Batchable(".ply", suffixes("atlas"), folder_results=_is_gaussianverse),
@@ -84,7 +78,7 @@ VERBS = {
         Verb(
             "normalize-stats",
             "gatlas.cli.normalize_stats:run",
-            StatisticsOptions,
+            "gatlas.atlas.options:StatisticsOptions",
             inputs=typer.Argument(
                 metavar="INPUT...",
                 help="Atlases: files, folders, patterns, tar shards; - is standard input.",
@@ -95,7 +89,7 @@ VERBS = {
         Verb(
             "train",
             "gatlas.cli.train:run",
-            TrainCommand,
+            "gatlas.train.options:TrainCommand",
             inputs=typer.Argument(
                 metavar="INPUT...", help="Training data: files, folders, patterns or tar shards; see above."
             ),
@@ -107,7 +101,7 @@ VERBS = {
         Verb(
             "sample",
             "gatlas.cli.sample:run",
-            SampleOptions,
+            "gatlas.systems.options:SampleOptions",
             inputs=typer.Argument(
                 metavar="PHOTO...",
                 help="Photos of one scene, whose first camera is the world; or folders, a scene each.",
@@ -120,7 +114,7 @@ VERBS = {
         Verb(
             "pose-pnp",
             "gatlas.cli.pose_pnp:run",
-            PoseOptions,
+            "gatlas.pose.options:PoseOptions",
             inputs=typer.Argument(
                 metavar="PHOTO...",
                 help="Photos of the scene, or a folder of them with a transforms.json.",
@@ -131,7 +125,7 @@ VERBS = {
         Verb(
             "render",
             "gatlas.cli.render:run",
-            RenderOptions,
+            "gatlas.render.options:RenderOptions",
             inputs=MANY,
             output=RESULTS,
             threads=True,
@@ -140,7 +134,7 @@ VERBS = {
         Verb(
             "man",
             "gatlas.cli.man:run",
-            ManOptions,
+            "gatlas.cli.verbs:ManOptions",
             inputs=typer.Argument(metavar="VERB", help="Verb to read about; left out: gatlas itself."),
             inputs_type=str | None,
         ),

@@ -38,6 +38,19 @@ class TrainPlan:
     options: TrainOptions
     origin: Mapping[str, str | None]  # what the first weights came from
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `gatlas.train.train`."""
+        return {
+            "system": self.system,
+            "samples": self.samples,
+            "options": self.options,
+            "run": self.run,
+            "resume": self.command.resume,
+            "device": self.command.device,
+            "processes": self.command.processes,
+            "origin": self.origin,
+        }
+
 
 def plan_training(inputs: Sequence[str], run: str, command: TrainCommand, *, report: Report = ignore) -> TrainPlan:
     """Return the training that a command asks for: its system is made or loaded, its samples are found.
@@ -74,19 +87,7 @@ def run_plan(
         late = command.time_limit is not None and time.monotonic() - started > command.time_limit
         return late or should_stop()
 
-    return train(
-        plan.system,
-        plan.samples,
-        plan.options,
-        plan.run,
-        resume=command.resume,
-        device=command.device,
-        processes=command.processes,
-        origin=plan.origin,
-        should_stop=stop,
-        report=report,
-        on_step=on_step,
-    )
+    return train(**plan.arguments(), should_stop=stop, report=report, on_step=on_step)
 
 
 def describe_outcome(plan: TrainPlan, outcome: Outcome) -> str:
