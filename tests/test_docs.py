@@ -10,7 +10,7 @@ import sys
 import pytest
 import typer
 
-from gatlas.cli.app import app
+from gatlas.cli.app import click_group
 from gatlas.io import registry
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, commands, gatlas_words, indented_blocks, links, tree
 from tests.test_architecture import FLOORS
@@ -25,7 +25,7 @@ def named(page):
 
 def parse(words):
     """Parse a command line up to its options and run nothing; what is wrong is a click.UsageError."""
-    group = typer.main.get_command(app)
+    group = click_group()
     with group.make_context("gatlas", words[:1] or ["--help"], resilient_parsing=True) as context:
         verb, command, _ = group.resolve_command(context, words[:1])
         command.make_context(verb, list(words[1:]), parent=context)
@@ -54,7 +54,7 @@ def test_every_command_parses(page):
 def test_commands_in_the_text_parse(page):
     for code in re.findall(r"`(gatlas [a-z]+(?:-[a-z]+)*(?: [^`]*)?)`", page.read_text()):
         ((_, *words),) = commands(" ".join(code.split()))
-        verbs = typer.main.get_command(app).commands
+        verbs = click_group().commands
         assert words[0] in verbs, code
         known = {name for parameter in verbs[words[0]].params for name in (*parameter.opts, *parameter.secondary_opts)}
         options = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}

@@ -4,9 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 
-from gatlas.cli.app import app
+from gatlas.cli.app import click_group
 from gatlas.cli.manual_pages import EXAMPLES, pages
 from gatlas.cli.manual_tables import system_sections
 from gatlas.cli.verbs import VERBS
@@ -15,7 +14,7 @@ from gatlas.fit.options import PROFILES
 from gatlas.systems import SYSTEMS, system_module
 
 MAN = Path(__file__).parents[2] / "man"
-PAGES = pages(typer.main.get_command(app))
+PAGES = pages(click_group())
 
 
 def test_the_committed_pages_are_what_the_generator_writes():
