@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -45,6 +46,15 @@ class _Group(_CheckedHelp, TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _command_of(cmd_name) if cmd_name in VERBS else None
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs with the first sentence of their help, without building their command lines."""
+        limit = formatter.width - 6 - max(map(len, VERBS))
+        helps = {
+            name: _Command(name, help=inspect.cleandoc(verb.options.__doc__ or "")) for name, verb in VERBS.items()
+        }
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in helps.items()])
 
 
 class _Command(_CheckedHelp, TyperCommand):
