@@ -9,6 +9,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.helpers import shape_checks
 
+shape_checks.install()  # before anything of gatlas is imported
+
 # The same examples in every run, however slow the machine is.
 settings.register_profile("gatlas", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gatlas")

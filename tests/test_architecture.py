@@ -191,3 +191,13 @@ def test_docstrings_say_what_is_returned_or_done(path):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             first = (ast.get_docstring(node) or "-").split()[0]
             assert first not in {"What", "Whether", "Where", "How", "Which", "Who"}, getattr(node, "name", "module")
+
+
+def test_shapes_are_checked_while_tests_run():
+    import numpy as np
+    from jaxtyping import TypeCheckError
+
+    from gatlas.geometry.cameras import look_at
+
+    with pytest.raises(TypeCheckError, match="eyes"):
+        look_at(np.zeros((2, 4)))
