@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     Predict = Callable[[Float[Tensor, "m ..."], Bool[Tensor, " m"]], Float[Tensor, "m ..."]]
 
 
-def guide(conditional: Float[Tensor, ...], unconditional: Float[Tensor, ...], guidance: float) -> Float[Tensor, ...]:
+def guide(
+    conditional: Float[Tensor, "*shape"], unconditional: Float[Tensor, "*shape"], guidance: float
+) -> Float[Tensor, "*shape"]:
     """Return the guided prediction; `guidance` is 1 + w in the notation of Ho & Salimans 2022."""
     return unconditional + guidance * (conditional - unconditional)  # eq. 6
 

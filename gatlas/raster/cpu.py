@@ -232,7 +232,7 @@ def _seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Paramet
         yield Parameters(means, quats, scales, opacities, _plain(colors))
 
 
-def _plain(array: Float[np.ndarray, ...]) -> Float32[np.ndarray, ...]:
+def _plain(array: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Return the one kind of array that kernels are compiled for: a read-only array is another type to numba."""
     return np.require(array, dtype=np.float32, requirements=["C", "A", "W"])
 
@@ -270,7 +270,7 @@ def _tile_shares(projected: Projected) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(tiles[i::threads].copy(), _aligned(pair_kernels.SCRATCH_SIZE)) for i in range(threads)]
 
 
-def _aligned(*shape: int) -> Float32[np.ndarray, ...]:
+def _aligned(*shape: int) -> Float32[np.ndarray, "*shape"]:
     """Uninitialized memory that starts on a cache line."""
     size = math.prod(shape)
     raw = np.empty(size + 16, dtype=np.float32)

@@ -28,9 +28,8 @@ def test_what_the_lens_bends_is_made_straight_to_the_last_digits(lens):
 def test_pixels_are_undistorted_as_by_hand():
     target = K * np.array([[2.0, 2, 1], [2, 2, 1], [1, 1, 1]])
     # r = 0.8 is bent to 0.8 (1 + 0.25 0.64) = 0.928
-    assert undistort_points(np.array([50 + 92.8, 40]), K, Lens(k1=0.25), target) == pytest.approx(
-        [50 + 160, 40], abs=1e-9
-    )
+    found = undistort_points(np.array([[50 + 92.8, 40]]), K, Lens(k1=0.25), target)
+    assert found[0] == pytest.approx([50 + 160, 40], abs=1e-9)
     # (0.5, 0) is bent to (0.5 + 3 p2 0.25, p1 0.25), and (0, 0.5) to (p2 0.25, 0.5 + 3 p1 0.25)
     lens = Lens(p1=0.02, p2=0.04)
     assert undistort_rays(lens, np.array([[0.53, 0.005], [0.01, 0.515]])) == pytest.approx(
@@ -51,12 +50,12 @@ def test_pixels_that_no_ray_meets_are_nan_and_the_ray_beyond_the_fold_is_never_t
     found = undistort_rays(lens, np.array(points))
     assert np.isnan(found).all(axis=1).tolist() == [False, True, False, True, True, True, False]
     assert found[2, 0] < 1.1547
-    assert distort(lens, found[2]) == pytest.approx([0.75075, 0], abs=1e-12)
+    assert distort(lens, found[2:3])[0] == pytest.approx([0.75075, 0], abs=1e-12)
     assert undistort_rays(lens, np.zeros((0, 2))).shape == (0, 2)
 
 
 def test_a_pixel_far_outside_costs_the_others_no_digits():
     lens = Lens(k1=0.25, p1=0.01)
-    assert undistort_rays(lens, np.array([[0.3, 0.2], [1e200, 0]]))[0] == pytest.approx(
-        undistort_rays(lens, np.array([0.3, 0.2])), abs=1e-14
-    )
+    near, far = [0.3, 0.2], [1e200, 0]
+    both, alone = undistort_rays(lens, np.array([near, far])), undistort_rays(lens, np.array([near]))
+    assert both[0] == pytest.approx(alone[0], abs=1e-14)
