@@ -2,6 +2,8 @@
 
 import ast
 import graphlib
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,11 @@ FLOORS = [
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 
+@cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
 def room(path):
     """The package or module at the top level that a file belongs to; None for gatlas/__init__.py."""
     first = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
@@ -55,7 +62,7 @@ def test_imports_come_from_lower_floors(path):
     own = room(path)
     if own is None:
         return
-    for other in imported_rooms(ast.parse(path.read_text())):
+    for other in imported_rooms(tree_of(path)):
         assert other == own or FLOOR_OF[other] < FLOOR_OF[own], f"{own} imports {other}"
 
 
@@ -69,12 +76,12 @@ GROUND = {"errors", "config", "types", "geometry", "images"}
 def test_networks_import_the_ground_floors_only():
     for path in MODULES:
         if room(path) == "models":
-            assert set(imported_rooms(ast.parse(path.read_text()))) - {"models"} <= GROUND, path
+            assert set(imported_rooms(tree_of(path))) - {"models"} <= GROUND, path
 
 
 def test_only_the_command_line_imports_typer():
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
                 assert room(path) == "cli" or "typer" not in {name.split(".")[0] for name in names}, path
@@ -100,13 +107,10 @@ def imported_modules(tree):
         yield from imported_modules(child)
 
 
-# Not yet cli, whose batches and manual are being moved.
 @pytest.mark.parametrize("package", sorted({room(path) for path in MODULES} - {None}))
 def test_no_package_has_an_import_circle(package):
     paths = {module_name(path): path for path in MODULES if room(path) == package}
-    graph = {
-        name: (set(imported_modules(ast.parse(path.read_text()))) & set(paths)) - {name} for name, path in paths.items()
-    }
+    graph = {name: (set(imported_modules(tree_of(path))) & set(paths)) - {name} for name, path in paths.items()}
     graphlib.TopologicalSorter(graph).prepare()  # a CycleError that names the modules
 
 
@@ -125,7 +129,7 @@ OPENERS = {
 def test_only_io_opens_files(path):
     if room(path) == "io":
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             devnull = any(isinstance(arg, ast.Attribute) and arg.attr == "devnull" for arg in node.args)
@@ -136,7 +140,7 @@ def test_only_io_uses_numpys_files():
     for path in MODULES:
         if room(path) == "io":
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if (
                 isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
@@ -147,7 +151,7 @@ def test_only_io_uses_numpys_files():
 
 def test_no_file_outside_its_package_names_a_system():
     for path in MODULES:
-        tree = ast.parse(path.read_text())
+        tree = tree_of(path)
         documented = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED) and ast.get_docstring(node)]
         docs = {id(node.body[0].value) for node in documented}
         texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in docs)
@@ -157,6 +161,23 @@ def test_no_file_outside_its_package_names_a_system():
             if not own and path != PACKAGE / "systems" / "registry.py" and (room(path), name) != REFINEMENT:
                 found = [each for each in (name, package) if each in words]
                 assert not found, f"{path} names {found}"
+
+
+OTHERS = {"_replace", "_asdict", "_fields", "_exit"}  # named tuples, os
+GSPLAT = {"_quat_scale_to_covar_preci", "_fully_fused_projection"}
+
+
+def test_tests_use_public_names():
+    private = re.compile(r"_[a-z]\w*")
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.walk(tree_of(path)):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
+                names = [node.attr]
+            if isinstance(node, ast.Constant) and str(node.value).startswith("gatlas."):  # what is to be replaced
+                names = str(node.value).split(".")
+            found = {name for name in names if private.fullmatch(name)} - OTHERS - GSPLAT
+            assert not found, f"{path}: line {node.lineno}"
 
 
 def test_every_room_has_a_floor():
@@ -178,7 +199,7 @@ def test_public_names_load_on_first_use():
 def test_no_class_name_has_two_meanings():
     places = {}
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
@@ -186,7 +207,7 @@ def test_no_class_name_has_two_meanings():
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_docstrings_say_what_is_returned_or_done(path):
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             first = (ast.get_docstring(node) or "-").split()[0]

@@ -92,7 +92,7 @@ class Loop:
                 if status.stop:
                     break
                 step += 1
-                self._step(step, micro)
+                self.take_step(step, micro)
                 self._after_step(step, micro)
             self._finish(step)
         finally:
@@ -116,7 +116,7 @@ class Loop:
         except GatlasError as error:
             return [], str(error)
 
-    def _step(self, step: int, micro: list[Any]) -> None:
+    def take_step(self, step: int, micro: list[Any]) -> None:
         """Do one step of the optimizer."""
         options, group, state = self.options, self.group, self.state
         total = torch.zeros((), device=group.device)

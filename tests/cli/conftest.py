@@ -1,11 +1,11 @@
-"""The command line, run as its users run it, or inside the test's own process."""
+"""The command line inside the test's own process, and what it is run on."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.helpers.command_line import expect, run_here, run_process
+from tests.helpers.command_line import expect, run_here
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rocket.glb"
 
@@ -16,16 +16,6 @@ def gatlas(tmp_path):
 
     def run(*words, stdin=b"", code=0):
         return expect(run_here(words, tmp_path, stdin), code)
-
-    return run
-
-
-@pytest.fixture
-def gatlas_process(tmp_path):
-    """Run `gatlas WORDS...` as `gatlas` does, in a process of its own."""
-
-    def run(*words, stdin=b"", code=0):
-        return expect(run_process(words, tmp_path, stdin), code)
 
     return run
 

@@ -1,11 +1,10 @@
-"""`gatlas WORDS...` run inside the test's own process, or in one of its own as its users run it.
+"""`gatlas WORDS...` run inside the test's own process, which costs no start-up.
 
-The first costs no start-up. The second is for tests of what a process is: its signals, streams, imports and exit.
+Tests of what a process is, its signals, pipes, closed streams and imports, start one: `python -m gatlas`.
 """
 
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -29,14 +28,6 @@ def run_here(words, cwd, stdin=b""):
         sys.stdout.flush()
         sys.stderr.flush()
         return SimpleNamespace(returncode=code, stdout=_content(out), stderr=_content(err).decode())
-
-
-def run_process(words, cwd, stdin=b""):
-    """Run the command line in a process of its own; the result is that of `run_here`."""
-    run = subprocess.run(
-        [sys.executable, "-m", "gatlas", *map(str, words)], input=stdin, capture_output=True, cwd=cwd, check=False
-    )
-    return SimpleNamespace(returncode=run.returncode, stdout=run.stdout, stderr=run.stderr.decode())
 
 
 def expect(run, code):

@@ -28,14 +28,14 @@ def hold_where_asked():
 def _hold_at_step(where):
     from gatlas.train.loop import Loop
 
-    take_step = Loop._step
+    take_step = Loop.take_step
 
     def held(loop, step, micro):
         if str(step) == where:
             _hold()
         take_step(loop, step, micro)
 
-    Loop._step = held
+    Loop.take_step = held
 
 
 def _hold_at_object(where):

@@ -1,7 +1,4 @@
-"""A Stable-Diffusion-shaped pipeline folder with small random weights, in the layout that the world publishes.
-
-pytest puts this folder on the path because of its conftest.py, so every test can import it.
-"""
+"""A Stable-Diffusion-shaped pipeline folder with small random weights, in the layout that the world publishes."""
 
 import json
 from pathlib import Path

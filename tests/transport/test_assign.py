@@ -53,6 +53,7 @@ def cloud(kind, n, d, rng):
 KINDS = ["uniform", "ties", "line", "equal", "half equal", "clusters", "nearly equal", "outliers"]
 
 
+@pytest.mark.fuzz
 @settings(max_examples=60)
 @given(
     st.sampled_from(KINDS), st.sampled_from(KINDS), st.integers(1, 300), st.integers(1, 3), st.integers(0, 2**32 - 1)

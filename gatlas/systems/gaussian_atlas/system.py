@@ -78,21 +78,21 @@ class GaussianAtlasSystem(System):
             prediction_type=PREDICTIONS[config.prediction],
         )
         self._pipeline = replace(pipeline, scheduler=self.schedule.config)
-        self._prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
+        self.prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
         self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.whitening_clip)
-        self._whitening = self._raw_whitening.to_torch()
-        self._lpips: Lpips | None = None
+        self.whitening = self._raw_whitening.to_torch()
+        self.lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
         self.captioned: bool | None = None  # True where it is trained with captions; None: not known
         self.weights: str | None = None  # digest of those that were loaded
 
     def to(self, device: Any, dtype: Any = None) -> None:
         """Move text encoder, statistics and LPIPS, which stay float32."""
-        self._prompts.to(device)
-        self._whitening = self._raw_whitening.to_torch(device)
+        self.prompts.to(device)
+        self.whitening = self._raw_whitening.to_torch(device)
         self._sphere = self._sphere.to(device)
-        if self._lpips is not None:
-            self._lpips.to(device)
+        if self.lpips is not None:
+            self.lpips.to(device)
 
     def dataset(self, sources: Sources) -> AtlasSet:
         """Return the atlases of files, folders and shards, and load LPIPS where it has a weight."""
@@ -110,13 +110,13 @@ class GaussianAtlasSystem(System):
         self._captions = all_captions(examples)
         self.captioned = bool(self._captions)
         every = (text for i in range(len(examples)) for text in examples.captions_of(i))
-        examples.note(self._prompts.describe_truncated(every, "captions"))
+        examples.note(self.prompts.describe_truncated(every, "captions"))
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips
 
             remedies = {"without": "--set lpips=0", "larger": "--set render_size=64"}
             network = load_lpips(sources.lpips_weights, side=self.config.render_size, **remedies)
-            self._lpips = network.to(self._sphere.device)
+            self.lpips = network.to(self._sphere.device)
         return examples
 
     def checkpoint_gradients(self) -> None:
@@ -130,11 +130,11 @@ class GaussianAtlasSystem(System):
         config, device = self.config, self._sphere.device
         texts = self._drawn_texts(batch.captions, generator)
         planes = batch.planes.to(device)
-        x0 = pack(self._whitening.whiten(planes))
+        x0 = pack(self.whitening.whiten(planes))
         t = stratified_timesteps(len(x0), len(self.schedule), generator).to(device)
         noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(device)
         x = add_noise(self.schedule, x0, noise, t)
-        prediction = network(x, t, *self._prompts.encode(texts)).float()
+        prediction = network(x, t, *self.prompts.encode(texts)).float()
         wanted = target(self.schedule, x0, noise, t)
         terms = {"diffusion": torch.nn.functional.mse_loss(prediction, wanted)}
         total = config.diffusion * terms["diffusion"]
@@ -164,7 +164,7 @@ class GaussianAtlasSystem(System):
     ) -> dict[str, Tensor]:
         """Return the rendered terms of the denoised Gaussians."""
         cap, count, side = self.config.snr_cap, self.config.render_views, self.config.render_size
-        guessed = self._whitening.unwhiten(unpack(clean))
+        guessed = self.whitening.unwhiten(unpack(clean))
         weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
 
         def reference(i: int) -> Reference:
@@ -174,7 +174,7 @@ class GaussianAtlasSystem(System):
             return from_views(views)
 
         return rendered_terms(
-            lambda i: planes_to_gaussians(guessed[i], self._sphere), reference, weights.to(clean.device), self._lpips
+            lambda i: planes_to_gaussians(guessed[i], self._sphere), reference, weights.to(clean.device), self.lpips
         )
 
     @torch.no_grad()
@@ -186,14 +186,14 @@ class GaussianAtlasSystem(System):
         if not all(batch.captions):
             return {}
         device = self._sphere.device
-        x0 = pack(self._whitening.whiten(batch.planes.to(device)))
+        x0 = pack(self.whitening.whiten(batch.planes.to(device)))
         half = len(self.schedule) // 2
         t = (half + stratified_timesteps(len(x0), len(self.schedule) - half, generator)).to(device)
         noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(device)
         x, wanted = add_noise(self.schedule, x0, noise, t), target(self.schedule, x0, noise, t)
 
         def predict(texts: Sequence[str]) -> Tensor:
-            prediction: Tensor = network(x, t, *self._prompts.encode(texts)).float()
+            prediction: Tensor = network(x, t, *self.prompts.encode(texts)).float()
             return prediction
 
         return text_effect(predict, wanted, batch.captions, self._captions, generator)
@@ -206,7 +206,7 @@ class GaussianAtlasSystem(System):
         """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
         self._sampler_options(request)
         prompts = [condition.key for condition in request.conditions if condition.key]
-        messages = self._prompts.describe_truncated(prompts, "prompts")
+        messages = self.prompts.describe_truncated(prompts, "prompts")
         if not prompts and request.guidance is not None:
             messages.append("guidance has no effect without a prompt")
         return messages
@@ -260,7 +260,7 @@ class GaussianAtlasSystem(System):
         generators = [torch.Generator().manual_seed(sample.seed(seed)) for sample in samples]
         noise = torch.stack([torch.randn(CHANNELS, size, size, generator=each) for each in generators])
         prompts = [sample.condition.key for sample in samples]
-        text, pooled = self._prompts.encode(prompts)
+        text, pooled = self.prompts.encode(prompts)
 
         def denoise(x: Tensor, t: Tensor, conditional: Tensor) -> Tensor:
             copies = len(x) // len(samples)
@@ -277,7 +277,7 @@ class GaussianAtlasSystem(System):
             guidance=options.guidance if any(prompts) else 1.0,
             scheduler=options.scheduler,
         )
-        planes: np.ndarray = self._whitening.unwhiten(unpack(latents)).cpu().numpy()
+        planes: np.ndarray = self.whitening.unwhiten(unpack(latents)).cpu().numpy()
         return planes
 
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:

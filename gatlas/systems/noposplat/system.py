@@ -55,7 +55,7 @@ class NoPoSplatSystem(System):
         self.weights: str | None = None  # digest of those that were loaded
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the backbone's computation in `sample`; its weights stay float32
-        self._lpips: Lpips | None = None
+        self.lpips: Lpips | None = None
         self._shown: PosedBatch | None = None
 
     def to(self, device: Any, dtype: Any = None) -> None:
@@ -63,8 +63,8 @@ class NoPoSplatSystem(System):
         self._device = torch.device(device)
         if dtype is not None:
             self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
-        if self._lpips is not None:
-            self._lpips.to(self._device)
+        if self.lpips is not None:
+            self.lpips.to(self._device)
 
     def dataset(self, sources: Sources) -> PosedViewSet:
         """Return the scenes of folders, and load LPIPS where it has a weight."""
@@ -77,7 +77,7 @@ class NoPoSplatSystem(System):
             from gatlas.metrics.lpips import load_lpips
 
             side = min(self.config.width, self.config.height)
-            self._lpips = load_lpips(sources.lpips_weights, side=side, without="--set lpips=0").to(self._device)
+            self.lpips = load_lpips(sources.lpips_weights, side=side, without="--set lpips=0").to(self._device)
         return scenes
 
     def lr_scale(self, name: str) -> float:
@@ -98,8 +98,8 @@ class NoPoSplatSystem(System):
         truth = _pictures(batch.targets)
         terms = {"mse": torch.nn.functional.mse_loss(rendered, truth)}
         total = config.mse * terms["mse"]
-        if self._lpips is not None:
-            terms["lpips"] = self._lpips(rendered.flatten(0, 1).clamp(0.0, 1.0), truth.flatten(0, 1)).mean()
+        if self.lpips is not None:
+            terms["lpips"] = self.lpips(rendered.flatten(0, 1).clamp(0.0, 1.0), truth.flatten(0, 1)).mean()
             total = total + config.lpips * terms["lpips"]
         if (share := config.ray_share(step)) > 0:
             terms["ray"] = ray_distance(pixels.means, batch.context_viewmats, batch.context_intrinsics)

@@ -62,6 +62,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.fuzz
 @settings(max_examples=40)
 @given(st.data())
 def test_what_is_written_is_read_back(tmp_path_factory, data):

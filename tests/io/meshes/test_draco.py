@@ -75,6 +75,7 @@ def test_damage_is_one_line(stream):
     refused(draco(stream, {"POSITION": 7}), "its Draco data have no attribute 7 for POSITION")
 
 
+@pytest.mark.fuzz
 def test_damaged_streams_never_crash(stream):
     rng = np.random.default_rng(0)
     for _ in range(150):

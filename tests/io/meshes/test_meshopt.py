@@ -228,6 +228,7 @@ def test_a_damaged_view_is_one_line(changes, words):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.fuzz
 def test_damaged_streams_never_crash():
     rng = np.random.default_rng(0)
     streams = [

@@ -184,6 +184,7 @@ def any_gaussians(draw):
     )
 
 
+@pytest.mark.fuzz
 @settings(max_examples=60)
 @given(any_gaussians())
 def test_what_is_written_is_read_back(gaussians):
@@ -198,6 +199,7 @@ def test_what_is_written_is_read_back(gaussians):
     assert back.origin == gaussians.origin
 
 
+@pytest.mark.fuzz
 @settings(max_examples=60)
 @given(any_gaussians())
 def test_reading_and_writing_again_gives_the_same_bytes(gaussians):

@@ -192,6 +192,7 @@ def test_other_packed_splats_are_named():
     refused(payload.getvalue(), "a SOG splat, which gatlas does not read", "toy.sog")
 
 
+@pytest.mark.fuzz
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     ("content", "name"),

@@ -119,8 +119,12 @@ def test_text_is_dropped_to_zeros_as_often_as_asked(folder, stats, dropout):
 
 def test_each_caption_of_an_object_is_drawn(system, folder):
     batch = batch_of(system, folder)._replace(captions=[("one", "two")] * 3)
-    drawn = {text for seed in range(20) for text in system._drawn_texts(batch.captions, seeded(seed))}
-    assert drawn == {"one", "two", ""}
+    network = Recorder(lambda x, t, text: torch.zeros_like(x))
+    for seed in range(20):
+        system.loss(network, batch, seeded(seed), step=1, steps=10)
+    known = dict(zip(("one", "two", ""), system.prompts.encode(["one", "two", ""])[0], strict=True))
+    texts = torch.cat(network.texts)
+    assert {next(name for name in known if torch.equal(text, known[name])) for text in texts} == set(known)
 
 
 def test_a_set_without_captions_is_learnt_without_text(system, folder):
@@ -165,8 +169,8 @@ def test_diagnose_tells_live_text_from_dead_text(system, folder):
     assert dead["text_effect"] == 0
     assert dead["retrieval"] == 0
     assert dead["retrieval_chance"] == pytest.approx(1 / 3)
-    own = system._prompts.encode([texts[0] for texts in batch.captions])[0]
-    x0 = module.pack(system._whitening.whiten(batch.planes))
+    own = system.prompts.encode([texts[0] for texts in batch.captions])[0]
+    x0 = module.pack(system.whitening.whiten(batch.planes))
 
     def knows(x, t, text):
         """The right v where the text is the sample's own, else nothing: from x and x0 the noise follows."""
@@ -236,7 +240,7 @@ def test_the_libraries_read_a_caption_of_200_letters_with_a_small_model(system, 
     with torch.no_grad():
         states = encoder(ids).last_hidden_state
     assert not torch.equal(ids[0], ids[1])
-    torch.testing.assert_close(system._prompts.encode(captions)[0], states, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(system.prompts.encode(captions)[0], states, atol=1e-4, rtol=1e-4)
 
 
 def test_a_sample_depends_on_its_own_draw_only(system):
@@ -289,9 +293,9 @@ def test_generated_values_are_moved_into_their_spaces():
 
 def test_an_atlas_goes_through_whitening_and_back_unchanged(system, folder):
     planes = batch_of(system, folder).planes
-    x0 = module.pack(system._whitening.whiten(planes))
+    x0 = module.pack(system.whitening.whiten(planes))
     assert x0.shape == (3, 16, 8, 8)
-    back = system._whitening.unwhiten(module.unpack(x0))
+    back = system.whitening.unwhiten(module.unpack(x0))
     np.testing.assert_allclose(back.numpy(), planes.numpy(), atol=1e-5)
 
 
@@ -384,7 +388,7 @@ def test_a_pipeline_is_widened_trained_and_sampled(base, folder, stats, tmp_path
     terms = system.loss(system.network, batch_of(system, folder), seeded(), step=1, steps=10)
     terms["loss"].backward()
     loaded = load(saved(system, tmp_path / "model"))
-    assert loaded._prompts.encode([""])[0].shape == (1, 77, 32)
+    assert loaded.prompts.encode([""])[0].shape == (1, 77, 32)
     request = asked("a red ball", steps=2)
     np.testing.assert_array_equal(next(system.sample(request)).color, next(loaded.sample(request)).color)
 
@@ -548,13 +552,20 @@ def test_kept_encodings_are_those_that_are_computed():
     np.testing.assert_allclose(encode_prompts(tokenizer, encoder, ["one"])[0][0], first[0][0], atol=1e-6)
 
 
-def test_encodings_are_kept_within_bounds():
+def test_encodings_are_kept_within_bounds(monkeypatch):
+    encoded = []
+
+    def recording(tokenizer, encoder, texts):
+        encoded.extend(texts)
+        return encode_prompts(tokenizer, encoder, texts)
+
+    monkeypatch.setattr("gatlas.systems.gaussian_atlas.prompts.encode_prompts", recording)
     tokenizer = byte_tokenizer()
     encoder = small_text_encoder(tokenizer, dim=32, heads=2)
     prompts = Prompts(tokenizer, encoder, cache_bytes=3 * LENGTH * 32 * 4)
-    for text in ("one", "two", "three", "one", "four"):
+    for text in ("one", "two", "three", "one", "four", "three", "one", "four", "two"):
         prompts.encode([text])
-    assert list(prompts._cache) == ["three", "one", "four"]
+    assert encoded == ["one", "two", "three", "four", "two"]  # the three that were used last are kept
 
 
 def test_the_system_is_known_by_its_name(system):
