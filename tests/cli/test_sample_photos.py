@@ -3,8 +3,6 @@
 import io as bytes_io
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 from dataclasses import replace
 
@@ -16,6 +14,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io.photos.photo_loader import read_photos
 from gatlas.systems.noposplat import PRESETS, create
+from tests.helpers.command_line import run_here
 from tests.helpers.scene_files import box_views
 
 CONFIG = replace(
@@ -54,21 +53,10 @@ def test_photos_make_a_splat_and_views(gatlas, made, tmp_path):
     gatlas("render", "scene.ply", "--camera", "views", "-o", "picture.png")
 
 
-def test_photos_a_scene_and_its_cameras_in_one_pipeline(made, tmp_path):
-    photos = [str(made / "a.png"), str(made / "b.png"), "--fov", "50"]
-    tool = [sys.executable, "-m", "gatlas"]
-    sample = subprocess.Popen([*tool, "sample", "--model", str(made / "model"), *photos], stdout=subprocess.PIPE)
-    run = subprocess.run(
-        [*tool, "pose-pnp", *photos, "--scene", "-", "--find", "grid", "-o", str(tmp_path / "p.json")],
-        stdin=sample.stdout,
-        stderr=subprocess.PIPE,
-        check=False,
-        text=True,
-    )
-    assert sample.stdout is not None
-    sample.stdout.close()
-    assert sample.wait(60) == 0
-    assert "Traceback" not in run.stderr
+def test_photos_a_scene_and_its_cameras_in_one_pipeline(gatlas, made, tmp_path):
+    photos = [made / "a.png", made / "b.png", "--fov", 50]
+    scene = gatlas("sample", "--model", made / "model", *photos).stdout
+    run = run_here(["pose-pnp", *photos, "--scene", "-", "--find", "grid", "-o", "p.json"], tmp_path, stdin=scene)
     document = json.loads((tmp_path / "p.json").read_text())
     frames, lost = document["frames"], document.get("not_found", [])
     assert document["method"] == "grid"
