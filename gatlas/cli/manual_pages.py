@@ -8,7 +8,7 @@ from typing import Any
 from gatlas import __version__
 from gatlas.cli.manual_tables import fragment, sections
 
-DATE = "2026-11-29"  # of the last change of the pages
+DATE = "2026-11-30"  # of the last change of the pages
 
 EXIT_STATUS = {
     "0": "done",
