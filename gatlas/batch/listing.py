@@ -12,9 +12,10 @@ from gatlas.batch.shards import parse_shard
 from gatlas.batch.work import BatchWork, Task
 from gatlas.config import output_fields
 from gatlas.errors import GatlasError
+from gatlas.io.outputs import refuse_shared_names
+from gatlas.io.registry import check_suffix
 from gatlas.io.sets.inputs import stream_objects, without_suffix
 from gatlas.io.sets.shards import is_empty_tar
-from gatlas.io.streams import check_suffix, refuse_shared_names
 
 
 def check_output_names(work: BatchWork, output: str) -> None:

@@ -18,6 +18,7 @@ from gatlas.batch.options import SHARD
 from gatlas.batch.places import canonical_path
 from gatlas.batch.work import Task, caption_place
 from gatlas.errors import GatlasError
+from gatlas.io.outputs import remove, write
 from gatlas.io.sets.scratch import (
     append_line,
     folder_contents,
@@ -28,7 +29,7 @@ from gatlas.io.sets.scratch import (
     write_lines,
 )
 from gatlas.io.sets.shards import GrowingTar, ShardWriter, is_empty_tar
-from gatlas.io.streams import os_errors, remove, write
+from gatlas.io.streams import os_errors
 
 Line = dict[str, Any]
 MANIFEST = re.compile(r"manifest-\d+-of-\d+\.jsonl")

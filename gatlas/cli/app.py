@@ -22,7 +22,7 @@ from gatlas.errors import GatlasError, Requeue
 
 def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from gatlas.io.streams import show
+        from gatlas.io.outputs import show
 
         show(f"{ctx.get_help()}\n")
         raise typer.Exit
@@ -88,7 +88,7 @@ def click_group() -> Any:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from gatlas.io.streams import show
+        from gatlas.io.outputs import show
 
         show(f"gatlas {__version__}\n")
         raise typer.Exit

@@ -165,7 +165,7 @@ def _report(outcome: BatchOutcome, force: bool) -> None:
 
 
 def _print_plan(plan: Plan) -> None:
-    from gatlas.io.streams import show
+    from gatlas.io.outputs import show
 
     groups = zip(("do", "done", "failed", "exists", "other"), plan, strict=True)
     show(

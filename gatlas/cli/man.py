@@ -17,7 +17,7 @@ def run(verb: str | None, options: ManOptions, *, force: bool, given: frozenset[
     """Show the page of a verb, or that of gatlas itself, with man(1) if it is installed."""
     from gatlas.cli.app import click_group
     from gatlas.cli.manual_pages import pages
-    from gatlas.io.streams import show, write_stdout
+    from gatlas.io.outputs import show, write_stdout
 
     known = pages(click_group())
     name = f"gatlas-{verb}" if verb else "gatlas"

@@ -10,7 +10,7 @@ from gatlas import io
 from gatlas.cli.terminal import counting_bar, message
 from gatlas.config import option_fields
 from gatlas.errors import GatlasError
-from gatlas.io.streams import refuse_shared_names
+from gatlas.io.outputs import refuse_shared_names
 from gatlas.systems import load_system, system_module, system_of
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ def check_outputs(output: str, options: Options, *, noun: str | None, force: boo
     """Raise a GatlasError, before any work, where an output could not be written; without a noun it is a folder."""
     from gatlas import io
     from gatlas.config import output_fields
-    from gatlas.io.streams import refuse_shared_names
+    from gatlas.io.outputs import refuse_shared_names
 
     io.check_output(output, force=force, folder=noun is None, noun=noun or "")
     others = output_fields(options)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         save_image,
         save_stats,
     )
+    from gatlas.io.outputs import check_output
     from gatlas.io.photos.scenes import load_cameras, load_points, load_views
     from gatlas.io.photos.transforms import save_views
     from gatlas.io.runs.fit_snapshot import load_checkpoint, remove_checkpoint, save_checkpoint
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gatlas.io.sets.inputs import Item, captions_of, list_items, names_many, read_item
     from gatlas.io.sets.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.io.splats.ply import stored_frame
-    from gatlas.io.streams import Blob, as_blob, check_output, exists, is_folder, make_folder, read
+    from gatlas.io.streams import Blob, as_blob, exists, is_folder, make_folder, read
     from gatlas.io.text import load_lines, load_names, save_json, save_text
 
 _NAMES = {
@@ -45,6 +46,7 @@ _NAMES = {
     "nouns": (
         "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_gaussians save_image save_stats"
     ),
+    "outputs": "check_output",
     "photos.scenes": "load_cameras load_points load_views",
     "photos.transforms": "save_views",
     "runs.fit_snapshot": "load_checkpoint remove_checkpoint save_checkpoint",
@@ -52,7 +54,7 @@ _NAMES = {
     "sets.inputs": "Item captions_of list_items names_many read_item",
     "sets.shards": "Member ShardWriter read_member shard_key stream_members",
     "splats.ply": "stored_frame",
-    "streams": "Blob as_blob check_output exists is_folder make_folder read",
+    "streams": "Blob as_blob exists is_folder make_folder read",
     "text": "load_lines load_names save_json save_text",
 }
 _HOMES = {name: f"gatlas.io.{module}" for module, names in _NAMES.items() for name in names.split()}

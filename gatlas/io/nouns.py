@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatlas.io import registry
-from gatlas.io.streams import Blob, as_blob, check_output, write
+from gatlas.io.outputs import check_output, write
+from gatlas.io.streams import Blob, as_blob
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import Blob, as_blob, write
+from gatlas.io.outputs import write
+from gatlas.io.streams import Blob, as_blob
 
 if TYPE_CHECKING:
     from pathlib import Path

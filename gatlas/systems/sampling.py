@@ -19,11 +19,11 @@ from gatlas.atlas import decode
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.io.images import encode_png
+from gatlas.io.outputs import filling_folder
 from gatlas.io.photos.transforms import encode_index
 from gatlas.io.photos.views_folder import ViewsFolder, begun_views, record_of, stored_record
 from gatlas.io.registry import names_a
 from gatlas.io.splats.ply import encode_ply
-from gatlas.io.streams import filling_folder
 from gatlas.types import Atlas, Cameras, Gaussians, Views
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.io import streams
+from gatlas.io import outputs, streams
 from gatlas.io.splats.ply import encode_ply
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def save_published(
 ) -> None:
     """Write the three files into a folder. The PLY keeps the atlas's own axes, as published ones do: it is y-up."""
     header, table = encode_ply(gaussians, "y-up")
-    with streams.filling_folder(folder, force=force) as target:
+    with outputs.filling_folder(folder, force=force) as target:
         for name, indices in ((TO_SPHERE, gs2sphere), (TO_PLANE, sphere2plane)):
             buffer = io.BytesIO()
             np.save(buffer, indices.astype(np.int64))
-            streams.write(target / name, [buffer.getvalue()], force=True)
-        streams.write(target / SPLAT, [header, table], force=True)
+            outputs.write(target / name, [buffer.getvalue()], force=True)
+        outputs.write(target / SPLAT, [header, table], force=True)

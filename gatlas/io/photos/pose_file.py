@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.io import streams
+from gatlas.io import outputs, streams
 from gatlas.io.photos.photo_loader import pair_frames
 from gatlas.io.photos.transforms import camera_entry, read_posed_photos
 
@@ -54,7 +54,7 @@ def write_poses(out: str | Path, records: Sequence[PoseRecord], *, force: bool, 
             frames.append({"file_path": path, **entry, **record.details})
     document = {**summary, "frames": frames, **({"not_found": not_found} if not_found else {})}
     text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
-    streams.write(out, [text.encode()], force=force, suffix=".json", what="cameras", name="poses", text=True)
+    outputs.write(out, [text.encode()], force=force, suffix=".json", what="cameras", name="poses", text=True)
 
 
 def _finite(value: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import opengl_poses, viewmats_of_opengl
 from gatlas.geometry.lens import Lens
-from gatlas.io import registry, streams
+from gatlas.io import outputs, registry, streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import decode_image, encode_png
 from gatlas.io.photos.points import ply_points
@@ -110,12 +110,12 @@ def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None
     """
     images = host_array(views.images)
     names, index = encode_index(views.cameras)
-    with streams.filling_folder(folder, force=force) as target:
+    with outputs.filling_folder(folder, force=force) as target:
         (target / INDEX).unlink(missing_ok=True)
         (target / "images").mkdir(exist_ok=True)
         for name, image in zip(names, images, strict=True):
-            streams.write(target / name, [encode_png(image)], force=True)
-        streams.write(target / INDEX, [index], force=True)
+            outputs.write(target / name, [encode_png(image)], force=True)
+        outputs.write(target / INDEX, [index], force=True)
 
 
 def encode_index(cameras: Cameras, **entries: Any) -> tuple[list[str], bytes]:

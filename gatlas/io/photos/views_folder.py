@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatlas.io import streams
+from gatlas.io import outputs, streams
 from gatlas.io.images import decode_image, encode_png
 from gatlas.io.models.tensors import read_json
 from gatlas.io.photos.transforms import INDEX, encode_index
@@ -56,18 +56,18 @@ class ViewsFolder:
         names, index = encode_index(cameras, sample=dict(record))
         self._files = [self._folder / name for name in names]
         if not resume:
-            streams.check_output(folder, force=force, folder=True)
+            outputs.check_output(folder, force=force, folder=True)
             with streams.os_errors(folder):
                 (self._folder / "images").mkdir(parents=True, exist_ok=True)
                 for old in (self._folder / INDEX, *self._files):
                     old.unlink(missing_ok=True)
-            streams.write(self._folder / PART, [index], force=True)
+            outputs.write(self._folder / PART, [index], force=True)
         self._count = _count_files(self._files)
 
     def add(self, images: Iterable[Picture]) -> None:
         """Write the next views."""
         for image in images:
-            streams.write(self._files[self._count], [encode_png(image)], force=True)
+            outputs.write(self._files[self._count], [encode_png(image)], force=True)
             self._count += 1
         if self._count == len(self._files):
             with streams.os_errors(self._folder):

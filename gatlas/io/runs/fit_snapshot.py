@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.io import streams
+from gatlas.io import outputs, streams
 
 KEY = "gatlas_checkpoint"
 
@@ -21,7 +21,7 @@ def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[
     """Write the arrays and a JSON-able `meta`; an older checkpoint is replaced, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, **{KEY: np.array(json.dumps(meta))}, **arrays)  # type: ignore[arg-type]
-    streams.write(path, [buffer.getvalue()], force=True, suffix=".npz", what="a checkpoint")
+    outputs.write(path, [buffer.getvalue()], force=True, suffix=".npz", what="a checkpoint")
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gatlas.io.streams import os_errors, write
+from gatlas.io.outputs import write
+from gatlas.io.streams import os_errors
 
 LOG, LOSS = "log.jsonl", "loss.png"
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import check_parent, os_errors, remove, scratch_beside
+from gatlas.io.outputs import check_parent, remove, scratch_beside
+from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import os_errors, remove, scratch_beside, write
+from gatlas.io.outputs import remove, scratch_beside, write
+from gatlas.io.streams import os_errors
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
 

@@ -19,18 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from gatlas.errors import GatlasError
-from gatlas.io.streams import (
-    Blob,
-    check_output,
-    is_stream,
-    opened_file,
-    os_errors,
-    read,
-    remove,
-    stdin_bytes,
-    whole_file,
-    write_stdout,
-)
+from gatlas.io.outputs import check_output, remove, whole_file, write_stdout
+from gatlas.io.streams import Blob, is_stream, opened_file, os_errors, read, stdin_bytes
 
 SUFFIX = ".tar"
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # first bytes
@@ -164,7 +154,7 @@ def end_mark(written: int) -> bytes:
 class ShardWriter:
     """Write a shard: to a file that appears whole when the block ends well, or as a stream to standard output.
 
-    The same members give the same bytes. A terminal gets no binary: see `gatlas.io.streams.write`.
+    The same members give the same bytes. A terminal gets no binary: see `gatlas.io.outputs.write`.
     """
 
     def __init__(self, out: str | Path, *, force: bool = False, what: str = "a shard") -> None:
