@@ -95,14 +95,9 @@ def _has_member(names: set[str], wanted: str) -> bool:
 
 
 def _zip_names(data: bytes) -> set[str] | None:
-    import io
-    import zipfile
+    from gatlas.io.array_reader import zip_names
 
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return set(archive.namelist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return None
+    return zip_names(data)
 
 
 def is_json(blob: Blob) -> bool:
@@ -125,11 +120,11 @@ def _first_character(data: bytes) -> bytes:
 
 
 def _json_object(data: bytes) -> dict[str, Any]:
-    import json
+    from gatlas.io.json_reader import JsonError, parse_json
 
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError):
+        content = parse_json(data)
+    except JsonError:
         return {}
     return content if isinstance(content, dict) else {}
 

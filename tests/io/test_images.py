@@ -1,6 +1,8 @@
 """Pictures: values worked out by hand, files written by Pillow."""
 
 import io as stdio
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from PIL import Image
 
 from gatlas import io
 from gatlas.errors import GatlasError
+from gatlas.io.images import PictureError, opened_picture
 
 
 def encoded(image, form="PNG", **options):
@@ -112,6 +115,34 @@ def test_a_truncated_picture_is_refused(form, kept):
     data = encoded(Image.fromarray(noise), form)
     with pytest.raises(GatlasError, match=r"^x\.png: the picture cannot be read: "):
         load(data[: int(len(data) * kept)])
+
+
+def promising(width, height, mode="L"):
+    """A PNG whose header promises a size that its data do not have."""
+    data = encoded(picture(mode, 0, (1, 1)))
+    header = b"IHDR" + struct.pack(">II", width, height) + data[24:29]
+    return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+
+
+@pytest.mark.parametrize("size", [(8, 14_745_608), (20_000, 5000), (1 << 31 - 1, 1), (0, 7)])
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16", "RGB"])
+def test_a_size_that_the_file_cannot_hold_is_refused_before_memory_is_taken(size, mode, monkeypatch):
+    monkeypatch.setattr(Image.core, "new", lambda *_: pytest.fail("memory was taken"))
+    with pytest.raises(GatlasError, match=r"^x\.png: the picture cannot be read: ") as error:
+        load(promising(*size, mode))
+    assert "\n" not in str(error.value)
+
+
+def test_a_large_plain_picture_is_read():
+    data = encoded(picture("L", 9, (5000, 4000)))
+    assert len(data) < 30_000
+    with opened_picture(data) as image:
+        assert image.size == (5000, 4000)
+
+
+def test_no_other_program_is_started_for_a_picture():
+    with pytest.raises(PictureError, match="of no known format"), opened_picture(encoded(picture("L", 9), "EPS")):
+        pass
 
 
 def test_other_files_are_no_picture():

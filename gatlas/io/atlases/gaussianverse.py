@@ -9,6 +9,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import outputs, streams
+from gatlas.io.array_reader import read_npy
 from gatlas.io.splats.ply import encode_ply
 
 if TYPE_CHECKING:
@@ -25,11 +26,8 @@ SPLAT, TO_SPHERE, TO_PLANE = "point_cloud.ply", "gs2sphere.npy", "sphere2plane.n
 def load_indices(source: str | Path | Blob) -> Int[np.ndarray, " n"]:
     """Return the index map of an NPY file, a row of whole numbers (int64)."""
     blob = streams.as_blob(source)
-    try:
-        array = np.load(io.BytesIO(blob.data), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise GatlasError(f"{blob.name}: not an NPY file of indices ({error})") from None
-    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype.kind not in "iu":
+    array = read_npy(blob, fault="not an NPY file of indices")
+    if array.ndim != 1 or array.dtype.kind not in "iu":
         raise GatlasError(f"{blob.name}: an index map must be one row of whole numbers")
     return array.astype(np.int64)
 

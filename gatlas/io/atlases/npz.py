@@ -9,14 +9,14 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.io.array_reader import read_npz
 from gatlas.io.arrays import host_array
-from gatlas.io.npz_members import read_members
+from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.registry import refusal
 from gatlas.io.sniff import is_zip
 from gatlas.types import SPACES, Atlas, AtlasStats
@@ -103,10 +103,7 @@ def stats_bytes(stats: AtlasStats) -> bytes:
 def _read(blob: Blob, noun: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not is_zip(blob):
         raise refusal(blob, noun)
-    try:
-        arrays = read_members(blob.data, names)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
-        raise GatlasError(f"{blob.name}: truncated or damaged NPZ file: {error}") from None
+    arrays = read_npz(blob, names)
     missing = [name for name in names if name not in arrays]
     if missing:
         what = "an atlas" if noun == "atlas" else "statistics of atlases"
@@ -126,9 +123,9 @@ def _checked(blob: Blob, name: str, array: np.ndarray, dtype: str) -> np.ndarray
 def _meta(blob: Blob, array: np.ndarray) -> dict[str, Any]:
     if array.shape == () and array.dtype.kind == "U":
         try:
-            meta = json.loads(str(array))
-        except (ValueError, RecursionError) as error:
-            raise GatlasError(f"{blob.name}: damaged: its meta is not JSON: {error}") from None
+            meta = parse_json(str(array))
+        except JsonError as error:
+            raise GatlasError(f"{blob.name}: damaged: its meta is {error}") from None
         if isinstance(meta, dict):
             return meta
     raise GatlasError(f"{blob.name}: damaged: its meta must be a string that holds a JSON object")

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.io.array_reader import read_npz
+from gatlas.io.streams import exists, read
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -40,11 +42,10 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
     """
     for path in (SHIPPED / f"{projection}-{size}.npz", _cached(size, projection)):
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                cells = arrays["cells"]
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            if not exists(path):
+                continue
+            cells = read_npz(read(path), ["cells"]).get("cells", np.empty(0))
+        except GatlasError as error:
             warnings.warn(f"{path} cannot be read ({error}); computing it again", stacklevel=2)
             continue
         if not _is_permutation(cells, size * size):

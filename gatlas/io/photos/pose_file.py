@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +12,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import outputs, streams
+from gatlas.io.array_reader import read_npz
 from gatlas.io.photos.photo_loader import pair_frames
 from gatlas.io.photos.transforms import camera_entry, read_posed_photos
 
@@ -86,23 +84,16 @@ def read_viewmats(source: str | Path | Blob, photos: Sequence[str]) -> Float[np.
 
 def read_matches(blob: Blob) -> tuple[Float[np.ndarray, "m 3"], Float[np.ndarray, "m 2"]]:
     """Return `points` [m 3] (world units) and `pixels` [m 2] (x, y; first pixel center at 0.5, 0.5) of an NPZ file."""
-    try:
-        with np.load(io.BytesIO(blob.data), allow_pickle=False) as file:
-            arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ("points", "pixels")}
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        zlib.error,
-        AttributeError,
-    ) as error:
-        raise GatlasError(f"{blob.name}: no matches: it must be an NPZ of 'points' and 'pixels': {error}") from None
+    fault = "no matches: it must be an NPZ of 'points' and 'pixels'"
+    arrays = read_npz(blob, ("points", "pixels"), finite=True, fault=fault)
+    for name in ("points", "pixels"):
+        if name not in arrays:
+            raise GatlasError(f"{blob.name}: {fault}: it has no array '{name}'")
+        if arrays[name].dtype.kind not in "iuf":
+            raise GatlasError(f"{blob.name}: {fault}: '{name}' must be real numbers, got {arrays[name].dtype}")
     points, pixels = arrays["points"], arrays["pixels"]
     if points.ndim != 2 or points.shape[1] != 3 or pixels.shape != (len(points), 2):
         raise GatlasError(
             f"{blob.name}: 'points' must be [m 3] and 'pixels' [m 2], got {list(points.shape)} and {list(pixels.shape)}"
         )
-    return points, pixels
+    return points.astype(np.float64), pixels.astype(np.float64)

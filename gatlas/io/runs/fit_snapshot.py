@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,11 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import outputs, streams
+from gatlas.io.array_reader import read_npz
+from gatlas.io.json_reader import JsonError, parse_json
 
 KEY = "gatlas_checkpoint"
+_FAULT, _REMEDY = "not a checkpoint of gatlas, or damaged", ": remove it to start afresh"
 
 
 def save_checkpoint(path: str | Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -29,15 +30,15 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
     if not streams.exists(path):
         return None
     blob = streams.read(path)
+    arrays = read_npz(blob, fault=_FAULT, remedy=_REMEDY)
+    text = arrays.pop(KEY, None)
     try:
-        with np.load(io.BytesIO(blob.data), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(str(arrays.pop(KEY)))
-        if not isinstance(meta, dict):
-            raise ValueError("meta is no map")
-    except (KeyError, ValueError, EOFError, OSError, RecursionError, zipfile.BadZipFile, zlib.error) as error:
-        raise GatlasError(f"{blob.name}: not a checkpoint of gatlas, or damaged: remove it to start afresh") from error
-    return arrays, meta
+        meta = None if text is None else parse_json(str(text))
+    except JsonError as error:
+        raise GatlasError(f"{blob.name}: {_FAULT}: {error}{_REMEDY}") from None
+    if not isinstance(meta, dict):
+        raise GatlasError(f"{blob.name}: {_FAULT}: it has no description{_REMEDY}")
+    return {name: array.copy() for name, array in arrays.items()}, meta  # which the fit goes on to change
 
 
 def remove_checkpoint(path: str | Path) -> None:

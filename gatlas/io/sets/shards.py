@@ -4,19 +4,18 @@ The members of an object are `key.npz`, `key.json`, `key.txt`…: the key is the
 part, with its folders. Shards on disk are indexed by their headers and read out of order; pipes and compressed tars
 are read from front to back. Hidden members (`._x` of macOS) are left out. A shard that cannot be read whole is an
 error, never a shorter set: tar itself ends silently at a damaged header. A tar of an end mark alone holds no objects.
+What a header promises is checked before memory is taken for it. The only code that calls `tarfile.open`.
 """
 
 from __future__ import annotations
 
-import lzma
 import os
 import sys
 import tarfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import check_output, remove, whole_file, write_stdout
@@ -25,7 +24,14 @@ from gatlas.io.streams import Blob, is_stream, opened_file, os_errors, read, std
 SUFFIX = ".tar"
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # first bytes
 _BUFFER = 1 << 16  # bytes read from a pipe at once; tarfile copies what is left of it at every read
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_PIECE = 1 << 24  # bytes of a member that are read at once, so that memory grows with what is there
+MOST_MEMBERS = 20_000_000  # of one tar
+MOST_ZEROS = 1 << 26  # bytes between the tars of a file
+MOST_OF_HEADER = 1 << 15  # bytes of a long name or of extended attributes
+MOST_UNPACKED = 1 << 30  # bytes of a member of a compressed tar, where a few may stand for any number
+_EXTENDED = (
+    tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
+)  # fmt: skip
 
 
 class Member(NamedTuple):
@@ -38,17 +44,36 @@ class Member(NamedTuple):
     size: int  # bytes
 
 
-class _Header(tarfile.TarInfo):
-    """A header whose damage is an error; `tarfile` ends there, or with `ignore_zeros` skips it."""
+def _bounded_header() -> type[tarfile.TarInfo]:
+    """Return a class for the headers of one tar.
 
-    @classmethod
-    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
-        try:
-            return super().frombuf(buf, encoding, errors)
-        except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(str(error)) from None
+    Damage is an error, where `tarfile` ends or with `ignore_zeros` skips it; sizes are checked first.
+    """
+
+    class _Header(tarfile.TarInfo):
+        zeros = 0  # blocks of them since the last header
+
+        @classmethod
+        def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+            try:
+                header = super().frombuf(buf, encoding, errors)
+            except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
+                cls.zeros += 1
+                if cls.zeros > MOST_ZEROS // tarfile.BLOCKSIZE:
+                    raise tarfile.ReadError(f"more than {MOST_ZEROS:,} bytes of zeros") from None
+                raise
+            except tarfile.HeaderError as error:
+                raise tarfile.ReadError(str(error)) from None
+            cls.zeros = 0
+            if header.size < 0:
+                raise tarfile.ReadError(f"a size of {header.size} bytes")
+            if header.type in _EXTENDED and header.size > MOST_OF_HEADER:
+                raise tarfile.ReadError(
+                    f"a name or attributes of {header.size:,} bytes (to leave attributes out, pack with --no-xattrs)"
+                )
+            return header
+
+    return _Header
 
 
 def is_tar(head: bytes) -> bool:
@@ -78,12 +103,15 @@ def list_members(path: str | Path) -> list[Member]:
     with opened_file(path) as file:
         head = file.read(512)
         _refuse_compression(path, head)
+        end = file.seek(0, os.SEEK_END)
         file.seek(0)
-        with _reading(str(path)), tarfile.open(fileobj=file, mode="r:", tarinfo=_Header, ignore_zeros=True) as tar:
-            return [
-                Member(Path(path), *_split(header.name), header.offset_data, header.size)
-                for header in _files(tar, str(path))
-            ]
+        shard, members = Path(path), []
+        with _reading(str(path)), _open_tar(file, "r:") as tar:
+            for header in _files(tar, str(path)):
+                if header.offset_data + header.size > end:
+                    raise GatlasError(f"{path}: truncated: {header.name!r} does not lie in it whole")
+                members.append(Member(shard, *_split(header.name), header.offset_data, header.size))
+        return members
 
 
 def read_member(member: Member) -> Blob:
@@ -114,20 +142,19 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
         if not is_tar(head) and _compression(head) is None:
             yield _lone(source, name, rest)
             return
+        packed = _compression(head) is not None
         with _reading(name):
-            tar = stack.enter_context(
-                tarfile.open(
-                    fileobj=cast("BinaryIO", rest), mode="r|*", tarinfo=_Header, ignore_zeros=True, bufsize=_BUFFER
-                )
-            )
+            tar = stack.enter_context(_open_tar(cast("BinaryIO", rest), "r|*"))
         files = _files(tar, name)
         while True:
             with _reading(name):  # not around the yield: the caller's own errors are not the tar's
                 header = next(files, None)
                 if header is None:
                     return
+                if packed and header.size > MOST_UNPACKED:
+                    raise GatlasError(f"{name}: {header.name!r} has {header.size:,} bytes: decompress the tar first")
                 content = tar.extractfile(header)
-                data = content.read() if content is not None else b""
+                data = b"" if content is None else _read_exactly(cast("BinaryIO", content), header.size)
             key, suffix = _split(header.name)
             yield Blob(f"{name}:{key}{suffix}", data, key=key)
 
@@ -270,13 +297,17 @@ class _Rejoined:
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
     """Return `size` bytes, or fewer at the end of the file."""
-    data = b""
+    data = file.read(min(size, _PIECE))
     while len(data) < size:
-        piece = file.read(size - len(data))
+        piece = file.read(min(size - len(data), max(len(data), _PIECE)))
         if not piece:
             break
         data += piece
     return data
+
+
+def _open_tar(file: BinaryIO, mode: Literal["r:", "r|*"]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode=mode, tarinfo=_bounded_header(), ignore_zeros=True, bufsize=_BUFFER)
 
 
 def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:
@@ -290,10 +321,14 @@ def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:
 
 def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
     """Yield the headers of the files in the tar. A tar without any, or a truncated one, is a GatlasError."""
-    found, end = False, 0
+    found, end, count = False, 0, 0
     while (header := tar.next()) is not None:
         tar.members = []  # type: ignore[attr-defined]  # otherwise it keeps every header of an endless stream
-        end = tar.offset
+        if header.size < 0 or tar.offset <= end:  # sizes may come from extended attributes, too
+            raise tarfile.ReadError(f"a size of {header.size} bytes")
+        end, count = tar.offset, count + 1
+        if count > MOST_MEMBERS:
+            raise GatlasError(f"{name}: the tar has more than {MOST_MEMBERS:,} members: split it")
         path = PurePosixPath(header.name)
         if ".." in path.parts:
             raise GatlasError(f"{name}: {header.name!r} would lie outside the tar's own folder: rename it in the tar")
@@ -306,6 +341,8 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
             )
         if not header.isreg() or header.issparse():
             raise GatlasError(f"{name}: {header.name!r} is no ordinary file in the tar")
+        if not path.name or "\0" in header.name:
+            raise GatlasError(f"{name}: a file in the tar has the name {header.name!r:.80}, which no file can have")
         found = True
         yield header
     if tar.offset <= end:
@@ -337,5 +374,12 @@ def _reading(name: str) -> Iterator[None]:
     """Convert the errors of a damaged tar to a GatlasError."""
     try:
         yield
-    except _DAMAGE as error:
+    except GatlasError:
+        raise
+    except OSError as error:
+        if error.errno is not None:  # of the disk; without a number it is of a decompressor
+            raise
         raise GatlasError(f"{name}: truncated or damaged tar: {error}") from None
+    except (Exception, MemoryError) as error:  # on damaged bytes tarfile fails in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise GatlasError(f"{name}: truncated or damaged tar: {reason}") from None

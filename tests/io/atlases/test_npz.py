@@ -137,6 +137,8 @@ def test_values_that_are_not_finite_are_counted(value, tmp_path):
     ("meta", "words"),
     [
         ("{", "its meta is not JSON"),
+        ('{"gatlas_atlas": 1, "split": NaN}', "its meta is not JSON: it holds NaN"),
+        ('{"gatlas_atlas": 1e999}', "its meta is not JSON that gatlas reads: the number 1e999 is too large"),
         ("[]", "its meta must be a string that holds a JSON object"),
         (np.zeros(3), "its meta must be a string that holds a JSON object"),
         ("{}", "its meta has no format version 'gatlas_atlas'"),
@@ -173,7 +175,7 @@ def test_a_meta_that_agrees_with_the_planes_is_read(changes):
 
 
 @pytest.mark.parametrize("key", ["size", "count", "padded", "dropped", "split"])
-@pytest.mark.parametrize("value", [-5, float("nan"), 1e308, 4.0, "zz", [], None, True])
+@pytest.mark.parametrize("value", [-5, 1e308, 4.0, "zz", [], None, True])
 def test_what_is_no_number_in_a_meta_is_named(key, value):
     with pytest.raises(
         GatlasError, match=rf"^x\.npz: damaged: its meta's '{key}' must be a whole number >= 0, got .+$"
