@@ -12,7 +12,7 @@ from gatlas.batch.shards import parse_shard
 from gatlas.batch.work import BatchWork, Task
 from gatlas.config import output_fields
 from gatlas.errors import GatlasError
-from gatlas.io.outputs import refuse_shared_names
+from gatlas.io.outputs import is_streamed, refuse_shared_names
 from gatlas.io.registry import check_suffix
 from gatlas.io.sets.inputs import stream_objects, without_suffix
 from gatlas.io.sets.shards import is_empty_tar
@@ -87,7 +87,7 @@ def make_tasks(work: BatchWork, items: Iterable[io.Item], template: str | None) 
 def piped_tasks(work: BatchWork, blobs: Iterable[io.Blob], output: str, shard: str | None) -> Iterator[Task]:
     """Return the tasks of a tar that comes through a pipe, in its order. Only standard output takes their results."""
     objects = stream_objects(blobs, work.spec.accepts)
-    if output != "-":
+    if not is_streamed(output):
         first = next(objects, None)
         if first is not None and first.blob.key is None:
             named = f"{output.rstrip('/')}/NAME{work.suffix}" if io.is_folder(output) else f"NAME{work.suffix}"

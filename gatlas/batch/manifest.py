@@ -18,6 +18,7 @@ from gatlas.batch.options import SHARD
 from gatlas.batch.places import canonical_path
 from gatlas.batch.work import Task, caption_place
 from gatlas.errors import GatlasError
+from gatlas.io.descriptors import refuse_own_stream
 from gatlas.io.outputs import remove, write
 from gatlas.io.sets.scratch import (
     append_line,
@@ -84,6 +85,7 @@ class RecordedResults:
     @contextmanager
     def opened(self) -> Iterator[Path]:
         """Yield a scratch folder for results in the making. A second process on the same results is a GatlasError."""
+        refuse_own_stream(self.manifest)
         busy = f"{self.manifest}: another process is at work on this: wait for it, or end it"
         with held_scratch(self.folder, self.label, busy) as scratch:
             newest = {(line["id"], line.get("verb")): line for line in read_lines(self.manifest)}
@@ -205,18 +207,20 @@ class TarResults(RecordedResults):
 
 
 class StreamResults:
-    """A tar to standard output, without a manifest: what is lost in a pipe cannot be resumed."""
+    """A tar to standard output or another stream, without a manifest: what is lost in a pipe cannot be resumed."""
 
     ordered = True
     manifest = None
 
-    def __init__(self, suffix: str) -> None:
+    def __init__(self, suffix: str, output: str = "-", force: bool = False) -> None:
         self.suffix = suffix
+        self.output = output
+        self.force = force
 
     @contextmanager
     def opened(self) -> Iterator[Path]:
         """Yield a scratch folder. The tar gets its end mark where the block ends well."""
-        with temporary_folder() as scratch, ShardWriter("-") as self._shard:
+        with temporary_folder() as scratch, ShardWriter(self.output, force=self.force) as self._shard:
             yield scratch
 
     def record(self, line: Line) -> None:

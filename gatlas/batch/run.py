@@ -22,6 +22,7 @@ from gatlas.batch.work import BatchWork, Job, Task, call_function, failure
 from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError, Requeue
+from gatlas.io.outputs import is_streamed
 from gatlas.io.sets.scratch import new_path
 
 Results = FolderResults | TarResults | StreamResults
@@ -71,9 +72,10 @@ def run_batch(
     results: Results
     tasks: list[Task] | ReadAhead[Task]
     if isinstance(inputs, Sequence):
-        results, tasks = _list_tasks(work, inputs, output, options, report)
+        results, tasks = _list_tasks(work, inputs, output, options, report, force)
     else:
-        results, piped = StreamResults(work.suffix), listing.piped_tasks(work, inputs, output, options.shard)
+        results = StreamResults(work.suffix, output, force)
+        piped = listing.piped_tasks(work, inputs, output, options.shard)
         tasks = list(piped) if options.dry_run else ReadAhead(piped)
     run = _Run(work, results, output, options, force, devices, report, on_object, should_stop)
     if options.dry_run:
@@ -89,7 +91,7 @@ def run_batch(
 
 
 def _list_tasks(
-    work: BatchWork, inputs: Sequence[str], output: str, options: BatchOptions, report: Report
+    work: BatchWork, inputs: Sequence[str], output: str, options: BatchOptions, report: Report, force: bool
 ) -> tuple[Results, list[Task]]:
     """Return the store of the results, and the tasks of this shard."""
     sources, missing = listing.read_inputs(inputs, options)
@@ -101,15 +103,16 @@ def _list_tasks(
         report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
     elif array and not whole:
         report(f"shard {index}/{shards}, from Slurm's array variables")
-    if work.suffix == "/" and (output == "-" or output.endswith(".tar")):
+    streamed = is_streamed(output)
+    if work.suffix == "/" and (streamed or output.endswith(".tar")):
         raise GatlasError("each result is a folder: name them with -o DIR/")
-    if options.tar and output != "-":
+    if options.tar and not streamed:
         raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
     items = listing.list_items(work, sources, missing)
     place = output.replace(SHARD, f"{index:05d}")
     results: Results
-    if output == "-":
-        results, tasks = StreamResults(work.suffix), listing.make_tasks(work, items, None)
+    if streamed or is_streamed(place):
+        results, tasks = StreamResults(work.suffix, place, force), listing.make_tasks(work, items, None)
     elif place.lower().endswith(".tar"):
         results, tasks = TarResults(Path(place), work.suffix, work.name), listing.make_tasks(work, items, None)
         of_any_shard = re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}")

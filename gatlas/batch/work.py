@@ -16,6 +16,7 @@ from gatlas.batch.options import STEM, Batchable
 from gatlas.batch.workers import JobResult
 from gatlas.config import Options, output_fields, result_fields
 from gatlas.errors import GatlasError, Requeue
+from gatlas.io.descriptors import is_special
 from gatlas.io.sets.inputs import CAPTIONS
 from gatlas.io.streams import is_disk_full, is_transient
 
@@ -123,7 +124,7 @@ def call_function(work: BatchWork, force: bool, sidecars_in_scratch: bool, job: 
 
 def _read(source: Path | io.Member | io.Blob) -> tuple[str | io.Blob, str]:
     """Return a source as the function takes it, and its SHA-256. What cannot be read twice is read."""
-    if isinstance(source, Path) and source.is_fifo():
+    if isinstance(source, Path) and is_special(source):
         source = io.as_blob(source)  # a pipe, as the shell's <(command)
     digest = io.sha256_of(source)
     if isinstance(source, io.Member):

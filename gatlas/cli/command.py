@@ -59,6 +59,7 @@ def build_command(verb: Verb) -> Callable[..., None]:
         parameters += [option_parameter(field) for field in option_fields(BatchOptions).values()]
 
     def command(context: typer.Context, **values: Any) -> None:
+        _name_streams(verb, values)
         given = frozenset(name for name in values if _is_given(context, name))
         options = verb.options(**{name: _plain(values.pop(name), field) for name, field in fields.items()})
         if verb.batch is not None:
@@ -80,6 +81,15 @@ def build_command(verb: Verb) -> Callable[..., None]:
     command.__name__ = verb.name.replace("-", "_")
     command.__doc__ = verb.options.describe()
     return command
+
+
+def _name_streams(verb: Verb, values: dict[str, Any]) -> None:
+    """Replace names of standard input among the inputs, and of standard output, such as /dev/stdout, by "-"."""
+    from gatlas.io.descriptors import stream_name
+
+    if verb.output is not None:
+        values["output"] = stream_name(values["output"], 1)
+        values["inputs"] = values["inputs"] and [stream_name(each, 0) for each in values["inputs"]]
 
 
 def _none_or_required(kind: Any) -> Any:

@@ -35,6 +35,8 @@ STREAMS = {
     "written into a file in the current folder instead, which is called after the input (obj.ply, obj.npz, obj.png; "
     "gatlas.tar for many) and whose path is printed",
     "standard error": "takes everything else: progress, warnings, summaries",
+    "/dev/stdout, /dev/fd/N, a named pipe, the file that a stream is redirected to": "as OUTPUT or another output are "
+    "written into behind what is there, and never replaced; /dev/stdin and /dev/fd/N as INPUT are read like -",
 }
 
 

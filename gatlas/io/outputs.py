@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from gatlas.errors import GatlasError
+from gatlas.io.descriptors import is_terminal, named_descriptor, open_sink, takes_writes
 from gatlas.io.registry import NOUNS, check_suffix, written_suffixes
 from gatlas.io.streams import STREAM, is_folder, is_stream, os_errors
 
@@ -53,17 +54,23 @@ def check_output(
             _check_file(path, force)
 
 
+def is_streamed(out: str | Path) -> bool:
+    """Return True where an output is written into: standard output, a descriptor of ours, a pipe or a device."""
+    return is_stream(out) or takes_writes(out)
+
+
 def refuse_shared_names(*outputs: str | None) -> None:
     """Raise a GatlasError where two outputs have the same name and would overwrite each other; None is no output."""
-    if outputs.count(STREAM) > 1:
+    given = [output for output in outputs if output is not None]
+    if sum(output == STREAM or named_descriptor(output) == 1 for output in given) > 1:
         raise GatlasError("two outputs cannot both go to standard output: name a file for one of them")
-    paths = [os.path.realpath(output) for output in outputs if output is not None and output != STREAM]
+    paths = [os.path.realpath(output) for output in given if output != STREAM]
     if len(set(paths)) < len(paths):
         raise GatlasError("two outputs have the same name: give each its own")
 
 
 def _check_file(path: Path, force: bool) -> None:
-    if _is_special(path):
+    if takes_writes(path):
         return
     if path.exists() and not force:
         raise GatlasError(f"{path} exists: use --force to overwrite it")
@@ -91,11 +98,6 @@ def check_parent(path: Path) -> None:
         raise GatlasError(f"{path}: the folder {parent} is not writable")
 
 
-def _is_special(path: Path) -> bool:
-    """A device or a named pipe, which is written to and must never be replaced by a file."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
 def write(
     out: str | Path,
     chunks: Iterable[Buffer],
@@ -109,21 +111,22 @@ def write(
 ) -> None:
     """Write a result whole or not at all: to standard output where `out` is "-", else to a file.
 
+    What `out` stands for may be open already, as /dev/fd/3 is: it is written into, behind what is there.
     `noun`, or `suffix` and `what`, are of its content: see `check_output`. A terminal gets no binary: the result goes
     to a file in the current folder called `name` (or "gatlas") plus the suffix, and its path to standard error. A
     reader that closes the pipe is a BrokenPipeError, for the command line to end quietly; any other failure is a
     GatlasError.
     """
     check_output(out, force=force, noun=noun, suffix=suffix, what=what)
-    if not is_stream(out):
-        _write_file(Path(out), chunks, force=force)
-    elif sys.stdout.isatty() and not text:
+    if not text and (sys.stdout.isatty() if is_stream(out) else is_terminal(out)):
         path = Path(_file_name(name) + (written_suffixes(noun)[0] if noun else suffix))
         check_output(path, force=force)
         _write_file(path, chunks, force=force)
         print(path, file=sys.stderr)
-    else:
+    elif is_stream(out):
         write_stdout(chunks)
+    else:
+        _write_file(Path(out), chunks, force=force)
 
 
 def write_stdout(chunks: Iterable[Buffer]) -> None:
@@ -162,12 +165,16 @@ def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
 
 @contextmanager
 def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
-    """A file to write that becomes `out` when the block ends well, and leaves nothing behind when it does not."""
+    """A file to write that becomes `out` when the block ends well, and leaves nothing behind when it does not.
+
+    What must not be replaced, as a pipe or a descriptor of ours (see `gatlas.io.descriptors`), is written into.
+    """
     path = Path(out)
     with os_errors(path):
-        if _is_special(path):
-            with path.open("wb") as file:
-                yield file
+        sink = open_sink(path)
+        if sink is not None:
+            with sink:
+                yield cast("BinaryIO", sink)
             return
         target = Path(os.path.realpath(path))  # a link stays a link
         with scratch_beside(target) as scratch:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gatlas.errors import GatlasError
+from gatlas.io.descriptors import is_special, named_descriptor
 from gatlas.io.registry import recognize
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def is_stream(path: str | Path) -> bool:
 
 def read(source: str | Path) -> Blob:
     """All bytes of a file, or of standard input where `source` is "-". Nothing to read is a GatlasError."""
-    if is_stream(source):
+    descriptor = named_descriptor(source)
+    if is_stream(source) or descriptor == 0:
         return _read_stdin()
     if not str(source):
         raise GatlasError("the name of the input is empty")
@@ -74,8 +76,8 @@ def read(source: str | Path) -> Blob:
         data = file.read()
     if not data:
         raise GatlasError(f"{path}: the file is empty")
-    # A named pipe, such as the shell's <(command), has a path that does not name the object.
-    return Blob(str(path), data, path if path.is_file() else None)
+    # A named pipe, such as the shell's <(command), has a path that does not name the object, and so has a descriptor.
+    return Blob(str(path), data, path if descriptor is None and path.is_file() else None)
 
 
 def exists(path: str | Path) -> bool:
@@ -120,8 +122,14 @@ class _InterruptibleReader(io.RawIOBase):
     which on a pipe may never come.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, close: bool = False) -> None:
         self._descriptor = descriptor
+        self._close = close
+
+    def close(self) -> None:
+        if self._close and not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -183,10 +191,18 @@ def opened_file(path: str | Path) -> Iterator[BinaryIO]:
     """Yield a file open for reading. Errors inside the block are those of `os_errors`; a folder is refused as such."""
     with os_errors(path):
         try:
-            with Path(path).open("rb") as file:
+            with _opened_descriptor(path) or Path(path).open("rb") as file:
                 yield file
         except IsADirectoryError:
             raise GatlasError(f"{path}: is a folder; a file is needed here") from None
+
+
+def _opened_descriptor(path: str | Path) -> BinaryIO | None:
+    """Return a reader of an open pipe or socket that a path names, as /dev/fd/3 does; None for any other path."""
+    number = named_descriptor(path)
+    if number is None or not is_special(path):
+        return None
+    return io.BufferedReader(_InterruptibleReader(os.dup(number), close=True))
 
 
 def is_folder(out: str | Path) -> bool:

@@ -19,7 +19,7 @@ from gatlas.atlas import decode
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.io.images import encode_png
-from gatlas.io.outputs import filling_folder
+from gatlas.io.outputs import filling_folder, is_streamed
 from gatlas.io.photos.transforms import encode_index
 from gatlas.io.photos.views_folder import ViewsFolder, begun_views, record_of, stored_record
 from gatlas.io.registry import names_a
@@ -115,7 +115,7 @@ def check_output(
     if io.is_folder(output):
         io.check_output(output, force=True, folder=True)  # samples that are there are kept, one by one
         return "folder"
-    if output.lower().endswith(".tar") or (output == "-" and parts > 1):
+    if output.lower().endswith(".tar") or (parts > 1 and is_streamed(output)):
         io.check_output(output, force=force, suffix=".tar", what=f"a tar of {files.plural}")
         return "tar"
     if parts > 1:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gatlas.io.descriptors import refuse_own_stream
 from gatlas.io.outputs import write
 from gatlas.io.streams import os_errors
 
@@ -23,6 +24,7 @@ def append_log(run: str | Path, entry: Mapping[str, Any]) -> None:
 def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
     """Cut the log behind a step, and a line that a killed process left half-written; return the entries that stay."""
     path = Path(run) / LOG
+    refuse_own_stream(path)
     with os_errors(path):
         text = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
     entries = []

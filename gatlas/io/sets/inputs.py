@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gatlas.errors import GatlasError
+from gatlas.io.descriptors import is_special
 from gatlas.io.sets.shards import SUFFIX as SHARD
 from gatlas.io.sets.shards import Member, is_tar, list_members, read_member
 from gatlas.io.streams import Blob, opened_file, os_errors, read
@@ -140,7 +141,7 @@ def _matches(pattern: str) -> list[str]:
         if not has_magic(folder):
             break
         folder = os.path.dirname(folder)
-    return [name for name in sorted(glob(pattern, recursive=True)) if os.path.isdir(name) or not _is_special(name)]
+    return [name for name in sorted(glob(pattern, recursive=True)) if os.path.isdir(name) or not is_special(name)]
 
 
 def _ranged(given: str) -> list[str]:
@@ -182,7 +183,7 @@ def _in_folder(folder: Path, suffix: tuple[str, ...]) -> Iterator[Item]:
                 wanted = without_suffix(entry.name, (*suffix, SHARD)) is not None
                 if _is_folder(entry, wanted):
                     folders.append(entry.path)
-                elif wanted and not _is_special(entry.path):
+                elif wanted and not is_special(entry.path):
                     names.append(os.path.relpath(entry.path, folder))
         parents += sorted(folders, reverse=True)
     for name in sorted(names):
@@ -198,16 +199,11 @@ def _is_folder(entry: os.DirEntry[str], wanted: bool) -> bool:
         raise
 
 
-def _is_special(path: str) -> bool:
-    """Return True for a pipe or a device, which may never end. A broken link is none: reading it is an error."""
-    return not os.path.isfile(path) and os.path.exists(path)
-
-
 def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> Iterator[Item]:
     """Yield a shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
     if (split := without_suffix(name, suffix)) is not None:
         yield Item(Path(split[0]).as_posix(), path)
-    elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not path.is_fifo() and _holds_tar(path)):
+    elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not is_special(path) and _holds_tar(path)):
         for member in list_members(path):
             # "chair.v2.npz" is no less an object in a shard than in a folder
             if (split := without_suffix(member.suffix, suffix)) is not None:

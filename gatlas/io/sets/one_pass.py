@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
+from gatlas.io.descriptors import is_special
 from gatlas.io.sets.inputs import list_items, read_item, without_suffix
 from gatlas.io.sets.shards import stream_members
 
@@ -44,10 +44,7 @@ def read_inputs(words: Sequence[str], suffix: str = ".npz") -> tuple[Iterator[Re
 
 
 def _is_streamed(word: str) -> bool:
-    try:
-        return word == "-" or word.lower().endswith(COMPRESSED) or Path(word).is_fifo()
-    except OSError:
-        return False  # list_items reports why it cannot be read
+    return word == "-" or word.lower().endswith(COMPRESSED) or is_special(word)
 
 
 def _members(word: str, suffix: str) -> Iterator[Readable]:

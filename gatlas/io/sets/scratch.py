@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.outputs import remove, scratch_beside, write
+from gatlas.io.descriptors import takes_writes
+from gatlas.io.outputs import remove, scratch_beside, whole_file, write
 from gatlas.io.streams import os_errors
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
@@ -101,7 +102,12 @@ def replacing(place: Path, made: Path, *, owned: Collection[str] = ()) -> Iterat
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename; to another file system, copy and rename there."""
+    """Rename; to another file system, copy and rename there. A pipe or a descriptor of ours is written into."""
+    if source.is_file() and takes_writes(target):
+        with source.open("rb") as content, whole_file(target, force=True) as sink:
+            shutil.copyfileobj(content, sink, 1 << 20)
+        remove(source)
+        return
     try:
         os.replace(source, target)
     except OSError as error:
