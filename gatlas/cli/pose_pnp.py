@@ -65,6 +65,7 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
             *photo.distorted_intrinsics(result.K),
             result.viewmat,
             ({} if result.method == method else {"method": result.method}) | result.details(),
+            photo.exif_turned,
         )
         for photo, result in zip(photos, results, strict=True)
     ]

@@ -6,55 +6,120 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from gatlas.errors import GatlasError
 from gatlas.images.srgb import to_bytes
 from gatlas.io.arrays import host_array
 from gatlas.io.registry import refusal
+from gatlas.io.streams import Blob, opened_file
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from pathlib import Path
+    from typing import BinaryIO
 
-    from gatlas.io.streams import Blob
+    from jaxtyping import Float
 
 
 # No format whose reader starts another program (EPS) or reads other files.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TGA", "TIFF", "PPM", "JPEG2000", "PSD", "PCX", "SGI", "QOI")
 FREE_PIXELS = 1 << 24  # that any file may have, and beyond it as many per byte as PNG and JPEG can hold of 8-bit pixels
 PIXELS_PER_BYTE = 1100
+UPRIGHT = 1  # EXIF orientation of a picture that is shown as it is stored
+_EXIF_OF_PNG = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})  # else Pillow decodes it all
 
 
 class PictureError(ValueError):
     """A fault of a picture, in one line."""
 
 
-def decode_image(blob: Blob) -> Float[np.ndarray, "h w d"]:
-    """Return an RGB picture, or straight RGBA if it has transparency: float32 in [0, 1], upright by its EXIF tag."""
+class PictureHeader(NamedTuple):
+    """Size of a picture as it is stored, and how its EXIF tag turns it for people."""
+
+    width: int  # pixels
+    height: int
+    orientation: int  # 1 to 8, as EXIF counts; 5 to 8 swap width and height
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as stored."""
+        return self.width, self.height
+
+    @property
+    def turned_size(self) -> tuple[int, int]:
+        """Width and height in pixels after the turn."""
+        return (self.height, self.width) if self.orientation >= 5 else self.size
+
+
+def decode_image(blob: Blob, *, upright: bool = True) -> Float[np.ndarray, "h w d"]:
+    """Return an RGB picture, or straight RGBA if it has transparency: float32 in [0, 1].
+
+    It is turned as its EXIF tag says, or else (`upright` False) as it is stored.
+    """
     if blob.kind != "image":
         raise refusal(blob, "image")
     try:
         with opened_picture(blob.data) as image:
-            return _to_float(ImageOps.exif_transpose(image))
+            return _to_float(ImageOps.exif_transpose(image) if upright else image)
     except PictureError as error:
         raise GatlasError(f"{blob.name}: the picture cannot be read: {error}") from None
+
+
+def read_header(source: str | Path | Blob) -> PictureHeader:
+    """Return the header of a picture without decoding it; of a PNG, an EXIF tag behind the pixels is not found."""
+    if isinstance(source, Blob):
+        return _header(source.name, io.BytesIO(source.data))
+    with opened_file(source) as file:
+        return _header(str(source), file)
+
+
+def _header(name: str, file: BinaryIO) -> PictureHeader:
+    try:
+        with _undecoded(file) as image:
+            tagged = image.format != "PNG" or not _EXIF_OF_PNG.isdisjoint(image.info)
+            orientation = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) if tagged else UPRIGHT
+            known = isinstance(orientation, int) and UPRIGHT <= orientation <= 8
+            return PictureHeader(*image.size, orientation if known else UPRIGHT)
+    except PictureError as error:
+        raise GatlasError(f"{name}: the picture cannot be read: {error}") from None
+
+
+def turn(picture: Float[np.ndarray, "h w *d"], orientation: int) -> Float[np.ndarray, "_ _ *d"]:
+    """Return a picture as stored, turned as an EXIF orientation says."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    return picture[:: -1 if orientation in (3, 4, 7, 8) else 1, :: -1 if orientation in (2, 3, 6, 7) else 1]
+
+
+def turn_back(picture: Float[np.ndarray, "h w *d"], orientation: int) -> Float[np.ndarray, "_ _ *d"]:
+    """Return a picture that was turned, as it was stored."""
+    return turn(picture, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 @contextmanager
 def opened_picture(data: bytes) -> Iterator[Image.Image]:
     """Yield the decoded picture of a file. Any error of its content, also inside the block, is a PictureError.
 
-    Its size is checked before memory is taken for it. The only code that calls `Image.open`.
+    Its size is checked before memory is taken for it.
     """
+    with _undecoded(io.BytesIO(data)) as image:
+        image.load()
+        yield image
+
+
+@contextmanager
+def _undecoded(file: BinaryIO) -> Iterator[Image.Image]:
+    """Yield a picture whose size is plausible. The only code that calls `Image.open`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tags that are damaged, and of sizes that are checked here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image, len(data))
-                image.load()
+            with Image.open(file, formats=FORMATS) as image:
+                at = file.tell()
+                _check_size(image, file.seek(0, io.SEEK_END))
+                file.seek(at)
                 yield image
     except (MemoryError, PictureError):
         raise

@@ -10,7 +10,7 @@ from PIL import Image
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.io.images import PictureError, opened_picture
+from gatlas.io.images import PictureError, decode_image, opened_picture, read_header, turn, turn_back
 
 
 def encoded(image, form="PNG", **options):
@@ -155,3 +155,19 @@ def test_a_photo_is_read(shared_data):
     photo = io.load_image(shared_data / "photos" / "dinoSparseRing" / "dinoSR0001.png")
     assert photo.shape == (480, 640, 3)
     assert 0 <= photo.min() < photo.max() <= 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turn_is_that_of_pillow_and_can_be_undone(orientation):
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3) * 10
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(pixels), exif=exif)
+    header = read_header(io.Blob("x.png", data))
+    turned = load(data)
+    assert header == (3, 2, orientation)
+    assert header.turned_size == (turned.shape[1], turned.shape[0])
+    stored = decode_image(io.Blob("x.png", data), upright=False)
+    np.testing.assert_array_equal(stored, pixels.astype(np.float32) / 255)
+    np.testing.assert_array_equal(turn(stored, orientation), turned)
+    np.testing.assert_array_equal(turn_back(turned, orientation), stored)

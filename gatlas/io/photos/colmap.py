@@ -117,7 +117,9 @@ def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
     for image in images:
         K, lens = lenses[image.camera]
         viewmat = _viewmat(index, image)
-        photos.append(PosedPhoto(image.name, _find(roots, image.name), None, viewmat, K, lens))
+        camera = used[image.camera]
+        size = camera.width, camera.height
+        photos.append(PosedPhoto(image.name, _find(roots, image.name), None, viewmat, K, lens, size))
     return photos, *sizes.pop()
 
 

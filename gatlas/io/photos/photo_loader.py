@@ -12,17 +12,20 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.lens import Lens, undistort_points, undistorted_intrinsics, zoom_lens
-from gatlas.images.composite import coverage
 from gatlas.images.undistort import undistort
 from gatlas.io import streams
-from gatlas.io.images import decode_image
-from gatlas.io.photos.transforms import lens_of, picture_of, picture_size, projection
+from gatlas.io.images import UPRIGHT, decode_image, read_header
+from gatlas.io.photos.exif_turns import JSON_HINT, TurnEvidence, choose_turns
+from gatlas.io.photos.photo_mask import read_mask
+from gatlas.io.photos.transforms import exif_turned, lens_of, picture_of, picture_size, projection
+from gatlas.io.registry import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jaxtyping import Float
 
+    from gatlas.io.images import PictureHeader
     from gatlas.io.streams import Blob
 
 MIN_SIDE = 16  # pixels of a photo
@@ -30,7 +33,7 @@ ASPECT_TOLERANCE = 0.01  # largest |log| of the ratio between the aspect ratios 
 
 
 class UndistortedPhoto(NamedTuple):
-    """A photo, upright and undistorted, with the lens that was removed."""
+    """An undistorted photo, with the lens that was removed."""
 
     path: str  # or "-"
     image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB in [0, 1]
@@ -38,6 +41,7 @@ class UndistortedPhoto(NamedTuple):
     lens: Lens  # of the photo as it was taken
     original: Float[np.ndarray, "3 3"]  # of the photo as it was taken; equal to K without distortion
     mask: Float[np.ndarray, "h w"] | None = None  # undistorted too: 1 where the object is
+    exif_turned: bool = False  # the photo has an EXIF turn, which was applied
 
     @property
     def stem(self) -> str:
@@ -71,13 +75,16 @@ def read_photos(
     fov: float | None = None,
     source: str | Blob | None = None,
     masks: Sequence[str | Path | None] | None = None,
+    poses: Blob | None = None,
 ) -> list[UndistortedPhoto]:
-    """Return the photos, each with K in pixels of the image, which is upright and undistorted.
+    """Return the photos, each with K in pixels of the image, which is undistorted.
 
     `fov` is the field of view in degrees across the photo's shorter side, with the principal point in the middle.
     `source` is a JSON file in the format of transforms.json instead: fl_x, fl_y, cx, cy, w, h or camera_angle_x at the
     top, or in the photo's own frame; see `pair_frames`. Intrinsics of another size than the photo's are scaled to it.
-    `masks` are gray pictures of the photos as they were taken, white where the object is, or None.
+    `masks` are gray pictures of the photos as they were taken, white where the object is, or None. Photos are turned
+    as their EXIF tag says where nothing is known of their cameras; where `source`, or else `poses`, a file of the same
+    format, has them, see `gatlas.io.photos.exif_turns`.
     """
     if masks is not None and len(masks) != len(names):
         raise ValueError(f"masks must be as many as the photos, {len(names)}, got {len(masks)}")
@@ -85,26 +92,28 @@ def read_photos(
         raise GatlasError("the photos' field of view is needed: give --fov DEGREES, or a file with --intrinsics")
     if fov is not None and not 0 < fov < 180:
         raise GatlasError(f"--fov must be between 0 and 180 degrees, got {fov:g}")
-    document: tuple[Blob, dict[str, Any]] | None = None
-    numbers: list[int | None] = [None] * len(names)
-    if source is not None:
-        document = _document(streams.as_blob(source))
-        numbers = _paired_frames(*document, names)
+    document = None if source is None else _document(streams.as_blob(source))
+    frames = [{}] * len(names) if document is None else _frames_of(*document, names)
+    blobs = [streams.read(name) for name in names]
+    headers = [_header(blob) for blob in blobs]
+    turns = [True] * len(names)
+    framed = document or (None if poses is None else _document(poses))
+    if framed is not None:
+        turns = _choose_turns(*framed, _frames_of(*framed, names), blobs, headers)
     photos = []
-    for name, number, mask_name in zip(names, numbers, masks or [None] * len(names), strict=True):
-        blob = streams.read(name)
-        image = decode_image(blob)
+    for name, blob, header, turned, frame, mask_name in zip(
+        names, blobs, headers, turns, frames, masks or [None] * len(names), strict=True
+    ):
+        image = decode_image(blob, upright=turned)
         height, width = image.shape[:2]
-        if min(height, width) < MIN_SIDE:
-            raise GatlasError(f"{blob.name}: has {width} x {height} pixels; a photo needs at least {MIN_SIDE} per side")
-        mask = None if mask_name is None else _read_mask(mask_name, image)
+        mask = None if mask_name is None else read_mask(mask_name, image, header, turned=turned)
         if document is None:
             focal = 0.5 * min(width, height) / math.tan(0.5 * math.radians(fov or 0.0))
             K = np.array([[focal, 0.0, 0.5 * width], [0.0, focal, 0.5 * height], [0.0, 0.0, 1.0]])
-            photos.append(UndistortedPhoto(name, image, K, Lens(), K, mask))
+            photo = UndistortedPhoto(name, image, K, Lens(), K, mask)
         else:
-            frame = {} if number is None else document[1]["frames"][number]
-            photos.append(_undistorted(*document, frame, name, blob.name, image, mask))
+            photo = _undistorted(*document, frame, name, blob.name, image, mask)
+        photos.append(photo._replace(exif_turned=turned and header.orientation != UPRIGHT))
     return photos
 
 
@@ -161,16 +170,41 @@ def _paired_frames(index: Blob, document: dict[str, Any], photos: Sequence[str])
     return pair_frames(index.name, names, [picture_of(index, frame) for frame in frames], photos)
 
 
-def _read_mask(name: str | Path, image: Float[np.ndarray, "h w d"]) -> Float[np.ndarray, "h w"]:
-    """Return the brightness of the mask of a photo, times its alpha."""
-    blob = streams.read(name)
-    mask = decode_image(blob)
-    if mask.shape[:2] != image.shape[:2]:
+def _frames_of(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[dict[str, Any]]:
+    """Return each photo's own frame; {} where it has none."""
+    numbers = _paired_frames(index, document, photos)
+    return [{} if number is None else document["frames"][number] for number in numbers]
+
+
+def _header(blob: Blob) -> PictureHeader:
+    if blob.kind != "image":
+        raise refusal(blob, "image")
+    header = read_header(blob)
+    if min(header.size) < MIN_SIDE:
         raise GatlasError(
-            f"{blob.name}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"its photo {image.shape[1]} x {image.shape[0]}: make it of the photo as it was taken"
+            f"{blob.name}: has {header.width} x {header.height} pixels; a photo needs at least {MIN_SIDE} per side"
         )
-    return coverage(mask)
+    return header
+
+
+def _choose_turns(
+    index: Blob,
+    document: dict[str, Any],
+    frames: Sequence[dict[str, Any]],
+    blobs: Sequence[Blob],
+    headers: Sequence[PictureHeader],
+) -> list[bool]:
+    """Return for each photo whether its EXIF turn is to be applied, by the size that a file states of its camera."""
+    evidence = []
+    for frame, blob, header in zip(frames, blobs, headers, strict=True):
+        stated = picture_size(index, document, frame)
+        fits = [stated is None or _same_shape(stated, size) for size in (header.size, header.turned_size)]
+        evidence.append(TurnEvidence(blob.name, header, *fits, exif_turned(index, document, frame)))
+    return choose_turns(index.name, evidence, JSON_HINT)
+
+
+def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    return abs(math.log((first[0] / first[1]) / (second[0] / second[1]))) <= ASPECT_TOLERANCE
 
 
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
@@ -196,7 +230,7 @@ def _undistorted(
     """Return a photo as the pinhole camera shows it whose intrinsics and lens the document holds."""
     height, width = image.shape[:2]
     stated = picture_size(index, document, frame) or (width, height)
-    if abs(math.log((stated[0] / stated[1]) / (width / height))) > ASPECT_TOLERANCE:
+    if not _same_shape(stated, (width, height)):
         raise GatlasError(
             f"{name}: has {width} x {height} pixels, and {index.name} is of {stated[0]} x {stated[1]}: "
             "another aspect ratio, so another crop of the photo"

@@ -66,7 +66,7 @@ def read_photo_set(
         masks = _mask_names(mask, paths)
     elif framed is not None:
         masks = frame_masks(framed, paths)
-    photos = read_photos(paths, fov=fov, source=source, masks=masks)
+    photos = read_photos(paths, fov=fov, source=source, masks=masks, poses=framed)
     if init_file is None:
         return PhotoSet(photos, None)
     viewmats = read_viewmats(init_file, paths)

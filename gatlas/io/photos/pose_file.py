@@ -13,6 +13,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import outputs, streams
 from gatlas.io.array_reader import read_npz
+from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
 from gatlas.io.photos.photo_loader import pair_frames
 from gatlas.io.photos.transforms import camera_entry, read_posed_photos
 
@@ -34,6 +35,7 @@ class PoseRecord(NamedTuple):
     lens: Lens  # of the photo as it was taken
     viewmat: Float[np.ndarray, "4 4"] | None  # world -> camera, OpenCV; None: not found
     details: Mapping[str, Any]  # inliers, residuals, losses, runner-up, or the reason
+    exif_turned: bool = False  # size, K and viewmat are of the photo as its EXIF tag turns it
 
 
 def write_poses(out: str | Path, records: Sequence[PoseRecord], *, force: bool, summary: Mapping[str, Any]) -> None:
@@ -49,7 +51,8 @@ def write_poses(out: str | Path, records: Sequence[PoseRecord], *, force: bool, 
             not_found.append({"file_path": path, **record.details})
         else:
             entry = camera_entry(record.viewmat, record.K, *record.size, record.lens)
-            frames.append({"file_path": path, **entry, **record.details})
+            turned = {EXIF_TURNED: True} if record.exif_turned else {}
+            frames.append({"file_path": path, **entry, **turned, **record.details})
     document = {**summary, "frames": frames, **({"not_found": not_found} if not_found else {})}
     text = json.dumps(_finite(document), indent=2, allow_nan=False) + "\n"
     outputs.write(out, [text.encode()], force=force, suffix=".json", what="cameras", name="poses", text=True)

@@ -10,17 +10,21 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.lens import Lens, undistorted_intrinsics
 from gatlas.geometry.rotations import nearest_rotation, orthonormality_error
-from gatlas.images.composite import coverage, masked
+from gatlas.images.composite import masked
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.images.undistort import undistort
 from gatlas.io import streams
-from gatlas.io.images import decode_image
+from gatlas.io.images import UPRIGHT, decode_image, read_header
+from gatlas.io.photos.exif_turns import JSON_HINT, TurnEvidence, choose_turns
+from gatlas.io.photos.photo_mask import read_mask
 from gatlas.types import Cameras, Views
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from jaxtyping import Float
+
+    from gatlas.io.images import PictureHeader
 
 NEAR_ROTATION = 0.2  # of R^T R from 1: mended up to here; beyond it the matrix means something else
 EXACT = 1e-6  # of R^T R from 1: left alone
@@ -36,6 +40,9 @@ class PosedPhoto(NamedTuple):
     viewmat: Float[np.ndarray, "4 4"]  # world -> camera, OpenCV
     K: Float[np.ndarray, "3 3"]  # of the photo as it lies there
     lens: Lens
+    size: tuple[int, int]  # width and height in pixels
+    size_stated: bool = True  # by the index; else it is that of the picture
+    exif_turned: bool | None = None  # the index says so, or not (None): its camera is of the photo as EXIF turns it
 
 
 def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int) -> Cameras:
@@ -50,21 +57,34 @@ def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int) ->
     return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
 
 
-def views_of(index: str, photos: list[PosedPhoto], width: int, height: int, side: int | None) -> Views:
+def views_of(
+    index: str,
+    photos: list[PosedPhoto],
+    width: int,
+    height: int,
+    side: int | None,
+    turns: dict[Path, bool] | None = None,
+) -> Views:
     """The photos that are there, undistorted, with their cameras; missing ones are skipped with one warning.
 
     `width` and `height` are what the index says of all photos. Where one photo has transparency or a mask, all become
     RGBA. Each photo is reduced as it is read, so that its longer side is at most `side` pixels (None: as it is).
+    `turns` are those that `photo_turns` chose for more photos of the index.
     """
     present = skip_missing(index, photos)
     cameras = cameras_of(index, [photo for photo, _ in present], width, height)
     small = (width, height) if side is None else reduced_size(width, height, side)
     pictures = []
     first: tuple[int, ...] | None = None
+    turns = photo_turns(index, present) if turns is None else turns
     for (photo, path), K in zip(present, cameras.Ks, strict=True):
-        picture = _read_masked(path, photo.mask)
+        blob, turned = streams.read(path), turns[path]
+        header = read_header(blob)
+        picture = decode_image(blob, upright=turned)
+        if photo.mask is not None:
+            picture = masked(picture, read_mask(photo.mask, picture, header, turned=turned))
         first = first or picture.shape[:2]
-        _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width))
+        _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width), header)
         if photo.lens.has_distortion:
             picture = undistort(picture, photo.K, photo.lens, K.astype(np.float64))
         pictures.append(reduce_picture(picture, *small))
@@ -74,6 +94,17 @@ def views_of(index: str, photos: list[PosedPhoto], width: int, height: int, side
         image[:, :, : picture.shape[2]] = picture
     stretch = np.array([[small[0] / width], [small[1] / height], [1.0]], dtype=np.float32)
     return Views(images, Cameras(cameras.viewmats, cameras.Ks * stretch, *small))
+
+
+def photo_turns(index: str, present: list[tuple[PosedPhoto, Path]]) -> dict[Path, bool]:
+    """Return for each photo that is there whether its EXIF turn is to be applied; see `gatlas.io.photos.exif_turns`."""
+    evidence = []
+    for photo, path in present:
+        header = read_header(path)
+        fits = (not photo.size_stated or photo.size == each for each in (header.size, header.turned_size))
+        evidence.append(TurnEvidence(photo.name, header, *fits, photo.exif_turned))
+    turns = choose_turns(index, evidence, JSON_HINT if index.lower().endswith(".json") else "")
+    return {path: turned for (_, path), turned in zip(present, turns, strict=True)}
 
 
 def skip_missing(index: str, photos: list[PosedPhoto]) -> list[tuple[PosedPhoto, Path]]:
@@ -116,22 +147,14 @@ def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str)
     return mended
 
 
-def _read_masked(path: Path, mask_path: Path | None) -> Float[np.ndarray, "h w d"]:
-    """Return the photo; with a mask, its alpha times the mask."""
-    picture = decode_image(streams.read(path))
-    if mask_path is None:
-        return picture
-    mask = decode_image(streams.read(mask_path))
-    if mask.shape[:2] != picture.shape[:2]:
-        raise GatlasError(
-            f"{mask_path}: the mask has {mask.shape[1]} x {mask.shape[0]} pixels, "
-            f"its picture {picture.shape[1]} x {picture.shape[0]}"
-        )
-    return masked(picture, coverage(mask))
-
-
 def _check_size(
-    index: str, path: Path, first_path: Path, size: tuple[int, ...], first: tuple[int, ...], stated: tuple[int, int]
+    index: str,
+    path: Path,
+    first_path: Path,
+    size: tuple[int, ...],
+    first: tuple[int, ...],
+    stated: tuple[int, int],
+    header: PictureHeader,
 ) -> None:
     if size != first:
         raise GatlasError(
@@ -139,4 +162,7 @@ def _check_size(
             f"{first_path} has {first[1]} x {first[0]}: all must have one size"
         )
     if size != stated:
-        raise GatlasError(f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}")
+        turned = " as stored, before the turn of its EXIF tag" if header.orientation != UPRIGHT else ""
+        raise GatlasError(
+            f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}{turned}"
+        )

@@ -13,6 +13,7 @@ bytes and not its file's hundred megabytes.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io import streams
-from gatlas.io.images import decode_image
+from gatlas.io.images import UPRIGHT, decode_image, read_header
 from gatlas.io.models.torch_file import load_torch
 from gatlas.io.photos.posed_photos import orthonormalized
 from gatlas.io.streams import Blob
@@ -75,7 +76,13 @@ class Clip:
         stored = self._images[i]
         if not isinstance(stored, torch.Tensor) or stored.dtype != torch.uint8 or stored.ndim != 1:
             raise GatlasError(f"{self.name}: image {i} is not a row of bytes")
-        return decode_image(Blob(f"{self.name}, image {i}", stored.numpy().tobytes()))
+        blob = Blob(f"{self.name}, image {i}", stored.numpy().tobytes())
+        if read_header(blob).orientation != UPRIGHT:
+            warnings.warn(
+                f"{self.name}: the EXIF turn of its images is not applied: cameras are of the stored pixels",
+                stacklevel=2,
+            )
+        return decode_image(blob, upright=False)
 
 
 def read_chunk(path: str | Path) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import registry, streams
 from gatlas.io.photos import colmap, transforms
-from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, skip_missing, views_of
+from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, photo_turns, skip_missing, views_of
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class PhotoFolder:
         reader = transforms.read_posed_photos if transforms.has_index(folder) else colmap.read_posed_photos
         self.name, photos, self.width, self.height = reader(folder)
         self.key = Path(folder).name
-        self._photos: list[PosedPhoto] = [photo for photo, _ in skip_missing(self.name, photos)]
+        self._present = skip_missing(self.name, photos)
+        self._photos: list[PosedPhoto] = [photo for photo, _ in self._present]
         cameras = cameras_of(self.name, self._photos, self.width, self.height)
         self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([photo.viewmat for photo in self._photos])
         size = np.array([[self.width], [self.height], [1.0]])
@@ -109,4 +111,8 @@ class PhotoFolder:
     def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "_ _ d"]]:
         """Some of the photos, undistorted: RGB or straight RGBA in [0, 1]."""
         photos = [self._photos[i] for i in indices]
-        return list(views_of(self.name, photos, self.width, self.height, None).images)
+        return list(views_of(self.name, photos, self.width, self.height, None, self._turns).images)
+
+    @cached_property
+    def _turns(self) -> dict[Path, bool]:
+        return photo_turns(self.name, self._present)

@@ -19,7 +19,8 @@ from gatlas.geometry.cameras import opengl_poses, viewmats_of_opengl
 from gatlas.geometry.lens import Lens
 from gatlas.io import outputs, registry, streams
 from gatlas.io.arrays import host_array
-from gatlas.io.images import decode_image, encode_png
+from gatlas.io.images import encode_png, read_header
+from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
 from gatlas.io.photos.points import ply_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, views_of
 from gatlas.io.streams import Blob
@@ -227,6 +228,14 @@ def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) ->
     return int(width), int(height)
 
 
+def exif_turned(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> bool | None:
+    """Return True where a frame's camera is of the picture as its EXIF tag turns it; None if the file does not say."""
+    value = frame.get(EXIF_TURNED, document.get(EXIF_TURNED))
+    if value is not None and not isinstance(value, bool):
+        raise GatlasError(f"{blob.name}: '{EXIF_TURNED}' must be true or false, got {value!r}")
+    return value
+
+
 def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
     """Width and height of all pictures: as stated in the file, else the size of the first existing picture."""
     frames = document["frames"]
@@ -238,8 +247,8 @@ def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
     first = next((path for frame in frames if (path := picture_of(blob, frame)) is not None), None)
     if first is None:
         raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
-    height, width = decode_image(streams.read(first)).shape[:2]
-    return width, height
+    header = read_header(first)
+    return header.turned_size if exif_turned(blob, document, {}) else header.size
 
 
 def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[PosedPhoto]:
@@ -254,6 +263,9 @@ def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int)
             viewmat=viewmats[i],
             K=projection(blob, document, frame, width, height),
             lens=lens_of(blob, document, frame),
+            size=(width, height),
+            size_stated=picture_size(blob, document, frame) is not None,
+            exif_turned=exif_turned(blob, document, frame),
         )
         for i, frame in enumerate(frames)
     ]
