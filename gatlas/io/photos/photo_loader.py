@@ -198,8 +198,8 @@ def _choose_turns(
     evidence = []
     for frame, blob, header in zip(frames, blobs, headers, strict=True):
         stated = picture_size(index, document, frame)
-        fits = [stated is None or _same_shape(stated, size) for size in (header.size, header.turned_size)]
-        evidence.append(TurnEvidence(blob.name, header, *fits, exif_turned(index, document, frame)))
+        stored, turned = (stated is None or _same_shape(stated, each) for each in (header.size, header.turned_size))
+        evidence.append(TurnEvidence(blob.name, header, stored, turned, exif_turned(index, document, frame)))
     return choose_turns(index.name, evidence, JSON_HINT)
 
 

@@ -101,8 +101,8 @@ def photo_turns(index: str, present: list[tuple[PosedPhoto, Path]]) -> dict[Path
     evidence = []
     for photo, path in present:
         header = read_header(path)
-        fits = (not photo.size_stated or photo.size == each for each in (header.size, header.turned_size))
-        evidence.append(TurnEvidence(photo.name, header, *fits, photo.exif_turned))
+        stored, turned = (not photo.size_stated or photo.size == each for each in (header.size, header.turned_size))
+        evidence.append(TurnEvidence(photo.name, header, stored, turned, photo.exif_turned))
     turns = choose_turns(index, evidence, JSON_HINT if index.lower().endswith(".json") else "")
     return {path: turned for (_, path), turned in zip(present, turns, strict=True)}
 
