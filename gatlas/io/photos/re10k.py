@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ class Clip:
         """`name` is what to call it in messages. A record that is no clip is a GatlasError."""
         import torch
 
-        self.name = name
+        self.name = self._file = name
         key, images, cameras = (record.get(part) for part in ("key", "images", "cameras"))
         if not isinstance(key, str) or not isinstance(images, list) or not isinstance(cameras, torch.Tensor):
             raise GatlasError(f"{name}: not a clip: it needs 'key', a list of 'images' and a tensor of 'cameras'")
@@ -78,11 +79,13 @@ class Clip:
             raise GatlasError(f"{self.name}: image {i} is not a row of bytes")
         blob = Blob(f"{self.name}, image {i}", stored.numpy().tobytes())
         if read_header(blob).orientation != UPRIGHT:
-            warnings.warn(
-                f"{self.name}: the EXIF turn of its images is not applied: cameras are of the stored pixels",
-                stacklevel=2,
-            )
+            _say_unturned(self._file)
         return decode_image(blob, upright=False)
+
+
+@cache  # once per file
+def _say_unturned(name: str) -> None:
+    warnings.warn(f"{name}: the EXIF turn of its images is not applied: cameras are of the stored pixels", stacklevel=2)
 
 
 def read_chunk(path: str | Path) -> list[Any]:

@@ -1,10 +1,12 @@
 """Chunks of RealEstate10K: what they hold, and what is refused."""
 
+import io
 import pickle
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from gatlas.errors import GatlasError
 from gatlas.io.photos.re10k import Clip, chunk_files, listed_keys, read_chunk
@@ -33,6 +35,20 @@ def test_a_clip_has_the_cameras_and_frames_that_were_written(chunk, views):
     picture = clip.pictures([2])[0]
     assert picture.shape == (32, 48, 3)
     assert np.abs(picture - views.images[2]).mean() < 0.02
+
+
+def test_frames_are_read_as_they_are_stored_whatever_their_exif_tag(tmp_path):
+    pixels = np.zeros((16, 24, 3), dtype=np.uint8)
+    pixels[:8, :12] = 255
+    exif, payload = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(payload, "JPEG", exif=exif, quality=100)
+    camera = torch.tensor([[1, 1, 0.5, 0.5, 0, 0, *np.eye(4)[:3].ravel()]], dtype=torch.float32)
+    stored = torch.frombuffer(bytearray(payload.getvalue()), dtype=torch.uint8)
+    clip = Clip(str(tmp_path), {"key": "a", "images": [stored], "cameras": camera})
+    with pytest.warns(UserWarning, match="the EXIF turn of its images is not applied"):
+        (picture,) = clip.pictures([0])
+    np.testing.assert_allclose(picture, pixels / 255, atol=0.1)
 
 
 def test_chunks_are_found_in_the_folder_and_in_its_train(chunk):
