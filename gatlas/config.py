@@ -22,6 +22,9 @@ from gatlas.errors import GatlasError
 Class = TypeVar("Class", bound="Options")
 Report = Callable[[str], None]  # takes one message for the user, without a newline
 
+# Of `OptionInfo.recorded`: a fingerprint holds the default itself, or leaves the option out where it has its default.
+SAME, ABSENT = "same", "absent"
+
 
 def ignore(message: str) -> None:
     """Discard a message: the default of every `report` parameter."""
@@ -45,6 +48,7 @@ class OptionInfo:
     former_names: tuple[str, ...] = ()  # under which stored JSON is still read
     command_line: bool = True  # False: only from Python and JSON
     group: str | None = None  # label of options that belong together; its meaning is the verb's
+    recorded: Any = SAME  # what fingerprints hold for the default, as earlier versions did; ABSENT: nothing
 
 
 def option(
@@ -63,6 +67,7 @@ def option(
     former_names: tuple[str, ...] = (),
     command_line: bool = True,
     group: str | None = None,
+    recorded: Any = SAME,
 ) -> Any:
     """Return a dataclass field with an `OptionInfo`; without a default the option is required.
 
@@ -83,6 +88,7 @@ def option(
         former_names,
         command_line,
         group,
+        recorded,
     )
     return dataclasses.field(default=default, metadata={"option": info})
 
@@ -176,13 +182,22 @@ def _resolved_fields(options: Any) -> dict[str, OptionField]:
 
 
 def result_fields(options: Options) -> dict[str, Any]:
-    """Return the values of the options of the command line that change the result, by name."""
-    fields = option_fields(type(options)).values()
-    return {
-        field.name: getattr(options, field.name)
-        for field in fields
-        if field.info.affects_result and field.info.command_line
-    }
+    """Return the values of the options of the command line that change the result, by name.
+
+    Defaults are what earlier versions recorded, so that what they made still counts as made.
+    """
+    values = {}
+    for field in option_fields(type(options)).values():
+        if not (field.info.affects_result and field.info.command_line):
+            continue
+        value, recorded = getattr(options, field.name), field.info.recorded
+        if recorded is SAME:
+            values[field.name] = value
+        elif value != field.default:
+            values[field.name] = [value] if value == recorded else value  # a list: it was chosen
+        elif recorded is not ABSENT:
+            values[field.name] = recorded
+    return values
 
 
 def output_fields(options: Options) -> dict[str, OptionField]:

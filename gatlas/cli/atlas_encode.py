@@ -18,9 +18,13 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
     if (options.gs2sphere is None) != (options.sphere2plane is None):
         raise GatlasError("--gs2sphere and --sphere2plane go together")
     published = options.gs2sphere is not None
+    if published and options.up is not None:
+        raise GatlasError("--up cannot be combined with --gs2sphere: the index maps hold in the axes of the file")
     check_layout_outputs(output, options, noun="atlas", force=force)
     blob = io.as_blob(source)
-    gaussians = io.load_gaussians(blob, as_stored=published)
+    gaussians = io.load_gaussians(
+        blob, as_stored=published, up=options.up, drop_invalid=options.drop_invalid, report=message
+    )
     with about(source):
         if options.gs2sphere is not None and options.sphere2plane is not None:
             maps = io.load_indices(options.gs2sphere), io.load_indices(options.sphere2plane)

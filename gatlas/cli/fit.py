@@ -37,7 +37,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     inputs: dict[str, Any] = {"points": io.load_points(name) if photos else None}
     if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)
-        inputs["start"] = io.load_gaussians(blob)
+        inputs["start"] = io.load_gaussians(blob, drop_invalid=options.drop_invalid, report=message)
         digest.update(blob.data)
     inputs["lpips"], lpips = lpips_network(options)
     identity = run_identity(options, digest.hexdigest(), lpips)

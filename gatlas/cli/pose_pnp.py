@@ -35,7 +35,7 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
     io.check_output(output, force=force, suffix=".json", what="cameras")
     names = names or ()
     _refuse_shared_input(names, options)
-    gaussians = io.load_gaussians(options.scene)
+    gaussians = io.load_gaussians(options.scene, up=options.up, drop_invalid=options.drop_invalid, report=message)
     photos, viewmats = read_photo_set(
         names, fov=options.fov, intrinsics=options.intrinsics, init=options.init, mask=options.mask
     )

@@ -14,7 +14,7 @@ from gatlas.prune import PruneOptions, measure_pruning, prune
 def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> dict[str, Any]:
     """Prune one splat."""
     check_outputs(output, options, noun="splat", force=force)
-    gaussians = io.load_gaussians(source)
+    gaussians = io.load_gaussians(source, up=options.up, drop_invalid=options.drop_invalid, report=message)
     name, reference = options.reference, None
     if name is not None:
         photos = io.is_folder(name) or name.endswith(".json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
-from gatlas.config import Options, option, option_fields, result_fields
+from gatlas.config import ABSENT, Options, option, option_fields, result_fields
 
 
 class Budget(NamedTuple):
@@ -75,6 +75,11 @@ class FitOptions(Options):
         None,
         metavar="surface|points|hull|random|FILE.ply",
         help="Initialization: the surface of a mesh; the points, visual hull or random positions of photos.",
+    )
+    drop_invalid: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Leave out Gaussians of --init FILE.ply that are not finite or have no rotation.",
     )
     model: Literal["direct", "scaffold"] = option(
         "direct", help="Optimize Gaussians directly, or the paper's anchors and networks, baked at the end."

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from gatlas.geometry.rotations import multiply_quats
-from gatlas.geometry.sh import half_turn_sh
+from gatlas.geometry.rotations import matrices_to_quats, multiply_quats
+from gatlas.geometry.sh import half_turn_sh, rotated_sh
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
     from gatlas.types import Gaussians
+
+# Rotations that stand an object up, by the axis of its file that points up: of z, x stays and the front, -y, faces +z.
+UPRIGHT = {
+    "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
+    "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),
+    "-y": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
+    "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
+    "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
+}
 
 
 def bounding_ball(
@@ -45,6 +55,21 @@ def half_turn(
     signs = np.array([1 if name == axis else -1 for name in "xyz"], dtype=means.dtype)
     turn = np.array([0.0, *(1.0 if name == axis else 0.0 for name in "xyz")])  # wxyz
     return means * signs, multiply_quats(turn, quats), half_turn_sh(sh, axis)
+
+
+def turned(
+    means: Float[np.ndarray, "n 3"],
+    quats: Float[np.ndarray, "n 4"],
+    sh: Float[np.ndarray, "n k 3"],
+    rotation: Float64[np.ndarray, "3 3"],
+) -> tuple[Float[np.ndarray, "n 3"], Float64[np.ndarray, "n 4"], Float[np.ndarray, "n k 3"]]:
+    """Return positions, quaternions (float64) and coefficients after a rotation matrix turned the world (numpy).
+
+    A reflection is right too: a Gaussian's shape is symmetric, so its axes turn as under the negative, a rotation.
+    """
+    moved = (means.astype(np.float64) @ rotation.T).astype(means.dtype)
+    proper = rotation if np.linalg.det(rotation) > 0 else -rotation
+    return moved, multiply_quats(matrices_to_quats(proper), quats), rotated_sh(sh, rotation)
 
 
 def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float, float], float]:

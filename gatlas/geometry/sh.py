@@ -81,6 +81,34 @@ def eval_sh(sh: Float[Array, "n k 3"], directions: Float[Array, "n 3"]) -> Float
     )
 
 
+def rotated_sh(sh: Float[np.ndarray, "n k 3"], rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "n k 3"]:
+    """Return coefficients of the same colors after the object was turned by a rotation matrix (numpy).
+
+    A turned band is a combination of the same band: what the turned colors are in some directions determines it.
+    """
+    import numpy as np
+
+    if sh.shape[-2] == 1:
+        return sh
+    directions = np.random.default_rng(0).normal(size=(64, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    after, before = _basis(directions, sh.shape[-2]), _basis(directions @ rotation, sh.shape[-2])
+    turned = sh.astype(np.float64)
+    for degree in range(1, degree_of(sh.shape[-2]) + 1):
+        band = slice(degree**2, (degree + 1) ** 2)
+        turn = np.linalg.lstsq(after[:, band], before[:, band], rcond=None)[0]
+        turned[:, band] = turn @ sh[:, band].astype(np.float64)
+    return turned.astype(sh.dtype)
+
+
+def _basis(directions: Float[np.ndarray, "d 3"], count: int) -> Float[np.ndarray, "d k"]:
+    """The first `count` basis functions at unit directions."""
+    import numpy as np
+
+    unit = np.eye(count)[:, :, None].repeat(3, axis=2)  # each function alone
+    return np.stack([eval_sh(unit, np.tile(direction, (count, 1)))[:, 0] - 0.5 for direction in directions])
+
+
 def half_turn_sh(sh: Float[np.ndarray, "n k 3"], axis: Literal["x", "z"]) -> Float[np.ndarray, "n k 3"]:
     """Return coefficients of the same colors after the object turned by 180 degrees (numpy). Its own inverse."""
     import numpy as np

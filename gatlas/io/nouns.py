@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gatlas.config import ignore
+from gatlas.geometry.frames import UPRIGHT
 from gatlas.io import registry
 from gatlas.io.outputs import check_output, write
 from gatlas.io.streams import Blob, as_blob
@@ -14,17 +16,34 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
 
+    from gatlas.config import Report
     from gatlas.types import Atlas, AtlasStats, Gaussians, Mesh
 
     Source = str | Path | Blob
 
 
-def load_gaussians(source: Source, *, as_stored: bool = False) -> Gaussians:
+def load_gaussians(
+    source: Source,
+    *,
+    as_stored: bool = False,
+    up: str | None = None,
+    drop_invalid: bool = False,
+    report: Report = ignore,
+) -> Gaussians:
     """Return the Gaussians of a splat (float32), in the object's own frame, y up.
 
-    `as_stored` keeps the axes of the file, for index maps that were made on them.
+    `up` is the axis of the file that points up ("x", "y", "z", "-x", "-y" or "-z"); None is what the file says, or what
+    its format means. `as_stored` keeps the axes of the file, for index maps that were made on them. Gaussians that
+    cannot be shown (NaN, infinite, a zero quaternion) are a GatlasError, or left out and counted with `drop_invalid`.
+    `report` takes a line about what was decided.
     """
-    found: Gaussians = _load("splat", source, as_stored=as_stored)
+    if up not in (None, *UPRIGHT):
+        raise ValueError(f"up must be None or one of {', '.join(UPRIGHT)}, got {up!r}")
+    asked = {"as_stored": as_stored, "up": up, "drop_invalid": drop_invalid, "report": report}
+    unasked = {"up": None, "drop_invalid": False, "report": ignore}  # a format need not know what nobody asks
+    found: Gaussians = _load(
+        "splat", source, **{name: value for name, value in asked.items() if value != unasked.get(name, ...)}
+    )
     return found
 
 

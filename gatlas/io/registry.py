@@ -8,7 +8,8 @@ accept follow from the table. Functions are named here and imported when they ar
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +30,8 @@ class Format(NamedTuple):
     suffixes: tuple[str, ...]  # lower case; the first is given to new files
     container: Test | None  # recognizes the first bytes; None: a format without a signature, known by its suffix
     content: Test = lambda blob: True  # distinguishes formats that share a container
-    decode: str = ""  # "module:function" of a blob; "": recognized and not read. Splats take `as_stored`, too
+    decode: str = ""  # "module:function" of a blob; "": recognized and not read. Splats take `as_stored`, too,
+    # and may take the other fields of `gatlas.io.splats.decoded.SplatReading`
     encode: str = ""  # "module:function" of the noun, to bytes or to a sequence of buffers; "": not written
     remedy: str = ""  # what to do with a format that is not read
 
@@ -147,7 +149,18 @@ def decode(noun: str, blob: Blob, **options: Any) -> Any:
         raise refusal(blob, noun)
     if not found.decode:
         raise GatlasError(f"{blob.name}: {found.title}, which gatlas does not read: {found.remedy}")
-    return _function(found.decode)(blob, **options)
+    decoder = _function(found.decode)
+    return decoder(blob, **_taken(decoder, options, f"{blob.name}: {found.title}"))
+
+
+def _taken(decoder: Callable[..., Any], options: Mapping[str, Any], named: str) -> dict[str, Any]:
+    """Return the options that a decoder takes; one that asks for something and is not taken is a GatlasError."""
+    parameters = inspect.signature(decoder).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return dict(options)
+    for name in options.keys() - parameters.keys() - {"report"}:
+        raise GatlasError(f"{named}: its reader has no option --{name.replace('_', '-')}")
+    return {name: value for name, value in options.items() if name in parameters}
 
 
 def refusal(blob: Blob, noun: str) -> GatlasError:

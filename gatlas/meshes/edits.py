@@ -8,21 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.frames import bounding_ball
+from gatlas.geometry.frames import UPRIGHT, bounding_ball
 
 if TYPE_CHECKING:
     from gatlas.types import Mesh
 
-# What becomes of the axes x, y, z, by the one that points up: rotations, so that nothing is mirrored.
-_UPRIGHT = {
-    "y": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
-    "z": ((1, 0, 0), (0, 0, 1), (0, -1, 0)),
-    "x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),
-    "-y": ((1, 0, 0), (0, -1, 0), (0, 0, -1)),
-    "-z": ((1, 0, 0), (0, 0, -1), (0, 1, 0)),
-    "-x": ((0, 1, 0), (-1, 0, 0), (0, 0, 1)),
-}
-UP_AXES = tuple(_UPRIGHT)
+UP_AXES = tuple(UPRIGHT)
 
 
 def normalize_mesh(mesh: Mesh) -> Mesh:
@@ -54,9 +45,9 @@ def stand_up(mesh: Mesh, up: str) -> Mesh:
     `up` is one of "x", "y", "z", "-x", "-y" and "-z"; anything else is a ValueError. Of a file made with z up, x stays
     and its front, -y, comes to face +z.
     """
-    if up not in _UPRIGHT:
+    if up not in UPRIGHT:
         raise ValueError(f"up must be one of {', '.join(UP_AXES)}, got {up!r}")
-    rotation = np.array(_UPRIGHT[up], dtype=np.float64)
+    rotation = np.array(UPRIGHT[up], dtype=np.float64)
     x, y, z = rotation @ np.asarray(mesh.origin.center)
     return replace(
         mesh,

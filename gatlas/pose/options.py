@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import Options, option
+from gatlas.config import ABSENT, Options, option
 from gatlas.errors import GatlasError
 
 
@@ -32,6 +32,17 @@ class PoseOptions(Options):
     """
 
     scene: str = option(metavar="SPLAT", help="The scene; - is standard input.")
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        recorded=ABSENT,
+        help="Vertical axis of the scene's file, such as z or y; default what its header says, or -y.",
+    )
+    drop_invalid: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Leave out Gaussians of the scene that are not finite or have no rotation.",
+    )
     fov: float | None = option(None, metavar="DEGREES", help="Field of view of the photos, across the shorter side.")
     intrinsics: str | None = option(None, metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.")
     find: Literal["auto", "grid", "render"] = option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import Options, option
+from gatlas.config import ABSENT, Options, option
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,17 @@ class PruneOptions(Options):
     finetune: int = option(0, min=0, help="Finetuning steps after pruning.")
     reference: str | None = option(
         None, metavar="MESH|DIR", help="Mesh or photos to measure and finetune against; default the original splat."
+    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        recorded=ABSENT,
+        help="Vertical axis of the splat's file, such as z or y; default what its header says, or -y.",
+    )
+    drop_invalid: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Leave out Gaussians that are not finite or have no rotation.",
     )
     views: int = option(64, min=1, max=100_000, help="Random cameras for the visibility scores.")
     resolution: int = option(256, min=16, help="Width and height of their pictures in pixels.")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import Options, option
+from gatlas.config import ABSENT, Options, option
 from gatlas.errors import GatlasError
 
 
@@ -40,8 +40,16 @@ class RenderOptions(Options):
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if it has textures or several colors."
     )
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] = option(
-        "y", metavar="AXIS", help="Vertical axis of the mesh file, such as z or -y."
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        recorded="y",
+        help="Vertical axis of the file, such as z or -y; default y, for a splat what its header says, or -y.",
+    )
+    drop_invalid: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Leave out Gaussians that are not finite or have no rotation.",
     )
     ignore_vertex_colors: bool = option(False, help="Ignore vertex colors, for files that store other data there.")
     supersample: int = option(4, min=1, max=16, help="Samples per pixel side when rendering a mesh.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import around, orbit, resized
 from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
@@ -30,8 +31,10 @@ def render(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras |
     names a file and is not read here.
     """
     if isinstance(subject, Mesh):
-        subject = stand_up(subject, options.up)
+        subject = stand_up(subject, options.up or "y")
         subject = without_vertex_colors(subject) if options.ignore_vertex_colors else subject
+    elif options.up is not None:
+        raise GatlasError("up is the vertical axis of a file: Gaussians in memory are upright (see io.load_gaussians)")
     return take_views(
         subject,
         choose_cameras(subject, options, cameras),

@@ -5,14 +5,15 @@ Layout after PlayCanvas, "Compressed PLY" (developer documentation of the SuperS
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.io import ply_container as plyheader
-from gatlas.io.splats.decoded import check, checked_gaussians, smallest_three
+from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
+from gatlas.io.splats.ply import header_up
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt32
@@ -29,8 +30,12 @@ _PACKED = ("packed_position", "packed_rotation", "packed_scale", "packed_color")
 _SH_COUNTS = (9, 24, 45)
 
 
-def decode_compressed_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
-    """The Gaussians of a compressed PLY, float32, in the object's own frame. Damage is a GatlasError."""
+def decode_compressed_ply(blob: Blob, **asked: Any) -> Gaussians:
+    """The Gaussians of a compressed PLY, float32, in the object's own frame. Damage is a GatlasError.
+
+    `asked` are the fields of `SplatReading`.
+    """
+    reading = SplatReading(**asked)
     header = plyheader.parse(blob)
     if header.byte_order != "<":
         raise GatlasError(f"{blob.name}: damaged: a compressed splat must be binary_little_endian")
@@ -60,8 +65,8 @@ def decode_compressed_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     sh[:, 0] = rgb_to_dc(rgb)
     if "sh" in tables:
         sh = np.concatenate([sh, _rest(tables["sh"])], axis=1)
-    check(blob, np.isfinite(rgb).all(axis=1), "a color that is NaN or infinite")
-    return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, as_stored=as_stored)
+    stated = header_up(blob, header.comments, reading)
+    return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, reading, stated=stated)
 
 
 def _tables(blob: Blob, header: Header) -> dict[str, np.ndarray]:

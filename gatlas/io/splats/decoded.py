@@ -2,27 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
-from gatlas.geometry.frames import half_turn
+from gatlas.io.splats.up_axis import Y_DOWN, axis, stand_up, upright_rotation
 from gatlas.types import Gaussians, Origin
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
 
+    from gatlas.io.splats.up_axis import Up
     from gatlas.io.streams import Blob
 
 
-def check(blob: Blob, good: Any, fault: str) -> None:
-    """Raise a GatlasError that counts the Gaussians which are not `good`."""
-    if not good.all():
+@dataclass(frozen=True)
+class SplatReading:
+    """Wishes of the caller of a splat reader beside the file: the keywords of every decoder."""
+
+    as_stored: bool = False  # keep the axes of the file
+    up: str | None = None  # the axis of the file that points up, whatever the file says; None: as it says
+    drop_invalid: bool = False  # leave out what cannot be shown, which is an error otherwise
+    report: Report = ignore
+
+    def up_of(self, stated: Up) -> Up:
+        """Return the direction in the file's axes that points up, where the file says `stated`."""
+        return stated if self.up is None else axis(self.up)
+
+
+def _kept(
+    blob: Blob, faults: dict[str, Bool[np.ndarray, " n"]], reading: SplatReading
+) -> Bool[np.ndarray, " n"] | None:
+    """Return which Gaussians have no fault, or None for all; those with a fault are an error or reported as dropped."""
+    found = {fault: bad for fault, bad in faults.items() if bad.any()}
+    if not found:
+        return None
+    count = len(next(iter(found.values())))
+    if not reading.drop_invalid:
+        fault, bad = next(iter(found.items()))
         raise GatlasError(
-            f"{blob.name}: {np.count_nonzero(~good)} of its {len(good)} Gaussians have {fault}: "
-            "remove them with the tool that wrote the file"
+            f"{blob.name}: {np.count_nonzero(bad)} of its {count} Gaussians have {fault}: "
+            "to leave out what cannot be shown, use --drop-invalid"
         )
+    good, parts = np.ones(count, dtype=bool), []
+    for fault, bad in found.items():
+        if new := np.count_nonzero(bad & good):
+            parts.append(f"{new:,} with {fault}")
+        good &= ~bad
+    if not good.any():
+        raise GatlasError(f"{blob.name}: none of its {count:,} Gaussians can be shown: {', '.join(parts)}")
+    reading.report(f"{blob.name}: dropped {count - good.sum():,} of its {count:,} Gaussians: {', '.join(parts)}")
+    return good
 
 
 def canonical_quats(quats: Float[np.ndarray, "n 4"], norms: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:
@@ -42,11 +75,12 @@ def checked_gaussians(
     log_scales: Float[np.ndarray, "n 3"],
     opacities: Float[np.ndarray, " n"],
     sh: Float[np.ndarray, "n k 3"],
+    reading: SplatReading,
     *,
-    as_stored: bool,
+    stated: Up = Y_DOWN,
     origin: Origin | None = None,
 ) -> Gaussians:
-    """Return the float32 Gaussians of a file whose y axis points down, upright unless they are wanted `as_stored`.
+    """Return the float32 Gaussians of a file that points `stated` up, upright unless `reading` keeps its axes.
 
     Quaternions are wxyz and need not be unit. None at all, or what cannot be shown, is a GatlasError. Without an
     `origin` the object has the file's name.
@@ -54,21 +88,40 @@ def checked_gaussians(
     if len(means) == 0:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
     means = means.astype(np.float32)
-    check(blob, np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
-    check(blob, ~np.isnan(opacities), "an opacity that is NaN")
     with np.errstate(over="ignore", invalid="ignore"):
         scales = np.exp(log_scales.astype(np.float64)).astype(np.float32)
-    check(blob, ((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is zero, infinite or NaN")
     quats = quats.astype(np.float64)
     norms = np.linalg.norm(quats, axis=1)
-    check(blob, (norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
-    sh = sh.astype(np.float32, copy=False)
-    check(blob, np.isfinite(sh).all(axis=(1, 2)), "a color that is NaN or infinite")
-    if not as_stored:
-        means, quats, sh = half_turn(means, quats, sh, "z")
-    quats = canonical_quats(quats, norms).astype(np.float32)
+    with np.errstate(over="ignore"):
+        sh = sh.astype(np.float32, copy=False)
+    faults = {
+        "a position that is NaN or infinite": ~np.isfinite(means).all(axis=1),
+        "an opacity that is NaN": np.isnan(opacities),
+        "a scale that is zero, infinite or NaN": ~((scales > 0) & np.isfinite(scales)).all(axis=1),
+        "a rotation that is the zero quaternion, NaN or infinite": ~((norms > 0) & np.isfinite(norms)),
+        "a color that is NaN or infinite": ~np.isfinite(sh).all(axis=(1, 2)),
+    }
+    good = _kept(blob, faults, reading)
+    if good is not None:
+        means, quats, norms, scales = means[good], quats[good], norms[good], scales[good]
+        opacities, sh = opacities[good], sh[good]
     origin = origin or Origin(name=blob.stem.removesuffix(".compressed"))
+    if good is not None:
+        origin = replace(origin, grid=None)
+    if not reading.as_stored:
+        up = reading.up_of(stated)
+        means, quats, sh = stand_up(means, quats, sh, up)
+        origin = _turned_with(origin, stated, up)
+    quats = canonical_quats(quats, norms).astype(np.float32)
     return Gaussians(means, quats, scales, opacities.astype(np.float32), sh, origin)
+
+
+def _turned_with(origin: Origin, stated: Up, up: Up) -> Origin:
+    """Return the origin of an object that stands otherwise than the file says: its center turns with it."""
+    if up == stated or not any(origin.center):
+        return origin
+    x, y, z = upright_rotation(up) @ upright_rotation(stated).T @ np.asarray(origin.center)
+    return replace(origin, center=(float(x), float(y), float(z)))
 
 
 def smallest_three(small: Float[np.ndarray, "n 3"], largest: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:

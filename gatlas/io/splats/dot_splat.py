@@ -6,13 +6,13 @@ for -1 to 1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
-from gatlas.io.splats.decoded import checked_gaussians
+from gatlas.io.splats.decoded import SplatReading, checked_gaussians
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 RECORD = np.dtype([("mean", "<f4", 3), ("scale", "<f4", 3), ("rgba", "u1", 4), ("quat", "u1", 4)])
 
 
-def decode_records(blob: Blob, *, as_stored: bool = False) -> Gaussians:
-    """The Gaussians of a .splat file, float32, in the object's own frame. Damage is a GatlasError."""
+def decode_records(blob: Blob, **asked: Any) -> Gaussians:
+    """The Gaussians of a .splat file, float32, in the object's own frame. Damage is a GatlasError.
+
+    `asked` are the fields of `SplatReading`.
+    """
     if len(blob.data) % RECORD.itemsize:
         raise GatlasError(
             f"{blob.name}: truncated or damaged: {len(blob.data):,} bytes are no whole number of Gaussians of 32 bytes"
@@ -33,4 +36,4 @@ def decode_records(blob: Blob, *, as_stored: bool = False) -> Gaussians:
         log_scales = np.log(records["scale"].astype(np.float64))
     quats = records["quat"] / 127.5 - 1.0
     sh = rgb_to_dc(colors[:, None, :3])
-    return checked_gaussians(blob, records["mean"], quats, log_scales, colors[:, 3], sh, as_stored=as_stored)
+    return checked_gaussians(blob, records["mean"], quats, log_scales, colors[:, 3], sh, SplatReading(**asked))

@@ -20,13 +20,15 @@ from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
 from gatlas.io.arrays import host_array
 from gatlas.io.sniff import is_ply
-from gatlas.io.splats.decoded import canonical_quats, checked_gaussians
+from gatlas.io.splats.decoded import SplatReading, canonical_quats, checked_gaussians
+from gatlas.io.splats.up_axis import Y_DOWN, Y_UP, describe, stated_up
 from gatlas.io.streams import as_blob
 from gatlas.types import Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+    from gatlas.io.splats.up_axis import Up
     from gatlas.io.streams import Blob
 
 REST_COUNTS = (0, 9, 24, 45)  # f_rest properties of degree 0 to 3
@@ -44,11 +46,12 @@ _NAMES = {
 _LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_*)."
 
 
-def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+def decode_ply(blob: Blob, **asked: Any) -> Gaussians:
     """Return the Gaussians of a splat PLY, float32, in the object's own frame. Anything else is a GatlasError.
 
-    `as_stored` leaves the axes as they are in the file.
+    `asked` are the fields of `SplatReading`.
     """
+    reading = SplatReading(**asked)
     header = plyheader.parse(blob)
     names = header.vertex(blob).names
     missing = [name for group in _NAMES.values() for name in group if name not in names]
@@ -71,17 +74,44 @@ def decode_ply(blob: Blob, *, as_stored: bool = False) -> Gaussians:
         vertices.columns(_NAMES["scales"], np.float64),
         opacities,
         sh,
-        as_stored=as_stored or comments.frame == "y-up",
+        reading,
+        stated=header_up(blob, header.comments, reading),
         origin=comments.origin,
     )
 
 
+def header_up(blob: Blob, comments: tuple[str, ...], reading: SplatReading) -> Up:
+    """Return the direction that points up by a PLY's comments: ours, else those of other programs, else y down.
+
+    Where theirs decide, or cannot be understood, a line says so.
+    """
+    frame = _Comments.parse(blob, comments, 0).frame
+    if frame is not None:
+        return Y_UP if frame == "y-up" else Y_DOWN
+    stated = stated_up(comments)
+    if stated is None:
+        return Y_DOWN
+    said, up = stated
+    if reading.up is None and not reading.as_stored:
+        if up is None:
+            reading.report(f"{blob.name}: its header's {said!r} is not understood: y down is assumed; --up sets it")
+        elif up != Y_DOWN:
+            reading.report(f"{blob.name}: read as {describe(up)}, as its header says ({said!r}); --up overrides it")
+    return Y_DOWN if up is None else up
+
+
 def stored_frame(source: str | Path | Blob) -> str:
-    """Return the frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up"."""
+    """Return the frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up".
+
+    Another vertical axis is a GatlasError.
+    """
     blob = as_blob(source)
     if not is_ply(blob):
         return FRAMES[0]
-    return _Comments.parse(blob, plyheader.parse(blob).comments, 0).frame
+    up = header_up(blob, plyheader.parse(blob).comments, SplatReading())
+    if up not in (Y_DOWN, Y_UP):
+        raise GatlasError(f"{blob.name}: its header says {describe(up)}: in its own axes it must point y down or y up")
+    return FRAMES[up == Y_UP]
 
 
 def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Float[np.ndarray, "n p"]]:
@@ -162,7 +192,7 @@ def _refuse(good: Any, fault: str) -> None:
 class _Comments:
     """Content of the header's comments: the frame of the file and the origin of the object."""
 
-    frame: str
+    frame: str | None  # None: it is not named
     origin: Origin
 
     def lines(self, count: int) -> list[str]:
@@ -183,19 +213,19 @@ class _Comments:
 
     @classmethod
     def parse(cls, blob: Blob, comments: tuple[str, ...], count: int) -> _Comments:
-        """Ours; other programs' comments are theirs. Without any, the frame is the one that viewers assume."""
+        """Ours; for those of other programs see `header_up`."""
         fields = {}
         for comment in comments:
             match = re.fullmatch(r"gatlas (frame|name|center|scale|normalized|grid)(?:\s+(.*?))?\s*", comment.strip())
             if match:
                 fields[match[1]] = match[2] or ""
         try:
-            frame = fields.get("frame", FRAMES[0])
+            frame = fields.get("frame")
             center = [float(x) for x in fields.get("center", "0 0 0").split()]
             scale = float(fields.get("scale", "1"))
             height, width = (int(x) for x in fields.get("grid", "0 0").split())
             name = unquote_to_bytes(fields["name"]).decode("utf-8", "surrogatepass") if "name" in fields else blob.stem
-            sound = frame in FRAMES and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
+            sound = frame in (None, *FRAMES) and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
         except ValueError:
             sound = False
         if not sound:

@@ -1,23 +1,27 @@
 """Niantic's .spz, versions 2 and 3: bytes by attribute, in a gzip.
 
 Layout after the format's own README. Its axes are RUB (x right, y up, z back); other splat files, and so those that are
-wanted as stored, are RDF: y and z point the other way.
+wanted as stored, are RDF: y and z point the other way. Scanning apps and most readers keep to it. Programs that turn a
+PLY into an SPZ by the format's own library and leave its axes unspecified, as its `ply_to_spz`, splat-transform and
+SuperSplat do, write the PLY's RDF. No field tells the two apart, so the writer is guessed from the gzip: see `_y_down`.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.frames import half_turn
-from gatlas.io.splats.decoded import checked_gaussians, smallest_three
+from gatlas.geometry.frames import half_turn, turned
+from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
+from gatlas.io.splats.up_axis import Y_DOWN, axis
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float, Float64, UInt8
 
     from gatlas.io.streams import Blob
     from gatlas.types import Gaussians
@@ -27,24 +31,29 @@ _HEADER = struct.Struct("<4sIIBBBB")
 _COEFFICIENTS = (1, 4, 9, 16)  # of degree 0 to 3
 _COLOR_SCALE = 0.15  # of a degree-0 coefficient
 _HAS_EXTENSIONS = 2
+_CONVERT = (
+    "to convert it, run: npx @playcanvas/splat-transform INPUT.spz OUTPUT.ply "
+    "(which keeps the axes: if the object stands on its head, give --up y with the PLY)"
+)
 _MOST = 1 << 32  # bytes; a gzip of zeros would fill the memory
 _SH_RANGE_EXTENSION = 0xADBE0001  # coefficients are stored between bounds of its own
+_AXES_EXTENSION = 0xADBE0003  # one uint32: the coordinate system of what is stored
+_RUB, _ROTATED = 4, 8  # numbers of coordinate systems: RUB, and how many of them point y up or down
+_UNIX = 3  # the operating system in the head of a gzip, as zlib writes it on Linux and in WebAssembly
 
 
-def decode_spz(blob: Blob, *, as_stored: bool = False) -> Gaussians:
+def decode_spz(blob: Blob, **asked: Any) -> Gaussians:
     """The Gaussians of an SPZ file, float32, in the object's own frame. Damage and other versions are a GatlasError.
 
-    `as_stored` gives the axes that the file's PLY would have.
+    `asked` are the fields of `SplatReading`; `as_stored` gives the axes that the file's PLY would have.
     """
+    reading = SplatReading(**asked)
     content = _inflate(blob)
     if len(content) < _HEADER.size:
         raise GatlasError(f"{blob.name}: truncated: {len(content)} bytes are no SPZ header")
     magic, version, count, degree, fraction, flags, _ = _HEADER.unpack_from(content)
     if magic != MAGIC or version not in (2, 3):
-        raise GatlasError(
-            f"{blob.name}: is SPZ of version {version}, gatlas reads 2 and 3: "
-            "to convert it, run: npx @playcanvas/splat-transform INPUT.spz OUTPUT.ply"
-        )
+        raise GatlasError(f"{blob.name}: is SPZ of version {version}, gatlas reads 2 and 3: {_CONVERT}")
     if degree >= len(_COEFFICIENTS) or fraction > 23:
         raise GatlasError(f"{blob.name}: damaged, or of a degree above 3: degree {degree}, {fraction} fractional bits")
     rest = _COEFFICIENTS[degree] - 1
@@ -54,8 +63,11 @@ def decode_spz(blob: Blob, *, as_stored: bool = False) -> Gaussians:
         raise GatlasError(
             f"{blob.name}: truncated: {count:,} Gaussians are {total:,} bytes, there are {len(content):,}"
         )
-    if flags & _HAS_EXTENSIONS and rest:
-        _check_extensions(blob, content[total:])
+    extensions = _extensions(content[total:]) if flags & _HAS_EXTENSIONS else {}
+    if rest and _SH_RANGE_EXTENSION in extensions:
+        raise GatlasError(
+            f"{blob.name}: its spherical harmonics have bounds of their own, which gatlas does not read: {_CONVERT}"
+        )
     columns, at = [], _HEADER.size
     for width in widths:
         columns.append(np.frombuffer(content, np.uint8, count * width, at).reshape(count, width))
@@ -65,8 +77,31 @@ def decode_spz(blob: Blob, *, as_stored: bool = False) -> Gaussians:
     sh[:, 0] = (colors / 255.0 - 0.5) / _COLOR_SCALE
     sh[:, 1:] = (coefficients.reshape(count, rest, 3) - 128.0) / 128.0
     quats = _first_three(rotations) if version == 2 else _smallest_three(rotations)
-    means, quats, sh = half_turn(_fixed_point(positions, fraction), quats, sh, "x")  # from RUB to RDF
-    return checked_gaussians(blob, means, quats, scales / 16.0 - 10.0, alphas[:, 0] / 255.0, sh, as_stored=as_stored)
+    means, stated = _fixed_point(positions, fraction), Y_DOWN
+    to_rub = _rotation_to_rub(extensions.get(_AXES_EXTENSION, b""))
+    if reading.up not in (None, "y"):
+        stated = axis(reading.up)
+    elif reading.up is None and to_rub is None and _y_down(blob, version, reading):
+        pass
+    else:
+        if reading.up is None and to_rub is not None:
+            means, quats, sh = turned(means, quats, sh, to_rub)
+        means, quats, sh = half_turn(means, quats, sh, "x")  # from RUB to RDF
+        reading = replace(reading, up=None)
+    return checked_gaussians(blob, means, quats, scales / 16.0 - 10.0, alphas[:, 0] / 255.0, sh, reading, stated=stated)
+
+
+def _y_down(blob: Blob, version: int, reading: SplatReading) -> bool:
+    """Return True for a file of a program that converts PLYs without turning them; a line says what was taken.
+
+    Such programs have written version 3 by the format's own library, compiled for Linux or WebAssembly. Phones, whose
+    zlib names another system, write RUB, as do those that follow the README in other languages.
+    """
+    head = blob.data[:10]
+    y_down = version >= 3 and head.startswith(b"\x1f\x8b") and head[9:] == bytes([_UNIX])
+    taken = "y down, as programs write it that convert a PLY" if y_down else "y up, as the format defines it"
+    reading.report(f"{blob.name}: read as {taken}; if it stands on its head, give --up {'y' if y_down else '-y'}")
+    return y_down
 
 
 def _inflate(blob: Blob) -> bytes:
@@ -84,17 +119,28 @@ def _inflate(blob: Blob) -> bytes:
     return content
 
 
-def _check_extensions(blob: Blob, content: bytes) -> None:
-    """Records of type, length and payload; the one that changes what coefficients mean is refused."""
-    at = 0
+def _extensions(content: bytes) -> dict[int, bytes]:
+    """The payloads of the records of type, length and payload, by type."""
+    found, at = {}, 0
     while at + 8 <= len(content):
         kind, size = struct.unpack_from("<II", content, at)
-        if kind == _SH_RANGE_EXTENSION:
-            raise GatlasError(
-                f"{blob.name}: its spherical harmonics have bounds of their own, which gatlas does not read: "
-                "to convert it, run: npx @playcanvas/splat-transform INPUT.spz OUTPUT.ply"
-            )
+        found[kind] = content[at + 8 : at + 8 + size]
         at += 8 + size
+    return found
+
+
+def _rotation_to_rub(payload: bytes) -> Float64[np.ndarray, "3 3"] | None:
+    """The rotation, or reflection, from the coordinate system that a file names to RUB; None if it names none.
+
+    The number minus one has a bit each for right, up and front, and one for systems with z along the vertical.
+    """
+    number = int.from_bytes(payload[:4], "little") if len(payload) >= 4 else 0
+    if not 1 <= number <= 2 * _ROTATED:
+        return None
+    differing = ((number - 1) % _ROTATED) ^ (_RUB - 1)
+    flips = np.diag([-1.0 if differing >> bit & 1 else 1.0 for bit in range(3)])
+    z_vertical = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
+    return z_vertical @ flips if number > _ROTATED else flips
 
 
 def _fixed_point(stored: UInt8[np.ndarray, "n 9"], fraction: int) -> Float[np.ndarray, "n 3"]:
