@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 import struct
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from gatlas.errors import GatlasError
+from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.meshes.textures import read_beside
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ class Document:
         self.blob = blob
         text, self._binary = _split_glb(blob) if blob.data.startswith(b"glTF") else (blob.data, None)
         try:
-            root = json.loads(text.decode("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
+            root = parse_json(text)
+        except JsonError as error:
             raise self.error(f"its JSON is damaged ({error})") from None
         if not isinstance(root, dict):
             raise self.error("not glTF: its JSON is not an object")

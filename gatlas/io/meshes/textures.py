@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import warnings
 from typing import TYPE_CHECKING
 
@@ -12,6 +10,7 @@ from PIL import Image
 
 from gatlas.errors import GatlasError
 from gatlas.images.srgb import BYTE_TO_LINEAR, linear_to_srgb, to_bytes
+from gatlas.io.images import PictureError, opened_picture
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -50,11 +49,9 @@ def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UI
                 f"{blob.name}: texture {name} is {format_name}, which gatlas does not read: use PNG or JPEG"
             )
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
+        with opened_picture(content) as image:
             pixels = _rgba(image)
-    # What Pillow raises for damaged files; an unlikely size is its guard against files that exhaust the memory.
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+    except PictureError as error:
         warnings.warn(
             f"{blob.name}: texture {name} cannot be read; its plain base color is used ({error})", stacklevel=2
         )

@@ -8,7 +8,6 @@ so in a log.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
+from gatlas.io.json_reader import parse_json
 from gatlas.io.models.tensors import fill, read_json, read_tensors, weight_files, write_json, write_tensors
 from gatlas.io.streams import os_errors
 
@@ -69,7 +69,7 @@ def save_unet(folder: str | Path, unet: UNet2DConditionModel, state_dict: Mappin
     state = own if state_dict is None else state_dict
     if {name: tensor.shape for name, tensor in state.items()} != {name: tensor.shape for name, tensor in own.items()}:
         raise ValueError("state_dict must have the names and the shapes of the UNet's own")
-    config = json.loads(unet.to_json_string())
+    config = parse_json(unet.to_json_string())
     config.pop("_name_or_path", None)  # a path of the machine that trained
     write_json(Path(folder) / "config.json", config)
     write_tensors(Path(folder) / f"{UNET_STEM}.safetensors", state)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
+from gatlas.io.json_reader import read_json_object
 from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
@@ -19,13 +20,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object of a JSON file. Anything else is a GatlasError."""
-    try:
-        value = json.loads(read(path).data)
-    except (ValueError, RecursionError) as error:
-        raise GatlasError(f"{path}: damaged: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise GatlasError(f"{path}: damaged: must hold a JSON object, got {type(value).__name__}")
-    return value
+    return read_json_object(read(path))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

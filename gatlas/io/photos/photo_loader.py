@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from gatlas.geometry.lens import Lens, undistort_points, undistorted_intrinsics,
 from gatlas.images.undistort import undistort
 from gatlas.io import streams
 from gatlas.io.images import UPRIGHT, decode_image, read_header
+from gatlas.io.json_reader import read_json
 from gatlas.io.photos.exif_turns import JSON_HINT, TurnEvidence, choose_turns
 from gatlas.io.photos.photo_mask import read_mask
 from gatlas.io.photos.transforms import exif_turned, lens_of, picture_of, picture_size, projection
@@ -208,10 +208,7 @@ def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
 
 
 def _document(blob: Blob) -> tuple[Blob, dict[str, Any]]:
-    try:
-        document = json.loads(blob.data)
-    except (ValueError, RecursionError) as error:
-        raise GatlasError(f"{blob.name}: no intrinsics: not JSON: {error}") from None
+    document = read_json(blob, fault="no intrinsics")
     frames = document.get("frames", []) if isinstance(document, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GatlasError(f"{blob.name}: no intrinsics: it must be a JSON object with fl_x, fl_y, cx, cy, w and h")

@@ -12,7 +12,6 @@ bytes and not its file's hundred megabytes.
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -24,6 +23,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.images import UPRIGHT, decode_image, read_header
+from gatlas.io.json_reader import read_json
 from gatlas.io.models.torch_file import load_torch
 from gatlas.io.photos.posed_photos import orthonormalized
 from gatlas.io.streams import Blob
@@ -112,10 +112,7 @@ def listed_keys(folder: Path) -> set[str] | None:
     path = folder / INDEX
     if not path.is_file():
         return None
-    try:
-        index = json.loads(streams.read(path).data)
-    except ValueError as error:
-        raise GatlasError(f"{path}: damaged: not JSON ({error})") from None
+    index = read_json(streams.read(path))
     if not isinstance(index, dict):
         raise GatlasError(f"{path}: damaged: must map the keys of clips to files")
     return set(index)

@@ -20,6 +20,7 @@ from gatlas.geometry.lens import Lens
 from gatlas.io import outputs, registry, streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import encode_png, read_header
+from gatlas.io.json_reader import read_json
 from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
 from gatlas.io.photos.points import ply_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, views_of
@@ -171,10 +172,7 @@ def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
         if streams.is_folder(source):
             source = index_of(source)
         source = streams.read(source)
-    try:
-        document = json.loads(source.data)
-    except ValueError as error:
-        raise GatlasError(f"{source.name}: not a {INDEX}: it is no JSON: {error}") from None
+    document = read_json(source, fault=f"not a {INDEX}")
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
         raise GatlasError(f"{source.name}: not a {INDEX}: it has no list of 'frames'")

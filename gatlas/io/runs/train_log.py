@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gatlas.io.descriptors import refuse_own_stream
+from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.outputs import write
 from gatlas.io.streams import os_errors
 
@@ -30,10 +31,10 @@ def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
     entries = []
     for line in text.splitlines():
         try:
-            entry = json.loads(line)
-        except ValueError:
+            entry = parse_json(line, finite=False)
+        except JsonError:
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int) and entry["step"] <= step:
+        if isinstance(entry, dict) and type(entry.get("step")) is int and entry["step"] <= step:
             entries.append(entry)
     lines = "".join(json.dumps(entry) + "\n" for entry in entries)
     if lines != text:

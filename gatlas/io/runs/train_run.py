@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
+from gatlas.io.json_reader import read_json_object
 from gatlas.io.outputs import check_parent, remove, scratch_beside
-from gatlas.io.streams import os_errors
+from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
     import torch
@@ -150,14 +151,9 @@ def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
             raise GatlasError(f"{run}: no checkpoint of step {step}: {others}")
     folder = _folder(Path(run), step)
     source = folder / META
-    with os_errors(source):
-        text = source.read_bytes()
-    try:
-        meta = json.loads(text)
-        if not isinstance(meta, dict) or meta.get("step") != step:
-            raise ValueError("another step")
-    except ValueError as error:
-        raise GatlasError(f"{source}: damaged ({error}): resume another step") from None
+    meta = read_json_object(read(source), remedy=": resume another step")
+    if meta.get("step") != step:
+        raise GatlasError(f"{source}: damaged: it is of another step: resume another step")
     return Checkpoint(step, folder, meta)
 
 

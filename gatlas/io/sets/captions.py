@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
+from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.sets.inputs import CAPTIONS, captions_of_shard
 from gatlas.io.sets.shards import Member, read_member
 from gatlas.io.streams import as_blob, os_errors
@@ -81,8 +81,8 @@ def _in_folder(path: Path) -> tuple[str, ...]:
     if path.suffix != ".json":
         return _beside(as_blob(path), path.suffix)
     try:
-        record = json.loads(as_blob(path).data)
-    except (ValueError, RecursionError):
+        record = parse_json(as_blob(path).data)
+    except JsonError:
         return ()
     caption: Any = record.get("caption") if isinstance(record, Mapping) else None
     texts = caption if isinstance(caption, list) else [caption]
@@ -124,15 +124,13 @@ Pairs = Iterator[tuple[str, str, tuple[str, ...]]]  # where (for messages), id, 
 
 def _json_pairs(name: str, text: str) -> Pairs:
     try:
-        document = json.loads(text)
-    except RecursionError:
-        raise GatlasError(f"{name}: not captions: its JSON is nested too deeply") from None
-    except ValueError as error:
+        document = parse_json(text)
+    except JsonError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) > 1 and _is_json(lines[0]):
             yield from _line_pairs(name, text)
             return
-        raise GatlasError(f"{name}: damaged JSON: {error}") from None
+        raise GatlasError(f"{name}: damaged: {error}") from None
     if isinstance(document, list):
         for number, record in enumerate(document, 1):
             yield _record(f"{name}: record {number}", record)
@@ -149,9 +147,9 @@ def _line_pairs(name: str, text: str) -> Pairs:
             continue
         where = f"{name}: line {number}"
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise GatlasError(f"{where}: damaged JSON: {error}") from None
+            record = parse_json(line)
+        except JsonError as error:
+            raise GatlasError(f"{where}: damaged: {error}") from None
         yield _record(where, record)
 
 
@@ -209,13 +207,18 @@ def _texts(where: str, value: Any) -> tuple[str, ...]:
     texts = value if isinstance(value, list) else [value]
     if not texts or not all(isinstance(text, str) for text in texts):
         raise GatlasError(f"{where}: the caption must be a text or a list of texts, got {value!r:.80}")
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write
+            raise GatlasError(f"{where}: the caption {text!r:.80} is not Unicode") from None
     return tuple(texts)
 
 
 def _is_json(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(line), dict)
+    except JsonError:
         return False
 
 
@@ -223,8 +226,8 @@ def _beside(blob: Blob, suffix: str) -> tuple[str, ...]:
     """The captions of a shard's member; none where a JSON has other things in it."""
     try:
         text = blob.data.decode("utf-8-sig")
-        record = json.loads(text) if suffix == ".json" else {"caption": text}
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        record = parse_json(text) if suffix == ".json" else {"caption": text}
+    except (UnicodeDecodeError, JsonError) as error:
         raise GatlasError(f"{blob.name}: not a caption: {error}") from None
     field = _field(record, TEXT_FIELDS)
     return tuple(text.strip() for text in _texts(blob.name, record[field]) if text.strip()) if field else ()

@@ -16,6 +16,7 @@ from typing import Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import takes_writes
+from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.outputs import remove, scratch_beside, whole_file, write
 from gatlas.io.streams import os_errors
 
@@ -128,19 +129,34 @@ def folder_contents(folder: Path) -> dict[str, int]:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the JSON objects with an "id" in a file of one per line; [] where there is none.
 
-    A torn line, of a process that was killed while it wrote, is left out.
+    A torn line, of a process that was killed while it wrote, is left out, as is one with entries of other types than
+    gatlas writes.
     """
     with os_errors(path):
         text = path.read_bytes() if path.exists() else b""
     lines = []
     for raw in text.split(b"\n"):
         try:
-            line = json.loads(raw)
-        except ValueError:
+            line = parse_json(raw, finite=False)
+        except JsonError:
             continue
-        if isinstance(line, dict) and isinstance(line.get("id"), str):
+        if isinstance(line, dict) and isinstance(line.get("id"), str) and _has_our_types(line):
             lines.append(line)
     return lines
+
+
+def _has_our_types(line: dict[str, Any]) -> bool:
+    files = line.get("files", {})
+    sizes = [line.get("contents", {}), *(each for each in (files.values() if isinstance(files, dict) else ()) if each)]
+    return (
+        all(isinstance(line.get(key, ""), str) for key in ("status", "verb", "input"))
+        and all(type(line.get(key, 0)) in (int, float) and line.get(key, 0) >= 0 for key in ("end", "ended", "bytes"))
+        and isinstance(files, dict)
+        and all(isinstance(each, dict) and all(type(size) is int for size in each.values()) for each in sizes)
+        and isinstance(line.get("captions", []), list)
+        and isinstance(kept := line.get("kept", {}), dict)
+        and ("kept" not in line or _has_our_types(kept))
+    )
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
