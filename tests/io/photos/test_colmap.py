@@ -156,7 +156,7 @@ def test_a_model_without_points_has_none(tmp_path, cameras):
 def test_a_transforms_file_goes_before_a_model(tmp_path, cameras):
     folder = scene(tmp_path, cameras, write_binary)
     (folder / "transforms.json").write_text("{")
-    with pytest.raises(GatlasError, match="it is no JSON"):
+    with pytest.raises(GatlasError, match="not JSON"):
         io.load_views(folder)
 
 

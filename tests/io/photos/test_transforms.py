@@ -250,7 +250,7 @@ def test_broken_files_are_named(document, words):
 
 
 def test_what_is_no_json_is_refused():
-    with pytest.raises(GatlasError, match=r"^t\.json: not a transforms\.json: it is no JSON"):
+    with pytest.raises(GatlasError, match=r"^t\.json: not a transforms\.json: not JSON"):
         io.load_cameras(io.Blob("t.json", b"{"))
 
 
