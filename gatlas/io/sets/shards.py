@@ -109,7 +109,7 @@ def list_members(path: str | Path) -> list[Member]:
         with _reading(str(path)), _open_tar(file, "r:") as tar:
             for header in _files(tar, str(path)):
                 if header.offset_data + header.size > end:
-                    raise GatlasError(f"{path}: truncated: {header.name!r} does not lie in it whole")
+                    raise GatlasError(f"{path}: truncated or damaged tar: {header.name!r} does not lie in it whole")
                 members.append(Member(shard, *_split(header.name), header.offset_data, header.size))
         return members
 
