@@ -8,6 +8,10 @@ class GatlasError(Exception):
     """
 
 
+class DeviceMemoryError(GatlasError):
+    """The memory of a device is full. Of the processes of one training, only the one that it happened to raises it."""
+
+
 class Requeue(Exception):  # noqa: N818  # no error
     """Work that was stopped on request after saving its state: running the same command again resumes it.
 

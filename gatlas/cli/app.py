@@ -142,6 +142,11 @@ def _reserve_closed_streams() -> None:
         sys.stderr = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0] if lines else type(error).__name__
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line, that of the process or `argv` (without the program's name).
 
@@ -169,6 +174,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         message(str(stop))
         sys.exit(EXIT_REQUEUE)
     except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
+            message(
+                f"the memory of the GPU is full: {_first_line(error)}. Less is needed with --device cpu, a smaller "
+                "--batch, --count or --resolution, whichever the command has"
+            )
+            sys.exit(1)
         if "no locator available" not in str(error):  # numba's message if it has no cache folder
             raise
         message("there is no folder to keep compiled kernels in: set NUMBA_CACHE_DIR to one that can be written")

@@ -8,7 +8,7 @@ import typer
 
 from gatlas.cli.interrupt import EXIT_REQUEUE, stopping
 from gatlas.cli.terminal import message, progress_bar
-from gatlas.errors import GatlasError
+from gatlas.errors import DeviceMemoryError, GatlasError
 from gatlas.train import TrainCommand, plan_training, train
 from gatlas.train.plan import describe_outcome
 from gatlas.train.process_group import is_first_process
@@ -23,8 +23,9 @@ def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, g
             progress_bar("train", plan.options.steps, "loss {:.4g}") as on_step,
         ):
             outcome = train(**plan.arguments(), should_stop=should_stop, report=message, on_step=on_step)
-    except GatlasError:
-        if os.environ.get("LOCAL_RANK", "0") != "0":  # the first process of this machine reports it
+    except GatlasError as error:
+        # What ends all processes is reported by the first one of this machine.
+        if os.environ.get("LOCAL_RANK", "0") != "0" and not isinstance(error, DeviceMemoryError):
             raise typer.Exit(1) from None
         raise
     if is_first_process():

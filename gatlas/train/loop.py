@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gatlas import io
-from gatlas.errors import GatlasError
+from gatlas.errors import DeviceMemoryError, GatlasError
 from gatlas.io.runs import train_run
 from gatlas.io.runs.train_log import sample_path
 from gatlas.train.log import Averages, FiniteCheck, TrainLog
@@ -82,32 +82,34 @@ class Loop:
         self._since, self._since_step = time.perf_counter(), self.first_step
         step = self.first_step
         try:
-            reader = self._batches()
-            while step < self.options.steps:
-                micro, failure = self._read(reader)
-                status = self.group.sync(stop=should_stop(), failure=failure)
-                if status.failure is not None:
-                    self._finish(step)
-                    raise GatlasError(f"{status.failure}; {self._last_checkpoint()}")
-                if status.stop:
-                    break
-                step += 1
-                self.take_step(step, micro)
-                self._after_step(step, micro)
+            with closing(self._batches()) as reader:
+                while step < self.options.steps:
+                    micro, failure = self._read(reader)
+                    status = self.group.sync(stop=should_stop(), failure=failure)
+                    if status.failure is not None:
+                        self._finish(step)
+                        raise GatlasError(f"{status.failure}; {self._last_checkpoint()}")
+                    if status.stop:
+                        break
+                    step += 1
+                    self.take_step(step, micro)
+                    self._after_step(step, micro)
             self._finish(step)
+        except torch.cuda.OutOfMemoryError as error:
+            raise DeviceMemoryError(self._memory_advice(step, error)) from None
         finally:
             self.group.accelerator.unwrap_model(self.parallel, keep_fp32_wrapper=False)
             if self.log is not None:
                 self.log.close()
         return Outcome(step, step < self.options.steps, None if math.isnan(self.loss) else self.loss)
 
-    def _batches(self) -> Iterator[Any]:
+    def _batches(self) -> Generator[Any, None, None]:
         cuda = self.group.device.type == "cuda"
         workers = self.options.workers
         order = BatchOrder(
             len(self.samples), self.options, rank=self.group.rank, processes=self.group.count, after=self.first_step
         )
-        return iter(batches(self.samples, order, workers=(4 if cuda else 0) if workers is None else workers, pin=cuda))
+        return batches(self.samples, order, workers=(4 if cuda else 0) if workers is None else workers, pin=cuda)
 
     def _read(self, reader: Iterator[Any]) -> tuple[list[Any], str | None]:
         """Return the batches of the next step, or what is wrong with one of their samples."""
@@ -191,6 +193,15 @@ class Loop:
             )
         if (failure := self.group.sync(failure=failure).failure) is not None:
             raise GatlasError(failure)
+
+    def _memory_advice(self, step: int, error: Exception) -> str:
+        """Return what happened and which options need less memory, in one line."""
+        options = self.options
+        advice = [f"a smaller --batch than {options.batch} with a larger --accumulate than {options.accumulate}"]
+        if not options.gradient_checkpointing:
+            advice.append("--set gradient_checkpointing=true")
+        what = (str(error).strip().splitlines() or ["out of memory"])[0].split(". ")[0]
+        return f"step {step}: {what}; {self._last_checkpoint()}. What needs less memory: {', '.join(advice)}"
 
     def _last_checkpoint(self) -> str:
         steps = train_run.list_steps(self.folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import multiprocessing
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -86,8 +87,11 @@ def ignore_signals(worker: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def batches(samples: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -> Iterator[object]:
-    """Yield the batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError."""
+def batches(samples: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -> Generator[object, None, None]:
+    """Yield the batches of `order` on the CPU, read ahead by worker processes. A sample that fails is a GatlasError.
+
+    The generator must be closed: Python waits at its exit for worker processes, and they ignore SIGTERM.
+    """
     from torch.utils.data import DataLoader
 
     reader = ErrorsAsValues(samples)
@@ -100,7 +104,16 @@ def batches(samples: SampleSet, order: BatchOrder, *, workers: int, pin: bool) -
         pin_memory=pin,
         worker_init_fn=initialize,
     )
-    for batch in loader:
-        if isinstance(batch, ReadFailure):
-            raise GatlasError(str(batch))
-        yield batch
+    others = set(multiprocessing.active_children())
+    iterator = iter(loader)
+    readers = set(multiprocessing.active_children()) - others
+    try:
+        for batch in iterator:
+            if isinstance(batch, ReadFailure):
+                raise GatlasError(str(batch))
+            yield batch
+    finally:
+        del iterator  # asks the processes to end
+        for process in readers:
+            process.kill()  # those that are in the middle of a slow sample
+            process.join()

@@ -1,6 +1,7 @@
 """The training loop on a system that takes a millisecond a step."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from gatlas import io
-from gatlas.errors import GatlasError
+from gatlas.errors import DeviceMemoryError, GatlasError
 from gatlas.io.runs import train_run as folder
 from gatlas.train import TrainOptions, train
 from gatlas.train.ema import WeightAverage, decay_at
@@ -65,6 +66,41 @@ def test_stops_at_any_step_change_nothing(tmp_path):
         outcome = train(ToySystem(), ToyScenes(), OPTIONS, pieces, resume="latest", should_stop=After(3))
     assert not outcome.stopped
     assert_same(tmp_path / "whole", pieces, 20)
+
+
+class _FailingSystem(ToySystem):
+    """A loss that raises an error which nobody expects."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def loss(self, network, batch, generator, *, step, steps):
+        if step == 12:
+            raise self.error
+        return super().loss(network, batch, generator, step=step, steps=steps)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_processes_end_with_a_training_that_fails(tmp_path, workers):
+    """They ignore SIGTERM, and Python would wait for them at its exit."""
+    before = set(multiprocessing.active_children())
+    with pytest.raises(ZeroDivisionError) as failure:  # the traceback holds the loop's frames
+        train(
+            _FailingSystem(ZeroDivisionError()), ToyScenes(), replace(OPTIONS, workers=workers), str(tmp_path / "run")
+        )
+    assert set(multiprocessing.active_children()) == before
+    assert failure.tb is not None
+
+
+def test_a_full_device_names_the_options_that_need_less_memory(tmp_path):
+    full = torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+    with pytest.raises(DeviceMemoryError) as failure:
+        train(_FailingSystem(full), ToyScenes(), OPTIONS, str(tmp_path / "run"))
+    assert str(failure.value) == (
+        "step 12: CUDA out of memory; the last checkpoint is that of step 10. What needs less memory: "
+        "a smaller --batch than 4 with a larger --accumulate than 1, --set gradient_checkpointing=true"
+    )
 
 
 def test_going_back_to_a_step_repeats_what_followed(tmp_path):
