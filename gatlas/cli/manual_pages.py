@@ -25,6 +25,9 @@ ENVIRONMENT = {
     "NUMBA_CACHE_DIR": "cache folder of compiled kernels, if the installed package is read-only",
     "SLURM_ARRAY_TASK_ID": "inside a Slurm array a-b:step, with its _MIN, _MAX, _COUNT and _STEP: the shard of a batch",
     "CUDA_VISIBLE_DEVICES": "GPUs shared by the workers of --jobs",
+    "TORCH_EXTENSIONS_DIR": "folder of gsplat's kernels, which the first use of a GPU builds with nvcc of torch's CUDA "
+    "version; python -m gatlas.cli.build_gsplat builds them beforehand",
+    "OMP_WAIT_POLICY": "how idle threads of torch wait; default PASSIVE, they sleep",
     "NUMBA_NUM_THREADS": "maximum number of threads of the kernels; default all available processors",
 }
 

@@ -75,5 +75,7 @@ def _convert(options: SampleOptions, folder: str, force: bool, given: Collection
 def _dtype(dtype: str, device: str) -> str:
     """Return torch's name of the network's precision."""
     if dtype == "auto":
-        return "bfloat16" if device == "cuda" else "float32"
+        from gatlas.raster.devices import computes_bf16
+
+        return "bfloat16" if device == "cuda" and computes_bf16() else "float32"
     return "bfloat16" if dtype == "bf16" else "float32"

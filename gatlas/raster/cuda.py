@@ -11,6 +11,7 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.gsplat_build import describe_failure, exclusive_build
 from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def why_unusable() -> str | None:
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it reports on standard output, which carries results here
+        # It reports on standard output, which carries results here.
+        with exclusive_build(), contextlib.redirect_stdout(sys.stderr):
             from gsplat import rasterization
 
             one = torch.tensor([[0.0, 0.0, 1.0]], device="cuda")
@@ -107,6 +109,5 @@ def why_unusable() -> str | None:
             )
             torch.cuda.synchronize()
     except Exception as error:  # a missing compiler, driver or wheel fails in as many ways as there are machines
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        return f"{type(error).__name__}: {lines[0]}"
+        return describe_failure(error)
     return None

@@ -9,6 +9,13 @@ from gatlas.errors import GatlasError
 DEVICES = ("auto", "cpu", "cuda")
 
 
+def computes_bf16() -> bool:
+    """Return True where the CUDA device computes bfloat16 itself; older ones emulate it, slowly."""
+    import torch
+
+    return torch.cuda.get_device_capability()[0] >= 8
+
+
 def choose_device(device: str, *, gsplat: bool = True) -> str:
     """Return "cpu" or "cuda"; "auto" is CUDA where it can be used: where torch finds it and `gsplat` runs on it.
 

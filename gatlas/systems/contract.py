@@ -191,6 +191,7 @@ class System(ABC):
     takes: Takes  # the TAKES of its module
     gives: type[Atlas] | type[Gaussians] | type[Views]
     locates = False  # it has `locate`
+    renders = False  # its loss renders Gaussians, for which a GPU needs gsplat
     network: nn.Module  # what is optimized; its forward is what is called in parallel
     config: Any  # frozen dataclass of JSON-able fields
 

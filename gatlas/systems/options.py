@@ -48,7 +48,9 @@ class SampleOptions(Options):
     )
     batch: int = option(8, min=1, group="noise", help="Batch size; does not change results beyond rounding.")
     device: Literal["auto", "cpu", "cuda"] = option("auto", help="Device of the network.")
-    dtype: Literal["auto", "fp32", "bf16"] = option("auto", help="Compute precision; auto is bf16 on CUDA.")
+    dtype: Literal["auto", "fp32", "bf16"] = option(
+        "auto", help="Compute precision; auto is bf16 on CUDA devices that compute it."
+    )
     seed: int = option(0, min=0, group="noise", help="Random seed; the same seed gives the same bytes.")
     fov: float | None = option(
         None, group="photos", metavar="DEGREES", help="Field of view of the photos, across the shorter side."

@@ -45,7 +45,9 @@ class TrainOptions(Options):
     workers: int | None = option(
         None, min=0, help="Processes that read samples, for each that trains; none: 0 on the CPU, 4 on CUDA."
     )
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Compute precision; auto is bf16 on CUDA.")
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", help="Compute precision; auto is bf16 on CUDA devices that compute it."
+    )
 
     def validate(self) -> None:
         """Refuse an end of the cosine that there is no cosine for, or that is before the last step."""

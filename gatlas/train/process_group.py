@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from gatlas.errors import GatlasError
+from gatlas.raster.devices import computes_bf16
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,7 +31,7 @@ class Status(NamedTuple):
 def choose_precision(device: str, precision: str) -> str:
     """Return "fp32" or "bf16" for the wanted precision on "cpu" or "cuda"; what is not there is a GatlasError."""
     if precision == "auto":
-        return "bf16" if device == "cuda" and torch.cuda.get_device_capability()[0] >= 8 else "fp32"
+        return "bf16" if device == "cuda" and computes_bf16() else "fp32"
     if precision == "bf16" and device == "cpu":
         raise GatlasError("precision bf16 is for CUDA; on the CPU it ruins the training: use fp32")
     return precision

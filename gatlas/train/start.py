@@ -49,7 +49,7 @@ def train(
     What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
     processes; the checkpoints written before it stay.
     """
-    device = choose_device(device, gsplat=False)
+    device, remark = _choose_device(device, system)
     precision = choose_precision(device, options.precision)
     with ExitStack() as stack:
         group = stack.enter_context(process_group(device, precision, processes))
@@ -57,6 +57,8 @@ def train(
             raise GatlasError("there are no samples to train on")
         checkpoint = train_run.find_checkpoint(run, resume) if resume is not None else None
         report = report if group.is_first else ignore
+        if remark is not None:
+            report(remark)
         identity = RunIdentity(
             options,
             group.count,
@@ -76,6 +78,18 @@ def train(
         if checkpoint is not None:
             loop.resume(checkpoint)
         return loop.run(should_stop)
+
+
+def _choose_device(device: str, system: System) -> tuple[str, str | None]:
+    """Return the device of the network, and what the user should know of it. A loss that renders needs gsplat there."""
+    chosen = choose_device(device, gsplat=device == "cuda" and system.renders)
+    if chosen == "cpu" or not system.renders:
+        return chosen, None
+    from gatlas.raster.cuda import why_unusable
+
+    if (reason := why_unusable()) is None:
+        return chosen, None
+    return chosen, f"the rendered terms of the loss are computed on the CPU, since gsplat does not run: {reason}"
 
 
 def _open_run(

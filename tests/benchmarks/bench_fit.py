@@ -34,8 +34,7 @@ def main():
             )
             cpu, wall = children_seconds() - cpu, time.perf_counter() - wall
             if run.returncode:
-                print(f"{Path(mesh).stem[:28]:28} {run.stderr.strip()}")
-                continue
+                sys.exit(f"{Path(mesh).stem[:28]:28} {run.stderr.strip()}")
             quality = json.loads(report.read_text())["held_out"]
             name = Path(mesh).stem[:28]
             print(f"{name:28} {quality['psnr']:8.2f} {quality['ssim']:7.4f} {cpu:7.1f} {wall:7.1f}", flush=True)

@@ -19,18 +19,20 @@ def main():
     parser.add_argument("meshes", nargs="+")
     parser.add_argument("--count", type=int, default=16_384)
     parser.add_argument("--keep", type=int, default=8_192)
+    parser.add_argument("--iterations", type=int, default=600, help="steps of the fit")
+    parser.add_argument("--finetune", type=int, default=150, help="steps of the finetuning")
     options = parser.parse_args()
-    print(f"{'mesh':20} {'score':16} {'before':>7} {'after':>7} {'150 steps':>9}")
+    print(f"{'mesh':20} {'score':16} {'before':>7} {'after':>7} {'finetuned':>9}")
     for path in options.meshes:
         mesh = io.load_mesh(path)
-        fit = fit_mesh(mesh, FitOptions(count=options.count, iterations=600, resolution=256)).gaussians
+        fit = fit_mesh(mesh, FitOptions(count=options.count, iterations=options.iterations, resolution=256)).gaussians
         before = picture_quality(fit, mesh)[0]
         for score in (*SCORES, "random"):
             rng = np.random.default_rng(0)
             scores = rng.random(len(fit)) if score == "random" else rank(fit, score, rng)
             kept = keep_highest(fit, scores, options.keep)
             after = picture_quality(kept, mesh)[0]
-            tuned = picture_quality(finetune(kept, mesh, 150, rng), mesh)[0]
+            tuned = picture_quality(finetune(kept, mesh, options.finetune, rng), mesh)[0]
             print(f"{mesh.origin.name[:20]:20} {score:16} {before:7.2f} {after:7.2f} {tuned:9.2f}", flush=True)
 
 

@@ -21,7 +21,7 @@ from gatlas.datasets.atlases import AtlasBatch
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.io.models.pipeline import Pipeline
 from gatlas.models.text import byte_tokenizer, small_text_encoder
-from gatlas.systems.contract import Condition, SampleRequest
+from gatlas.systems.contract import Condition, SampleRequest, SampleSet
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
 from gatlas.train import TrainOptions, train
@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--sample-steps", type=int, default=20)
     parser.add_argument("--checkpointing", action="store_true", help="of gradients")
     parser.add_argument("--peak", type=float, help="of the device, TFLOP/s")
     parser.add_argument("--small", action="store_true", help="a network of the same shape and a twentieth of the size")
@@ -158,11 +159,12 @@ def main():
 
     system.network.zero_grad(set_to_none=True)
     system.network.to(dtype=torch.bfloat16 if cuda else torch.float32).eval()
+    work = 2 * arguments.sample_steps * flop
     for attempt in ("first", "second"):
         start = now(device)
-        next(system.sample(SampleRequest((Condition(prompt="a chair"),), steps=20, guidance=3.5)))
+        next(system.sample(SampleRequest((Condition(prompt="a chair"),), steps=arguments.sample_steps, guidance=3.5)))
         seconds = now(device) - start
-        print(f"{attempt} sample, 20 guided steps: {seconds:.2f} s, {share(seconds, 40 * flop)}")
+        print(f"{attempt} sample, {arguments.sample_steps} guided steps: {seconds:.2f} s, {share(seconds, work)}")
 
 
 if __name__ == "__main__":

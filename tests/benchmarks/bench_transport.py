@@ -117,6 +117,7 @@ def main():
     parser.add_argument(
         "--peers", type=int, default=4096, help="points at which the peers are measured (0: not at all)"
     )
+    parser.add_argument("--counts", type=int, nargs="*", default=[16_384, 36_864], help="points of ours alone")
     arguments = parser.parse_args()
     if arguments.one:
         solver, case, n = arguments.one
@@ -125,7 +126,7 @@ def main():
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     plan = [(solver, case, arguments.peers) for case in CLOUDS for solver in SOLVERS if arguments.peers]
-    plan += [("auction", case, n) for n in (16_384, 36_864) for case in CASES]
+    plan += [("auction", case, n) for n in arguments.counts for case in CASES]
     print(f"{'n':>6} {'cloud':10} {'solver':8} {'CPU s':>8} {'x ours':>7} {'peak GB':>8}  {'mean sq. distance':22} gap")
     ours = loading = 0.0
     for solver, case, n in plan:

@@ -1,8 +1,11 @@
 """What verbs import, asserted on modules in a fresh interpreter and not on milliseconds."""
 
 import json
+import os
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = """
 import json, sys
@@ -33,6 +36,19 @@ def test_help_imports_nothing_heavy(tmp_path):
     heavy = {"torch", "numpy", "rich", "diffusers", "numba", "scipy", "trimesh", "ot", "gsplat", "kornia"}
     lines = [["--help"], ["--version"], ["fit", "--help"], ["render", "--help"], ["man", "fit"]]
     assert_never_imported(heavy, lines, tmp_path)
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [({}, "PASSIVE"), ({"GOMP_SPINCOUNT": "9"}, "None")])
+def test_idle_threads_of_torch_sleep_unless_the_user_has_set_how_they_wait(chosen, expected):
+    """On a machine with other work, OpenMP's spinning threads take the core that they wait for."""
+    program = (
+        "import atexit, os; from gatlas.cli import main\n"
+        "atexit.register(lambda: print(os.environ.get('OMP_WAIT_POLICY')))\n"
+        "main(['--version'])"
+    )
+    unset = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "KMP_BLOCKTIME")}
+    done = subprocess.run([sys.executable, "-c", program], env={**unset, **chosen}, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == expected
 
 
 def test_verbs_that_do_not_learn_never_import_torch(splat, tmp_path):

@@ -13,6 +13,7 @@ from gatlas.errors import DeviceMemoryError, GatlasError
 from gatlas.io.runs import train_run as folder
 from gatlas.train import TrainOptions, train
 from gatlas.train.ema import WeightAverage, decay_at
+from gatlas.train.process_group import process_group
 from tests.helpers.toy_system import ToyConfig, ToyScenes, ToySystem, tensors_of
 
 OPTIONS = TrainOptions(
@@ -91,6 +92,35 @@ def test_reading_processes_end_with_a_training_that_fails(tmp_path, workers):
         )
     assert set(multiprocessing.active_children()) == before
     assert failure.tb is not None
+
+
+@pytest.fixture
+def gpu_without_gsplat(monkeypatch):
+    """A machine where torch finds a GPU on which gsplat does not run; what is trained is trained on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("gatlas.raster.cuda.why_unusable", lambda: "there is no CUDA toolkit")
+    monkeypatch.setattr(
+        "gatlas.train.start.process_group", lambda device, precision, count: process_group("cpu", precision, count)
+    )
+
+
+def test_a_training_that_will_render_finds_out_at_the_start_that_gsplat_does_not_run(tmp_path, gpu_without_gsplat):
+    system, messages, options = ToySystem(), [], replace(OPTIONS, precision="fp32")
+    system.renders = True
+    with pytest.raises(GatlasError, match="--device cuda cannot be used: there is no CUDA toolkit"):
+        train(system, ToyScenes(), options, str(tmp_path / "run"), device="cuda")
+    assert not (tmp_path / "run").exists()
+    train(system, ToyScenes(), options, str(tmp_path / "run"), report=messages.append)
+    assert messages == [
+        "the rendered terms of the loss are computed on the CPU, since gsplat does not run: there is no CUDA toolkit"
+    ]
+
+
+def test_a_training_that_renders_nothing_needs_no_gsplat(tmp_path, gpu_without_gsplat):
+    messages = []
+    options = replace(OPTIONS, precision="fp32")
+    train(ToySystem(), ToyScenes(), options, str(tmp_path / "run"), device="cuda", report=messages.append)
+    assert messages == []
 
 
 def test_a_full_device_names_the_options_that_need_less_memory(tmp_path):

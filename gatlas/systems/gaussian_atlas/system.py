@@ -68,6 +68,7 @@ class GaussianAtlasSystem(System):
     def __init__(self, config: GaussianAtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
         """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases."""
         self.config = config
+        self.renders = config.renders
         self.stats = stats
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
         positions = position_planes(self._sphere, config.octaves) if config.positions else None

@@ -43,6 +43,7 @@ class NoPoSplatSystem(System):
     takes = TAKES
     gives = Gaussians
     locates = True
+    renders = True
 
     def __init__(self, config: SceneConfig, network: NoPoSplat) -> None:
         """`network` is one of the config."""

@@ -1,0 +1,53 @@
+"""Every benchmark runs, on inputs so small that its figures mean nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent
+ROCKET = FOLDER.parents[1] / "examples" / "rocket.glb"
+ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
+    "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
+    "bench_fit": ["MESH", "--profile", "quick", "--count", "200", "--resolution", "64"],
+    "bench_noposplat": ["--steps", "2", "--scenes", "2", "--held", "1"],
+    "bench_pose": ["MESH", "SPLAT", "--queries", "1"],
+    "bench_prune": ["MESH", "--count", "200", "--keep", "100", "--iterations", "20", "--finetune", "3"],
+    "bench_rasterizer": ["--threads", "1", "--repeats", "1", "--counts", "512", "--sizes", "32", "--reference", "none"],
+    "bench_refine": ["MESH", "SPLAT", "--queries", "1", "--cases", "bundle"],
+    "bench_statistics": ["--count", "60"],
+    "bench_train": ["--steps", "2", "--rounds", "1", "--size", "16", "--batch", "2"],
+    "bench_train_gpu": [
+        "--steps",
+        "1",
+        "--batch",
+        "1",
+        "--size",
+        "16",
+        "--sample-steps",
+        "2",
+        "--small",
+        "--device",
+        "cpu",
+    ],
+    "bench_transport": ["--peers", "64", "--counts", "256"],
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def splat(tmp_path_factory):
+    path = tmp_path_factory.mktemp("splat") / "rocket.ply"
+    words = ["-n", "500", "--profile", "quick", "--resolution", "64", "--lambda-lpips", "0", "-o", str(path)]
+    subprocess.run([sys.executable, "-m", "gatlas", "fit", str(ROCKET), *words], check=True)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("bench_*.py")))
+def test_a_benchmark_runs(name, splat):
+    words = [{"MESH": str(ROCKET), "SPLAT": str(splat)}.get(word, word) for word in ARGUMENTS[name]]
+    done = subprocess.run([sys.executable, FOLDER / f"{name}.py", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) >= 2  # a heading and a figure
