@@ -13,7 +13,7 @@ from gatlas.geometry.cameras import camera_centers, orbit_angles
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-MIN_BASELINE = 1e-3  # between the first and the last context camera, in the scene's own units
+MIN_BASELINE = 1e-3  # between the first and the last context camera, in the scene's unit
 
 
 class PosedScene(Protocol):
@@ -23,6 +23,7 @@ class PosedScene(Protocol):
     name: str  # for messages
     viewmats: Float[np.ndarray, "n 4 4"]  # world -> camera, OpenCV
     Ks: Float[np.ndarray, "n 3 3"]  # the first row divided by the width, the second by the height
+    unit: float  # length by which baselines are judged
 
     def __len__(self) -> int: ...
 
@@ -79,13 +80,13 @@ class VideoNeighbors:
     def fault(self, scene: PosedScene) -> str | None:
         """Return a fault where a step of the gap's growth finds no pair of cameras that stand apart."""
         ranges = {self.gaps(step) for step in (0, self.gap_steps // 2, self.gap_steps)}
-        if all(_first_photos(scene.viewmats, gaps) for gaps in ranges):
+        if all(_first_photos(scene, gaps) for gaps in ranges):
             return None
         return "has cameras that all stand in one place"
 
     def choose(self, scene: PosedScene, rng: np.random.Generator, step: int | None) -> ChosenViews:
         """Return photos: all gaps in reach are equally likely, and then all first photos."""
-        first_photos = _first_photos(scene.viewmats, self.gaps(self.gap_steps if step is None else step))
+        first_photos = _first_photos(scene, self.gaps(self.gap_steps if step is None else step))
         gap = int(rng.choice(sorted(first_photos)))
         first = int(rng.choice(first_photos[gap]))
         inner = first + 1 + np.arange(gap - 1)
@@ -165,17 +166,18 @@ def relative(viewmats: Float[np.ndarray, "n 4 4"], context: int) -> Float[np.nda
     return moved.astype(np.float32)
 
 
-def _first_photos(viewmats: Float[np.ndarray, "n 4 4"], gaps: tuple[int, int]) -> dict[int, np.ndarray]:
+def _first_photos(scene: PosedScene, gaps: tuple[int, int]) -> dict[int, np.ndarray]:
     """Return, for each gap that the scene has, the photos whose partner stands elsewhere. A short scene is used whole.
 
     The partner is `gap` photos later.
     """
-    count = len(viewmats)
-    centers = camera_centers(viewmats)
+    count = len(scene)
+    centers = camera_centers(scene.viewmats)
     low, high = min(gaps[0], count - 1), min(gaps[1], count - 1)
     found = {}
     for gap in range(low, high + 1):
-        apart = np.linalg.norm(centers[gap:] - centers[:-gap], axis=1) >= MIN_BASELINE
+        distances = np.linalg.norm(centers[gap:] - centers[:-gap], axis=1)
+        apart = (distances > 0) & (distances >= MIN_BASELINE * scene.unit)
         if apart.any():
             found[gap] = np.flatnonzero(apart)
     return found

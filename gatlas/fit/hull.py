@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.fit.projection import NEAR, project_points
+from gatlas.fit.projection import project_points
 from gatlas.fit.scene_frame import SceneFrame
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _uncarved(
     grown = np.empty_like(solid)
     for index in range(len(cameras)):
         depth = float(project_points(middle[None], cameras, index).depths[0])
-        pixels = reach * float(cameras.Ks[index, 0, 0]) / max(depth, reach, NEAR)
+        pixels = reach * float(cameras.Ks[index, 0, 0]) / max(depth, reach) if reach else 0.0
         size = 2 * int(np.ceil(min(pixels, cameras.width))) + 1
         grown[index] = maximum_filter(solid[index], size=size, mode="constant")
     seen, missed = _votes(centers, views, grown)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from gatlas.types import Cameras, Views
 
-NEAR = 1e-3  # world units
-
 
 class ImagePoints(NamedTuple):
     """Projections of points into one camera."""
@@ -30,10 +28,11 @@ def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: in
     viewmat, K = cameras.viewmats[index], cameras.Ks[index]
     local = to_camera(points, viewmat)
     depths = local[:, 2]
-    front = depths > NEAR
+    front = depths > 0
     depth = np.where(front, depths, 1.0)
-    u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
-    v = local[:, 1] * K[1, 1] / depth + K[1, 2]
+    with np.errstate(over="ignore"):  # beside a camera, far beyond the picture
+        u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
+        v = local[:, 1] * K[1, 1] / depth + K[1, 2]
     inside = front & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
     return ImagePoints(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
 

@@ -30,8 +30,14 @@ def frame_of_cameras(cameras: Cameras) -> SceneFrame:
     """The ball that fills the pictures, about the point nearest to all optical axes (least squares).
 
     Where the axes are parallel, or most cameras look away from that point (a room seen from within), it is the ball
-    around the cameras instead.
+    around the cameras instead. Cameras that all stand at one place see nothing of its size, which then is any.
     """
+    center, radius = _looked_at(cameras)
+    return SceneFrame(center, radius or float(np.linalg.norm(center)) or 1.0)
+
+
+def _looked_at(cameras: Cameras) -> SceneFrame:
+    """Return the ball of `frame_of_cameras`; its radius is 0 where the cameras all stand at one place."""
     eyes = camera_centers(cameras.viewmats).astype(np.float64)
     axes = cameras.viewmats[:, 2, :3].astype(np.float64)
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projections onto the planes across the axes
@@ -42,8 +48,7 @@ def frame_of_cameras(cameras: Cameras) -> SceneFrame:
         if (depths > 0).mean() > 0.5:
             return SceneFrame(center, float(np.median(depths[depths > 0] * _half_widths(cameras)[depths > 0])))
     center = eyes.mean(axis=0)
-    spread = float(np.linalg.norm(eyes - center, axis=1).max())
-    return SceneFrame(center, spread or 1.0)
+    return SceneFrame(center, float(np.linalg.norm(eyes - center, axis=1).max()))
 
 
 def frame_of_points(cameras: Cameras, xyz: Float[np.ndarray, "n 3"]) -> SceneFrame:
@@ -51,11 +56,11 @@ def frame_of_points(cameras: Cameras, xyz: Float[np.ndarray, "n 3"]) -> SceneFra
 
     Points far behind the subject do not count, unless hardly any others are there.
     """
-    looked_at = frame_of_cameras(cameras)
-    near = xyz[np.linalg.norm(xyz - looked_at.center, axis=1) < looked_at.radius]
+    looked_at = _looked_at(cameras)
+    near = xyz[np.linalg.norm(xyz - looked_at.center, axis=1) < (looked_at.radius or np.inf)]
     cloud = (near if len(near) >= FEW_POINTS else xyz).astype(np.float64)
     center, radius = bounding_ball(cloud, tail=0.01, share=0.99)
-    return SceneFrame(center, radius or looked_at.radius)
+    return SceneFrame(center, radius or frame_of_cameras(cameras).radius)
 
 
 def into_frame(cameras: Cameras, frame: SceneFrame) -> Cameras:

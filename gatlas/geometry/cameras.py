@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.geometry.frames import bounding_ball
+from gatlas.geometry.scene_unit import scene_unit
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
     if len(means) == 0:
         means = gaussians.means
     center, radius = bounding_ball(means, tail=0.0005, share=0.999)
-    eyes = camera_centers(cameras.viewmats) * (radius or 1.0) + center
+    eyes = camera_centers(cameras.viewmats) * (radius or scene_unit(gaussians)) + center
     return replace(cameras, viewmats=moved_to(cameras.viewmats, eyes))
 
 

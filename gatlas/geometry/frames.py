@@ -82,7 +82,7 @@ def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float,
     means = gaussians.means.astype(np.float64)
     center, scale = bounding_ball(means)
     if scale == 0.0:  # a single Gaussian, or all at one place
-        scale = 1.0
+        scale = 10 * float(np.max(gaussians.scales))
     x, y, z = (float(value) for value in center)
     unit = replace(
         gaussians,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # 0.9 on the poorest splat.
 MAX_LOSS_RATIO = 0.75
 KEPT_AGREEMENT = 0.95  # of a given camera that is kept where its refinement fails: half a degree off on two meshes
+SAME_PLACE = 4e-7  # of the cameras' distance from the origin: nearer positions differ by rounding alone
 OUTLIER_LOSS = 2.0  # times the median loss: such a photo is refined again from the camera that the others suggest
 
 
@@ -298,6 +299,7 @@ def fit_similarity(given: list[Camera], found: list[RefinedPose]) -> Similarity:
     before, after = (np.stack(viewmats) for viewmats in zip(*pairs, strict=True))
     rotations = np.einsum("cji,cjk->cik", after[:, :3, :3], before[:, :3, :3])  # from the given frame into that found
     eyes, wanted = (camera_centers(each) for each in (before, after))
+    size = float(np.linalg.norm(eyes, axis=1).max())
     weights = np.ones(len(pairs))
     for _ in range(10):  # iteratively reweighted least squares: the sum of distances
         share = weights / weights.sum()
@@ -306,10 +308,11 @@ def fit_similarity(given: list[Camera], found: list[RefinedPose]) -> Similarity:
         middle, goal = share @ rotated, share @ wanted
         spread = float(share @ ((rotated - middle) ** 2).sum(axis=1))
         along = float(share @ ((rotated - middle) * (wanted - goal)).sum(axis=1))
-        scale = along / spread if spread > 1e-12 and along > 0 else 1.0
+        scale = along / spread if spread > (SAME_PLACE * size) ** 2 and along > 0 else 1.0
         shift = goal - scale * middle
         distances = np.linalg.norm(scale * rotated + shift - wanted, axis=1)
-        weights = 1 / np.maximum(distances, 1e-3 * max(float(np.sqrt(spread)), 1e-9))
+        floor = 1e-3 * max(float(np.sqrt(spread)), 1e-3 * SAME_PLACE * size)
+        weights = 1 / np.maximum(distances, floor or 1.0)
     return Similarity(scale, rotation, shift)
 
 

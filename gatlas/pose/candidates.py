@@ -9,6 +9,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry import frames
 from gatlas.geometry.cameras import camera_centers, fibonacci_views, moved_to
+from gatlas.geometry.scene_unit import scene_unit
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def bounding_ball(gaussians: Gaussians) -> tuple[Float[np.ndarray, " 3"], float]
     if gaussians.origin.normalized:
         return np.zeros(3), 1.0
     center, radius = frames.bounding_ball(means[solid], tail=0.0005, share=0.999)
-    return center, radius or 1.0
+    return center, radius or scene_unit(gaussians)
 
 
 def candidate_cameras(

@@ -8,16 +8,19 @@ size).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.scene_unit import scene_unit
 from gatlas.geometry.sh import SH_C0
 from gatlas.pose.compare import IDENTITY_EXPOSURE, Camera, Comparison, Exposure, Target, predict_photo, render_at
 from gatlas.pose.levenberg import picture_gradient, pixel_flow
 from gatlas.pose.motion import Pivot, step_gradient
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.rendering import NEAR_PLANE
 from gatlas.types import Cameras, Gaussians
 
 if TYPE_CHECKING:
@@ -174,7 +177,8 @@ def eps2d_gradient(gaussians: Gaussians, target: Target, camera: Camera, v_scale
     z = gaussians.means.astype(np.float64) @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
     K = target.stretch * camera.K
     ball = camera.eps2d * z**2 / (K[0, 0] * K[1, 1])  # world units squared
-    return float((0.5 * v_scales / np.maximum(gaussians.scales, 1e-9) * ball[:, None]).sum())
+    tiny = np.finfo(np.float32).tiny  # no length: scales are above 0 in any unit
+    return float((0.5 * v_scales / np.maximum(gaussians.scales, tiny) * ball[:, None]).sum())
 
 
 def render_differentiable(gaussians: Gaussians, target: Target, camera: Camera) -> tuple[Rendering, tuple[Tensor, ...]]:
@@ -190,4 +194,6 @@ def render_differentiable(gaussians: Gaussians, target: Target, camera: Camera) 
     means, quats, scales, opacities, sh = (torch.from_numpy(np.array(each, dtype=np.float32)) for each in fields)
     leaves = (means.requires_grad_(), quats.requires_grad_(), scales.requires_grad_())
     cameras = Cameras(camera.viewmat[None], (target.stretch * camera.K)[None], width, height)
-    return rasterize(Gaussians(means, quats, scales, opacities, sh), cameras, eps2d=camera.eps2d), leaves
+    near_plane = NEAR_PLANE * scene_unit(gaussians)
+    frozen = Gaussians(means, quats, scales, opacities, sh)
+    return rasterize(frozen, cameras, eps2d=camera.eps2d, near_plane=near_plane, far_plane=math.inf), leaves

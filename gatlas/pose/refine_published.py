@@ -11,6 +11,7 @@ import numpy as np
 
 from gatlas.geometry.rotations import se3_exp
 from gatlas.images.gray import is_gray, to_gray
+from gatlas.pose.candidates import bounding_ball
 from gatlas.pose.compare import IDENTITY_EXPOSURE, Camera, make_target
 from gatlas.pose.descend import render_differentiable
 from gatlas.pose.motion import rotation_angle, step_gradient
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 STEPS = 200
 BLACK = np.zeros(3, dtype=np.float32)
-LEARNING_RATE = 0.005  # of rotation and translation
+LEARNING_RATE = 0.005  # of rotation and translation, radians and units of the scene
 LPIPS_WEIGHT = 0.05
 WINDOW, SIGMA = 11, 1.5
 C3 = 0.03**2 / 2  # half of SSIM's C2 for values in [0, 1]
@@ -96,6 +97,7 @@ def refine_published(
     # Adam; the last iteration only measures
     wanted = torch.from_numpy(target.picture)
     adam = AdamState(6)
+    units = _step_units(gaussians)
     losses = []
     for i in range(steps + 1):
         rendering, leaves = render_differentiable(gaussians, target, camera)
@@ -106,12 +108,12 @@ def refine_published(
         if lpips is not None:
             loss = loss + LPIPS_WEIGHT * lpips(image[None], wanted[None]).mean()
         v_means, v_quats = (each.numpy() for each in torch.autograd.grad(loss, leaves[:2]))
-        gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, np.zeros(3))
+        gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, np.zeros(3)) * units
         losses.append(float(loss.detach()))
         if not (np.isfinite(losses[-1]) and np.isfinite(gradient).all()):
             return failed_refinement("the loss or its gradient became NaN")
         if i < steps:
-            camera = Camera(se3_exp(adam.step(gradient, LEARNING_RATE)) @ camera.viewmat, camera.K)
+            camera = Camera(se3_exp(adam.step(gradient, LEARNING_RATE) * units) @ camera.viewmat, camera.K)
     # Acceptance
     options = RefineOptions()
     if losses[-1] > losses[0]:
@@ -123,6 +125,12 @@ def refine_published(
     if not agreement >= options.agreement:
         return failed_refinement(too_little_agreement(agreement, options.agreement))
     return RefinedPose(camera.viewmat, camera.K, losses[0], losses[-1], agreement, IDENTITY_EXPOSURE, steps)
+
+
+def _step_units(gaussians: Gaussians) -> Float[np.ndarray, " 6"]:
+    """Return the units of translation and rotation. A pixel-aligned scene has the recipe's own unit of length."""
+    radius = 1.0 if gaussians.origin.grid is not None else bounding_ball(gaussians)[1]
+    return np.array([radius] * 3 + [1.0] * 3)
 
 
 def structure_similarity(image: Float[Tensor, "h w 3"], wanted: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.geometry.libraries import is_tensor
 from gatlas.images.composite import straight_alpha
-from gatlas.raster.rendering import ProjectionOptions, Rendering
+from gatlas.raster.rendering import FAR_PLANE, NEAR_PLANE, ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -34,8 +34,8 @@ def rasterize(
     *,
     background: Float[Array, " 3"] | Float[Array, "c 3"] | None = None,
     backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
-    near_plane: float = 0.01,
-    far_plane: float = 1e10,
+    near_plane: float | None = None,
+    far_plane: float | None = None,
     eps2d: float = 0.3,
     rasterize_mode: Literal["classic", "antialiased"] = "classic",
     means2d_absgrad: Float32[Array, "c n 2"] | None = None,
@@ -44,10 +44,11 @@ def rasterize(
 
     Differentiable for torch: to every field of `gaussians`, to `background`, and to `cameras.viewmats` with the
     backends "reference" and "cuda" only. "auto" is gsplat for tensors on a CUDA device and the CPU kernels for all
-    else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out; `eps2d` (square
-    pixels) is added to the variance of every projected Gaussian. Degree-0 colors are those of
-    `gatlas.geometry.sh.eval_sh`, and negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are
-    gsplat 1.5's.
+    else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out. None is 0.01 and
+    1e10 in units of the scene (`gatlas.geometry.scene_unit`), so that the unit of length has no effect; of
+    tensors, which change in a training, it is that of a scene that was brought to unit size. `eps2d` (square pixels) is
+    added to the variance of every projected Gaussian. Degree-0 colors are those of `gatlas.geometry.sh.eval_sh`, and
+    negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
 
     `rasterize_mode="antialiased"` lowers opacities by as much as `eps2d` enlarges the Gaussians (the 2D filter of Yu et
     al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, the backward pass adds for each camera and each
@@ -64,6 +65,9 @@ def rasterize(
         raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
     if rasterize_mode not in MODES:
         raise ValueError(f"rasterize_mode must be one of {', '.join(MODES)}, got {rasterize_mode!r}")
+    unit = _unit(gaussians)
+    near_plane = NEAR_PLANE * unit if near_plane is None else near_plane
+    far_plane = FAR_PLANE * unit if far_plane is None else far_plane
     options = ProjectionOptions(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
     if means2d_absgrad is not None and not is_tensor(gaussians.means):
         raise ValueError("means2d_absgrad needs Gaussians that are torch tensors: numpy arrays have no backward pass")
@@ -74,6 +78,12 @@ def rasterize(
     from gatlas.raster.cpu import rasterize_arrays
 
     return rasterize_arrays(gaussians, cameras, background, options)
+
+
+def _unit(gaussians: Gaussians) -> float:
+    from gatlas.geometry.scene_unit import scene_unit
+
+    return 1.0 if is_tensor(gaussians.means) else scene_unit(gaussians)
 
 
 def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
@@ -92,4 +102,5 @@ def visibility(
         raise ValueError(f"reduce must be 'sum' or 'max', got {reduce!r}")
     from gatlas.raster.cpu import visibility_arrays
 
-    return visibility_arrays(gaussians, cameras, reduce)
+    unit = _unit(gaussians)
+    return visibility_arrays(gaussians, cameras, reduce, ProjectionOptions(NEAR_PLANE * unit, FAR_PLANE * unit))

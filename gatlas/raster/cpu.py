@@ -208,12 +208,14 @@ def rasterize_arrays(
     return rendering
 
 
-def visibility_arrays(gaussians: Gaussians, cameras: Cameras, reduce: str) -> Float32[np.ndarray, "c n"]:
+def visibility_arrays(
+    gaussians: Gaussians, cameras: Cameras, reduce: str, options: ProjectionOptions
+) -> Float32[np.ndarray, "c n"]:
     """`gatlas.raster.visibility`."""
     compile_kernels(weights=True)
     weights = np.empty((len(cameras), len(gaussians)), dtype=np.float32)
     for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
-        weights[i] = blending_weights(parameters, pinhole(cameras, i, ProjectionOptions()), reduce)
+        weights[i] = blending_weights(parameters, pinhole(cameras, i, options), reduce)
     return weights
 
 

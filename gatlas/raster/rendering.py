@@ -18,10 +18,13 @@ class Rendering(NamedTuple):
     depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
 
 
+NEAR_PLANE, FAR_PLANE = 0.01, 1e10  # in units of the scene: see `gatlas.geometry.scene_unit`
+
+
 class ProjectionOptions(NamedTuple):
     """Projection settings of `rasterize`, for the backends."""
 
-    near_plane: float = 0.01  # world units
-    far_plane: float = 1e10
+    near_plane: float = NEAR_PLANE  # world units
+    far_plane: float = FAR_PLANE
     eps2d: float = 0.3  # square pixels
     antialiased: bool = False

@@ -37,6 +37,8 @@ SUFFIX, INDEX, TRAIN = ".torch", "index.json", "train"
 class Clip:
     """The frames of one clip."""
 
+    unit = 1.0  # the set's clips are scaled so that the nearest things are about this far away
+
     def __init__(self, name: str, record: Any) -> None:
         """`name` is what to call it in messages. A record that is no clip is a GatlasError."""
         import torch

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
 from gatlas.io import registry, streams
 from gatlas.io.photos import colmap, transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, photo_turns, skip_missing, views_of
@@ -102,6 +103,8 @@ class PhotoFolder:
         self._photos: list[PosedPhoto] = [photo for photo, _ in self._present]
         cameras = cameras_of(self.name, self._photos, self.width, self.height)
         self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([photo.viewmat for photo in self._photos])
+        centers = camera_centers(self.viewmats)
+        self.unit = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max())  # any unit of length will do
         size = np.array([[self.width], [self.height], [1.0]])
         self.Ks: Float[np.ndarray, "n 3 3"] = cameras.Ks / size  # rows divided by the width and the height
 

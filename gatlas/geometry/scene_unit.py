@@ -1,0 +1,38 @@
+"""The length by which lengths in a scene are judged, whatever the unit that it is written in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from gatlas.types import Gaussians
+
+MEASURED = 65_536  # Gaussians, evenly picked of more, whose places measure a scene
+
+_units: WeakKeyDictionary[Gaussians, float] = WeakKeyDictionary()
+
+
+def scene_unit(gaussians: Gaussians) -> float:
+    """Return the scene's unit in world units (numpy): 1 of a normalized object, which is in the unit ball.
+
+    Of others it is the median distance of the Gaussians from their middle: the sky around a scene does not enlarge it.
+    Gaussians at one place have the largest standard deviation as their unit. It is measured once for each object.
+    """
+    if gaussians.origin.normalized:
+        return 1.0
+    if gaussians not in _units:
+        _units[gaussians] = _measured(gaussians)
+    return _units[gaussians]
+
+
+def _measured(gaussians: Gaussians) -> float:
+    step = max(1, len(gaussians) // MEASURED)
+    means = np.asarray(gaussians.means[::step], dtype=np.float64)
+    means = means[np.isfinite(means).all(axis=1)]
+    if len(means) == 0:
+        return 1.0
+    typical = float(np.median(np.linalg.norm(means - np.median(means, axis=0), axis=1)))
+    return typical or float(np.max(gaussians.scales)) or 1.0
