@@ -6,7 +6,7 @@ and its pixels count from the corner of the picture, as in memory. The world's a
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from gatlas.geometry.rotations import quats_to_matrices, rigid_motions
 from gatlas.io import streams
 from gatlas.io.photos import colmap_binary, colmap_text
 from gatlas.io.photos.colmap_records import CameraRecord, ImageRecord, projection
+from gatlas.io.photos.named_files import find_named
 from gatlas.io.photos.points import checked_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, views_of
 
@@ -112,14 +113,14 @@ def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
         named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
         raise GatlasError(f"{index}: its photos have several sizes ({named}): all must have one size")
     lenses = {number: projection(str(model.file("cameras")), camera) for number, camera in used.items()}
-    roots = _roots(model)
+    names = [image.name for image in images]
+    pictures = find_named(index, _roots(model), names, noun="picture")
     photos = []
-    for image in images:
+    for image, picture in zip(images, pictures, strict=True):
         K, lens = lenses[image.camera]
-        viewmat = _viewmat(index, image)
         camera = used[image.camera]
         size = camera.width, camera.height
-        photos.append(PosedPhoto(image.name, _find(roots, image.name), None, viewmat, K, lens, size))
+        photos.append(PosedPhoto(image.name, picture, None, _viewmat(index, image), K, lens, size))
     return photos, *sizes.pop()
 
 
@@ -136,10 +137,3 @@ def _roots(model: Model) -> list[Path]:
     """Folders in which photos are searched for: around the named folder, then around the model."""
     around: Iterable[Path] = dict.fromkeys([model.folder, model.place, *list(model.place.resolve().parents)[:3]])
     return [root for base in around for root in (base / "images", base)]
-
-
-def _find(roots: list[Path], name: str) -> Path | None:
-    relative = PurePosixPath(name.replace("\\", "/"))
-    if relative.is_absolute():
-        return Path(relative) if Path(relative).is_file() else None
-    return next((root / relative for root in roots if (root / relative).is_file()), None)

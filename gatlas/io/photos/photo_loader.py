@@ -16,8 +16,9 @@ from gatlas.io import streams
 from gatlas.io.images import UPRIGHT, decode_image, read_header
 from gatlas.io.json_reader import read_json
 from gatlas.io.photos.exif_turns import JSON_HINT, TurnEvidence, choose_turns
+from gatlas.io.photos.named_files import last_part
 from gatlas.io.photos.photo_mask import read_mask
-from gatlas.io.photos.transforms import exif_turned, lens_of, picture_of, picture_size, projection
+from gatlas.io.photos.transforms import exif_turned, lens_of, masks_of, picture_size, pictures_of, projection
 from gatlas.io.registry import refusal
 
 if TYPE_CHECKING:
@@ -123,14 +124,7 @@ def frame_masks(source: str | Blob, photos: Sequence[str]) -> list[Path | None]:
     `source` is a JSON file in the format of transforms.json; see `pair_frames`.
     """
     blob, document = _document(streams.as_blob(source))
-    paths: list[Path | None] = []
-    for number in _paired_frames(blob, document, photos):
-        name = None if number is None else document["frames"][number].get("mask_path")
-        if name is not None and (not isinstance(name, str) or not name):
-            raise GatlasError(f"{blob.name}: frame {number}: 'mask_path' must be the name of a file, got {name!r}")
-        folder = Path() if blob.path is None else blob.path.parent
-        paths.append(None if name is None else folder / name)
-    return paths
+    return masks_of(blob, document.get("frames", []), _paired_frames(blob, document, photos))
 
 
 def pair_frames(
@@ -141,16 +135,18 @@ def pair_frames(
     `names` are the frames' file names and `pictures` the paths of the files that exist. Photos or frames with the same
     stem that the paths do not distinguish are a GatlasError.
     """
-    by_path, by_stem = defaultdict(list), defaultdict(list)
+    by_path, by_stem, by_any_case = defaultdict(list), defaultdict(list), defaultdict(list)
     for i, (name, picture) in enumerate(zip(names, pictures, strict=True)):
-        by_stem[Path(name).stem].append(i)
+        stem = Path(last_part(name)).stem
+        by_stem[stem].append(i)
+        by_any_case[stem.casefold()].append(i)
         if picture is not None:
             by_path[picture.resolve()].append(i)
     shared = Counter(path.stem for path in {Path(photo).resolve() for photo in photos})
     numbers: list[int | None] = []
     for photo in photos:
         stem = Path(photo).stem
-        frames = by_path.get(Path(photo).resolve()) or by_stem.get(stem, [])
+        frames = by_path.get(Path(photo).resolve()) or by_stem.get(stem) or by_any_case.get(stem.casefold(), [])
         if len(frames) > 1:
             raise GatlasError(
                 f"{index}: {len(frames)} of its frames are called {stem!r}: name one with that photo only"
@@ -167,7 +163,7 @@ def pair_frames(
 def _paired_frames(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[int | None]:
     frames = document.get("frames", [])
     names = [str(frame.get("file_path")) for frame in frames]
-    return pair_frames(index.name, names, [picture_of(index, frame) for frame in frames], photos)
+    return pair_frames(index.name, names, pictures_of(index, frames), photos)
 
 
 def _frames_of(index: Blob, document: dict[str, Any], photos: Sequence[str]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from gatlas.io.arrays import host_array
 from gatlas.io.images import encode_png, read_header
 from gatlas.io.json_reader import read_json
 from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
+from gatlas.io.photos.named_files import find_named
 from gatlas.io.photos.points import ply_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, views_of
 from gatlas.io.streams import Blob
@@ -81,7 +82,8 @@ def read_points(source: str | Path | Blob) -> Points | None:
         return None
     if not isinstance(name, str) or not name:
         raise GatlasError(f"{blob.name}: 'ply_file_path' must be the name of a file, got {name!r}")
-    return ply_points(streams.read(_beside(blob, name)))
+    (path,) = find_named(blob.name, [_folder(blob)], [name], noun="point cloud")
+    return ply_points(streams.read(path or _folder(blob) / name))
 
 
 def has_index(folder: str | Path) -> bool:
@@ -181,29 +183,34 @@ def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
     return source, document
 
 
-def _beside(blob: Blob, name: str) -> Path:
-    return (blob.path.parent if blob.path is not None else Path()) / name
-
-
-def picture_of(blob: Blob, frame: dict[str, Any]) -> Path | None:
-    """Return the path of a frame's picture, or None if it is missing."""
-    name = frame.get("file_path")
-    if not isinstance(name, str) or not name:
-        return None
-    path = _beside(blob, name)
+def pictures_of(blob: Blob, frames: Sequence[dict[str, Any]]) -> list[Path | None]:
+    """Return the path of each frame's picture, or None if it is missing."""
+    names = [name if isinstance(name := frame.get("file_path"), str) and name else None for frame in frames]
     suffixes = ("", *registry.suffixes("image"))  # Blender's files leave it out
-    candidates = (path.with_name(path.name + suffix) for suffix in suffixes)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return find_named(blob.name, [_folder(blob)], names, noun="picture", suffixes=suffixes)
 
 
-def _mask(blob: Blob, frame: dict[str, Any], i: int) -> Path | None:
-    """Return the path of a frame's mask, or None if it names none; a missing file is a GatlasError."""
-    name = frame.get("mask_path")
-    if name is None:
-        return None
-    if not isinstance(name, str) or not name or not _beside(blob, name).is_file():
-        raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r} is missing")
-    return _beside(blob, name)
+def masks_of(
+    blob: Blob, frames: Sequence[dict[str, Any]], numbers: Sequence[int | None] | None = None
+) -> list[Path | None]:
+    """Return the path of each frame's mask, or None if it names none; a missing file is a GatlasError.
+
+    With `numbers`, of those of the frames only, and None for a number that is None.
+    """
+    numbers = range(len(frames)) if numbers is None else numbers
+    names = [None if number is None else frames[number].get("mask_path") for number in numbers]
+    for i, name in zip(numbers, names, strict=True):
+        if name is not None and (not isinstance(name, str) or not name):
+            raise GatlasError(f"{blob.name}: frame {i}: 'mask_path' must be the name of a file, got {name!r}")
+    found = find_named(blob.name, [_folder(blob)], names, noun="mask")
+    for i, name, path in zip(numbers, names, found, strict=True):
+        if name is not None and path is None:
+            raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r} is missing")
+    return found
+
+
+def _folder(blob: Blob) -> Path:
+    return blob.path.parent if blob.path is not None else Path()
 
 
 def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: str) -> float | None:
@@ -242,7 +249,7 @@ def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
         raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
     if stated:
         return stated.pop()
-    first = next((path for frame in frames if (path := picture_of(blob, frame)) is not None), None)
+    first = next((path for path in pictures_of(blob, frames) if path is not None), None)
     if first is None:
         raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
     header = read_header(first)
@@ -253,11 +260,12 @@ def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int)
     frames = document["frames"]
     poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
     viewmats = viewmats_of_opengl(orthonormalized(poses, blob.name, "frame"))
+    pictures, masks = pictures_of(blob, frames), masks_of(blob, frames)
     return [
         PosedPhoto(
             name=str(frame.get("file_path")),
-            picture=picture_of(blob, frame),
-            mask=_mask(blob, frame, i),
+            picture=pictures[i],
+            mask=masks[i],
             viewmat=viewmats[i],
             K=projection(blob, document, frame, width, height),
             lens=lens_of(blob, document, frame),

@@ -78,6 +78,8 @@ def test_a_mask_of_another_size_is_refused_by_name(tmp_path):
 def test_a_photos_mask_is_the_one_that_its_own_frame_names(tmp_path):
     frames = [{"file_path": "a.png", "mask_path": "masks/a.png"}, {"file_path": "b.png"}, {"file_path": "c.png"}]
     (tmp_path / "t.json").write_text(json.dumps({"frames": frames}))
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "a.png").touch()
     found = frame_masks(str(tmp_path / "t.json"), ["b.png", "elsewhere/a.jpg", "d.png"])
     assert found == [None, tmp_path / "masks/a.png", None]
     (tmp_path / "t.json").write_text(json.dumps({"frames": [{"file_path": "a.png", "mask_path": 3}]}))
