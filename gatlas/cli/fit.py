@@ -34,7 +34,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     photos = isinstance(source, str) and (io.is_folder(source) or source.endswith(".json"))
     check_fit(options, photos=photos)
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
-    inputs: dict[str, Any] = {"points": io.load_points(name) if photos else None}
+    inputs: dict[str, Any] = {"points": io.load_points(name, model_dir=options.model_dir) if photos else None}
     if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)
         inputs["start"] = io.load_gaussians(blob, drop_invalid=options.drop_invalid, report=message)
@@ -74,7 +74,7 @@ def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
 
 def _load_photos(path: Any, options: FitOptions) -> tuple[Views, str, Any]:
     """Return the photos, their path and a digest of what a checkpoint must share with them."""
-    views = io.load_views(path, side=options.budget.resolution)
+    views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir)
     return views, path, hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes())
 
 

@@ -74,6 +74,8 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
     init = options.init
     if options.time_limit is not None and options.resume is None:
         raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is up")
+    if options.model_dir is not None and not photos:
+        raise GatlasError("--model-dir names a COLMAP model of photos: the input is a mesh")
     if options.model == "scaffold":
         refused = {"--init": None if photos else init, "--resume": options.resume, "--preview": options.preview}
         for name, given in refused.items():

@@ -46,8 +46,8 @@ class FitOptions(Options):
 
     A mesh is rendered from all sides. Photos are resized to --resolution on the longer side, and --views does not apply
     to them. PSNR and SSIM are measured on held-out pictures, which are never trained on: 20 renders of a mesh, every
-    eighth photo. Photos without known cameras need COLMAP first; its model is searched for in sparse/0, sparse, the
-    folder itself and colmap/sparse.
+    eighth photo. Photos without known cameras need COLMAP first; its models are searched for in sparse/, the folder
+    itself and colmap/sparse/, and of several the one with most images is taken.
 
     --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,000 on 64 of 512 x 512, quality 4,000 on 96.
 
@@ -80,6 +80,12 @@ class FitOptions(Options):
         False,
         recorded=ABSENT,
         help="Leave out Gaussians of --init FILE.ply that are not finite or have no rotation.",
+    )
+    model_dir: str | None = option(
+        None,
+        metavar="DIR",
+        recorded=ABSENT,
+        help="COLMAP model of the photos, such as sparse/1; default the one with most images.",
     )
     model: Literal["direct", "scaffold"] = option(
         "direct", help="Optimize Gaussians directly, or the paper's anchors and networks, baked at the end."

@@ -13,10 +13,10 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.rotations import quats_to_matrices, rigid_motions
-from gatlas.io import streams
+from gatlas.io import registry, streams
 from gatlas.io.photos import colmap_binary, colmap_text
 from gatlas.io.photos.colmap_records import CameraRecord, ImageRecord, projection
-from gatlas.io.photos.named_files import find_named
+from gatlas.io.photos.named_files import find_named, say_once
 from gatlas.io.photos.points import checked_points
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, views_of
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from gatlas.io.photos.points import Points
     from gatlas.types import Cameras, Views
 
-_PLACES = ("sparse/0", "sparse", "", "colmap/sparse/0", "colmap/sparse")  # of the model, within the folder
+# Places of a model within the folder, the first that has one counts; of numbered ones the model with most images.
+_PLACES = ("sparse/*", "sparse", "", "colmap/sparse/*", "colmap/sparse")
 _FORMATS = ((".bin", colmap_binary), (".txt", colmap_text))
 
 
@@ -43,43 +44,65 @@ class Model(NamedTuple):
         return self.place / (name + self.suffix)
 
 
-def find_model(folder: str | Path) -> Model | None:
-    """The first model in sparse/0, sparse, the folder itself or colmap/; binary where both formats are there."""
-    for place in _PLACES:
-        for suffix, _ in _FORMATS:
-            if (Path(folder) / place / f"images{suffix}").is_file():
-                return Model(Path(folder), Path(folder) / place, suffix)
-    return None
+def has_model(folder: str | Path) -> bool:
+    """Return True where `find_model` finds a model."""
+    return bool(_models(Path(folder)))
 
 
-def read_cameras(folder: str | Path) -> Cameras:
+def find_model(folder: str | Path, model_dir: str | None = None) -> Model:
+    """Return the model in sparse/, the folder itself or colmap/; binary where both formats are there.
+
+    COLMAP writes a model for each part of the photos that it could connect: of several, the one with most images is
+    taken. `model_dir` is the folder of another one, within the named folder or as it is. None is a GatlasError.
+    """
+    folder = Path(folder)
+    if model_dir is not None:
+        found = _model_at(folder, folder / model_dir) or _model_at(folder, Path(model_dir))
+        if found is None:
+            there = ", ".join(str(model.place.relative_to(folder)) for model in _models(folder))
+            raise GatlasError(
+                f"{folder / model_dir}: there is no COLMAP model{f'; there are {there}' if there else ''}"
+            )
+        return found
+    models = _models(folder)
+    if not models:
+        raise GatlasError(
+            f"{folder}: no COLMAP model: there is no images.bin or images.txt in sparse/0, in sparse or in the folder"
+        )
+    return models[0] if len(models) == 1 else max(models, key=lambda model: len(_names_in(model)))
+
+
+def read_cameras(folder: str | Path, *, model_dir: str | None = None) -> Cameras:
     """The cameras of a model's images, sorted by name; pinholes, once their lenses are undone."""
-    model = _model(folder)
+    model = find_model(folder, model_dir)
     photos, width, height = _posed_photos(model)
     return cameras_of(str(model.file("images")), photos, width, height)
 
 
-def read_views(folder: str | Path, *, side: int | None = None) -> Views:
-    """The photos of a model with their cameras, sorted by name and undistorted.
+def read_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> Views:
+    """The photos of a model with their cameras, sorted by name and undistorted; see `find_model` for `model_dir`.
 
     The photos lie in images/, in the folder itself or beside the model, by the names that the model gives them, in
     subfolders too; those that are missing are left out with one warning. All must have one size. Their longer side is
     reduced to at most `side` pixels.
     """
-    model = _model(folder)
+    model = find_model(folder, model_dir)
     photos, width, height = _posed_photos(model)
+    _say_registered(model, photos, chosen=model_dir is not None)
     return views_of(str(model.file("images")), photos, width, height, side)
 
 
 def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto], int, int]:
     """Return the name of the index, its photos sorted by name, and their common width and height."""
-    model = _model(folder)
-    return str(model.file("images")), *_posed_photos(model)
+    model = find_model(folder)
+    photos, width, height = _posed_photos(model)
+    _say_registered(model, photos, chosen=False)
+    return str(model.file("images")), photos, width, height
 
 
-def read_points(folder: str | Path) -> Points | None:
+def read_points(folder: str | Path, *, model_dir: str | None = None) -> Points | None:
     """The model's sparse points; None where it has no such file or no points in it."""
-    model = _model(folder)
+    model = find_model(folder, model_dir)
     path = model.file("points3D")
     if not path.is_file():
         return None
@@ -87,13 +110,60 @@ def read_points(folder: str | Path) -> Points | None:
     return checked_points(str(path), xyz, rgb / 255.0) if len(xyz) else None
 
 
-def _model(folder: str | Path) -> Model:
-    model = find_model(folder)
-    if model is None:
-        raise GatlasError(
-            f"{folder}: no COLMAP model: there is no images.bin or images.txt in sparse/0, in sparse or in the folder"
+def _models(folder: Path) -> list[Model]:
+    """The models at the first of the places that has any, numbered folders in the order of their numbers."""
+    # The folder above several models may be named itself.
+    for place in ("*", *_PLACES) if folder.name == "sparse" else _PLACES:
+        parent = folder / place.removesuffix("*")
+        places = _subfolders(parent) if place.endswith("*") else [parent]
+        if found := [model for each in places if (model := _model_at(folder, each)) is not None]:
+            return found
+    return []
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    with streams.os_errors(folder):
+        found = [each for each in folder.iterdir() if each.is_dir()] if folder.is_dir() else []
+    return sorted(
+        found, key=lambda each: (not each.name.isdecimal(), len(each.name) * each.name.isdecimal(), each.name)
+    )
+
+
+def _model_at(folder: Path, place: Path) -> Model | None:
+    suffix = next((suffix for suffix, _ in _FORMATS if (place / f"images{suffix}").is_file()), None)
+    return None if suffix is None else Model(folder, place, suffix)
+
+
+def _names_in(model: Model) -> set[str]:
+    """The names of a model's images; none where it cannot be read."""
+    try:
+        images = dict(_FORMATS)[model.suffix].decode_images(streams.read(model.file("images")))
+    except GatlasError:
+        return set()
+    return {image.name for image in images}
+
+
+def _say_registered(model: Model, photos: list[PosedPhoto], *, chosen: bool) -> None:
+    """Say how many of the photos have cameras, where some have none or this model was chosen from several."""
+    several = () if chosen else _models(model.folder)
+    names = set[str]().union(*(_names_in(each) for each in several if len(several) > 1))
+    total = max(len(names), len(photos) + _count_others(photos))
+    which = f"{len(photos)} of {total} photos have cameras"
+    if len(several) > 1:
+        say_once(
+            f"{model.place}: {which} in this model, the largest of {len(several)}: for another one name its folder, "
+            "or give fit --model-dir"
         )
-    return model
+    elif total > len(photos):
+        say_once(f"{model.place}: {which}")
+
+
+def _count_others(photos: list[PosedPhoto]) -> int:
+    """The number of pictures without a camera beside those that have one."""
+    found = {photo.picture for photo in photos if photo.picture is not None}
+    suffixes = registry.suffixes("image")
+    beside = {each for folder in {path.parent for path in found} for each in folder.iterdir()}
+    return sum(each.suffix.lower() in suffixes and each not in found for each in beside)
 
 
 def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:

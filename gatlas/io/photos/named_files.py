@@ -36,8 +36,8 @@ def find_named(
             odd.append(i)
     if odd:
         say_once(
-            f"{index}: {len(odd)} of the {len(names)} names of {noun}s are of another machine or in another case, found by "
-            f"their last parts: the first, {names[odd[0]]!r}, is {found[odd[0]]}"
+            f"{index}: {len(odd)} of the {len(names)} names of {noun}s are of another machine or in another case and "
+            f"found by their last parts: the first, {names[odd[0]]!r}, is {found[odd[0]]}"
         )
     return found
 

@@ -36,23 +36,25 @@ def load_cameras(source: Source) -> Cameras:
     return found
 
 
-def load_views(folder: str | Path, *, side: int | None = None) -> Views:
+def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> Views:
     """Return the pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
 
-    The folder holds a transforms.json (which may itself be named), else a COLMAP model in sparse/0, sparse or the
-    folder itself. Missing pictures are left out with one warning.
+    The folder holds a transforms.json (which may itself be named), else COLMAP models in sparse/, the folder itself or
+    colmap/sparse, of which the largest or that in `model_dir` is taken. Missing pictures are left out with one warning.
     """
-    return (colmap if _is_colmap(folder) else transforms).read_views(folder, side=side)
+    if model_dir is not None or _is_colmap(folder):
+        return colmap.read_views(folder, side=side, model_dir=model_dir)
+    return transforms.read_views(folder, side=side)
 
 
-def load_points(source: Source) -> Points | None:
+def load_points(source: Source, *, model_dir: str | None = None) -> Points | None:
     """Return colored points: of a point-cloud PLY, of a COLMAP model's folder, or those that a transforms.json names.
 
-    None where a folder or a transforms.json has none.
+    None where a folder or a transforms.json has none. For `model_dir` see `load_views`.
     """
     if not isinstance(source, Blob):
-        if _is_colmap(source):
-            return colmap.read_points(source)
+        if model_dir is not None or _is_colmap(source):
+            return colmap.read_points(source, model_dir=model_dir)
         if streams.is_folder(source):
             return transforms.read_points(source)
     blob = streams.as_blob(source)
@@ -66,8 +68,8 @@ def _is_colmap(source: str | Path) -> bool:
     """Return whether a source is a folder with a COLMAP model and no transforms.json; with neither, a GatlasError."""
     if not streams.is_folder(source) or transforms.has_index(source):
         return False
-    if colmap.find_model(source) is None:
-        photos = "; photos need cameras: run COLMAP on them first" if transforms.picture_suffix(source) else ""
+    if not colmap.has_model(source):
+        photos = "; photos need cameras: run COLMAP on them first" if transforms.has_pictures(source) else ""
         raise GatlasError(
             f"{source}: there is no {transforms.INDEX} in this folder, and no COLMAP model (images.bin or images.txt, "
             f"in sparse/0, sparse, the folder itself or colmap/sparse){photos}"
@@ -77,7 +79,7 @@ def _is_colmap(source: str | Path) -> bool:
 
 def has_photos(folder: str | Path) -> bool:
     """Return whether a folder has an index of photos with their cameras."""
-    return transforms.has_index(folder) or colmap.find_model(folder) is not None
+    return transforms.has_index(folder) or colmap.has_model(folder)
 
 
 def scene_folders(folder: str | Path) -> list[Path]:

@@ -107,6 +107,11 @@ def picture_suffix(folder: str | Path) -> str:
     return next((suffix for suffix in suffixes if suffix.lower() in registry.suffixes("image")), "")
 
 
+def has_pictures(folder: str | Path) -> bool:
+    """Return True where pictures lie in a folder or in its images/ or input/."""
+    return any(picture_suffix(Path(folder) / place) for place in ("", "images", "input"))
+
+
 def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:
     """Write `images/000.png` … and, last, the transforms.json that names them.
 

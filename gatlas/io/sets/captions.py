@@ -154,7 +154,7 @@ def _line_pairs(name: str, text: str) -> Pairs:
 
 
 def _csv_pairs(name: str, text: str) -> Pairs:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
     columns: tuple[int, int] | None = None
     end = 0
     while True:

@@ -92,11 +92,11 @@ def without_suffix(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None
 
 def _cameras_needed(given: str, photos: bool) -> str:
     """Return what a folder of photos lacks, for a message."""
-    from gatlas.io.photos.transforms import picture_suffix
+    from gatlas.io.photos.transforms import has_pictures
 
-    if not photos or not picture_suffix(given):
+    if not photos or not has_pictures(given):
         return ""
-    return "; photos need cameras: a transforms.json, or a COLMAP model in sparse/0"
+    return "; photos need cameras: a transforms.json, or a COLMAP model in sparse/0 (run COLMAP on them first)"
 
 
 def _has_photos(folder: Path) -> bool:

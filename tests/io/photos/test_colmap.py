@@ -1,5 +1,7 @@
 """COLMAP models, text and binary, against a writer that knows only the format's description."""
 
+import warnings
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,6 +139,73 @@ def test_a_binary_pose_that_is_nan_is_named(tmp_path, cameras):
     write_binary(tmp_path, rows)
     with pytest.raises(GatlasError, match=r"image b\.png: its pose is NaN"):
         io.load_cameras(tmp_path)
+
+
+def models(folder, counts, names, write=write_binary):
+    """Models in sparse/N with so many images each, all of whose photos and one more lie in images/."""
+    first = 0
+    for number, count in counts.items():
+        part = names[first : first + count]
+        write(
+            folder / "sparse" / number,
+            rows_of(orbit(count, 6, 4), part),
+            XYZ[: 1 + (number != "0")],
+            RGB[: 1 + (number != "0")],
+        )
+        first += count
+    (folder / "images").mkdir()
+    for name in names:
+        Image.new("RGB", (6, 4)).save(folder / "images" / name)
+    return folder
+
+
+def recorded(load, *args, **options):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        result = load(*args, **options)
+    return result, [str(each.message) for each in said]
+
+
+@WRITERS
+@pytest.mark.parametrize("named", ["", "sparse"])
+def test_of_several_models_the_one_with_most_images_is_taken(tmp_path, write, named):
+    folder = models(tmp_path / "scan", {"0": 2, "1": 4, "2": 1, "10": 3}, [f"{i}.png" for i in range(10)], write)
+    Image.new("RGB", (6, 4)).save(folder / "images" / "left_out.png")
+    views, lines = recorded(io.load_views, folder / named)
+    assert len(views) == len(io.load_cameras(folder / named)) == 4
+    assert len(lines) == 1
+    assert "sparse/1: 4 of 11 photos have cameras in this model, the largest of 4: for another" in lines[0]
+    assert len(io.load_points(folder / named).xyz) == 2
+
+
+@pytest.mark.parametrize(("model_dir", "count"), [("sparse/0", 2), ("sparse/10", 3), (None, 4)])
+def test_another_model_is_chosen_by_its_folder(tmp_path, model_dir, count):
+    folder = models(tmp_path / "scan", {"0": 2, "1": 4, "10": 3}, [f"{i}.png" for i in range(9)])
+    assert len(recorded(io.load_views, folder, model_dir=model_dir)[0]) == count
+    if model_dir is not None:
+        assert len(recorded(io.load_views, folder, model_dir=str(folder / model_dir))[0]) == count
+        assert len(recorded(io.load_views, folder / model_dir)[0]) == count
+        assert len(io.load_points(folder, model_dir=model_dir).xyz) == {2: 1, 3: 2}[count]
+    with pytest.raises(
+        GatlasError, match=r"sparse/7: there is no COLMAP model; there are sparse/0, sparse/1, sparse/10"
+    ):
+        io.load_views(folder, model_dir="sparse/7")
+
+
+def test_equal_and_damaged_models_do_not_take_the_place_of_the_first(tmp_path):
+    folder = models(tmp_path / "scan", {"0": 2, "1": 2}, [f"{i}.png" for i in range(4)])
+    (folder / "sparse" / "2").mkdir()
+    (folder / "sparse" / "2" / "images.bin").write_bytes(b"damaged")
+    views, lines = recorded(io.load_views, folder)
+    assert len(views) == 2
+    assert "sparse/0: 2 of 4 photos have cameras in this model, the largest of 3" in lines[0]
+
+
+def test_photos_that_a_single_model_leaves_out_are_counted(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_binary)
+    assert recorded(io.load_views, folder)[1] == []
+    Image.new("RGB", (6, 4)).save(folder / "images" / "d.png")
+    assert recorded(io.load_views, folder)[1] == [f"{folder}/sparse/0: 3 of 4 photos have cameras"]
 
 
 def test_photos_of_several_sizes_are_refused(tmp_path, cameras):

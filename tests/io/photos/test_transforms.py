@@ -12,6 +12,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.io.photos.transforms import index_of
+from gatlas.io.sets.inputs import list_items
 from gatlas.types import Cameras, Views
 
 IDENTITY = np.eye(4).tolist()
@@ -259,8 +260,12 @@ def test_a_folder_without_its_index_is_refused(tmp_path):
         io.load_views(tmp_path)
 
 
-def test_photos_without_an_index_are_said_to_need_cameras(tmp_path):
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.JPG", format="JPEG")
+@pytest.mark.parametrize("place", [".", "images", "input"])
+def test_photos_without_an_index_are_said_to_need_cameras(tmp_path, place):
+    (tmp_path / place).mkdir(exist_ok=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / place / "a.JPG", format="JPEG")
+    with pytest.raises(GatlasError, match=r"; photos need cameras: .* \(run COLMAP on them first\)"):
+        list_items([str(tmp_path)], (".glb",), photos=True)
     with pytest.raises(GatlasError, match="photos need cameras: run COLMAP on them first"):
         io.load_views(tmp_path)
 

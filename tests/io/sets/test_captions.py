@@ -22,6 +22,7 @@ def blob(text):
     "text",
     [
         'a1,"a red cube, shiny"\ndir/b2,"a ""blue"" ball"\n',
+        'a1, "a red cube, shiny"\ndir/b2,  "a ""blue"" ball"\n',
         'extra,caption,uid\r\n1,"a red cube, shiny",a1\r\n2,"a ""blue"" ball",dir/b2\r\n',
         json.dumps(
             [
@@ -32,7 +33,7 @@ def blob(text):
         json.dumps({identity: texts[0] for identity, texts in EXPECTED.items()}, indent=1),
         "\n".join(json.dumps({"id": identity, "text": list(texts)}) for identity, texts in EXPECTED.items()) + "\n\n",
     ],
-    ids=["cap3d", "csv", "3dtopia", "gaussianverse", "jsonl"],
+    ids=["cap3d", "a blank before the quote", "csv", "3dtopia", "gaussianverse", "jsonl"],
 )
 def test_every_format_gives_the_same_captions(text):
     assert load_captions(blob(text)) == EXPECTED
