@@ -44,6 +44,7 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
     ("options", "photos", "message"),
     [
         ({"init": "hull"}, False, "--init hull is for photos"),
+        ({"model_dir": "sparse/1"}, False, "--model-dir names a COLMAP model of photos"),
         ({"init": "surface"}, True, "--init surface is for meshes"),
         ({"init": "nowhere"}, True, "--init nowhere: photos start from"),
         ({"time_limit": 5.0}, False, "--time-limit needs --resume"),
