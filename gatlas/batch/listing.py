@@ -41,6 +41,11 @@ def output_template(output: str, suffix: str) -> str:
     raise GatlasError(f"{output}: holds one object: for many, name a folder, DIR/, or x.tar")
 
 
+def results_folder(template: str) -> Path:
+    """Return the folder of a batch's results and manifest, of the path of each result."""
+    return Path(template[: template.index(STEM)] + "x").parent
+
+
 def read_inputs(inputs: Sequence[str], batch: BatchOptions) -> tuple[list[str], list[str]]:
     """Return the inputs with those of --files-from, and the files in that list that do not exist.
 

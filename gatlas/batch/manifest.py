@@ -76,11 +76,12 @@ class Made(NamedTuple):
 class RecordedResults:
     """Results with a manifest, held by one process at a time. Verbs that share a manifest each know their own lines."""
 
-    def __init__(self, folder: Path, label: str, manifest: Path, verb: str) -> None:
+    def __init__(self, folder: Path, label: str, manifest: Path, verb: str, share: Line | None) -> None:
         self.folder = folder
         self.label = label
         self.manifest = manifest
         self.verb = verb
+        self.share = share or {}  # what every line says of the shard, and of the array that it is of
 
     @contextmanager
     def opened(self) -> Iterator[Path]:
@@ -95,7 +96,7 @@ class RecordedResults:
 
     def record(self, line: Line) -> None:
         """Append a line to the manifest."""
-        append_line(self.manifest, line)
+        append_line(self.manifest, {**line, **self.share})
 
     def newest_lines(self, *manifests: Path) -> dict[str, Line]:
         """Return the newest line of every object, by its id."""
@@ -112,9 +113,9 @@ class FolderResults(RecordedResults):
 
     ordered = False
 
-    def __init__(self, folder: Path, index: int, shards: int, verb: str = "") -> None:
+    def __init__(self, folder: Path, index: int, shards: int, verb: str = "", share: Line | None = None) -> None:
         label = f"{index}-of-{shards}"
-        super().__init__(folder, label, folder / f"manifest-{label}.jsonl", verb)
+        super().__init__(folder, label, folder / f"manifest-{label}.jsonl", verb, share)
 
     def known(self) -> dict[str, Line]:
         """Return the newest line of every object, over the manifests of all shards, however many there were."""
@@ -157,8 +158,8 @@ class TarResults(RecordedResults):
 
     ordered = True
 
-    def __init__(self, tar: Path, suffix: str, verb: str = "") -> None:
-        super().__init__(tar.parent, tar.stem, tar.with_suffix(".manifest.jsonl"), verb)
+    def __init__(self, tar: Path, suffix: str, verb: str = "", share: Line | None = None) -> None:
+        super().__init__(tar.parent, tar.stem, tar.with_suffix(".manifest.jsonl"), verb, share)
         self.tar = tar
         self.suffix = suffix  # of the results
         self.growing = GrowingTar(tar)

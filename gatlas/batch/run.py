@@ -17,7 +17,8 @@ from gatlas.batch import listing, places
 from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.plan import Plan, make_plan, unowned_file
-from gatlas.batch.shards import parse_shard, slurm_shard, take_shard
+from gatlas.batch.resharding import choose_shard
+from gatlas.batch.shards import slurm_task, take_shard
 from gatlas.batch.work import BatchWork, Job, Task, call_function, failure
 from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
 from gatlas.config import Report, ignore
@@ -95,32 +96,34 @@ def _list_tasks(
 ) -> tuple[Results, list[Task]]:
     """Return the store of the results, and the tasks of this shard."""
     sources, missing = listing.read_inputs(inputs, options)
-    array = None if options.shard is not None else slurm_shard(os.environ)
-    index, shards = array or parse_shard(options.shard or "0/1")
-    # An array may give each task an input of its own, a file or a tar: that is not split.
-    whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
-    if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
-        report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
-    elif array and not whole:
-        report(f"shard {index}/{shards}, from Slurm's array variables")
-    streamed = is_streamed(output)
-    if work.suffix == "/" and (streamed or output.endswith(".tar")):
+    streamed, tar = is_streamed(output), output.lower().endswith(".tar")
+    if work.suffix == "/" and (streamed or tar):
         raise GatlasError("each result is a folder: name them with -o DIR/")
     if options.tar and not streamed:
         raise GatlasError("--tar is for standard output: leave -o out, or name a tar, -o x.tar")
+    task = None if options.shard is not None else slurm_task(os.environ)
+    # An array may give each task an input of its own, a file or a tar: that is not split.
+    whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
+    folder = None if streamed or tar else listing.results_folder(listing.output_template(output, work.suffix))
+    index, shards = choose_shard(output, folder, options.shard, task, whole=whole, force=force)
+    if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
+        report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
+    elif task and not whole:
+        report(f"shard {index}/{shards}, from Slurm's array variables")
     items = listing.list_items(work, sources, missing)
     place = output.replace(SHARD, f"{index:05d}")
+    share = {} if whole or shards == 1 else {"shard": f"{index}/{shards}", **({"array": str(task)} if task else {})}
     results: Results
     if streamed or is_streamed(place):
         results, tasks = StreamResults(work.suffix, place, force), listing.make_tasks(work, items, None)
-    elif place.lower().endswith(".tar"):
-        results, tasks = TarResults(Path(place), work.suffix, work.name), listing.make_tasks(work, items, None)
+    elif tar:
+        results, tasks = TarResults(Path(place), work.suffix, work.name, share), listing.make_tasks(work, items, None)
         of_any_shard = re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}")
         tasks = places.without_members(tasks, re.compile(of_any_shard), sources)
     else:
         template = listing.output_template(place, work.suffix)
-        folder = Path(template[: template.index(STEM)] + "x").parent
-        results, tasks = FolderResults(folder, index, shards, work.name), listing.make_tasks(work, items, template)
+        tasks = listing.make_tasks(work, items, template)
+        results = FolderResults(listing.results_folder(template), index, shards, work.name, share)
         # The list was made first: the line of a result that is in it stands in a manifest by now.
         tasks = places.without_products(tasks, results.known(), work.name)
         places.refuse_captions(tasks, lambda task: work.outputs(task.key).values())

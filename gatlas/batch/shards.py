@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from gatlas.errors import GatlasError
 
@@ -15,10 +15,32 @@ def take_shard(items: list[Any], index: int, shards: int) -> list[Any]:
     return items[index::shards]
 
 
-def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return index and number of this task among those of a Slurm array `a-b:step`; None outside an array.
+class ArrayTask(NamedTuple):
+    """One task of a Slurm array."""
 
-    An array of other numbers, such as 3,7,9, has no such index and is a GatlasError, as is a task outside its array.
+    task: int
+    first: int
+    last: int
+    step: int
+    tasks: int  # of the array
+
+    def __str__(self) -> str:
+        """Return the array as sbatch takes it, for manifests."""
+        return f"{self.first}-{self.last}:{self.step}"
+
+    def shard(self) -> tuple[int, int] | None:
+        """Return index and number of this task among those of an array `a-b:step`; None in an array with gaps."""
+        # Slurm gives the step of a range; a list of numbers may look like one, so its count must match.
+        if self.step < 1 or (self.last - self.first) // self.step + 1 != self.tasks:
+            return None
+        index, rest = divmod(self.task - self.first, self.step)
+        return None if rest else (index, self.tasks)
+
+
+def slurm_task(environment: Mapping[str, str]) -> ArrayTask | None:
+    """Return the task of a Slurm array that this process is; None outside an array.
+
+    A task outside its array is a GatlasError, as are variables that are missing.
     """
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return None
@@ -31,11 +53,7 @@ def slurm_shard(environment: Mapping[str, str]) -> tuple[int, int] | None:
         raise GatlasError(f"Slurm's array variables are incomplete ({error}): give --shard I/N") from None
     if not first <= task <= last:
         raise GatlasError(f"Slurm's array variables say task {task} of {first}-{last}: give --shard I/N")
-    # Slurm gives the step of a range; a list of numbers may look like one, so its count must match.
-    regular = step >= 1 and (last - first) // step + 1 == count and (task - first) % step == 0
-    if not regular:
-        raise GatlasError("the Slurm array is no range a-b:step, so it has no shards: give --shard I/N")
-    return (task - first) // step, count
+    return ArrayTask(task, first, last, step, count)
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -150,6 +150,23 @@ def test_a_slurm_array_sets_the_shard(gatlas, slurm_array, splats, tmp_path):
     assert names(tmp_path / "out") == ["b.npz", "e.npz", "manifest-1-of-3.jsonl"]
 
 
+def test_a_lost_task_that_runs_again_alone_is_told_its_shard_and_then_makes_its_objects_only(
+    gatlas, slurm_array, splats, tmp_path
+):
+    for task in (0, 1, 3):
+        slurm_array(ID=task, MIN=0, MAX=3, COUNT=4)
+        gatlas("prune", splats, "-n", 10, "-o", "s-{shard}.tar")
+    slurm_array(ID=2, MIN=2, MAX=2, COUNT=1)
+    run = gatlas("prune", splats, "-n", 10, "-o", "s-{shard}.tar", code=1)
+    assert "s-{shard}.tar: was made as shards of 4, and this Slurm array has 1 task: give --shard 2/4" in run.stderr
+    gatlas("prune", splats, "-n", 10, "-o", "s-{shard}.tar", "--shard", "2/4")
+    held = []
+    for path in sorted(tmp_path.glob("s-*.tar")):
+        with tarfile.open(path) as archive:
+            held += archive.getnames()
+    assert held == ["a.ply", "e.ply", "b.ply", "c.ply", "d.ply"]
+
+
 def test_a_task_of_a_slurm_array_does_the_one_input_that_it_names(gatlas, slurm_array, splats, tmp_path):
     slurm_array(ID=2, MIN=0, MAX=3, COUNT=4)
     gatlas("prune", splats / "c.ply", "-n", 10, "-o", "out/")

@@ -134,15 +134,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """
     with os_errors(path):
         text = path.read_bytes() if path.exists() else b""
-    lines = []
+    return list(_objects(text))
+
+
+def _objects(text: bytes) -> Iterator[dict[str, Any]]:
     for raw in text.split(b"\n"):
         try:
             line = parse_json(raw, finite=False)
         except JsonError:
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str) and _has_our_types(line):
-            lines.append(line)
-    return lines
+            yield line
+
+
+def read_first_line(path: Path) -> dict[str, Any]:
+    """Return the first JSON object with an "id" in the first lines of a file; {} where there is none."""
+    with os_errors(path), path.open("rb") as file:
+        head = file.read(1 << 16)
+    return next(iter(_objects(head)), {})
 
 
 def _has_our_types(line: dict[str, Any]) -> bool:
