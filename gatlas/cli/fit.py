@@ -125,7 +125,7 @@ def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
     arrays, meta = stored
     if {name: meta.get(name) for name in identity} != identity:
         raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
-    if not isinstance(meta.get("step"), int) or not isinstance(meta.get("rng"), dict):
+    if type(meta.get("step")) is not int or not isinstance(meta.get("rng"), dict):
         raise GatlasError(f"{resume}: the checkpoint is damaged: remove it to start afresh")
     message(f"resuming after {meta['step']} steps")
     return Snapshot(meta["step"], arrays, meta["rng"])

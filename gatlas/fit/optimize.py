@@ -78,7 +78,11 @@ def optimize(
         if resume is None:
             first, order = 0, training.order(rng)
         else:
+            if not 0 <= resume.step <= iterations:
+                raise ValueError(f"the snapshot is of step {resume.step} of {iterations}")
             first, order = resume.step, _restore(resume, parameters, adam, rng)
+            if not training.is_order(order):
+                raise ValueError("the snapshot's order of the views is of other views or steps")
         for step in range(first, iterations):
             if should_stop is not None and should_stop():
                 raise Interrupted(_snapshot(step, order, parameters, adam, rng))
@@ -129,21 +133,30 @@ def _restore(
     snapshot: Snapshot, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam, rng: np.random.Generator
 ) -> np.ndarray:
     """Put a snapshot's values where they were, and return the order of the views."""
-    rng.bit_generator.state = snapshot.rng
+    try:
+        rng.bit_generator.state = snapshot.rng
+    except Exception as error:  # numpy's, of any kind, where it is not the state of such a generator
+        raise ValueError(f"the snapshot's state of the random numbers is none: {error}") from None
     for name, parameter in parameters.items():
-        stored = torch.from_numpy(snapshot.arrays[name])
-        if stored.shape != parameter.shape:
-            raise ValueError(f"snapshot's {name} must have shape {list(parameter.shape)}, got {list(stored.shape)}")
-        parameter.data.copy_(stored)
+        parameter.data.copy_(_stored(snapshot, name, parameter))
         if snapshot.step:
+            moments = {m: _stored(snapshot, f"{name}.{m}", parameter).to(parameter.device) for m in MOMENTS}
             adam.state[parameter] = {
                 "step": torch.tensor(float(snapshot.step), device=parameter.device),
-                **{
-                    moment: torch.from_numpy(snapshot.arrays[f"{name}.{moment}"].copy()).to(parameter.device)
-                    for moment in MOMENTS
-                },
+                **moments,
             }
     return snapshot.arrays["order"]
+
+
+def _stored(snapshot: Snapshot, name: str, parameter: torch.Tensor) -> torch.Tensor:
+    """Return a copy of a snapshot's array that belongs to a parameter."""
+    array = snapshot.arrays[name]
+    if array.dtype != np.float32 or array.shape != tuple(parameter.shape) or not np.isfinite(array).all():
+        raise ValueError(
+            f"the snapshot's {name} must be {list(parameter.shape)} finite values of float32, "
+            f"got {list(array.shape)} of {array.dtype}"
+        )
+    return torch.from_numpy(array.copy())
 
 
 def _parameters(gaussians: Gaussians, device: str) -> dict[str, torch.Tensor]:

@@ -52,6 +52,14 @@ class TrainingViews:
             [view_order(len(self._early), self._early_steps, rng), view_order(len(self._views), late, rng)]
         )
 
+    def is_order(self, order: np.ndarray) -> bool:
+        """Return True for what `order` may have returned: a view for every step."""
+        if order.dtype.kind not in "iu" or order.shape != (self._iterations,):
+            return False
+        early, late = order[: self._early_steps], order[self._early_steps :]
+        within = ((part >= 0) & (part < len(views)) for part, views in ((early, self._early), (late, self._views)))
+        return all(bool(part.all()) for part in within)
+
     def at(self, step: int) -> Views:
         """Return the views that a step, from 0, takes one of."""
         return self._early if step < self._early_steps else self._views

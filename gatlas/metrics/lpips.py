@@ -141,7 +141,10 @@ def load_lpips(
         weights = load_lpips_weights(path)
     except GatlasError as error:
         raise GatlasError(f"{error}; or train without this term: {without}" if without else str(error)) from None
-    network = Lpips(weights.network, weights.state)
+    try:
+        network = Lpips(weights.network, weights.state)
+    except ValueError as error:
+        raise GatlasError(f"{' and '.join(weights.sources)}: {error}: name published weights") from None
     if side is not None and side < network.smallest:
         remedy = ", or ".join(filter(None, (larger, without)))
         raise GatlasError(f"LPIPS needs pictures of {network.smallest} pixels or more: {remedy}")

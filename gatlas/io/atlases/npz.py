@@ -89,6 +89,10 @@ def decode_stats(blob: Blob) -> AtlasStats:
     count = arrays["count"]
     if count.shape != () or count.dtype.kind not in "iu" or count < 1:
         raise GatlasError(f"{blob.name}: damaged statistics: 'count' must be a whole number >= 1")
+    if (m2 < 0).any():
+        raise GatlasError(f"{blob.name}: damaged statistics: {np.count_nonzero(m2 < 0)} values of 'm2' are negative")
+    if max(np.abs(mean).max(), np.sqrt(m2.max() / int(count))) > np.finfo(np.float32).max:
+        raise GatlasError(f"{blob.name}: damaged statistics: they have values that no atlas can have")
     return AtlasStats(mean, m2, int(count), _meta(blob, arrays["meta"]))
 
 

@@ -46,7 +46,7 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
                 continue
             cells = read_npz(read(path), ["cells"]).get("cells", np.empty(0))
         except GatlasError as error:
-            warnings.warn(f"{path} cannot be read ({error}); computing it again", stacklevel=2)
+            warnings.warn(f"{error}; computing it again", stacklevel=2)
             continue
         if not _is_permutation(cells, size * size):
             warnings.warn(f"{path} is not a permutation of {size * size} cells; computing it again", stacklevel=2)

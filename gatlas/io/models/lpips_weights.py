@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
+from gatlas.io.models.tensors import read_tensors
 from gatlas.io.models.torch_file import load_state
-from gatlas.io.streams import os_errors
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -136,7 +136,7 @@ def _heads_of(state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     heads = {}
     for i in range(HEADS):
         names = [name for name in (f"lin{i}", f"lin{i}.weight", f"lin{i}.model.1.weight") if name in state]
-        if not names:
+        if not names or not state[names[0]].is_floating_point():
             return None
         heads[f"lin{i}"] = state[names[0]].float().reshape(-1)
     return heads
@@ -152,11 +152,4 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         )
     if path.suffix != ".safetensors":
         return load_state(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        with os_errors(path):
-            return load_file(path, device="cpu")
-    except SafetensorError as error:
-        raise GatlasError(f"{path}: not a safetensors file, or damaged ({error})") from None
+    return read_tensors([path])

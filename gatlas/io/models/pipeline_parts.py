@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.json_reader import parse_json
+from gatlas.io.json_reader import parse_json, read_json_object
 from gatlas.io.models.tensors import fill, read_json, read_tensors, weight_files, write_json, write_tensors
-from gatlas.io.streams import os_errors
+from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
+MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be built in a lifetime
 UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
@@ -40,6 +41,7 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
     if kind != "UNet2DConditionModel":
         raise GatlasError(f"{path}: describes a {kind}; gatlas knows UNet2DConditionModel only: use another base")
     files = weight_files(folder, UNET_STEM)
+    _check_depth(path, config)
     with _described(path, "a UNet2DConditionModel"), _quiet(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
     _check_conditioning(path, unet.config)
@@ -86,6 +88,7 @@ def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
     if kinds not in (["CLIPTextModel"], ["clip_text_model"]):
         raise GatlasError(f"{path}: describes {kinds}; gatlas knows CLIPTextModel only: use another base")
     files = weight_files(folder, TEXT_STEM)
+    _check_depth(path, config)
     with _described(path, "a CLIPTextModel"), _quiet(), torch.device("meta"):
         encoder = CLIPTextModel(CLIPTextConfig.from_dict(config))
     fill(encoder, read_tensors(files, dtype), folder, prefix=_TEXT_PREFIX)
@@ -120,11 +123,16 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     else:
         missing = next(path.name for path in slow if not path.is_file())
         raise GatlasError(f"{folder}: has no {missing} (nor a tokenizer.json): copy or download it again")
+    for path in sorted(folder.glob("*.json")):
+        read_json_object(read(path))
     with _described(folder, "a CLIPTokenizer"), _quiet():
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
         tokenizer(["a", ""], padding="max_length", truncation=True, max_length=8)
-    if len(tokenizer) < 3 or tokenizer.eos_token_id is None:
+        size, end, length = len(tokenizer), tokenizer.eos_token_id, tokenizer.model_max_length
+    if size < 3 or type(end) is not int or not 0 <= end < size:
         raise GatlasError(f"{folder}: damaged: the tokenizer has no vocabulary")
+    if type(length) not in (int, float) or not length >= 3:
+        raise GatlasError(f"{folder}: damaged: its tokenizer_config.json has the model_max_length {length!r:.60}")
     return tokenizer
 
 
@@ -136,12 +144,32 @@ def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
             tokenizer.backend_tokenizer.model.save(str(folder))
 
 
+def _check_depth(path: Path, config: Mapping[str, Any]) -> None:
+    """No number of layers is so large that building them would never end."""
+
+    def numbers(value: Any) -> Iterator[float]:
+        if isinstance(value, list):
+            yield len(value)
+            for each in value:
+                yield from numbers(each)
+        elif isinstance(value, (int, float)):
+            yield value
+
+    for name, value in config.items():
+        if isinstance(value, list) or "layers" in name:
+            limit = MOST_LAYERS if "layers" in name else MOST_WIDTH
+            if max(numbers(value), default=0) > limit:
+                raise GatlasError(f"{path}: damaged: '{name}' has numbers above {limit:,}")
+
+
 @contextlib.contextmanager
 def _described(path: Path, what: str) -> Iterator[None]:
     """A foreign config can break the libraries' constructors in any way: each is one line about the file."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # of a library in Rust
+            raise
         reason = " ".join(str(error).split())[:200]
         raise GatlasError(f"{path}: does not describe {what}: {reason or type(error).__name__}") from None
 

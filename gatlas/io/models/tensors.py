@@ -59,7 +59,7 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     raise GatlasError(f"{folder}: has no weights: there is no {whole.name}")
 
 
-def read_tensors(files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]:
+def read_tensors(files: Iterable[Path], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """All tensors of some safetensors on the CPU, floating ones in `dtype`. NaN or infinity is a GatlasError."""
     from safetensors import SafetensorError, safe_open
 
@@ -73,10 +73,11 @@ def read_tensors(files: Iterable[Path], dtype: torch.dtype) -> dict[str, Tensor]
                     for name in file.keys():  # noqa: SIM118  (it is no mapping)
                         stored = file.get_tensor(name)
                         # A copy, so that nothing is left mapped to a file that may be removed.
-                        tensors[name] = stored.to(dtype if stored.is_floating_point() else stored.dtype, copy=True)
+                        kind = dtype if dtype is not None and stored.is_floating_point() else stored.dtype
+                        tensors[name] = stored.to(kind, copy=True)
                         if not bool(tensors[name].isfinite().all()):
                             raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
-        except SafetensorError as error:
+        except (SafetensorError, RuntimeError) as error:  # RuntimeError: of a kind of number that torch cannot check
             raise GatlasError(f"{path}: truncated or damaged ({error}): copy or download it again") from None
     return tensors
 
@@ -112,5 +113,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, pre
             raise GatlasError(
                 f"{source}: '{name}' has shape {list(found.shape)}, and its config.json asks for {list(wanted.shape)}"
             )
+        if found.is_floating_point() != wanted.is_floating_point():
+            raise GatlasError(f"{source}: '{name}' holds {found.dtype}, and its config.json asks for {wanted.dtype}")
         state[name] = found
     network.load_state_dict(state, assign=True)

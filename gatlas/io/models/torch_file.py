@@ -59,7 +59,10 @@ def load_torch(path: Path, what: str) -> Any:
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """The state dict of a torch file, alone or under "state_dict". Errors as for `load_torch`."""
+    """The state dict of a torch file, alone or under "state_dict": every tensor is wholly in the file, and finite.
+
+    Errors as for `load_torch`.
+    """
     import torch
 
     stored = load_torch(path, "weights")
@@ -70,4 +73,17 @@ def load_state(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise GatlasError(f"{path}: holds no state dict, a map from names to tensors: name a published checkpoint")
+    for name, value in stored.items():
+        if not is_stored(value):
+            raise GatlasError(f"{path}: damaged: '{name}' is no plain tensor, or larger than what is stored of it")
+        if not bool(value.isfinite().all()):
+            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
     return dict(stored)
+
+
+def is_stored(tensor: Tensor) -> bool:
+    """Return True for a plain tensor whose values are all in its file: others cost any memory when they are used."""
+    import torch
+
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    return plain and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -60,7 +60,7 @@ def decode_points(blob: Blob) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarra
             continue
         if len(words) < 8:
             raise _damaged(blob, number, "a point has an id, a position, a color and an error")
-        rows.append(_floats(blob, number, words[1:7]))
+        rows.append(_floats(blob, number, words[1:7], finite=False))
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     return table[:, :3], table[:, 3:]
 
@@ -79,12 +79,12 @@ def _integers(blob: Blob, number: int, words: list[str]) -> list[int]:
         raise _damaged(blob, number, f"{' '.join(words)[:60]!r} must be whole numbers") from None
 
 
-def _floats(blob: Blob, number: int, words: list[str]) -> list[float]:
+def _floats(blob: Blob, number: int, words: list[str], *, finite: bool = True) -> list[float]:
     try:
         values = [float(word) for word in words]
     except ValueError:
         raise _damaged(blob, number, f"{' '.join(words)[:60]!r} must be numbers") from None
-    if not all(math.isfinite(value) for value in values):
+    if finite and not all(math.isfinite(value) for value in values):
         raise _damaged(blob, number, "it has numbers that are NaN or infinite")
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -26,12 +27,19 @@ class Points(NamedTuple):
 
 
 def checked_points(name: str, xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarray, "n 3"]) -> Points:
-    """The points, float32, none of them off the map; no points at all is a GatlasError."""
+    """The points, float32, none of them off the map; no points at all is a GatlasError.
+
+    Points that are not finite, of which reconstructions have some, are left out with one warning.
+    """
     if len(xyz) == 0:
         raise GatlasError(f"{name}: holds no points")
-    finite = np.isfinite(xyz).all(axis=1)
+    finite = (np.abs(xyz) < np.finfo(np.float32).max).all(axis=1)
+    if not finite.any():
+        raise GatlasError(f"{name}: none of its {len(xyz):,} points is finite")
     if not finite.all():
-        raise GatlasError(f"{name}: {int((~finite).sum()):,} of its {len(xyz):,} points are NaN or infinite")
+        left_out = np.count_nonzero(~finite)
+        warnings.warn(f"{name}: {left_out:,} of its {len(xyz):,} points are NaN or infinite and left out", stacklevel=2)
+        xyz, rgb = xyz[finite], rgb[finite]
     return Points(xyz.astype(np.float32), np.clip(np.nan_to_num(rgb, nan=0.5), 0.0, 1.0).astype(np.float32))
 
 

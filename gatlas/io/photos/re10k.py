@@ -24,7 +24,7 @@ from gatlas.errors import GatlasError
 from gatlas.io import streams
 from gatlas.io.images import UPRIGHT, decode_image, read_header
 from gatlas.io.json_reader import read_json
-from gatlas.io.models.torch_file import load_torch
+from gatlas.io.models.torch_file import is_stored, load_torch
 from gatlas.io.photos.posed_photos import orthonormalized
 from gatlas.io.streams import Blob
 
@@ -48,7 +48,7 @@ class Clip:
         if not isinstance(key, str) or not isinstance(images, list) or not isinstance(cameras, torch.Tensor):
             raise GatlasError(f"{name}: not a clip: it needs 'key', a list of 'images' and a tensor of 'cameras'")
         self.key, self.name = key, f"{name}: clip {key}"
-        if tuple(cameras.shape) != (len(images), 18) or not cameras.is_floating_point():
+        if tuple(cameras.shape) != (len(images), 18) or not cameras.is_floating_point() or not is_stored(cameras):
             raise GatlasError(
                 f"{self.name}: its {len(images)} images need cameras of shape [{len(images)} 18], "
                 f"got {list(cameras.shape)}"
@@ -77,7 +77,8 @@ class Clip:
         import torch
 
         stored = self._images[i]
-        if not isinstance(stored, torch.Tensor) or stored.dtype != torch.uint8 or stored.ndim != 1:
+        bytewise = isinstance(stored, torch.Tensor) and stored.dtype == torch.uint8 and stored.ndim == 1
+        if not bytewise or not is_stored(stored):
             raise GatlasError(f"{self.name}: image {i} is not a row of bytes")
         blob = Blob(f"{self.name}, image {i}", stored.numpy().tobytes())
         if read_header(blob).orientation != UPRIGHT:

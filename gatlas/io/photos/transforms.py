@@ -21,6 +21,7 @@ from gatlas.io import outputs, registry, streams
 from gatlas.io.arrays import host_array
 from gatlas.io.images import encode_png, read_header
 from gatlas.io.json_reader import read_json
+from gatlas.io.photos.colmap_records import MOST_PIXELS
 from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
 from gatlas.io.photos.named_files import find_named
 from gatlas.io.photos.points import ply_points
@@ -235,6 +236,8 @@ def picture_size(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) ->
         return None
     if width < 1 or height < 1 or width != int(width) or height != int(height):
         raise GatlasError(f"{blob.name}: the picture size {width:g} x {height:g} is no whole number of pixels")
+    if max(width, height) > MOST_PIXELS:
+        raise GatlasError(f"{blob.name}: no picture has {width:g} x {height:g} pixels: correct its 'w' and 'h'")
     return int(width), int(height)
 
 

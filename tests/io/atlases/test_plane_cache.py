@@ -84,7 +84,7 @@ def test_a_damaged_cache_file_is_replaced(folder, spoil):
     good = plane.plane_permutation(9)
     path = folder / "plane-v1-equirect-9.npz"
     spoil(path)
-    with pytest.warns(UserWarning, match="plane-v1-equirect-9.npz .* computing it again"):
+    with pytest.warns(UserWarning, match="plane-v1-equirect-9.npz.* computing it again"):
         assert (plane.plane_permutation(9) == good).all()
     assert (cache.load_permutation(9, "equirect") == good).all()
 

@@ -241,3 +241,14 @@ def test_the_points_of_a_ply_are_read(tmp_path):
     points = io.load_points(tmp_path / "p.ply")
     np.testing.assert_allclose(points.xyz, [[1, 2, 3], [4, 5, 6]])
     np.testing.assert_allclose(points.rgb, [[1, 0, 0.2], [0, 0, 0]], atol=1e-6)
+
+
+@WRITERS
+def test_points_that_are_not_finite_are_left_out_with_a_count(tmp_path, cameras, write):
+    xyz = np.array([(0, 0, 1), (np.nan, 0, 0), (1, -np.inf, 0), (1e300, 0, 0)])
+    write(tmp_path / "sparse/0", rows_of(cameras, ("a.png", "b.png", "c.png")), xyz, np.tile(RGB, (2, 1)))
+    with pytest.warns(UserWarning, match="3 of its 4 points are NaN or infinite and left out"):
+        assert io.load_points(tmp_path).xyz.tolist() == [[0, 0, 1]]
+    write(tmp_path / "sparse/0", rows_of(cameras, ("a.png", "b.png", "c.png")), xyz[1:2], RGB[:1])
+    with pytest.raises(GatlasError, match="none of its 1 points is finite"):
+        io.load_points(tmp_path)
