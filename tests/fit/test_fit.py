@@ -154,6 +154,45 @@ def test_a_resumed_optimisation_is_the_undisturbed_one(mesh, views, stop_at):
         assert np.array_equal(getattr(rest, name), getattr(whole, name))
 
 
+@pytest.fixture(scope="module")
+def interrupted(mesh, views):
+    """The start of an optimization and its snapshot after three of six steps."""
+    start = surface_gaussians(mesh, views, 30, np.random.default_rng(0))
+    asked = iter([False] * 3 + [True])
+    with pytest.raises(Interrupted) as error:
+        optimize(start, views, 6, np.random.default_rng(1), should_stop=lambda: next(asked))
+    return start, error.value.snapshot
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("step", lambda step: -5),
+        ("step", lambda step: 10**9),
+        ("rng", lambda rng: {}),
+        ("rng", lambda rng: {**rng, "state": 3}),
+        ("rng", lambda rng: {**rng, "has_uint32": 10**30}),
+        ("order", lambda order: order + 0.5),
+        ("order", lambda order: order[:5]),
+        ("order", lambda order: order + 1_000_000),
+        ("order", lambda order: order - 100),
+        ("means", lambda means: means * np.float32(np.nan)),
+        ("means", lambda means: means.astype(np.float64)),
+        ("means", lambda means: means.astype(str)),
+        ("means", lambda means: means[:5]),
+        ("rgb.exp_avg_sq", lambda moment: moment + np.float32(np.inf)),
+    ],
+)
+def test_a_snapshot_that_is_none_of_this_optimization_is_refused(interrupted, views, part, change):
+    start, good = interrupted
+    if part in good.arrays:
+        wrong = good._replace(arrays={**good.arrays, part: change(good.arrays[part])})
+    else:
+        wrong = good._replace(**{part: change(getattr(good, part))})
+    with pytest.raises(ValueError, match="snapshot"):
+        optimize(start, views, 6, np.random.default_rng(1), resume=wrong)
+
+
 def test_finetuning_makes_up_for_what_was_pruned(mesh, views):
     start = surface_gaussians(mesh, views, 400, np.random.default_rng(0))
     fitted = optimize(start, views, 60, np.random.default_rng(0))
