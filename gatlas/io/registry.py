@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +50,10 @@ NOUNS = {
     "json": "JSON",
 }
 
+# What to do with splats that are not read: a program that reads them, or the one that wrote them.
+_CONVERT = "to convert it, run: npx @playcanvas/splat-transform {file} OUTPUT.ply"
+_SAVE = "save it as a .ply splat in the program that made it"
+
 # The first match counts, so contents that others include come first. A noun's first format is the usual one.
 FORMATS = [
     Format(
@@ -65,9 +70,20 @@ FORMATS = [
     ),
     Format("splat", "SPZ", "an SPZ splat", (".spz",), sniff.is_spz, decode="gatlas.io.splats.spz:decode_spz"),
     Format(
-        "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"),
-        remedy="to convert it, run: npx @playcanvas/splat-transform INPUT.sog OUTPUT.ply",
+        "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"), remedy=_CONVERT,
     ),
+    Format("splat", "SOG", "a SOG splat (unbundled)", (), sniff.is_json_object, sniff.is_sog, remedy=_CONVERT),
+    Format(
+        "splat", "streamed SOG", "a streamed SOG splat", (), sniff.is_json_object,
+        sniff.json_has("lodLevels", "filenames"), remedy=_CONVERT,
+    ),
+    Format(
+        "splat", "LCC", "an LCC splat", (".lcc", ".lcc2"), sniff.is_json_object, sniff.is_lcc, remedy=_CONVERT,
+    ),
+    Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), sniff.is_ksplat, remedy=_CONVERT),
+    Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), None, remedy=_CONVERT),
+    Format("splat", "splaTV", "a moving splat (splaTV)", (".splatv",), sniff.begins(b"\x4b\x67\0\0"), remedy=_SAVE),
+    Format("splat", "RAD", "a RAD splat", (".rad",), sniff.begins(b"RAD0", b"RADC"), remedy=_SAVE),
     Format("mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh"),
     Format(
         "mesh", "glTF", "a mesh", (".gltf",), sniff.is_json_object, sniff.json_has("asset"),
@@ -106,7 +122,7 @@ FORMATS = [
 
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
-    ".npy", ".exr", ".gif", ".mp4", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".ksplat", ".safetensors", ".pt", ".tar",
+    ".npy", ".exr", ".gif", ".mp4", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".safetensors", ".pt", ".tar",
     ".zip", ".html",
 }  # fmt: skip
 
@@ -143,12 +159,11 @@ def decode(noun: str, blob: Blob, **options: Any) -> Any:
     missing in it.
     """
     found = blob.format
+    refuse_unread(blob)
     if found is None or found.noun != noun:
         found = next((each for each in _readable(noun) if each.container is not None and each.container(blob)), None)
-    if found is None:
+    if found is None or not found.decode:
         raise refusal(blob, noun)
-    if not found.decode:
-        raise GatlasError(f"{blob.name}: {found.title}, which gatlas does not read: {found.remedy}")
     decoder = _function(found.decode)
     return decoder(blob, **_taken(decoder, options, f"{blob.name}: {found.title}"))
 
@@ -163,14 +178,33 @@ def _taken(decoder: Callable[..., Any], options: Mapping[str, Any], named: str) 
     return {name: value for name, value in options.items() if name in parameters}
 
 
+def refuse_unread(blob: Blob) -> None:
+    """Raise a GatlasError for a format that is known and not read, whatever is wanted of it: what it is and what to do.
+
+    Advice to hand it to another verb would lead nowhere.
+    """
+    if (error := _unread(blob)) is not None:
+        raise error
+
+
+def _unread(blob: Blob) -> GatlasError | None:
+    found = blob.format
+    if found is None or not found.remedy:
+        return None
+    file = shlex.quote(blob.name) if blob.path is not None else f"INPUT{(*found.suffixes, '')[0]}"
+    return GatlasError(f"{blob.name}: {found.title}, which gatlas does not read: {found.remedy.format(file=file)}")
+
+
 def refusal(blob: Blob, noun: str) -> GatlasError:
     """Return the error for a blob that is not of a noun: its own format, and what to do about it or what is read."""
+    if (unread := _unread(blob)) is not None:
+        return unread
     found, wanted = blob.format, _readable(noun)[0].title
     fault = f"not {wanted}" if found is None else f"{found.title}, not {wanted}"
     advice = _CONVERSIONS.get((blob.kind, noun))
     if advice is not None:
-        file = "" if blob.path is None else f" {blob.name}"
-        return GatlasError(f"{blob.name}: {fault}.\n{advice.format(file=file, stem=blob.stem or noun)}")
+        file = "" if blob.path is None else f" {shlex.quote(blob.name)}"
+        return GatlasError(f"{blob.name}: {fault}.\n{advice.format(file=file, stem=shlex.quote(blob.stem or noun))}")
     *others, last = dict.fromkeys(each.name for each in _readable(noun))
     names = f"{', '.join(others)} and {last}" if others else last
     return GatlasError(f"{blob.name}: {fault}: gatlas reads {names}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Test = Callable[[Blob], bool]
 
 _HEADER = 1 << 20  # bytes of a file that are searched for the end of a PLY header
+_KSPLAT_HEADER, _KSPLAT_SECTION = 4096, 1024  # bytes of the header, and of that of each section
 _OBJ_STARTS = (b"#", b"mtllib", b"o ", b"g ", b"v ", b"vn ", b"vt ", b"usemtl ", b"s ")
 _OBJ_VERTEX = re.compile(rb"^v[ \t]+[-+.0-9eE]+[ \t]+[-+.0-9eE]+[ \t]+[-+.0-9eE]+", re.MULTILINE)
 
@@ -110,9 +111,34 @@ def is_json_object(blob: Blob) -> bool:
     return _first_character(blob.data) == b"{"
 
 
-def json_has(key: str) -> Test:
-    """Return the test for a JSON object with this key; damaged JSON has none."""
-    return lambda blob: key in _json_object(blob.data)
+def json_has(*keys: str) -> Test:
+    """Return the test for a JSON object with these keys; damaged JSON has none."""
+    return lambda blob: _json_object(blob.data).keys() >= set(keys)
+
+
+def is_sog(blob: Blob) -> bool:
+    """Return whether a JSON object is the meta.json of a SOG splat, of version 1 or 2: its means are in pictures."""
+    means = _json_object(blob.data).get("means")
+    files = means.get("files") if isinstance(means, dict) else None
+    return isinstance(files, list) and any(str(name).lower().endswith(".webp") for name in files)
+
+
+def is_lcc(blob: Blob) -> bool:
+    """Return whether a JSON object describes an LCC splat (XGRIDS), of format 1 or 2."""
+    names = {name.lower().replace("_", "") for name in _json_object(blob.data)}
+    return "totalsplats" in names and bool(names & {"totallevel", "totallevels"})
+
+
+def is_ksplat(blob: Blob) -> bool:
+    """Return whether a file is a KSPLAT (GaussianSplats3D): without a magic number, its header agrees with itself."""
+    if len(blob.data) < _KSPLAT_HEADER + _KSPLAT_SECTION or blob.data[0] != 0 or not 1 <= blob.data[1] < 32:
+        return False
+    most_sections, sections, most, count = (int.from_bytes(blob.data[at : at + 4], "little") for at in (4, 8, 12, 16))
+    compression = int.from_bytes(blob.data[20:22], "little")
+    if most_sections == 0 or sections > most_sections or count == 0 or 0 < most < count or compression > 2:
+        return False  # some writers leave the second and third number 0
+    smallest = count * (44, 24, 24)[compression]  # bytes of a Gaussian without harmonics
+    return len(blob.data) >= _KSPLAT_HEADER + most_sections * _KSPLAT_SECTION + smallest
 
 
 def _first_character(data: bytes) -> bytes:

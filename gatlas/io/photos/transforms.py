@@ -183,6 +183,7 @@ def _read_index(source: str | Path | Blob) -> tuple[Blob, dict[str, Any]]:
     document = read_json(source, fault=f"not a {INDEX}")
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not all(isinstance(frame, dict) for frame in frames):
+        registry.refuse_unread(source)
         raise GatlasError(f"{source.name}: not a {INDEX}: it has no list of 'frames'")
     if not frames:
         raise GatlasError(f"{source.name}: has no camera: its list of 'frames' is empty")

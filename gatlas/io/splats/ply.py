@@ -7,6 +7,7 @@ Viewers take its y axis to point down, so the file is the object after a half tu
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,9 @@ def _property_names(rest: int) -> list[str]:
 def _not_a_splat(blob: Blob, name: str) -> str:
     lines = [f"{blob.name}: not a splat PLY: it has no property '{name}'.", _LAYOUT]
     if blob.kind == "mesh":
-        lines.append(f"For a mesh, run: gatlas fit{'' if blob.path is None else f' {blob.name}'} -o splat.ply")
+        lines.append(
+            f"For a mesh, run: gatlas fit{'' if blob.path is None else f' {shlex.quote(blob.name)}'} -o splat.ply"
+        )
     return "\n".join(lines)
 
 

@@ -1,0 +1,104 @@
+"""Splat formats that are known and not read: one message that leads somewhere, whatever is wanted of the file."""
+
+import io as stdio
+import json
+import re
+import shlex
+import struct
+import zipfile
+
+import pytest
+
+from gatlas import io
+from gatlas.errors import GatlasError
+from tests.helpers.command_line import run_here
+
+CONVERT = "to convert it, run: npx @playcanvas/splat-transform"
+
+
+def sog_zip():
+    packed = stdio.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("meta.json", "{}")
+        archive.writestr("means_l.webp", "")
+    return packed.getvalue()
+
+
+def ksplat(count=3, compression=0, sections=1, filled=1):
+    numbers = struct.pack("<BB2xIIIIH", 0, 1, sections, filled, count * filled, count, compression)
+    return numbers.ljust(4096, b"\0") + bytes(1024 * sections) + bytes(count * (44, 24, 24)[compression])
+
+
+MEANS = {"shape": [3, 3], "files": ["means_l.webp", "means_u.webp"]}
+FILES = {
+    "a.sog": (sog_zip(), "a SOG splat, "),
+    "v1/meta.json": (json.dumps({"means": MEANS, "scales": {}}).encode(), "a SOG splat (unbundled), "),
+    "v2/meta.json": (
+        json.dumps({"version": 2, "asset": {"generator": "x"}, "count": 3, "means": MEANS}).encode(),
+        "a SOG splat (unbundled), ",
+    ),
+    "lod-meta.json": (b'{"lodLevels": 1, "filenames": ["0/meta.json"], "tree": {}}', "a streamed SOG splat, "),
+    "meta.lcc": (b'{"version": "4.0", "totalSplats": 3, "totalLevel": 1}', "an LCC splat, "),
+    "meta.lcc2": (b'{"total_splats": 3, "total_levels": 1}', "an LCC splat, "),
+    "a.ksplat": (ksplat(), "a KSPLAT splat, "),
+    "without_suffix": (ksplat(compression=2, sections=2, filled=0), "a KSPLAT splat, "),
+    "other_version.ksplat": (b"\1\0" + bytes(5000), "a KSPLAT splat, "),
+    "a.splatv": (b"\x4b\x67\0\0" + bytes(60), "a moving splat (splaTV), "),
+    "a.rad": (b"RAD0" + bytes(60), "a RAD splat, "),
+    "a.spz": (struct.pack("<4sII", b"NGSP", 4, 3) + bytes(40), "is SPZ of version 4, "),
+}
+
+
+@pytest.fixture(params=FILES, scope="module")
+def unread(request, tmp_path_factory):
+    """The path of a file of such a format, and how the message begins."""
+    content, words = FILES[request.param]
+    path = tmp_path_factory.mktemp("splat files") / request.param
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path, words
+
+
+def test_the_message_says_what_it_is_and_what_to_do(unread):
+    path, words = unread
+    with pytest.raises(GatlasError) as caught:
+        io.load_gaussians(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: {words}")
+    assert "\n" not in message
+    assert CONVERT in message or message.endswith("save it as a .ply splat in the program that made it")
+
+
+@pytest.mark.parametrize("verb", ["render", "prune", "atlas-encode", "fit"])
+def test_every_verb_says_the_same_and_none_sends_to_another(unread, verb, tmp_path):
+    path, words = unread
+    run = run_here([verb, path, "-o", tmp_path / ("x.png" if verb == "render" else "x")], tmp_path)
+    assert run.returncode == 1
+    assert "run: gatlas" not in run.stderr
+    if path.suffix != ".spz" or verb != "fit":  # an SPZ is read in other versions: fit says only that it is no mesh
+        assert f"gatlas {verb}: {path}: {words}" in run.stderr
+
+
+def test_the_converter_is_called_with_the_name_of_the_file(unread):
+    path, _ = unread
+    with pytest.raises(GatlasError) as caught:
+        io.load_gaussians(path)
+    if (found := re.search(r"run: npx \S+ (.*) OUTPUT\.ply", str(caught.value))) and path.suffix != ".spz":
+        assert shlex.split(found[1]) == [str(path)]
+
+
+def test_a_pipe_has_no_name_to_call_the_converter_with():
+    with pytest.raises(GatlasError, match=r"splat-transform INPUT\.sog OUTPUT\.ply$"):
+        io.load_gaussians(io.Blob("standard input", sog_zip()))
+
+
+def test_records_are_not_taken_for_a_ksplat():
+    record = struct.pack("<6f8B", 0, 1, 2, 1, 1, 1, *[255] * 4, 255, 128, 128, 128)
+    assert io.Blob("a.splat", record * 300, key="a").format.name == ".splat"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["v1/meta.json", "v2/meta.json", "minimal.ksplat", "minimal-v4.spz"])
+def test_real_files_are_known(shared_data, name):
+    with pytest.raises(GatlasError, match=CONVERT):
+        io.load_gaussians(shared_data / "cases" / "sog_meta_json" / name)
