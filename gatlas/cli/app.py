@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -28,17 +29,38 @@ def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
         raise typer.Exit
 
 
-class _CheckedHelp:
-    """Help that fails if standard output is full or closed."""
+@contextmanager
+def _visible_usage_errors() -> Iterator[None]:
+    """Escape the control characters of arguments in the messages that typer prints by itself."""
+    try:
+        yield
+    except Exception as error:
+        if hasattr(error, "format_message"):  # of typer's own copy of click
+            from gatlas.io.visible import visible
+
+            error.message = visible(error.message)  # type: ignore[attr-defined]
+        raise
+
+
+class _SafeOutput:
+    """A command whose help fails if standard output is full, and whose usage errors escape what steers a terminal."""
+
+    def make_context(self, *words: Any, **more: Any) -> Any:
+        with _visible_usage_errors():
+            return super().make_context(*words, **more)  # type: ignore[misc]  # of the command that this is mixed into
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_usage_errors():
+            return super().invoke(ctx)  # type: ignore[misc]
 
     def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the command that this is mixed into
+        option = super().get_help_option(ctx)  # type: ignore[misc]
         if option is not None:
             option.callback = _show_help
         return option
 
 
-class _Group(_CheckedHelp, TyperGroup):
+class _Group(_SafeOutput, TyperGroup):
     """The verbs; the command line of one is built when it is asked for, so that no verb loads the options of others."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -57,7 +79,7 @@ class _Group(_CheckedHelp, TyperGroup):
             formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in helps.items()])
 
 
-class _Command(_CheckedHelp, TyperCommand):
+class _Command(_SafeOutput, TyperCommand):
     pass
 
 

@@ -22,11 +22,14 @@ _reports: list[Report] = []  # where messages go instead of standard error, inne
 
 
 def message(message: str) -> None:
-    """Print one message on standard error, prefixed with the verb."""
+    """Print one message on standard error, prefixed with the verb; control characters of names in it are escaped."""
     if _reports:
         _reports[-1](message)
         return
-    print(f"{' '.join(filter(None, ('gatlas', verb())))}: {message}", file=sys.stderr, flush=True)
+    from gatlas.io.visible import visible
+
+    line = f"{' '.join(filter(None, ('gatlas', verb())))}: {message}"
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -107,12 +110,14 @@ def _bar(title: str, total: int | None) -> Iterator[Callable[..., None] | None]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from gatlas.io.visible import visible
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a name may hold [brackets]
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield partial(bar.update, bar.add_task(title, total=total, text=""))
+        yield partial(bar.update, bar.add_task(visible(title), total=total, text=""))

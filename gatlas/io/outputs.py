@@ -17,6 +17,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_terminal, named_descriptor, open_sink, takes_writes
 from gatlas.io.registry import NOUNS, check_suffix, written_suffixes
 from gatlas.io.streams import STREAM, is_folder, is_stream, os_errors
+from gatlas.io.visible import visible
 
 if TYPE_CHECKING:
     Buffer = Any  # bytes or a C-contiguous numpy array
@@ -122,7 +123,7 @@ def write(
         path = Path(_file_name(name) + (written_suffixes(noun)[0] if noun else suffix))
         check_output(path, force=force)
         _write_file(path, chunks, force=force)
-        print(path, file=sys.stderr)
+        print(visible(str(path)), file=sys.stderr)
     elif is_stream(out):
         write_stdout(chunks)
     else:
@@ -153,9 +154,11 @@ def write_stdout(chunks: Iterable[Buffer]) -> None:
 def show(text: str) -> None:
     """Write text for people to standard output; what of it are names of files stays their bytes. Errors as for `write`.
 
-    `print` does not report a closed standard output, and reports a full one too late.
+    A terminal gets the control characters in names escaped. `print` does not report a closed standard output, and
+    reports a full one too late.
     """
-    write_stdout([os.fsencode(text)])
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    write_stdout([os.fsencode(visible(text, tabs=True) if terminal else text)])
 
 
 def _write_file(path: Path, chunks: Iterable[Buffer], *, force: bool) -> None:
