@@ -53,3 +53,13 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no folder of real files at {folder}: set GATLAS_SHARED_DATA")
     return folder
+
+
+@pytest.fixture
+def cuda_device():
+    """A pretended CUDA device, with torch twins of gsplat's kernels: see `tests.helpers.pretended_cuda`."""
+    from tests.helpers.gsplat_twins import gsplat_twins
+    from tests.helpers.pretended_cuda import pretended_cuda
+
+    with pretended_cuda(), gsplat_twins():
+        yield

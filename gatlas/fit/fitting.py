@@ -46,12 +46,15 @@ def fit(
     together are a GatlasError.
     """
     check_fit(options, photos=isinstance(source, Views))
-    running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "on_step": on_step}
+    from gatlas.raster.devices import choose_device
+
+    device = choose_device(options.device)
+    if lpips is not None:
+        lpips = lpips.to(device)
+    running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "device": device, "on_step": on_step}
     scaffold = options.model == "scaffold"
     if not scaffold:
-        from gatlas.raster.devices import choose_device
-
-        running |= {"device": choose_device(options.device), "should_stop": should_stop, "resume": resume}
+        running |= {"should_stop": should_stop, "resume": resume}
     if isinstance(source, Views):
         from gatlas.fit.photos import fit_photos
 

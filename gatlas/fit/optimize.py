@@ -63,9 +63,9 @@ def optimize(
 ) -> Gaussians:
     """Return the Gaussians after `iterations` steps of Adam, one RGBA view per step (numpy, the same number).
 
-    `rate` scales the learning rates; `device` is "cpu" or "cuda". With `coarse`, the first so many of the steps take
-    other, usually smaller, pictures. When `should_stop` returns True, the optimization ends with `Interrupted`; its
-    snapshot, given as `resume` to the same call, resumes it.
+    `rate` scales the learning rates; `device` is "cpu" or "cuda", where `lpips` must be. With `coarse`, the first so
+    many of the steps take other, usually smaller, pictures. When `should_stop` returns True, the optimization ends with
+    `Interrupted`; its snapshot, given as `resume` to the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1.

@@ -129,7 +129,8 @@ def _move(
     rows: Int[np.ndarray, " k"], spots: RelocationTargets, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam
 ) -> None:
     """Overwrite these rows of the parameters, and forget what Adam remembers of them."""
-    index = torch.from_numpy(rows)
+    device = parameters["means"].device
+    index = torch.from_numpy(rows).to(device)
     log_sigmas = np.clip(np.log(np.maximum(spots.sigmas, 1e-12)), *LOG_SCALE_RANGE)
     values = {
         "means": spots.means,
@@ -140,7 +141,7 @@ def _move(
     }
     with torch.no_grad():
         for name, value in values.items():
-            parameters[name][index] = torch.from_numpy(np.asarray(value, dtype=np.float32))
+            parameters[name][index] = torch.from_numpy(np.asarray(value, dtype=np.float32)).to(device)
             state = adam.state.get(parameters[name], {})
             for moment in MOMENTS:
                 if moment in state:

@@ -55,6 +55,7 @@ def fit_scaffold(
     cap: int = CAP,
     weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
+    device: str = "cpu",
     on_step: OnStep | None = None,
 ) -> Fit:
     """Fit a scaffold to a mesh and bake it: at most min(`options.count`, `cap`) Gaussians.
@@ -79,6 +80,7 @@ def fit_scaffold(
         coarse=coarse,
         weights=weights,
         lpips=lpips,
+        device=device,
         on_step=on_step,
     )
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
@@ -95,6 +97,7 @@ def optimize_scaffold(
     coarse: tuple[Views, int] | None = None,
     weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
+    device: str = "cpu",
     on_step: OnStep | None = None,
 ) -> Gaussians:
     """At most `limit` Gaussians (numpy) after `iterations` steps on a scaffold that begins as the given ones.
@@ -102,12 +105,13 @@ def optimize_scaffold(
     One RGBA view a step, both pictures over the same random background. With `coarse`, the first so many of the steps
     take other, usually smaller, pictures. The scene must have about radius 1. Gaussians that begin beyond the limit are
     pruned at once. Loss: `gatlas.fit.losses.picture_loss` and the weighted mean product of a Gaussian's scales.
+    `device` is "cpu" or "cuda"; `lpips` must be there.
     """
     training = TrainingViews(views, coarse, iterations)
     if limit < 1:
         raise ValueError(f"limit must be >= 1, got {limit}")
     with one_torch_thread():
-        scaffold = build_scaffold(gather_anchors(gaussians))
+        scaffold = build_scaffold(gather_anchors(gaussians), device)
         groups = [
             {"params": tensors, "lr": LEARNING_RATES[name], "name": name} for name, tensors in scaffold.parameters()
         ]
@@ -115,11 +119,11 @@ def optimize_scaffold(
         decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: cosine_decay(step, iterations))
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
         _prune(scaffold, adam, views.cameras, limit, rng)
-        evidence = GrowthStatistics.none(len(scaffold))
+        evidence = GrowthStatistics.none(len(scaffold), device)
         for step, index in enumerate(map(int, training.order(rng)), start=1):
             pictures = training.at(step - 1)
             view = pictures[index]
-            target, background = over_random_color(view, rng)
+            target, background = over_random_color(view, rng, device)
             decoded = _require_visible(scaffold.decode())
             decoded.gaussians.means.retain_grad()
             image = rasterize(decoded.gaussians, view.cameras, background=background).colors
@@ -135,7 +139,7 @@ def optimize_scaffold(
                 grow(scaffold, adam, evidence, spacing, rng)
                 drop_transparent(scaffold, adam, evidence)
                 _prune(scaffold, adam, pictures.cameras, limit, rng)
-                evidence = GrowthStatistics.none(len(scaffold))
+                evidence = GrowthStatistics.none(len(scaffold), device)
             if on_step is not None:
                 on_step(step, float(psnr(image.detach(), target, limit=120.0)))
         _require_visible(scaffold.decode())
@@ -152,11 +156,11 @@ def _require_visible(decoded: Decoded) -> Decoded:
 
 def _prune(scaffold: Scaffold, adam: torch.optim.Adam, cameras: Cameras, limit: int, rng: np.random.Generator) -> None:
     """Leave the `limit` Gaussians that rank highest by visibility, and the anchors that have a slot alive."""
-    slots = scaffold.decode().slots.numpy()
+    slots = scaffold.decode().slots.cpu().numpy()
     if len(slots) > limit:
         visibilities = random_camera_visibility(scaffold.bake(Origin()), cameras, rng)
         keep = highest_ranked(average_ranks(visibilities, slots // OFFSETS), limit)
         alive = np.zeros(scaffold.alive.numel(), dtype=bool)
         alive[slots[keep]] = True
-        scaffold.alive = torch.from_numpy(alive.reshape(scaffold.alive.shape))
-    keep_anchors(scaffold, adam, scaffold.alive.any(dim=1).numpy())
+        scaffold.alive = torch.from_numpy(alive.reshape(scaffold.alive.shape)).to(scaffold.alive.device)
+    keep_anchors(scaffold, adam, scaffold.alive.any(dim=1).cpu().numpy())

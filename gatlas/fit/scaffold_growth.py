@@ -36,9 +36,10 @@ class GrowthStatistics:
     steps: int = 0
 
     @classmethod
-    def none(cls, anchors: int) -> GrowthStatistics:
+    def none(cls, anchors: int, device: str = "cpu") -> GrowthStatistics:
         """Before the first step."""
-        return cls(torch.zeros(anchors, OFFSETS), torch.zeros(anchors, OFFSETS), torch.zeros(anchors))
+        gradients = torch.zeros(anchors, OFFSETS, device=device)
+        return cls(gradients, torch.zeros_like(gradients), torch.zeros(anchors, device=device))
 
     @torch.no_grad()
     def add(self, decoded: Decoded, camera: Cameras) -> None:
@@ -61,7 +62,7 @@ def screen_gradients(
     The rasterizer gives the gradient to the mean in the world. A step of one pixel sideways is depth / focal in the
     world, so the gradient to the pixel is that times depth / focal; the rest of the gradient, along the ray, is small.
     """
-    view = torch.as_tensor(camera.viewmats[0], dtype=means.dtype)
+    view = torch.as_tensor(camera.viewmats[0], dtype=means.dtype, device=means.device)
     depths = means @ view[2, :3] + view[2, 3]
     half_width = 0.5 * max(camera.width, camera.height)
     return v_means.norm(dim=1) * depths.clamp(min=0.0) * (half_width / float(camera.Ks[0, 0, 0]))
@@ -79,9 +80,10 @@ def grow(
     """
     decoded = scaffold.decode()
     gaussians, slots = decoded.gaussians, decoded.slots
-    strengths = (evidence.gradients / evidence.shown.clamp(min=1)).view(-1)[slots].numpy()
-    often = evidence.shown.view(-1)[slots].numpy() > SEEN * evidence.steps
-    means, owners = gaussians.means.numpy(), (slots // OFFSETS).numpy()
+    device = slots.device
+    strengths = (evidence.gradients / evidence.shown.clamp(min=1)).view(-1)[slots].cpu().numpy()
+    often = evidence.shown.view(-1)[slots].cpu().numpy() > SEEN * evidence.steps
+    means, owners = gaussians.means.cpu().numpy(), (slots // OFFSETS).cpu().numpy()
     before = len(scaffold)
     for level in range(LEVELS):
         side = spacing / 2**level
@@ -93,25 +95,27 @@ def grow(
         )
         members = members.reshape(-1)  # numpy 2.0 gave it another shape
         parents = owners[asking[first]]
-        empty = ~_isin_rows(voxels, np.floor(scaffold.anchors.numpy() / side).astype(np.int64))
+        empty = ~_isin_rows(voxels, np.floor(scaffold.anchors.cpu().numpy() / side).astype(np.int64))
         split = empty[members] & (owners[asking] == parents[members])
         if not split.any():
             continue
         numbers = np.cumsum(empty) - 1  # of the new anchors
-        children, sources = numbers[members[split]], torch.from_numpy(asking[split])
-        anchors = torch.from_numpy(((voxels[empty] + 0.5) * side).astype(np.float32))
-        index = torch.from_numpy(parents[empty])
+        children = torch.from_numpy(numbers[members[split]]).to(device)
+        sources = torch.from_numpy(asking[split]).to(device)
+        anchors = torch.from_numpy(((voxels[empty] + 0.5) * side).astype(np.float32)).to(device)
+        index = torch.from_numpy(parents[empty]).to(device)
         extent = math.log(0.5 * side)
         scalings = scaffold.rows["scalings"][index].clone()
         scalings[:, :3] = extent
         scalings[:, 3:] -= math.log(SHRINK)
         turns = quats_to_matrices(gaussians.quats[sources])
-        steps = torch.from_numpy(rng.standard_normal((len(sources), 3)).astype(np.float32)) * gaussians.scales[sources]
+        draws = torch.from_numpy(rng.standard_normal((len(sources), 3)).astype(np.float32)).to(device)
+        steps = draws * gaussians.scales[sources]
         places = gaussians.means[sources] + torch.einsum("nij,nj->ni", turns, steps)
-        child_slots = (torch.from_numpy(children), slots[sources] % OFFSETS)
-        offsets = torch.zeros(len(anchors), OFFSETS, 3)
+        child_slots = (children, slots[sources] % OFFSETS)
+        offsets = torch.zeros(len(anchors), OFFSETS, 3, device=device)
         offsets[child_slots] = (places - anchors[children]) / (0.5 * side)
-        alive = torch.zeros(len(anchors), OFFSETS, dtype=torch.bool)
+        alive = torch.zeros(len(anchors), OFFSETS, dtype=torch.bool, device=device)
         alive[child_slots] = True
         rows = {"features": scaffold.rows["features"][index], "offsets": offsets, "scalings": scalings}
         _append(scaffold, adam, anchors, alive, rows)
@@ -121,14 +125,14 @@ def grow(
 def drop_transparent(scaffold: Scaffold, adam: torch.optim.Adam, evidence: GrowthStatistics) -> None:
     """Drop the anchors whose slots were transparent together; those added since the evidence began are kept."""
     keep = np.ones(len(scaffold), dtype=bool)
-    keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).numpy()
+    keep[: len(evidence.opacities)] = (evidence.opacities >= LEAST_OPACITY * evidence.steps).cpu().numpy()
     keep_anchors(scaffold, adam, keep)
 
 
 @torch.no_grad()
 def keep_anchors(scaffold: Scaffold, adam: torch.optim.Adam, keep: Bool[np.ndarray, " a"]) -> None:
     """Drop the other anchors, and what Adam knows of them."""
-    mask = torch.from_numpy(keep)
+    mask = torch.from_numpy(keep).to(scaffold.alive.device)
     scaffold.anchors, scaffold.alive = scaffold.anchors[mask], scaffold.alive[mask]
     _replace_rows(scaffold, adam, {name: scaffold.rows[name][mask] for name in PER_ANCHOR}, lambda moment: moment[mask])
 

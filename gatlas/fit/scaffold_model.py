@@ -71,7 +71,7 @@ class Scaffold:
 
         anchors = torch.cat([self.anchors, scalings.exp()], dim=1).index_select(0, owners)
         scales = anchors[:, 6:] * torch.sigmoid(shown("scale", 3))
-        low, high = torch.tensor(LOG_SCALE_RANGE).exp()
+        low, high = torch.tensor(LOG_SCALE_RANGE).exp().tolist()
         gaussians = Gaussians(
             means=anchors[:, :3] + anchors[:, 3:6] * self.rows["offsets"].reshape(-1, 3).index_select(0, slots),
             quats=shown("rotation", 4),
@@ -87,8 +87,8 @@ class Scaffold:
         return as_arrays(self.decode().gaussians, origin)
 
 
-def build_scaffold(start: AnchorStart) -> Scaffold:
-    """A scaffold that decodes to the Gaussians of `start`."""
+def build_scaffold(start: AnchorStart, device: str = "cpu") -> Scaffold:
+    """A scaffold on the device, "cpu" or "cuda", that decodes to the Gaussians of `start`."""
     networks = {}
     for name, width in WIDTHS.items():
         weight = start.weights.get(name)
@@ -98,10 +98,10 @@ def build_scaffold(start: AnchorStart) -> Scaffold:
         )
     rows = {"features": start.features, "offsets": start.offsets, "scalings": start.scalings}
     return Scaffold(
-        anchors=torch.from_numpy(start.anchors),
-        alive=torch.from_numpy(start.alive),
-        rows={name: torch.from_numpy(row).requires_grad_() for name, row in rows.items()},
-        networks=nn.ModuleDict(networks),
+        anchors=torch.from_numpy(start.anchors).to(device),
+        alive=torch.from_numpy(start.alive).to(device),
+        rows={name: torch.from_numpy(row).to(device).requires_grad_() for name, row in rows.items()},
+        networks=nn.ModuleDict(networks).to(device),
     )
 
 

@@ -75,13 +75,13 @@ def over_random_color(
 
 
 def as_arrays(gaussians: Gaussians, origin: Origin) -> Gaussians:
-    """Return Gaussians of CPU tensors without gradients as numpy arrays of their own, with unit quaternions."""
+    """Return Gaussians of tensors without gradients as numpy arrays of their own, with unit quaternions."""
     return Gaussians(
-        means=gaussians.means.numpy().copy(),
-        quats=normalize_quats(gaussians.quats.numpy()),
-        scales=gaussians.scales.numpy(),
-        opacities=gaussians.opacities.numpy(),
-        sh=gaussians.sh.numpy(),
+        means=gaussians.means.cpu().numpy().copy(),
+        quats=normalize_quats(gaussians.quats.cpu().numpy()),
+        scales=gaussians.scales.cpu().numpy(),
+        opacities=gaussians.opacities.cpu().numpy(),
+        sh=gaussians.sh.cpu().numpy(),
         origin=origin,
     )
 

@@ -35,7 +35,7 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
             from kornia.metrics import ssim as kornia_ssim
 
             first = images_a.permute(0, 3, 1, 2)
-            second = torch.as_tensor(images_b).detach().permute(0, 3, 1, 2)
+            second = torch.as_tensor(images_b, device=images_a.device).detach().permute(0, 3, 1, 2)
             return kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean()
         from gatlas.metrics.ssim_autograd import ssim_tensors
 

@@ -261,7 +261,7 @@ def test_slots_that_wake_after_the_last_growth_do_not_exceed_the_limit(views, st
         opacity_bias[0] = -0.5
     limit = len(built.decode().slots)
     assert limit < len(start)
-    monkeypatch.setattr(scaffold, "build_scaffold", lambda _anchors: built)
+    monkeypatch.setattr(scaffold, "build_scaffold", lambda _anchors, _device: built)
     fitted = optimize_scaffold(start, views, 1, np.random.default_rng(0), limit=limit, on_step=wake)
     assert len(fitted) == limit
 

@@ -50,6 +50,8 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
     one = gaussians(1, 3, spread=0.1, size=0.1)
     needles = gaussians(120, 4)
     needles.scales[:] = np.float32(0.3) * np.array([1.0, 1e-4, 1e-4], dtype=np.float32)
+    short_needles = gaussians(120, 4)
+    short_needles.scales[:] = np.float32(0.1) * np.array([1.0, 0.1, 0.1], dtype=np.float32)
     saturated = gaussians(60, 5, size=0.15)
     saturated.opacities[:] = 1.0
     near = gaussians(40, 15, spread=0.2, size=0.02)
@@ -65,6 +67,7 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
         "one": (one, camera((0.0, 0.5, 2.0), 33, 31, 40.0)),
         "saturated": (saturated, camera((0.0, 0.5, 2.5), 48, 48, 50.0)),
         "needles": (needles, camera((0.5, 0.5, 2.5), 64, 64, 75.0)),
+        "short needles": (short_needles, camera((0.5, 0.5, 2.5), 64, 64, 75.0)),
         "behind, on and beyond the near plane": (near, camera((0.0, 0.0, 3.0), 48, 40, 40.0)),
         "around the camera": (gaussians(400, 10, spread=1.0), camera((0.3, 0.2, 0.5), 48, 40, 40.0)),
         "half of them too faint": (faint, camera((0.3, 0.2, 2.5), 40, 40, 40.0)),
@@ -82,4 +85,15 @@ def replace_view(cameras: Cameras, shift: float) -> Cameras:
     return replace(cameras, viewmats=viewmats)
 
 
+def nudged(scene: Gaussians, seed: int) -> Gaussians:
+    """The Gaussians with their places and shapes one float up or down: another rounding of the same scene."""
+    rng = np.random.default_rng(seed)
+    fields = {name: getattr(scene, name) for name in ("means", "quats", "scales")}
+    aims = {name: np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf) for name, array in fields.items()}
+    return replace(scene, **{name: np.nextafter(fields[name], aims[name].astype(np.float32)) for name in fields})
+
+
 SCENES = scenes()
+# gsplat computes determinants of 2D covariances in float32, and those of needles 10,000 times as long as wide cancel:
+# one float up or down in the input changes the pictures more than the tolerance, so that no two roundings agree.
+ILL_CONDITIONED_FOR_GSPLAT = {"needles"}

@@ -11,17 +11,24 @@ from gatlas.errors import GatlasError
 from gatlas.raster import cuda, rasterize
 from gatlas.raster.dispatch import choose_backend
 from gatlas.types import Gaussians
-from tests.helpers.raster_scenes import FIELDS, SCENES
+from tests.helpers.raster_scenes import FIELDS, ILL_CONDITIONED_FOR_GSPLAT, SCENES
 
 without_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 
 
+GSPLAT_SCENES = [name for name in SCENES if name not in ILL_CONDITIONED_FOR_GSPLAT]
+
+
 def render_and_differentiate(name, backend, device, dtype, **options):
-    scene, cameras = SCENES[name]
+    return differentiate(*SCENES[name], backend, device, dtype, **options)
+
+
+def differentiate(scene, cameras, backend, device, dtype, *, background=(0.2, 0.5, 0.9), **options):
+    """The pictures and the gradients of a random combination of their pixels, float64 on the CPU."""
     leaves = {
         field: torch.tensor(getattr(scene, field), dtype=dtype, device=device, requires_grad=True) for field in FIELDS
     }
-    background = torch.tensor([0.2, 0.5, 0.9], dtype=dtype, device=device, requires_grad=True)
+    background = torch.tensor(background, dtype=dtype, device=device, requires_grad=True)
     rendering = rasterize(Gaussians(**leaves), cameras, background=background, backend=backend, **options)
     generator = torch.Generator().manual_seed(1)
     loss = torch.zeros((), dtype=torch.float64)
@@ -32,17 +39,26 @@ def render_and_differentiate(name, backend, device, dtype, **options):
     return [image.detach().cpu().double() for image in rendering], [gradient.cpu().double() for gradient in gradients]
 
 
+def differences(found, expected):
+    """The largest relative distance of a picture and of a gradient."""
+    return [
+        max(float((a - b).norm() / b.norm().clamp(min=1e-9)) for a, b in zip(one, other, strict=True))
+        for one, other in zip(found, expected, strict=True)
+    ]
+
+
+def agree(found, expected):
+    images, gradients = differences(found, expected)
+    return images <= 1e-4 and gradients <= 1e-3
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["classic", "antialiased"])
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", GSPLAT_SCENES)
 def test_gsplat_agrees_with_the_float64_reference(name, mode):
     options = {"rasterize_mode": mode}
-    images, gradients = render_and_differentiate(name, "auto", "cuda", torch.float32, **options)
-    expected_images, expected_gradients = render_and_differentiate(name, "reference", "cpu", torch.float64, **options)
-    for image, expected in zip(images, expected_images, strict=True):
-        assert (image - expected).norm() <= 1e-4 * expected.norm()
-    for gradient, expected in zip(gradients, expected_gradients, strict=True):
-        assert (gradient - expected).norm() <= 1e-3 * expected.norm()
+    found = render_and_differentiate(name, "auto", "cuda", torch.float32, **options)
+    assert agree(found, render_and_differentiate(name, "reference", "cpu", torch.float64, **options))
 
 
 @pytest.mark.gpu
