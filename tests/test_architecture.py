@@ -171,12 +171,10 @@ STAND_INS = {"pretended_cuda.py", "gsplat_twins.py"}  # for parts of torch and g
 def test_tests_use_public_names():
     private = re.compile(r"_[a-z]\w*")
     for path in Path(__file__).parent.rglob("*.py"):
-        for node in ast.walk(tree_of(path)):
+        for node in [] if path.name in STAND_INS else ast.walk(tree_of(path)):
             names = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
-            if path.name in STAND_INS and getattr(node, "module", None) == "torch.utils._python_dispatch":
-                names = []
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") not in ("self", "cls"):
-                names = [node.attr] if path.name not in STAND_INS else []
+                names = [node.attr]
             if isinstance(node, ast.Constant) and str(node.value).startswith("gatlas."):  # what is to be replaced
                 names = str(node.value).split(".")
             found = {name for name in names if private.fullmatch(name)} - OTHERS - GSPLAT
