@@ -5,7 +5,7 @@
         checkpoint-000200/                  appears whole, by one rename
             unet/                           averaged weights
             training.safetensors            weights, averages and moments, by name
-            training.json                   step, options, versions
+            training.json                   step, options, versions, checksums
         log.jsonl  loss.png  samples/  tensorboard/
 
 Scratch folders have names that begin with a dot; those of a killed process are removed when the run is opened.
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import read_json_object
 from gatlas.io.outputs import check_parent, remove, scratch_beside
+from gatlas.io.runs.checksums import damaged_file, sealed
 from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
@@ -136,7 +137,10 @@ def list_steps(run: str | Path) -> list[int]:
 
 
 def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
-    """Return the checkpoint of a step, or the "latest"; None where there is none yet. A wrong step is a GatlasError."""
+    """Return the checkpoint of a step, or the "latest"; None where there is none yet.
+
+    A step that is not there is a GatlasError, as is a checkpoint that is not as it was written: its checksums differ.
+    """
     if which != "latest" and not which.isdigit():
         raise GatlasError(f"--resume {which}: must be latest or the step of a checkpoint")
     steps = list_steps(run)
@@ -149,11 +153,28 @@ def find_checkpoint(run: str | Path, which: str) -> Checkpoint | None:
         if step not in steps:
             others = f"there are {', '.join(map(str, steps))}" if steps else "there is none"
             raise GatlasError(f"{run}: no checkpoint of step {step}: {others}")
-    folder = _folder(Path(run), step)
+    checkpoint = _read_checkpoint(Path(run), step)
+    if isinstance(checkpoint, Checkpoint):
+        return checkpoint
+    before = (each for each in reversed(steps) if each < step)
+    whole = next((each for each in before if isinstance(_read_checkpoint(Path(run), each), Checkpoint)), None)
+    advice = "there is none before it" if whole is None else f"the one before it is whole: --resume {whole}"
+    raise GatlasError(f"{checkpoint}; {advice}")
+
+
+def _read_checkpoint(run: Path, step: int) -> Checkpoint | str:
+    """Return a checkpoint, or what is wrong with it."""
+    folder = _folder(run, step)
     source = folder / META
-    meta = read_json_object(read(source), remedy=": resume another step")
+    try:
+        meta = read_json_object(read(source))
+    except GatlasError as error:
+        return str(error)
     if meta.get("step") != step:
-        raise GatlasError(f"{source}: damaged: it is of another step: resume another step")
+        return f"{source}: damaged: it is of another step"
+    damaged = damaged_file(folder, meta, META)
+    if damaged is not None:
+        return f"{folder / damaged}: damaged: it is not what was written there"
     return Checkpoint(step, folder, meta)
 
 
@@ -190,7 +211,7 @@ def save_checkpoint(
             (scratch / part).mkdir(parents=True)
             fill(str(scratch / part))
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch / TENSORS)
-            text = json.dumps({**meta, "step": step}, indent=2, allow_nan=False) + "\n"
+            text = json.dumps(sealed(scratch, {**meta, "step": step}), indent=2, allow_nan=False) + "\n"
             (scratch / META).write_text(text, encoding="utf-8")
             for file in scratch.rglob("*.safetensors"):  # which are written for their owner only
                 file.chmod((scratch / META).stat().st_mode)

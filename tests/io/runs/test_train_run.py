@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,6 +138,53 @@ def test_a_step_that_is_not_there_is_said_with_those_that_are(run):
         folder.find_checkpoint(run, "5")
     with pytest.raises(GatlasError, match="must be latest or the step"):
         folder.find_checkpoint(run, "last")
+
+
+@pytest.mark.fuzz
+def test_a_flipped_byte_of_the_newest_checkpoint_is_found_and_the_one_before_named(run):
+    save(run, 10)
+    saved = save(run, 20)
+    found = folder.find_checkpoint(run, "latest")
+    tensors = folder.load_tensors(found)
+    rng, told = np.random.default_rng(0), []
+    files = [path for path in sorted(saved.rglob("*")) if path.is_file()]
+    for path in [*files, *rng.choice(files, 60)]:
+        content = path.read_bytes()
+        at = rng.integers(len(content))
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1 << rng.integers(8)]) + content[at + 1 :])
+        try:
+            same = folder.find_checkpoint(run, "latest")
+        except GatlasError as error:
+            told.append(str(error).removeprefix(f"{path}: damaged: "))
+        else:  # a blank became another
+            assert same == found
+            assert torch.equal(folder.load_tensors(same)["weight"], tensors["weight"])
+        path.write_bytes(content)
+    assert len(told) > 50
+    assert all(each.endswith("; the one before it is whole: --resume 10") and "/" not in each for each in told)
+    assert folder.find_checkpoint(run, "latest") == found
+
+
+def test_a_lost_file_of_a_checkpoint_is_named_and_the_last_whole_one(run):
+    for step in (10, 20, 30):
+        saved = save(run, step)
+    next((saved / "net").iterdir()).unlink()
+    with pytest.raises(GatlasError, match=r"checkpoint-000030/net/.*: damaged: .*: --resume 20$"):
+        folder.find_checkpoint(run, "latest")
+    (run / "checkpoint-000020" / folder.TENSORS).write_bytes(b"")
+    with pytest.raises(GatlasError, match=r"the one before it is whole: --resume 10$"):
+        folder.find_checkpoint(run, "latest")
+    (run / "checkpoint-000010" / folder.META).write_bytes(b"")
+    with pytest.raises(GatlasError, match=r"there is none before it$"):
+        folder.find_checkpoint(run, "latest")
+
+
+def test_a_checkpoint_without_checksums_as_earlier_versions_wrote_it_is_read(run):
+    saved = save(run, 10)
+    meta = json.loads((saved / folder.META).read_text())
+    del meta["files"], meta["sha256"]
+    (saved / folder.META).write_text(json.dumps(meta))
+    assert folder.find_checkpoint(run, "latest").meta == meta
 
 
 def test_a_damaged_checkpoint_is_one_line(run):
