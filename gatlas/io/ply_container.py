@@ -34,6 +34,7 @@ class Element:
     count: int  # rows
     names: tuple[str, ...]  # of the properties, in order
     types: tuple[str, ...]  # numpy's codes without the byte order, such as "f4"; "" for a list
+    lists: tuple[tuple[str, str], ...] = ()  # of each property that is a list: codes of its length and its items
 
     @property
     def fixed(self) -> bool:
@@ -77,7 +78,7 @@ def parse(blob: Blob) -> Header:
     lines = re.split("\r?\n", blob.data[: end.start()].decode("utf-8", "replace").rstrip())
     byte_order: str | None = None
     comments: list[str] = []
-    tables: list[tuple[str, int, list[str], list[str]]] = []
+    tables: list[tuple[str, int, list[str], list[str], list[tuple[str, str]]]] = []
     for number, line in enumerate(lines[1:], start=2):
         words = line.split()
         match words:
@@ -90,7 +91,7 @@ def parse(blob: Blob) -> Header:
                 byte_order = _BYTE_ORDERS[form]
                 continue
             case ["element", name, count] if re.fullmatch("[0-9]{1,18}", count):
-                tables.append((name, int(count), [], []))
+                tables.append((name, int(count), [], [], []))
                 continue
             case ["property", kind, name] if tables and kind in _TYPES and name not in tables[-1][2]:
                 tables[-1][2].append(name)
@@ -99,11 +100,14 @@ def parse(blob: Blob) -> Header:
             case ["property", "list", size, kind, name] if tables and {size, kind} <= _TYPES.keys():
                 tables[-1][2].append(name)
                 tables[-1][3].append(_LIST)
+                tables[-1][4].append((_TYPES[size], _TYPES[kind]))
                 continue
         raise GatlasError(f"{blob.name}: damaged PLY header: line {number}: {line[:80]!r}")
     if byte_order is None:
         raise GatlasError(f"{blob.name}: damaged PLY header: it has no line 'format'")
-    elements = tuple(Element(name, count, tuple(names), tuple(types)) for name, count, names, types in tables)
+    elements = tuple(
+        Element(name, count, tuple(names), tuple(types), tuple(lists)) for name, count, names, types, lists in tables
+    )
     return Header(byte_order, tuple(comments), elements, end.end())
 
 

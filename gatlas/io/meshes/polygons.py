@@ -19,7 +19,7 @@ def triangulate(corners: Float[np.ndarray, "n 3"], sizes: Int[np.ndarray, " p"])
     triangles = []
     for size in np.unique(sizes):
         polygons = starts[sizes == size][:, None] + np.arange(size)  # [q size]
-        convex = _are_convex(corners[polygons]) if size > 3 else np.ones(len(polygons), dtype=bool)
+        convex = are_convex(corners[polygons]) if size > 3 else np.ones(len(polygons), dtype=bool)
         fans = [polygons[convex][:, [0, k, k + 1]] for k in range(1, size - 1)]
         triangles.append(np.stack(fans, axis=1).reshape(-1, 3))
         triangles += [polygon[_cut_ears(corners[polygon])] for polygon in polygons[~convex]]
@@ -32,7 +32,7 @@ def _normals(polygons: Float[np.ndarray, "q s 3"]) -> Float[np.ndarray, "q 3"]:
     return np.cross(centered, np.roll(centered, -1, axis=1)).sum(axis=1)
 
 
-def _are_convex(polygons: Float[np.ndarray, "q s 3"]) -> np.ndarray:
+def are_convex(polygons: Float[np.ndarray, "q s 3"]) -> np.ndarray:
     """Return True for polygons without a reflex corner; polygons that wind around more than once count as convex."""
     edges = np.roll(polygons, -1, axis=1) - polygons
     turns = np.cross(np.roll(edges, 1, axis=1), edges)
