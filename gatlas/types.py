@@ -135,7 +135,7 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Texture:
-    """One base-color image and how it repeats."""
+    """One image of base or emissive colors and how it repeats."""
 
     pixels: UInt8[Array, "h w 4"]  # sRGB-encoded RGB, linear alpha; row 0 is the top of the picture
     wrap: tuple[str, str] = ("repeat", "repeat")  # u, v: "repeat", "clamp" or "mirror"
@@ -143,7 +143,10 @@ class Texture:
 
 @dataclass(frozen=True)
 class Material:
-    """Base color of a surface. The color shown is texture x factor x vertex color, multiplied in linear light."""
+    """Colors of a surface. The base color is texture x factor x vertex color, multiplied in linear light.
+
+    Emissive x emissive texture is added to it, or to the lit base color, and the sum clipped to 1.
+    """
 
     name: str = ""
     factor: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # linear RGBA
@@ -152,6 +155,8 @@ class Material:
     alpha_cutoff: float = 0.5  # of MASK
     double_sided: bool = True
     unlit: bool = False  # the file says that the color is final (KHR_materials_unlit)
+    emissive: tuple[float, float, float] = (0.0, 0.0, 0.0)  # linear RGB, >= 0; may be above 1
+    emissive_texture: int = -1  # index into Mesh.textures, whose alpha does not count; -1 is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,9 +171,19 @@ class Mesh:
     materials: tuple[Material, ...]
     textures: tuple[Texture, ...] = ()
     origin: Origin = field(default_factory=Origin)
+    emissive_uvs: Float[Array, "v 2"] | None = None  # of the emissive textures; None where they are `uvs`
 
     def __post_init__(self) -> None:
-        _check_shapes(self, vertices=("v", 3), uvs=("v", 2), colors=("v", 4), faces=("f", 3), face_materials=("f",))
+        emissive_uvs = {} if self.emissive_uvs is None else {"emissive_uvs": ("v", 2)}
+        _check_shapes(
+            self,
+            vertices=("v", 3),
+            uvs=("v", 2),
+            colors=("v", 4),
+            faces=("f", 3),
+            face_materials=("f",),
+            **emissive_uvs,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -84,6 +84,14 @@ FORMATS = [
     Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), None, remedy=_CONVERT),
     Format("splat", "splaTV", "a moving splat (splaTV)", (".splatv",), sniff.begins(b"\x4b\x67\0\0"), remedy=_SAVE),
     Format("splat", "RAD", "a RAD splat", (".rad",), sniff.begins(b"RAD0", b"RADC"), remedy=_SAVE),
+    Format(
+        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.begins(b"glTF"), sniff.is_gltf_splat,
+        remedy=_SAVE,
+    ),
+    Format(
+        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.is_json_object, sniff.is_gltf_splat,
+        remedy=_SAVE,
+    ),
     Format("mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh"),
     Format(
         "mesh", "glTF", "a mesh", (".gltf",), sniff.is_json_object, sniff.json_has("asset"),

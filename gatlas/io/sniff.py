@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Test = Callable[[Blob], bool]
 
+SPLAT = "KHR_gaussian_splatting"  # glTF's extension for splats, and the beginning of those for compressed ones
+SPLAT_REMEDY = "save it as a .ply splat in the program that made it"
 _HEADER = 1 << 20  # bytes of a file that are searched for the end of a PLY header
 _KSPLAT_HEADER, _KSPLAT_SECTION = 4096, 1024  # bytes of the header, and of that of each section
 _OBJ_STARTS = (b"#", b"mtllib", b"o ", b"g ", b"v ", b"vn ", b"vt ", b"usemtl ", b"s ")
@@ -99,6 +101,30 @@ def _zip_names(data: bytes) -> set[str] | None:
     from gatlas.io.array_reader import zip_names
 
     return zip_names(data)
+
+
+def is_gltf_splat(blob: Blob) -> bool:
+    """Return whether a GLB or glTF file holds Gaussians (KHR_gaussian_splatting) and no triangles."""
+    data = blob.data
+    if data.startswith(b"glTF"):
+        data = data[20 : 20 + int.from_bytes(data[12:16], "little")].rstrip(b"\0 \t\r\n")
+    if SPLAT.encode() not in data:
+        return False
+    meshes = _json_object(data).get("meshes")
+    primitives = [
+        primitive
+        for mesh in (meshes if isinstance(meshes, list) else [])
+        for primitive in _list(mesh, "primitives")
+        if isinstance(primitive, dict)
+    ]
+    splats = [p for p in primitives if any(str(name).startswith(SPLAT) for name in _list(p, "extensions"))]
+    return bool(splats) and all(p.get("mode") in range(4) for p in primitives)
+
+
+def _list(owner: Any, key: str) -> list[Any]:
+    """The list, or the keys of the object, at a key of JSON; empty where there is none."""
+    value = owner.get(key) if isinstance(owner, dict) else None
+    return list(value) if isinstance(value, (list, dict)) else []
 
 
 def is_json(blob: Blob) -> bool:

@@ -1,4 +1,4 @@
-"""The color of a mesh's surface: texture x factor x vertex color x light, multiplied in linear light (numba)."""
+"""The color of a mesh's surface: texture x factor x vertex color x light + what it emits, in linear light (numba)."""
 
 from __future__ import annotations
 
@@ -31,11 +31,13 @@ CREASE = math.cos(math.radians(45.0))  # faces that meet at a sharper angle keep
 MOST_NEIGHBOURS = 256  # of a corner; beyond, it is lit by its own face alone
 
 # Columns of the table of corners, per corner of a face.
-U, V, RED, GREEN, BLUE, ALPHA, LIT = range(7)
-CORNER = 7
-# Columns of the table of materials. TEXTURE is the row of its first texel, -1 where it has none.
-MODE, CUTOFF, TEXTURE, HEIGHT, WIDTH, WRAP_U, WRAP_V = range(4, 11)  # after the four of the factor
-MATERIAL = 11
+U, V, RED, GREEN, BLUE, ALPHA, LIT, EMISSIVE_U, EMISSIVE_V = range(9)
+CORNER = 9
+# Columns of the table of materials. Five are of a texture: the row of its first texel (-1: it has none), height, width,
+# wrap of u, wrap of v.
+MODE, CUTOFF, TEXTURE = 4, 5, 6  # after the four of the factor
+EMISSIVE, EMISSIVE_TEXTURE = 11, 14  # EMISSIVE is the first of three
+MATERIAL = 19
 
 
 class Surface(NamedTuple):
@@ -43,8 +45,8 @@ class Surface(NamedTuple):
 
     faces: Int32[np.ndarray, "f 3"]
     face_materials: Int32[np.ndarray, " f"]
-    corners: Float32[np.ndarray, "f 3*7"]  # texture coordinates, linear RGBA, light
-    materials: Float64[np.ndarray, "m 11"]  # linear RGBA factor, then MODE, ...
+    corners: Float32[np.ndarray, "f 3*9"]  # texture coordinates, linear RGBA, light, emissive texture coordinates
+    materials: Float64[np.ndarray, "m 19"]  # linear RGBA factor, then MODE, ...
     texels: UInt8[np.ndarray, "p 4"]  # of all textures, one after another
     layers: Int32[np.ndarray, " f"]  # translucent faces of one number hang together; 0 of the others
 
@@ -76,6 +78,8 @@ def build_surface(mesh: Mesh, shading: Shading) -> Surface:
     corners[..., [U, V]] = np.asarray(mesh.uvs, dtype=np.float32)[faces]
     corners[..., [RED, GREEN, BLUE, ALPHA]] = np.asarray(mesh.colors, dtype=np.float32)[faces]
     corners[..., LIT] = corner_lights(mesh) if lit else 1.0
+    emissive_uvs = mesh.uvs if mesh.emissive_uvs is None else mesh.emissive_uvs
+    corners[..., [EMISSIVE_U, EMISSIVE_V]] = np.asarray(emissive_uvs, dtype=np.float32)[faces]
     texels = [np.asarray(texture.pixels, dtype=np.uint8).reshape(-1, 4) for texture in mesh.textures]
     starts = np.cumsum([0, *map(len, texels)])
     return Surface(
@@ -89,12 +93,15 @@ def build_surface(mesh: Mesh, shading: Shading) -> Surface:
 
 
 def _material_row(material: Material, textures: tuple[Texture, ...], starts: Int64[np.ndarray, " t"]) -> list[float]:
-    row = [*material.factor, _code("alpha_mode", material.alpha_mode, ALPHA_MODES), material.alpha_cutoff]
-    if material.texture < 0:
-        return [*row, -1, 0, 0, 0, 0]
-    texture = textures[material.texture]
-    wraps = (_code("wrap", wrap, WRAPS) for wrap in texture.wrap)
-    return [*row, starts[material.texture], *texture.pixels.shape[:2], *wraps]
+    def columns(index: int) -> list[float]:
+        if index < 0:
+            return [-1, 0, 0, 0, 0]
+        texture = textures[index]
+        return [starts[index], *texture.pixels.shape[:2], *(_code("wrap", wrap, WRAPS) for wrap in texture.wrap)]
+
+    mode = _code("alpha_mode", material.alpha_mode, ALPHA_MODES)
+    emitted = [*material.emissive, *columns(material.emissive_texture)]
+    return [*material.factor, mode, material.alpha_cutoff, *columns(material.texture), *emitted]
 
 
 def _translucent_layers(mesh: Mesh) -> Int32[np.ndarray, " f"]:
@@ -125,6 +132,11 @@ def _check_indices(mesh: Mesh) -> None:
         "faces": (mesh.faces, 0, len(mesh.vertices)),
         "face_materials": (mesh.face_materials, 0, len(mesh.materials)),
         "materials[].texture": (np.array([m.texture for m in mesh.materials], dtype=int), -1, len(mesh.textures)),
+        "materials[].emissive_texture": (
+            np.array([m.emissive_texture for m in mesh.materials], dtype=int),
+            -1,
+            len(mesh.textures),
+        ),
     }
     for name, (indices, low, high) in limits.items():
         if len(indices) and (indices.min() < low or indices.max() >= high):
@@ -192,20 +204,22 @@ def _wrapped(index, size, wrap):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, forceinline=True)
-def _texture_color(materials, texels, material, u, v):  # type: ignore[no-untyped-def]
-    """Bilinear, in linear light. Where alpha counts, colors are weighed by it: transparent texels lend none."""
-    start = int(materials[material, TEXTURE])
-    height, width = int(materials[material, HEIGHT]), int(materials[material, WIDTH])
+def _texture_color(materials, texels, material, texture, weigh_alpha, u, v):  # type: ignore[no-untyped-def]
+    """Bilinear, in linear light. Where alpha counts, colors are weighed by it: transparent texels lend none.
+
+    `texture` is the first of the columns of the texture.
+    """
+    start = int(materials[material, texture])
+    height, width = int(materials[material, texture + 1]), int(materials[material, texture + 2])
     # The center of the first texel is at 1/2. Beyond 2^30 texels a coordinate has no fraction worth keeping.
     x = min(max(u * width - 0.5, -1073741824.0), 1073741824.0)
     y = min(max(v * height - 0.5, -1073741824.0), 1073741824.0)
     left, top = math.floor(x), math.floor(y)
     fx, fy = np.float32(x - left), np.float32(y - top)
-    wrap_u, wrap_v = materials[material, WRAP_U], materials[material, WRAP_V]
+    wrap_u, wrap_v = materials[material, texture + 3], materials[material, texture + 4]
     x0, x1 = _wrapped(left, width, wrap_u), _wrapped(left + 1, width, wrap_u)
     y0, y1 = _wrapped(top, height, wrap_v), _wrapped(top + 1, height, wrap_v)
     one, zero = np.float32(1.0), np.float32(0.0)
-    weigh_alpha = materials[material, MODE] != OPAQUE
     red, green, blue, alpha, total = zero, zero, zero, zero, zero
     for k in range(4):
         texel = start + (y1 if k & 2 else y0) * width + (x1 if k & 1 else x0)
@@ -232,8 +246,17 @@ def surface_color(corners, materials, texels, face, material, b0, b1, b2):  # ty
     alpha = materials[material, 3] * _at(corners, face, ALPHA, b0, b1, b2)
     if materials[material, TEXTURE] >= 0.0:
         u, v = _at(corners, face, U, b0, b1, b2), _at(corners, face, V, b0, b1, b2)
-        sample = _texture_color(materials, texels, material, u, v)
+        weigh_alpha = materials[material, MODE] != OPAQUE
+        sample = _texture_color(materials, texels, material, TEXTURE, weigh_alpha, u, v)
         red, green, blue, alpha = red * sample[0], green * sample[1], blue * sample[2], alpha * sample[3]
+    e0, e1, e2 = materials[material, EMISSIVE], materials[material, EMISSIVE + 1], materials[material, EMISSIVE + 2]
+    if e0 + e1 + e2 > 0.0:
+        if materials[material, EMISSIVE_TEXTURE] >= 0.0:
+            u = _at(corners, face, EMISSIVE_U, b0, b1, b2)
+            v = _at(corners, face, EMISSIVE_V, b0, b1, b2)
+            glow = _texture_color(materials, texels, material, EMISSIVE_TEXTURE, False, u, v)
+            e0, e1, e2 = e0 * glow[0], e1 * glow[1], e2 * glow[2]
+        red, green, blue = min(red + e0, 1.0), min(green + e1, 1.0), min(blue + e2, 1.0)
     mode = materials[material, MODE]
     if mode == OPAQUE:
         alpha = 1.0

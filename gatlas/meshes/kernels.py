@@ -3,6 +3,9 @@
 Faces are clipped to the near plane and snapped to 1/256 of a subsample, so that the edge functions are exact and
 neighboring faces neither overlap nor leave a gap. A picture is worked through in bands of rows; each face is listed in
 the bands that it touches, in its own order, so that the result does not depend on the number of threads.
+
+The kernels contain the code and the columns of `gatlas.meshes.colors`, whose changes numba's cache does not notice:
+with a change there, raise LAYOUT.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, Int32, Int64
 
 
+LAYOUT = 2  # of the tables of a Surface; numba's cache follows this file alone
 SNAP = 256.0  # steps per subsample
 BAND_ROWS = 16  # pixel rows of a band
 NEAR_SHARE = 1e-4  # near plane, as a share of the depth of the farthest vertex

@@ -6,6 +6,7 @@ and quantized attributes without a word. What is not read here is a GatlasError 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,20 +17,24 @@ from gatlas.io.meshes.gltf_accessors import fill_accessor, read_accessor, read_i
 from gatlas.io.meshes.gltf_document import MESHOPT, Document
 from gatlas.io.meshes.gltf_materials import Materials
 from gatlas.io.meshes.gltf_scene import Scene
+from gatlas.io.meshes.neighbors import printable
 from gatlas.io.meshes.parts import Part, join_parts
+from gatlas.io.sniff import SPLAT, SPLAT_REMEDY, is_gltf_splat
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
     from gatlas.io.meshes.draco import DracoPrimitive
     from gatlas.io.meshes.gltf_document import Json
+    from gatlas.io.meshes.gltf_materials import Mapping
     from gatlas.io.streams import Blob
     from gatlas.types import Mesh
 
 # Required extensions that are read, or that change nothing about the base color of the surface.
 _HANDLED = {
     "EXT_mesh_gpu_instancing", "EXT_texture_webp", "KHR_animation_pointer", "KHR_lights_punctual",
-    "KHR_mesh_quantization", "KHR_texture_transform", "KHR_xmp", "KHR_xmp_json_ld", EXTENSION, *MESHOPT,
+    "KHR_mesh_quantization", "KHR_node_visibility", "KHR_texture_transform", "KHR_xmp", "KHR_xmp_json_ld", EXTENSION,
+    *MESHOPT,
 }  # fmt: skip
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 _MAX_SETS = 8  # sets of four joints and weights
@@ -51,12 +56,15 @@ class Primitive(NamedTuple):
     colors: Float[np.ndarray, "v 4"] | None
     material: int
     influences: Influences | None
+    emissive_uvs: Float[np.ndarray, "v 2"] | None
 
 
 @np.errstate(all="ignore")  # damaged numbers are found in what comes of them
 def gltf_mesh(blob: Blob) -> Mesh:
     """The mesh of a GLB or glTF file; see `gatlas.io.load_mesh`."""
     document = Document(blob)
+    if is_gltf_splat(blob):
+        raise document.error(f"a splat in glTF ({SPLAT}), not a mesh, and gatlas does not read it: {SPLAT_REMEDY}")
     _check_required(document)
     scene, materials = Scene(document), Materials(document)
     known: dict[tuple[int, tuple[float, ...]], list[Primitive]] = {}
@@ -74,13 +82,21 @@ def gltf_mesh(blob: Blob) -> Mesh:
                 parts.append(_skinned(document, primitive, primitive.influences, scene.joint_matrices(skin)))
             else:
                 parts += [_placed(primitive, scene.matrices[index] @ copy) for copy in scene.instances(node)]
-    return join_parts(blob, parts, materials.materials, materials.textures)
+    mesh = join_parts(blob, parts, materials.materials, materials.textures)
+    document.neighbors.warn_moved()
+    if document.left_out:
+        warnings.warn(f"{blob.name}: not shown: {printable(', '.join(document.left_out))}", stacklevel=2)
+    return mesh
 
 
 def _check_required(document: Document) -> None:
     required = document.get(document.root, "extensionsRequired", list, [])
     for name in required:
-        if name not in _HANDLED and not str(name).startswith("KHR_materials_"):
+        if not isinstance(name, str):
+            raise document.error("damaged glTF: 'extensionsRequired' must be a list of names")
+        if name.startswith(SPLAT):
+            raise document.error(f"a splat in glTF ({name}), which gatlas does not read: {SPLAT_REMEDY}")
+        if name not in _HANDLED and not name.startswith("KHR_materials_"):
             raise document.error(f"needs {name}, which gatlas does not read: export the mesh without it")
 
 
@@ -98,7 +114,10 @@ def _primitives(
         mode = document.index(source, "mode", _TRIANGLES)
         if mode > _FAN:
             raise document.error(f"damaged glTF: there is no primitive mode {mode}")
-        if mode >= _TRIANGLES:
+        if mode < _TRIANGLES:
+            splat = document.extension(source, SPLAT) is not None
+            document.left_out[f"Gaussians ({SPLAT})" if splat else "points and lines"] = None
+        else:
             yield _primitive(document, materials, source, mode, weights)
 
 
@@ -133,14 +152,27 @@ def _primitive(
         order = np.arange(count) if indices is None else read_indices(document, indices)
     if len(order) and not 0 <= order.min() <= order.max() < count:
         raise document.error(f"damaged glTF: a triangle refers to vertex {order.max()} of {count}")
-    material, mapping = materials.resolve(document.index(source, "material", None))
-    uvs = None
-    if mapping is not None and (raw := read(f"TEXCOORD_{mapping.channel}", (2,))) is not None:
-        uvs = raw @ mapping.matrix[:, :2].T + mapping.matrix[:, 2]
+
+    def mapped(mapping: Mapping | None) -> Any:  # float64 [v 2], or None
+        if mapping is None or (raw := read(f"TEXCOORD_{mapping.channel}", (2,))) is None:
+            return None
+        return raw @ mapping.matrix[:, :2].T + mapping.matrix[:, 2]
+
+    material, base, emissive = materials.resolve(document.index(source, "material", None))
+    uvs, emissive_uvs = mapped(base), mapped(emissive)
+    if base is None or emissive is None or _equal(base, emissive):  # one of them serves both
+        uvs, emissive_uvs = (emissive_uvs if base is None else uvs), None
+    elif emissive_uvs is None:
+        emissive_uvs = np.zeros((count, 2))
     colors = read("COLOR_0", (3, 4))
     if colors is not None and colors.shape[1] == 3:
         colors = np.concatenate([colors, np.ones((count, 1))], axis=1)
-    return Primitive(vertices, _triangles(order, mode), uvs, colors, material, _influences(document, attributes, read))
+    influences = _influences(document, attributes, read)
+    return Primitive(vertices, _triangles(order, mode), uvs, colors, material, influences, emissive_uvs)
+
+
+def _equal(one: Mapping, other: Mapping) -> bool:
+    return one.channel == other.channel and np.array_equal(one.matrix, other.matrix)
 
 
 def _draco(document: Document, source: Json, attributes: Json) -> DracoPrimitive | None:
@@ -189,7 +221,7 @@ def _placed(primitive: Primitive, matrix: Float[np.ndarray, "4 4"]) -> Part:
     """A primitive where its node stands; a mirrored one is wound the other way round."""
     faces = primitive.faces[:, ::-1] if np.linalg.det(matrix[:3, :3]) < 0 else primitive.faces
     vertices = primitive.vertices @ matrix[:3, :3].T + matrix[:3, 3]
-    return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material)
+    return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material, primitive.emissive_uvs)
 
 
 def _skinned(
@@ -209,4 +241,4 @@ def _skinned(
         vertices += weights[:, k : k + 1] * np.einsum("vij,vj->vi", joint_matrices[joints[:, k], :3], homogeneous)
     mirrored = np.sign(np.linalg.det(joint_matrices[np.unique(joints[weights > 0]), :3, :3])).sum() < 0
     faces = primitive.faces[:, ::-1] if mirrored else primitive.faces
-    return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material)
+    return Part(vertices, faces, primitive.uvs, primitive.colors, primitive.material, primitive.emissive_uvs)

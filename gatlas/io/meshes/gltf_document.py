@@ -14,7 +14,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.meshes.textures import read_beside
+from gatlas.io.meshes.neighbors import Neighbors, printable, shown
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Json = dict[str, Any]
 
 _JSON_CHUNK, _BIN_CHUNK = 0x4E4F534A, 0x004E4942
+_MAX_PADDING = 3  # bytes after a chunk
 _REQUIRED = object()
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 
@@ -31,6 +32,8 @@ class Document:
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
+        self.neighbors = Neighbors(blob)
+        self.left_out: dict[str, None] = {}  # what the file holds and no picture shows, in order
         text, self._binary = _split_glb(blob) if blob.data.startswith(b"glTF") else (blob.data, None)
         try:
             root = parse_json(text)
@@ -47,7 +50,7 @@ class Document:
 
     def error(self, what: str) -> GatlasError:
         """An error in this file."""
-        return GatlasError(f"{self.blob.name}: {what}")
+        return GatlasError(f"{self.blob.name}: {printable(what)}")
 
     def get(self, owner: Json, key: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
         """owner[key], which must be of `kind`; `default` where it is left out."""
@@ -157,8 +160,8 @@ class Document:
     def _fetch_buffer(self, uri: str) -> bytes:
         content = self.fetch(uri)
         if content is None:
-            hint = "" if self.blob.path is not None else ": a mesh from a pipe has no folder; name the file instead"
-            raise self.error(f"its buffer {short_name(uri)} is missing{hint}")
+            why = self.neighbors.why_missing(uri)
+            raise self.error(f"its buffer {short_name(uri)} is missing{f': {why}' if why else ''}")
         return content
 
     def fetch(self, uri: str) -> bytes | None:
@@ -169,34 +172,48 @@ class Document:
                 return base64.b64decode(content) if header.endswith(";base64") else unquote_to_bytes(content)
             except (binascii.Error, ValueError):
                 raise self.error("damaged glTF: a data: URI is not base64") from None
-        # Names with a bare % or # occur in files from careless exporters.
-        decoded = read_beside(self.blob, unquote(uri))
-        return decoded if decoded is not None else read_beside(self.blob, uri)
+        return self.neighbors.read(uri, uri=True)  # names with a bare % or # occur in files from careless exporters
 
 
 def short_name(uri: str) -> str:
     """A URI for a message."""
-    return "in a data: URI" if uri[:5].lower() == "data:" else unquote(uri)
+    return "in a data: URI" if uri[:5].lower() == "data:" else shown(unquote(uri))
 
 
 def _split_glb(blob: Blob) -> tuple[bytes, bytes | None]:
-    """The JSON chunk and the binary chunk of a GLB: glTF 2.0.1, section 4."""
+    """The JSON chunk, without padding, and the binary chunk of a GLB: glTF 2.0.1, section 4.
+
+    Chunks that are not padded to four bytes, or padded with NUL, are read; a file is cut short where a chunk is.
+    """
     content = blob.data
     if len(content) < 20:
         raise GatlasError(f"{blob.name}: is cut short: {len(content)} bytes are no GLB file")
     version, total = struct.unpack_from("<II", content, 4)
     if version != 2:
         raise GatlasError(f"{blob.name}: is a GLB of version {version}: gatlas reads version 2")
-    if total > len(content):
+    if total > len(content) + 2 * _MAX_PADDING:
         raise GatlasError(f"{blob.name}: is cut short: {len(content):,} of {total:,} bytes")
     chunks: dict[int, bytes] = {}
     position = 12
-    while position + 8 <= total:
+    while position + 8 <= len(content):
         size, kind = struct.unpack_from("<II", content, position)
-        if position + 8 + size > len(content):
+        if position >= total and kind not in (_JSON_CHUNK, _BIN_CHUNK):
+            break  # something else follows the file
+        start, stop = position + 8, position + 8 + size
+        if stop > len(content) + _MAX_PADDING:  # padding that is counted and not there
             raise GatlasError(f"{blob.name}: is cut short or damaged: a chunk of {size:,} bytes is not all there")
-        chunks.setdefault(kind, content[position + 8 : position + 8 + size])
-        position += 8 + size + (-size % 4)
+        chunks.setdefault(kind, content[start:stop])
+        position = _next_chunk(content, start, stop)
     if _JSON_CHUNK not in chunks:
         raise GatlasError(f"{blob.name}: damaged GLB: it has no JSON")
-    return chunks[_JSON_CHUNK], chunks.get(_BIN_CHUNK)
+    return chunks[_JSON_CHUNK].rstrip(b"\0 \t\r\n"), chunks.get(_BIN_CHUNK)
+
+
+def _next_chunk(content: bytes, start: int, stop: int) -> int:
+    """The position of the chunk after [start, stop): behind its padding, unless that is missing or counts otherwise."""
+    padded = stop + (start - stop) % 4
+    for position in (padded, stop + -stop % 4, stop):
+        kind = int.from_bytes(content[position + 4 : position + 8], "little")
+        if kind in (_JSON_CHUNK, _BIN_CHUNK):
+            return position
+    return padded

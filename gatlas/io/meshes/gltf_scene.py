@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,24 +43,31 @@ class Scene:
         self._nodes, self._roots = nodes, roots
 
     def shown(self) -> Iterator[tuple[int, Json]]:
-        """Nodes of the default scene, parents first. A file without scenes shows all its nodes."""
+        """Nodes of the default scene, parents first. A file without scenes shows all its nodes.
+
+        Nodes that KHR_node_visibility hides are left out, and all below them.
+        """
         document = self.document
         if document.get(document.root, "scenes", list, []):
             scene = document.item("scenes", document.index(document.root, "scene", 0))
             roots = document.indices(scene, "nodes")
         else:
             roots = self._roots
-        for index in self._below(roots):
+        for index in self._below(roots, hidden=self._is_hidden):
             yield index, self._nodes[index]
 
-    def _below(self, roots: list[int]) -> Iterator[int]:
-        """Nodes and their descendants, each once."""
+    def _is_hidden(self, index: int) -> bool:
+        visibility = self.document.extension(self._nodes[index], "KHR_node_visibility")
+        return visibility is not None and not self.document.get(visibility, "visible", bool, True)
+
+    def _below(self, roots: list[int], hidden: Callable[[int], bool] = lambda index: False) -> Iterator[int]:
+        """Nodes and their descendants, each once, without what is hidden."""
         waiting, seen = list(reversed(roots)), set()
         while waiting:
             index = waiting.pop()
             if index >= len(self._children):
                 raise self.document.error(f"damaged glTF: there is no node {index}")
-            if index not in seen:
+            if index not in seen and not hidden(index):
                 seen.add(index)
                 yield index
                 waiting += reversed(self._children[index])

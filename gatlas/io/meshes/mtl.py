@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gatlas.images.srgb import srgb_to_linear
-from gatlas.io.meshes.textures import decode_texture, read_beside, warn_missing
+from gatlas.io.meshes.textures import decode_texture
 from gatlas.types import Material, Texture
 
 if TYPE_CHECKING:
-    from gatlas.io.streams import Blob
+    from gatlas.io.meshes.neighbors import Neighbors
 
 # Options of a map and how many words follow them; those of -o, -s and -t are one to three numbers.
 _OPTIONS = {
@@ -22,26 +22,40 @@ _OPTIONS = {
 }  # fmt: skip
 
 
+class Placement(NamedTuple):
+    """A map's own texture coordinates: uv * scale + offset, v running up."""
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+
+
+_IN_PLACE = Placement()
+
+
 @dataclass(frozen=True, eq=False)
 class MtlMaterial:
-    """A material whose texture, if it has one, is not yet numbered, and how its map moves texture coordinates."""
+    """A material whose textures are not yet numbered, and how their maps move texture coordinates."""
 
     material: Material
     texture: Texture | None = None
-    uv_scale: tuple[float, float] = (1.0, 1.0)  # applied first; v runs up
-    uv_offset: tuple[float, float] = (0.0, 0.0)
+    placement: Placement = _IN_PLACE
+    emissive_texture: Texture | None = None
+    emissive_placement: Placement = _IN_PLACE
 
 
 @dataclass(frozen=True)
 class _Map:
     name: str
-    scale: tuple[float, float]
-    offset: tuple[float, float]
+    placement: Placement
     clamp: bool
 
+    @property
+    def wrap(self) -> tuple[str, str]:
+        return ("clamp", "clamp") if self.clamp else ("repeat", "repeat")
 
-def read_mtl(blob: Blob, content: bytes) -> dict[str, MtlMaterial]:
-    """The materials of a library by their names. Textures lie next to the mesh; `blob` is the mesh.
+
+def read_mtl(neighbors: Neighbors, content: bytes) -> dict[str, MtlMaterial]:
+    """The materials of a library by their names. Textures lie next to the mesh whose `neighbors` they are.
 
     Where there is a texture, Kd does not count: exporters leave arbitrary greys in it. Of the two ways to write
     transparency, Tr is ignored, because 1 means opaque to some programs and invisible to others.
@@ -57,12 +71,12 @@ def read_mtl(blob: Blob, content: bytes) -> dict[str, MtlMaterial]:
             current = entries.setdefault(rest, {})
         else:
             current[keyword] = rest
-    return {name: _material(blob, name, entry) for name, entry in entries.items()}
+    return {name: _emitting(neighbors, entry, _material(neighbors, name, entry)) for name, entry in entries.items()}
 
 
-def _material(blob: Blob, name: str, entry: dict[str, str]) -> MtlMaterial:
-    color = _floats(entry.get("kd", ""))
-    red, green, blue = (float(c) for c in srgb_to_linear(np.array(color if len(color) == 3 else [1.0] * 3)))
+def _material(neighbors: Neighbors, name: str, entry: dict[str, str]) -> MtlMaterial:
+    """A material by Kd, map_Kd, d and map_d: its base color."""
+    red, green, blue = _color(entry.get("kd", ""), 1.0)
     dissolve = _floats(entry.get("d", ""))
     alpha = dissolve[-1] if dissolve and 0 < dissolve[-1] < 1 else 1.0
     plain = Material(name, (red, green, blue, alpha), alpha_mode="BLEND" if alpha < 1 else "OPAQUE")
@@ -71,24 +85,52 @@ def _material(blob: Blob, name: str, entry: dict[str, str]) -> MtlMaterial:
     picture = _parse_map(entry["map_kd"])
     cut_out = "map_d" in entry and _parse_map(entry["map_d"]).name == picture.name
     if "map_d" in entry and not cut_out:
-        warnings.warn(f"{blob.name}: material {name!r}: its separate picture of opacity is left out", stacklevel=2)
-    content = _find(blob, picture.name)
-    if content is None:
-        warn_missing(blob, picture.name)
-        return MtlMaterial(plain)
+        warnings.warn(
+            f"{neighbors.blob.name}: material {name!r}: its separate picture of opacity is left out",
+            stacklevel=2,
+        )
     mode = "MASK" if cut_out else plain.alpha_mode
-    pixels = decode_texture(blob, picture.name, content, opaque=not cut_out)
-    if pixels is None:
+    texture = _texture(neighbors, picture, opaque=not cut_out)
+    if texture is None:
         return MtlMaterial(plain)
-    wrap = ("clamp", "clamp") if picture.clamp else ("repeat", "repeat")
     material = replace(plain, factor=(1.0, 1.0, 1.0, alpha), alpha_mode=mode)
-    return MtlMaterial(material, Texture(pixels, wrap), picture.scale, picture.offset)
+    return MtlMaterial(material, texture, picture.placement)
 
 
-def _find(blob: Blob, name: str) -> bytes | None:
-    """A texture under its own name, else, where that is a path of another machine, under its last part."""
-    content = read_beside(blob, name)
-    return content if content is not None else read_beside(blob, name.rsplit("/", 1)[-1])
+def _emitting(neighbors: Neighbors, entry: dict[str, str], found: MtlMaterial) -> MtlMaterial:
+    """The material with what Ke and map_Ke emit. A Ke of zero, which exporters leave next to a map, does not dim it."""
+    named = entry.get("map_ke") or entry.get("map_emissive")
+    emitted = _color(entry.get("ke", ""), 0.0)
+    if named is None:
+        return replace(found, material=replace(found.material, emissive=emitted))
+    picture = _parse_map(named)
+    texture = _texture(neighbors, picture, opaque=True)
+    if texture is None:
+        return found
+    emitted = emitted if max(emitted) > 0 else (1.0, 1.0, 1.0)
+    return replace(
+        found,
+        material=replace(found.material, emissive=emitted),
+        emissive_texture=texture,
+        emissive_placement=picture.placement,
+    )
+
+
+def _texture(neighbors: Neighbors, picture: _Map, *, opaque: bool) -> Texture | None:
+    """The picture of a map; None, after a warning, where it is missing or damaged."""
+    content = neighbors.read(picture.name)
+    if content is None:
+        neighbors.warn_missing(picture.name)
+        return None
+    pixels = decode_texture(neighbors.blob, picture.name, content, opaque=opaque)
+    return None if pixels is None else Texture(pixels, picture.wrap)
+
+
+def _color(text: str, default: float) -> tuple[float, float, float]:
+    """Linear RGB of three sRGB numbers, >= 0; `default` where they are not three."""
+    values = _floats(text)
+    red, green, blue = srgb_to_linear(np.array(values if len(values) == 3 else [default] * 3))
+    return float(red), float(green), float(blue)
 
 
 def _parse_map(text: str) -> _Map:
@@ -108,9 +150,8 @@ def _parse_map(text: str) -> _Map:
         elif option == "-clamp":
             clamp = words[0].lower() == "on"
         words = words[taken:]
-    return _Map(
-        " ".join(words).strip().strip('"').replace("\\", "/"), (scale[0], scale[1]), (offset[0], offset[1]), clamp
-    )
+    placement = Placement((scale[0], scale[1]), (offset[0], offset[1]))
+    return _Map(" ".join(words).strip().strip('"').replace("\\", "/"), placement, clamp)
 
 
 def _floats(text: str) -> list[float]:

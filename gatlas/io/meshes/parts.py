@@ -27,6 +27,7 @@ class Part:
     uvs: Float[np.ndarray, "v 2"] | None  # v runs down
     colors: Float[np.ndarray, "v 4"] | None  # linear
     material: int
+    emissive_uvs: Float[np.ndarray, "v 2"] | None = None  # v runs down; None where they are `uvs`
 
 
 def object_name(blob: Blob) -> str:
@@ -39,7 +40,7 @@ def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material],
 
     GatlasError: no triangles, vertices that are not finite, or no extent.
     """
-    vertices, faces, uvs, colors, face_materials = [], [], [], [], []
+    vertices, faces, uvs, emissive_uvs, colors, face_materials = [], [], [], [], [], []
     start = 0
     for part in parts:
         count = len(part.vertices)
@@ -53,6 +54,7 @@ def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material],
         vertices.append(np.asarray(part.vertices, dtype=np.float64)[used])
         faces.append(number[solid])
         uvs.append(np.zeros((count, 2))[used] if part.uvs is None else part.uvs[used])
+        emissive_uvs.append(uvs[-1] if part.emissive_uvs is None else part.emissive_uvs[used])
         colors.append(np.ones((count, 4))[used] if part.colors is None else part.colors[used])
         face_materials.append(np.full(len(solid), part.material))
         start += int(used.sum())
@@ -67,6 +69,11 @@ def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material],
         materials=tuple(materials),
         textures=tuple(textures),
         origin=Origin(name=object_name(blob)),
+        emissive_uvs=(
+            _finite(blob, np.concatenate(emissive_uvs), "texture coordinates")
+            if any(part.emissive_uvs is not None for part in parts)
+            else None
+        ),
     )
     _check_extent(blob, mesh.vertices)
     return mesh

@@ -1,4 +1,4 @@
-"""Textures of meshes: files next to the mesh, and pictures as RGBA bytes of a bounded size."""
+"""Textures of meshes: pictures as RGBA bytes of a bounded size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 from gatlas.errors import GatlasError
 from gatlas.images.srgb import BYTE_TO_LINEAR, linear_to_srgb, to_bytes
 from gatlas.io.images import PictureError, opened_picture
+from gatlas.io.meshes.neighbors import shown
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -18,23 +19,6 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob
 
 MAX_SIDE = 2048  # pixels; larger textures hold more than the pictures can show
-
-
-def read_beside(blob: Blob, name: str) -> bytes | None:
-    """The bytes of a file that a mesh names relative to itself; None where it is not there or cannot be read."""
-    if blob.path is None or "\0" in name:
-        return None
-    path = blob.path.parent / name
-    try:
-        return path.read_bytes() if path.is_file() else None  # a device could go on for ever
-    except (OSError, ValueError):  # ValueError: a name that no file can have
-        return None
-
-
-def warn_missing(blob: Blob, name: str) -> None:
-    """One line for a texture that is not there."""
-    where = "" if blob.path is not None else " (a mesh from a pipe has no folder: name the file instead)"
-    warnings.warn(f"{blob.name}: texture {name} is missing; its plain base color is used{where}", stacklevel=2)
 
 
 def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UInt8[np.ndarray, "h w 4"] | None:
@@ -46,14 +30,14 @@ def decode_texture(blob: Blob, name: str, content: bytes, *, opaque: bool) -> UI
     for signature, format_name in ((b"\xabKTX", "KTX2 (Basis Universal)"), (b"DDS ", "DDS")):
         if content.startswith(signature):
             raise GatlasError(
-                f"{blob.name}: texture {name} is {format_name}, which gatlas does not read: use PNG or JPEG"
+                f"{blob.name}: texture {shown(name)} is {format_name}, which gatlas does not read: use PNG or JPEG"
             )
     try:
         with opened_picture(content) as image:
             pixels = _rgba(image)
     except PictureError as error:
         warnings.warn(
-            f"{blob.name}: texture {name} cannot be read; its plain base color is used ({error})", stacklevel=2
+            f"{blob.name}: texture {shown(name)} cannot be read; its plain base color is used ({error})", stacklevel=2
         )
         return None
     if opaque:

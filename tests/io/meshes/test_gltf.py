@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gatlas.errors import GatlasError
-from gatlas.io import load_mesh
+from gatlas.io import load_gaussians, load_mesh
 from gatlas.types import Mesh
 from tests.helpers.gltf_files import RED_BLUE, TRIANGLE, Gltf, blob, png
 
@@ -73,10 +73,11 @@ def test_indices_of_every_width(code):
     np.testing.assert_array_equal(corners(read(gltf)), [TRIANGLE[[2, 0, 1]]])
 
 
-def test_points_and_lines_are_left_out():
+def test_points_and_lines_are_left_out_and_said():
     gltf = one_primitive()
     gltf.primitive(positions=TRIANGLE + 7, mode=1)
-    assert len(read(gltf).faces) == 1
+    with pytest.warns(UserWarning, match="^thing.glb: not shown: points and lines$"):
+        assert len(load_mesh(gltf.blob()).faces) == 1
 
 
 def test_unused_vertices_do_not_count():
@@ -492,3 +493,242 @@ def test_json_of_the_wrong_types_is_an_error_or_a_mesh():
                     load_mesh(blob(json.dumps(root).encode()))
                 except GatlasError:
                     continue
+
+
+def chunked(text, binary, *, pad=b" ", pad_binary=b"\0", counted=True):
+    """A GLB whose chunks are padded with what is given, and whether their lengths count the padding."""
+    content = b""
+    for kind, chunk, padding in ((b"JSON", text, pad), (b"BIN\0", binary, pad_binary)):
+        padded = chunk + padding * (-len(chunk) % 4)
+        content += struct.pack("<I4s", len(padded if counted else chunk), kind) + padded
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(content)) + content
+
+
+@pytest.mark.parametrize("extra", range(4))
+@pytest.mark.parametrize("pad", [b" ", b"\0", b""])
+@pytest.mark.parametrize("pad_binary", [b"\0", b""])
+@pytest.mark.parametrize("counted", [True, False])
+def test_chunks_of_any_padding_are_read(extra, pad, pad_binary, counted):
+    gltf = one_primitive(indices=None)
+    del gltf.root["meshes"][0]["primitives"][0]["indices"]
+    binary = gltf.binary + bytes(extra)
+    root = {**gltf.root, "buffers": [{"byteLength": len(binary)}], "extras": "x" * extra}
+    content = chunked(json.dumps(root).encode(), binary, pad=pad, pad_binary=pad_binary, counted=counted)
+    np.testing.assert_array_equal(corners(load_mesh(blob(content))), [TRIANGLE])
+
+
+def test_a_last_chunk_that_counts_padding_which_is_not_there_is_whole():
+    gltf = one_primitive()
+    text = json.dumps({**gltf.root, "buffers": [{"byteLength": len(gltf.binary)}]}).encode()
+    content = bytearray(chunked(text, gltf.binary))
+    size = content.index(b"BIN\0") - 4
+    content[size : size + 4] = struct.pack("<I", len(gltf.binary) + 3)
+    np.testing.assert_array_equal(corners(load_mesh(blob(bytes(content)))), [TRIANGLE])
+    refused(blob(bytes(content[:-1])), "is cut short")
+
+
+def test_what_follows_the_file_is_not_read():
+    content = one_primitive().glb()
+    np.testing.assert_array_equal(corners(load_mesh(blob(content + b"garbage of whatever length"))), [TRIANGLE])
+
+
+def test_hidden_nodes_and_what_is_below_them_are_left_out():
+    gltf = one_primitive()
+    gltf.primitive(positions=moved([5, 0, 0]), node={"extensions": {"KHR_node_visibility": {"visible": False}}})
+    gltf.primitive(positions=moved([7, 0, 0]), node={"extensions": {"KHR_node_visibility": {"visible": True}}})
+    gltf.primitive(positions=moved([9, 0, 0]))
+    gltf.root["nodes"][1]["children"] = [3]
+    gltf.root["extensionsRequired"] = ["KHR_node_visibility"]
+    np.testing.assert_array_equal(corners(read(gltf)), [TRIANGLE, moved([7, 0, 0])])
+
+
+def test_emission_is_read_with_its_strength_and_texture():
+    gltf = Gltf()
+    strong = {"KHR_materials_emissive_strength": {"emissiveStrength": 4}}
+    material = gltf.textured(
+        RED_BLUE,
+        emissiveFactor=[0.5, 0.25, 0],
+        emissiveTexture={"index": gltf.texture(png([[[0, 255, 0]]]))},
+        extensions=strong,
+    )
+    gltf.primitive(attributes={"TEXCOORD_0": gltf.accessor(UVS)}, material=material)
+    mesh = read(gltf)
+    (found,) = mesh.materials
+    assert (found.emissive, found.texture, found.emissive_texture) == ((2, 1, 0), 0, 1)
+    assert mesh.emissive_uvs is None
+    np.testing.assert_array_equal(mesh.textures[1].pixels, [[[0, 255, 0, 255]]])
+
+
+def test_an_emissive_texture_has_its_own_coordinates():
+    gltf = Gltf()
+    info = {
+        "index": gltf.texture(RED_BLUE), "texCoord": 1, "extensions": {"KHR_texture_transform": {"offset": [0.5, 0]}}
+    }  # fmt: skip
+    material = gltf.textured(RED_BLUE, emissiveFactor=[1, 1, 1], emissiveTexture=info)
+    attributes = {"TEXCOORD_0": gltf.accessor(UVS), "TEXCOORD_1": gltf.accessor(UVS / 2)}
+    gltf.primitive(attributes=attributes, material=material)
+    mesh = read(gltf)
+    np.testing.assert_allclose(mesh.uvs, UVS)
+    np.testing.assert_allclose(mesh.emissive_uvs, UVS / 2 + [0.5, 0])
+
+
+def test_an_emissive_texture_alone_brings_its_coordinates():
+    gltf = Gltf()
+    info = {"index": gltf.texture(RED_BLUE), "texCoord": 1}
+    material = gltf.material(emissiveFactor=[1, 1, 1], emissiveTexture=info)
+    gltf.primitive(attributes={"TEXCOORD_1": gltf.accessor(UVS / 2)}, material=material)
+    mesh = read(gltf)
+    np.testing.assert_allclose(mesh.uvs, UVS / 2)
+    assert (mesh.materials[0].texture, mesh.materials[0].emissive_texture) == (-1, 0)
+
+
+def test_an_unlit_material_emits_nothing():
+    gltf = one_primitive()
+    gltf = Gltf()
+    material = gltf.material(emissiveFactor=[1, 1, 1], extensions={"KHR_materials_unlit": {}})
+    gltf.primitive(material=material)
+    assert (read(gltf).materials[0].unlit, read(gltf).materials[0].emissive) == (True, (0, 0, 0))
+
+
+def test_a_missing_emissive_texture_does_not_light_the_whole_surface():
+    gltf = Gltf()
+    material = gltf.material(emissiveFactor=[1, 1, 1], emissiveTexture={"index": gltf.texture("gone.png")})
+    gltf.primitive(material=material)
+    with pytest.warns(UserWarning, match="texture gone.png is missing"):
+        mesh = load_mesh(gltf.blob())
+    assert mesh.materials[0].emissive == (0, 0, 0)
+
+
+def test_the_diffuse_color_of_specular_glossiness_is_the_base_color():
+    gltf = Gltf()
+    glossy = {"diffuseFactor": [0.5, 0.25, 0, 1], "diffuseTexture": {"index": gltf.texture(RED_BLUE)}}
+    material = gltf.material(
+        extensions={"KHR_materials_pbrSpecularGlossiness": glossy},
+        pbrMetallicRoughness={"baseColorFactor": [1, 1, 1, 1]},
+    )
+    gltf.primitive(attributes={"TEXCOORD_0": gltf.accessor(UVS)}, material=material)
+    assert (read(gltf).materials[0].factor, read(gltf).materials[0].texture) == ((0.5, 0.25, 0, 1), 0)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "said"),
+    [
+        (
+            {"KHR_materials_transmission": {"transmissionFactor": 1}},
+            r"transparency of glass \(KHR_materials_transmission\)",
+        ),
+        ({"KHR_materials_transmission": {}, "KHR_materials_clearcoat": {"clearcoatFactor": 1}}, None),
+        ({"ACME_paint": {}}, "materials' ACME_paint"),
+        ({"ACME_\x1b[2J": {}}, r"materials' ACME_\\x1b\[2J"),
+    ],
+)
+def test_what_a_material_has_and_no_picture_shows_is_said(extensions, said):
+    gltf = Gltf()
+    gltf.primitive(material=gltf.material(extensions=extensions))
+    gltf.primitive(material=gltf.material(extensions=extensions))
+    if said is None:
+        read(gltf)
+    else:
+        with pytest.warns(UserWarning, match=f"^thing.glb: not shown: {said}$") as caught:
+            load_mesh(gltf.blob())
+        assert len(caught) == 1
+
+
+SPLAT = {"attributes": {"POSITION": 0}, "mode": 0, "extensions": {"KHR_gaussian_splatting": {"kernel": "ellipse"}}}
+
+
+@pytest.mark.parametrize("path", ["box.glb", "box.gltf"])
+def test_a_splat_in_gltf_is_named_with_what_to_do(path):
+    gltf = Gltf()
+    gltf.root["meshes"] = [{"primitives": [SPLAT]}]
+    gltf.root["nodes"] = [{"mesh": 0}]
+    content = gltf.glb() if path.endswith("glb") else gltf.json("a.bin")
+    for load in (load_mesh, load_gaussians):
+        with pytest.raises(GatlasError, match=r"a splat in glTF \(KHR_gaussian_splatting\).* save it as a .ply splat"):
+            load(blob(content, path))
+    assert blob(content, path).kind == "splat"
+
+
+def test_triangles_next_to_a_splat_are_shown_and_the_splat_is_said():
+    gltf = one_primitive()
+    gltf.root["meshes"].append({"primitives": [SPLAT]})
+    gltf.root["nodes"].append({"mesh": 1})
+    assert gltf.blob().kind == "mesh"
+    with pytest.warns(UserWarning, match=r"not shown: Gaussians \(KHR_gaussian_splatting\)$"):
+        assert len(load_mesh(gltf.blob()).faces) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "textures\\my tex.png",
+        "Textures/My%20Tex.PNG",
+        "C:\\Users\\me\\textures\\my tex.png",
+        "file:///home/x/my%20tex.png",
+    ],
+)
+def test_texture_paths_of_other_machines_are_found_and_said(tmp_path, name):
+    (tmp_path / "textures").mkdir()
+    for place in (tmp_path / "textures", tmp_path):
+        (place / "my tex.png").write_bytes(RED_BLUE)
+    gltf = Gltf()
+    gltf.primitive(attributes={"TEXCOORD_0": gltf.accessor(UVS)}, material=gltf.textured(name))
+    source = gltf.blob(tmp_path / "thing.glb")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mesh = load_mesh(source)
+    assert len(mesh.textures) == 1
+    assert len(caught) == (not name.startswith("textures"))
+    assert all(
+        "is not there; " in str(each.message) and "next to the mesh is taken" in str(each.message) for each in caught
+    )
+
+
+@pytest.mark.parametrize(
+    "how", ["../secret.bin", "{folder}/secret.bin", "file://{folder}/secret.bin", "..\\secret.bin", "%2e%2e/secret.bin"]
+)
+def test_nothing_outside_the_folder_is_opened(tmp_path, how):
+    gltf = one_primitive()
+    (tmp_path / "secret.bin").write_bytes(gltf.binary)
+    (tmp_path / "model").mkdir()
+    name = how.format(folder=tmp_path)
+    refused(
+        blob(gltf.json(name), tmp_path / "model" / "thing.gltf"), "is missing: only files in the folder of the mesh"
+    )
+    inside = tmp_path / "model" / "secret.bin"
+    inside.write_bytes(gltf.binary)
+    with pytest.warns(UserWarning, match="secret.bin next to the mesh is taken"):
+        load_mesh(blob(gltf.json(name), tmp_path / "model" / "thing.gltf"))
+
+
+def test_escape_sequences_in_names_are_not_sent_to_the_terminal(tmp_path):
+    gltf = one_primitive()
+    refused(blob(gltf.json("gone\x1b[31m.bin"), tmp_path / "thing.gltf"), r"its buffer 'gone\\x1b\[31m.bin' is missing")
+    gltf.root["extensionsRequired"] = ["ACME_\x1b]0;x\x07"]
+    refused(gltf.blob(), r"needs ACME_\\x1b\]0;x\\x07, which gatlas does not read")
+
+
+@pytest.mark.parametrize("required", [[["a"]], [{"a": 1}], [None], [3]])
+def test_required_extensions_that_are_no_names_are_damage(required):
+    gltf = one_primitive()
+    gltf.root["extensionsRequired"] = required
+    refused(gltf.blob(), "'extensionsRequired' must be a list of names")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("cube.glb", 12), ("nulpad.glb", 12), ("unaligned.glb", 12), ("../messages/nodevis.gltf", 12)],
+)
+def test_sloppy_files_are_read(shared_data, name, count):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(load_mesh(shared_data / "cases" / "glb_chunks" / name).faces) == count
+
+
+@pytest.mark.shared
+def test_a_real_splat_in_gltf_is_named(shared_data):
+    path = shared_data / "cases" / "khr_gaussian_splatting" / "box.glb"
+    for load in (load_mesh, load_gaussians):
+        with pytest.raises(GatlasError, match="a splat in glTF"):
+            load(path)

@@ -77,7 +77,10 @@ def test_an_obj_texture_whose_name_has_spaces(tmp_path):
 def test_a_texture_with_a_path_of_another_machine_is_found_beside(tmp_path):
     (tmp_path / "a.mtl").write_text("newmtl m\nmap_Kd C:\\art\\tex.png\nmap_d C:\\art\\tex.png\n")
     (tmp_path / "tex.png").write_bytes(RED_BLUE)
-    mesh = obj("mtllib a.mtl\n" + SQUARE + "usemtl m\nf 1/1 2/2 3/3\n", tmp_path / "thing.obj")
+    text = "mtllib a.mtl\n" + SQUARE + "usemtl m\nf 1/1 2/2 3/3\n"
+    with pytest.warns(UserWarning, match="C:/art/tex.png is not there; tex.png next to the mesh is taken$") as caught:
+        mesh = load_mesh(blob(text.encode(), tmp_path / "thing.obj"))
+    assert len(caught) == 1
     assert (mesh.materials[0].texture, mesh.materials[0].alpha_mode) == (0, "MASK")
 
 
