@@ -149,6 +149,52 @@ def test_only_io_uses_numpys_files():
                 assert node.attr not in ("load", "save"), f"{path}: line {node.lineno}"
 
 
+# What decodes foreign bytes, and the one module that uses it, which bounds what it takes and words what it raises.
+DECODERS = {
+    "json.load": "", "json.loads": "io/json_reader.py", "json.JSONDecoder": "io/json_reader.py",
+    "np.load": "", "np.fromfile": "", "np.lib.format.read_array": "", "np.lib.format.open_memmap": "",
+    "np.lib.format.read_array_header_1_0": "io/array_reader.py", "tarfile.open": "io/sets/shards.py",
+    "Image.open": "io/images.py", "imageio.imread": "", "cv2.imread": "", "cv2.imdecode": "",
+    "torch.load": "io/models/torch_file.py", "torch.jit.load": "", "pickle.load": "", "pickle.loads": "",
+    "safe_open": "io/models/tensors.py", "load_file": "", "from_pretrained": "io/models/pipeline_parts.py",
+}  # fmt: skip
+WITH_ONE_NAME = ("json", "pickle", "tarfile", "zipfile", "PIL.Image")  # imported whole, so that the names above are all
+
+
+def used_names(path):
+    """The names that a file uses, as `json.loads`, and of what it imports or calls also the last part."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, (ast.Attribute, ast.Name)):
+            yield ast.unparse(node)
+            if isinstance(node, ast.Attribute):
+                yield node.attr
+
+
+def test_foreign_bytes_are_decoded_in_one_place_each():
+    found = {name: set() for name in DECODERS}
+    for path in MODULES:
+        for name in set(used_names(path)) & set(DECODERS):
+            found[name].add(path.relative_to(PACKAGE).as_posix())
+        for node in ast.walk(tree_of(path)):
+            assert not isinstance(node, ast.ImportFrom) or node.module not in WITH_ONE_NAME, f"{path}: {node.module}"
+    assert found == {name: {place} if place else set() for name, place in DECODERS.items()}
+
+
+def test_zips_are_read_by_the_reader_of_arrays_and_written_by_the_atlas():
+    users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if "zipfile.ZipFile" in used_names(path)}
+    assert users == {"io/array_reader.py", "io/atlases/npz.py"}
+
+
+def test_no_pickle_is_ever_run():
+    for path in MODULES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call):
+                options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                assert options.get("allow_pickle", "False") == "False", f"{path}: line {node.lineno}"
+                if ast.unparse(node.func) == "torch.load":
+                    assert options["weights_only"] == "True", f"{path}: line {node.lineno}"
+
+
 def test_no_file_outside_its_package_names_a_system():
     for path in MODULES:
         tree = tree_of(path)

@@ -59,8 +59,13 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     raise GatlasError(f"{folder}: has no weights: there is no {whole.name}")
 
 
-def read_tensors(files: Iterable[Path], dtype: torch.dtype | None = None) -> dict[str, Tensor]:
-    """All tensors of some safetensors on the CPU, floating ones in `dtype`. NaN or infinity is a GatlasError."""
+def read_tensors(
+    files: Iterable[Path], dtype: torch.dtype | None = None, *, remedy: str = "copy or download it again"
+) -> dict[str, Tensor]:
+    """All tensors of some safetensors on the CPU, floating ones in `dtype`.
+
+    Damage is a GatlasError that ends in the `remedy`, as are NaN and infinity.
+    """
     from safetensors import SafetensorError, safe_open
 
     tensors: dict[str, Tensor] = {}
@@ -76,9 +81,9 @@ def read_tensors(files: Iterable[Path], dtype: torch.dtype | None = None) -> dic
                         kind = dtype if dtype is not None and stored.is_floating_point() else stored.dtype
                         tensors[name] = stored.to(kind, copy=True)
                         if not bool(tensors[name].isfinite().all()):
-                            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
+                            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity: {remedy}")
         except (SafetensorError, RuntimeError) as error:  # RuntimeError: of a kind of number that torch cannot check
-            raise GatlasError(f"{path}: truncated or damaged ({error}): copy or download it again") from None
+            raise GatlasError(f"{path}: truncated or damaged ({error}): {remedy}") from None
     return tensors
 
 

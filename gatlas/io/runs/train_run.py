@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import read_json_object
+from gatlas.io.models.tensors import read_tensors
 from gatlas.io.outputs import check_parent, remove, scratch_beside
 from gatlas.io.runs.checksums import damaged_file, sealed
 from gatlas.io.streams import os_errors, read
@@ -180,11 +181,7 @@ def _read_checkpoint(run: Path, step: int) -> Checkpoint | str:
 
 def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """Return the tensors of a checkpoint by name, on the CPU."""
-    from safetensors.torch import load_file
-
-    path = checkpoint.folder / TENSORS
-    with os_errors(path), _safetensors_errors(path):
-        return load_file(path)
+    return read_tensors([checkpoint.folder / TENSORS], remedy="resume another step")
 
 
 def save_checkpoint(
