@@ -20,6 +20,8 @@ def verb() -> str:
 
 _reports: list[Report] = []  # where messages go instead of standard error, innermost last
 
+LONGEST = 10_000  # letters of a message; of a longer one the middle is left out
+
 
 def message(message: str) -> None:
     """Print one message on standard error, prefixed with the verb; control characters of names in it are escaped."""
@@ -28,6 +30,8 @@ def message(message: str) -> None:
         return
     from gatlas.io.visible import visible
 
+    if len(message) > LONGEST:  # of names and values in a file that no person made
+        message = f"{message[: LONGEST // 2]} … {message[-LONGEST // 2 :]}"
     line = f"{' '.join(filter(None, ('gatlas', verb())))}: {message}"
     print(visible(line), file=sys.stderr, flush=True)
 

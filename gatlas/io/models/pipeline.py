@@ -194,7 +194,7 @@ def _read_scheduler(folder: Path) -> dict[str, Any]:
     from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers
 
     if kind not in [scheduler.name for scheduler in KarrasDiffusionSchedulers]:
-        raise GatlasError(f"{path}: '{kind}' is no scheduler of noise by betas that gatlas knows: use another base")
+        raise GatlasError(f"{path}: {kind!r:.80} is no scheduler of noise by betas that gatlas knows: use another base")
     if config.get("trained_betas") is None and config.get("beta_schedule", "linear") not in _BETA_SCHEDULES:
         raise GatlasError(f"{path}: beta_schedule must be one of {', '.join(_BETA_SCHEDULES)}")
     if config.get("prediction_type", "epsilon") not in _PREDICTIONS:
@@ -223,13 +223,13 @@ def _check_index(folder: Path) -> None:
             )
         if not isinstance(entry, list) or len(entry) != 2 or entry[1] not in classes:
             raise GatlasError(
-                f"{path}: '{part}' is {entry}; gatlas builds only {' or '.join(classes)}: use another base"
+                f"{path}: '{part}' is {entry!r:.80}; gatlas builds only {' or '.join(classes)}: use another base"
             )
 
 
 def _named(name: str) -> Path:
     if not name or "\0" in name:
-        raise GatlasError(f"{name!r}: no such folder: the name is empty or holds a zero byte")
+        raise GatlasError(f"{name!r:.200}: no such folder: the name is empty or holds a zero byte")
     return Path(name)
 
 

@@ -39,7 +39,7 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
     config = read_json(path)
     kind = config.get("_class_name")
     if kind != "UNet2DConditionModel":
-        raise GatlasError(f"{path}: describes a {kind}; gatlas knows UNet2DConditionModel only: use another base")
+        raise GatlasError(f"{path}: describes a {kind!r:.80}; gatlas knows UNet2DConditionModel only: use another base")
     files = weight_files(folder, UNET_STEM)
     _check_depth(path, config)
     with _described(path, "a UNet2DConditionModel"), _quiet(), torch.device("meta"):
@@ -53,7 +53,7 @@ def _check_conditioning(path: Path, config: Mapping[str, Any]) -> None:
     """The UNet is driven by text and perhaps by pooled text, and by nothing else."""
     if config["addition_embed_type"] is not None:
         raise GatlasError(
-            f"{path}: this UNet needs conditions beside the text ('{config['addition_embed_type']}', as in SDXL): "
+            f"{path}: this UNet needs conditions beside the text ({config['addition_embed_type']!r:.80}, as in SDXL): "
             "use a base such as Stable Diffusion 1 or 2"
         )
     if config["class_embed_type"] not in (None, "projection") or config["num_class_embeds"] is not None:
@@ -86,7 +86,7 @@ def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
     config = read_json(path)
     kinds = config.get("architectures") or [config.get("model_type")]
     if kinds not in (["CLIPTextModel"], ["clip_text_model"]):
-        raise GatlasError(f"{path}: describes {kinds}; gatlas knows CLIPTextModel only: use another base")
+        raise GatlasError(f"{path}: describes {kinds!r:.80}; gatlas knows CLIPTextModel only: use another base")
     files = weight_files(folder, TEXT_STEM)
     _check_depth(path, config)
     with _described(path, "a CLIPTextModel"), _quiet(), torch.device("meta"):

@@ -46,7 +46,7 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
             raise GatlasError(f"{index}: damaged: its shards must lie next to it")
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise GatlasError(f"{folder}: lacks {missing[0]}, which its index names: copy or download it again")
+            raise GatlasError(f"{folder}: lacks {missing[0]:.200}, which its index names: copy or download it again")
         return [folder / name for name in names]
     if half.is_file():
         return [half]
@@ -81,7 +81,7 @@ def read_tensors(
                         kind = dtype if dtype is not None and stored.is_floating_point() else stored.dtype
                         tensors[name] = stored.to(kind, copy=True)
                         if not bool(tensors[name].isfinite().all()):
-                            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity: {remedy}")
+                            raise GatlasError(f"{path}: damaged: '{name:.200}' holds NaN or infinity: {remedy}")
         except (SafetensorError, RuntimeError) as error:  # RuntimeError: of a kind of number that torch cannot check
             raise GatlasError(f"{path}: truncated or damaged ({error}): {remedy}") from None
     return tensors
@@ -113,12 +113,15 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, pre
     for name, wanted in network.state_dict().items():
         found = stored.get(name.removeprefix(prefix))
         if found is None:
-            raise GatlasError(f"{source}: its weights lack '{name}', which its config.json asks for")
+            raise GatlasError(f"{source}: its weights lack '{name:.200}', which its config.json asks for")
         if found.shape != wanted.shape:
             raise GatlasError(
-                f"{source}: '{name}' has shape {list(found.shape)}, and its config.json asks for {list(wanted.shape)}"
+                f"{source}: '{name:.200}' has shape {list(found.shape)}, "
+                f"and its config.json asks for {list(wanted.shape)}"
             )
         if found.is_floating_point() != wanted.is_floating_point():
-            raise GatlasError(f"{source}: '{name}' holds {found.dtype}, and its config.json asks for {wanted.dtype}")
+            raise GatlasError(
+                f"{source}: '{name:.200}' holds {found.dtype}, and its config.json asks for {wanted.dtype}"
+            )
         state[name] = found
     network.load_state_dict(state, assign=True)

@@ -75,9 +75,9 @@ def load_state(path: Path) -> dict[str, Tensor]:
         raise GatlasError(f"{path}: holds no state dict, a map from names to tensors: name a published checkpoint")
     for name, value in stored.items():
         if not is_stored(value):
-            raise GatlasError(f"{path}: damaged: '{name}' is no plain tensor, or larger than what is stored of it")
+            raise GatlasError(f"{path}: damaged: '{name:.200}' is no plain tensor, or larger than what is stored of it")
         if not bool(value.isfinite().all()):
-            raise GatlasError(f"{path}: damaged: '{name}' holds NaN or infinity")
+            raise GatlasError(f"{path}: damaged: '{name:.200}' holds NaN or infinity")
     return dict(stored)
 
 

@@ -197,9 +197,9 @@ def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
 def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
     quat, translation = np.array(image.quat), np.array(image.translation)
     if not (np.isfinite(quat).all() and np.isfinite(translation).all()):
-        raise GatlasError(f"{index}: image {image.name}: its pose is NaN or infinite")
+        raise GatlasError(f"{index}: image {image.name:.200}: its pose is NaN or infinite")
     if np.linalg.norm(quat) < 1e-6:
-        raise GatlasError(f"{index}: image {image.name}: its quaternion is zero, which is no rotation")
+        raise GatlasError(f"{index}: image {image.name:.200}: its quaternion is zero, which is no rotation")
     return rigid_motions(quats_to_matrices(quat), translation)
 
 

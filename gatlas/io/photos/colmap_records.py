@@ -50,7 +50,7 @@ def projection(index: str, camera: CameraRecord) -> tuple[Float[np.ndarray, "3 3
     counts = dict(MODELS)
     if camera.model in counts and len(values) != counts[camera.model]:
         raise GatlasError(
-            f"{index}: a camera of the model {camera.model} has {len(values)} parameters, "
+            f"{index}: a camera of the model {camera.model:.80} has {len(values)} parameters, "
             f"it must have {counts[camera.model]}"
         )
     match camera.model:
@@ -70,7 +70,7 @@ def projection(index: str, camera: CameraRecord) -> tuple[Float[np.ndarray, "3 3
             lens = Lens(k1=k1, k2=k2, p1=p1, p2=p2)
         case _:
             raise GatlasError(
-                f"{index}: the camera model {camera.model} is not read: undistort the photos with "
+                f"{index}: the camera model {camera.model:.80} is not read: undistort the photos with "
                 "'colmap image_undistorter' first"
             )
     if fx <= 0 or fy <= 0:

@@ -37,7 +37,7 @@ def find_named(
     if odd:
         say_once(
             f"{index}: {len(odd)} of the {len(names)} names of {noun}s are of another machine or in another case and "
-            f"found by their last parts: the first, {names[odd[0]]!r}, is {found[odd[0]]}"
+            f"found by their last parts: the first, {names[odd[0]]!r:.200}, is {found[odd[0]]}"
         )
     return found
 

@@ -149,12 +149,12 @@ def pair_frames(
         frames = by_path.get(Path(photo).resolve()) or by_stem.get(stem) or by_any_case.get(stem.casefold(), [])
         if len(frames) > 1:
             raise GatlasError(
-                f"{index}: {len(frames)} of its frames are called {stem!r}: name one with that photo only"
+                f"{index}: {len(frames)} of its frames are called {stem!r:.200}: name one with that photo only"
             )
         if frames and shared[stem] > 1 and Path(photo).resolve() not in by_path:
             raise GatlasError(
-                f"{index}: {photo}: none of its frames is that file, and {shared[stem]} photos are called {stem!r}: "
-                "give them different names"
+                f"{index}: {photo}: none of its frames is that file, and {shared[stem]} photos are called "
+                f"{stem!r:.200}: give them different names"
             )
         numbers.append(frames[0] if frames else None)
     return numbers

@@ -85,7 +85,7 @@ def _pictures(index: Blob, folder: Path) -> list[str]:
     missing = [photo.name for photo in photos if photo.picture is None]
     if missing:
         raise GatlasError(
-            f"{index.name}: {len(missing)} of its pictures are missing in {folder}, the first is {missing[0]}"
+            f"{index.name}: {len(missing)} of its pictures are missing in {folder}, the first is {missing[0]:.200}"
         )
     return [str(photo.picture) for photo in photos]
 

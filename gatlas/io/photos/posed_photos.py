@@ -112,11 +112,11 @@ def skip_missing(index: str, photos: list[PosedPhoto]) -> list[tuple[PosedPhoto,
     present = [(photo, photo.picture) for photo in photos if photo.picture is not None]
     missing = [photo.name for photo in photos if photo.picture is None]
     if not present:
-        raise GatlasError(f"{index}: none of its {len(photos)} pictures is there: the first would be {missing[0]}")
+        raise GatlasError(f"{index}: none of its {len(photos)} pictures is there: the first would be {missing[0]:.200}")
     if missing:
         warnings.warn(
             f"{index}: {len(missing)} of its {len(photos)} pictures are missing and left out, "
-            f"the first is {missing[0]}",
+            f"the first is {missing[0]:.200}",
             stacklevel=2,
         )
     return present

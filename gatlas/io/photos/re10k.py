@@ -47,7 +47,7 @@ class Clip:
         key, images, cameras = (record.get(part) for part in ("key", "images", "cameras"))
         if not isinstance(key, str) or not isinstance(images, list) or not isinstance(cameras, torch.Tensor):
             raise GatlasError(f"{name}: not a clip: it needs 'key', a list of 'images' and a tensor of 'cameras'")
-        self.key, self.name = key, f"{name}: clip {key}"
+        self.key, self.name = key, f"{name}: clip {key:.200}"
         if tuple(cameras.shape) != (len(images), 18) or not cameras.is_floating_point() or not is_stored(cameras):
             raise GatlasError(
                 f"{self.name}: its {len(images)} images need cameras of shape [{len(images)} 18], "

@@ -82,7 +82,7 @@ def read_points(source: str | Path | Blob) -> Points | None:
     if name is None:
         return None
     if not isinstance(name, str) or not name:
-        raise GatlasError(f"{blob.name}: 'ply_file_path' must be the name of a file, got {name!r}")
+        raise GatlasError(f"{blob.name}: 'ply_file_path' must be the name of a file, got {name!r:.200}")
     (path,) = find_named(blob.name, [_folder(blob)], [name], noun="point cloud")
     return ply_points(streams.read(path or _folder(blob) / name))
 
@@ -208,11 +208,11 @@ def masks_of(
     names = [None if number is None else frames[number].get("mask_path") for number in numbers]
     for i, name in zip(numbers, names, strict=True):
         if name is not None and (not isinstance(name, str) or not name):
-            raise GatlasError(f"{blob.name}: frame {i}: 'mask_path' must be the name of a file, got {name!r}")
+            raise GatlasError(f"{blob.name}: frame {i}: 'mask_path' must be the name of a file, got {name!r:.200}")
     found = find_named(blob.name, [_folder(blob)], names, noun="mask")
     for i, name, path in zip(numbers, names, found, strict=True):
         if name is not None and path is None:
-            raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r} is missing")
+            raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r:.200} is missing")
     return found
 
 
@@ -226,7 +226,7 @@ def _number(blob: Blob, document: dict[str, Any], frame: dict[str, Any], key: st
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise GatlasError(f"{blob.name}: '{key}' must be a number, got {value!r}")
+        raise GatlasError(f"{blob.name}: '{key}' must be a number, got {value!r:.200}")
     return float(value)
 
 
@@ -246,7 +246,7 @@ def exif_turned(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> 
     """Return True where a frame's camera is of the picture as its EXIF tag turns it; None if the file does not say."""
     value = frame.get(EXIF_TURNED, document.get(EXIF_TURNED))
     if value is not None and not isinstance(value, bool):
-        raise GatlasError(f"{blob.name}: '{EXIF_TURNED}' must be true or false, got {value!r}")
+        raise GatlasError(f"{blob.name}: '{EXIF_TURNED}' must be true or false, got {value!r:.200}")
     return value
 
 
@@ -310,7 +310,9 @@ def lens_of(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens
     if frame.get("is_fisheye", document.get("is_fisheye", False)):
         model = "fisheye"
     if model not in _LENSES:
-        raise GatlasError(f"{blob.name}: the camera model {model!r} is not read: undistort the pictures to pinholes")
+        raise GatlasError(
+            f"{blob.name}: the camera model {model!r:.200} is not read: undistort the pictures to pinholes"
+        )
     return Lens(**{name: _number(blob, document, frame, name) or 0.0 for name in Lens._fields})
 
 

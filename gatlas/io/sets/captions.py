@@ -47,7 +47,7 @@ def load_captions(source: str | Path | Blob) -> Captions:
             raise GatlasError(f"{where}: the id is empty")
         for caption in captions:
             if not caption.strip():
-                raise GatlasError(f"{where}: the caption of {identity!r} is empty")
+                raise GatlasError(f"{where}: the caption of {identity!r:.200} is empty")
             found.setdefault(identity.strip(), []).append(caption.strip())
     if not found:
         raise GatlasError(f"{blob.name}: there are no captions in it")
@@ -138,7 +138,7 @@ def _json_pairs(name: str, text: str) -> Pairs:
         yield _record(f"{name}: line 1", document)  # JSON lines of one line
     else:
         for identity, captions in document.items():
-            yield f"{name}: {identity!r}", identity, _texts(f"{name}: {identity!r}", captions)
+            yield f"{name}: {identity!r:.200}", identity, _texts(f"{name}: {identity!r:.200}", captions)
 
 
 def _line_pairs(name: str, text: str) -> Pairs:
@@ -199,7 +199,7 @@ def _record(where: str, record: Any) -> tuple[str, str, tuple[str, ...]]:
         fields = ID_FIELDS if not identity else TEXT_FIELDS
         raise GatlasError(f"{where}: has no field for {lack} (one of {', '.join(fields)})")
     if not isinstance(record[identity], (str, int)) or isinstance(record[identity], bool):
-        raise GatlasError(f"{where}: the id must be a text, got {record[identity]!r}")
+        raise GatlasError(f"{where}: the id must be a text, got {record[identity]!r:.200}")
     return where, str(record[identity]), _texts(where, record[text])
 
 

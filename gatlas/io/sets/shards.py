@@ -109,7 +109,9 @@ def list_members(path: str | Path) -> list[Member]:
         with _reading(str(path)), _open_tar(file, "r:") as tar:
             for header in _files(tar, str(path)):
                 if header.offset_data + header.size > end:
-                    raise GatlasError(f"{path}: truncated or damaged tar: {header.name!r} does not lie in it whole")
+                    raise GatlasError(
+                        f"{path}: truncated or damaged tar: {header.name!r:.200} does not lie in it whole"
+                    )
                 members.append(Member(shard, *_split(header.name), header.offset_data, header.size))
         return members
 
@@ -152,7 +154,9 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
                 if header is None:
                     return
                 if packed and header.size > MOST_UNPACKED:
-                    raise GatlasError(f"{name}: {header.name!r} has {header.size:,} bytes: decompress the tar first")
+                    raise GatlasError(
+                        f"{name}: {header.name!r:.200} has {header.size:,} bytes: decompress the tar first"
+                    )
                 content = tar.extractfile(header)
                 data = b"" if content is None else _read_exactly(cast("BinaryIO", content), header.size)
             key, suffix = _split(header.name)
@@ -331,16 +335,18 @@ def _files(tar: tarfile.TarFile, name: str) -> Iterator[tarfile.TarInfo]:
             raise GatlasError(f"{name}: the tar has more than {MOST_MEMBERS:,} members: split it")
         path = PurePosixPath(header.name)
         if ".." in path.parts:
-            raise GatlasError(f"{name}: {header.name!r} would lie outside the tar's own folder: rename it in the tar")
+            raise GatlasError(
+                f"{name}: {header.name!r:.200} would lie outside the tar's own folder: rename it in the tar"
+            )
         if header.isdir() or path.name.startswith("."):
             continue
         if header.islnk() or header.issym():
             raise GatlasError(
-                f"{name}: {header.name!r} is a link in the tar, not a file: "
+                f"{name}: {header.name!r:.200} is a link in the tar, not a file: "
                 "pack it again with tar --dereference --hard-dereference"
             )
         if not header.isreg() or header.issparse():
-            raise GatlasError(f"{name}: {header.name!r} is no ordinary file in the tar")
+            raise GatlasError(f"{name}: {header.name!r:.200} is no ordinary file in the tar")
         if not path.name or "\0" in header.name:
             raise GatlasError(f"{name}: a file in the tar has the name {header.name!r:.80}, which no file can have")
         found = True
