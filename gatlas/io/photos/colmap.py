@@ -33,6 +33,9 @@ _PLACES = ("sparse/*", "sparse", "", "colmap/sparse/*", "colmap/sparse")
 _FORMATS = ((".bin", colmap_binary), (".txt", colmap_text))
 
 
+MOST_OF_A_QUATERNION = 1e6  # which may be of any length, but is of 1
+
+
 class Model(NamedTuple):
     """Location of a COLMAP model."""
 
@@ -198,6 +201,8 @@ def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
     quat, translation = np.array(image.quat), np.array(image.translation)
     if not (np.isfinite(quat).all() and np.isfinite(translation).all()):
         raise GatlasError(f"{index}: image {image.name:.200}: its pose is NaN or infinite")
+    if np.abs(quat).max() > MOST_OF_A_QUATERNION or np.abs(translation).max() > np.finfo(np.float32).max:
+        raise GatlasError(f"{index}: image {image.name:.200}: its pose has numbers that no camera has")
     if np.linalg.norm(quat) < 1e-6:
         raise GatlasError(f"{index}: image {image.name:.200}: its quaternion is zero, which is no rotation")
     return rigid_motions(quats_to_matrices(quat), translation)
