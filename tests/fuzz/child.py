@@ -24,7 +24,6 @@ from tests.fuzz.damage import Files, damaged
 from tests.fuzz.readers import Reader, RefusalsError
 from tests.fuzz.verdicts import nameless, not_finite, unplain, warning_fault
 
-SECONDS = 5.0  # of a processor, for one input
 GROWTH = 1 << 30  # bytes of memory, for one input
 _ADDRESSES = 4 << 30  # bytes of address space beyond what the process has: more is a MemoryError
 _FRESH = (
@@ -100,7 +99,7 @@ def examine(reader: Reader, place: Path, output: int = 2) -> dict[str, Any]:
     """Read one input and judge what comes out: its status, what it said, and in which line of code."""
     before = os.fstat(output).st_size
     start = resident()
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, reader.seconds)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -33,7 +33,7 @@ def scaled_number(data: bytes, rng: Random) -> bytes:
 
     def change(holder: Any, key: Any) -> None:
         value = holder[key]
-        if type(value) in (int, float) and math.isfinite(value):
+        if type(value) in (int, float) and abs(value) < 1e300:
             try:
                 holder[key] = rng.choice(
                     (-value, value + 1, value - 1, value * 1e6, value * 1e-6, float(value), 2 * value)

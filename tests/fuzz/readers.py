@@ -12,7 +12,7 @@ import numpy as np
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from tests.fuzz import model_seeds, seeds
+from tests.fuzz import model_seeds, seeds, verbs
 from tests.fuzz.damage import Files
 
 
@@ -26,6 +26,7 @@ class Reader:
     modules: str = ""  # that it imports, loaded before children are forked
     fixed: tuple[str, ...] = ()  # files that are not damaged
     named: bool = True  # its messages name a file
+    seconds: float = 5.0  # of a processor, for one input
 
 
 class RefusalsError(Exception):
@@ -276,6 +277,25 @@ READERS: dict[str, Reader] = {
     "base": Reader(read_base, model_seeds.base_pipelines, 4, "torch gatlas.io.models.pipeline"),
     "run": Reader(read_run, model_seeds.model_folders, 4, "torch gatlas.io.models.pipeline"),
     "checkpoint": Reader(read_checkpoint, model_seeds.checkpoints, 12, "torch gatlas.io.runs.train_run"),
+    "cli_prune": Reader(verbs.verb("prune a.ply -n 2 --views 1 --resolution 16 -o {out}.ply"), seeds.splat_plys, 3),
+    "cli_encode": Reader(verbs.verb("atlas-encode a.ply --size 2 -o {out}.npz"), seeds.splat_plys, 3),
+    "cli_decode": Reader(verbs.verb("atlas-decode a.npz -o {out}.ply"), seeds.atlases, 5),
+    "cli_stats": Reader(verbs.verb("normalize-stats a.npz -o {out}.npz"), seeds.atlases, 3),
+    "cli_tar": Reader(verbs.verb("normalize-stats a.tar -o {out}.npz"), verbs.atlas_sets, 4),
+    "cli_list": Reader(verbs.verb("atlas-decode --files-from list.txt -o {out}/"), verbs.many_objects, 2),
+    "cli_merge": Reader(verbs.verb("normalize-stats --merge a.npz -o {out}.npz"), seeds.statistics_files, 3),
+    "cli_render": Reader(
+        verbs.verb("render a.ply --camera c.json --background black -o {out}.png"), verbs.cameras_seeds, 4
+    ),
+    "cli_mesh": Reader(verbs.verb("render a.obj --width 16 -o {out}.png"), seeds.objs, 4),
+    "cli_glb": Reader(verbs.verb("render a.glb --width 16 -o {out}.png"), lambda: seeds.gltfs()[:1], 4),
+    "cli_fit": Reader(verbs.verb(f"fit a.obj {verbs.FIT} -o {{out}}.ply"), seeds.objs, 2),
+    "cli_photos": Reader(verbs.verb(f"fit . {verbs.FIT} -o {{out}}.ply"), seeds.transforms, 2),
+    "cli_resume": Reader(verbs.fit_again, verbs.stopped_fits, 4, fixed=("a.obj",)),
+    "cli_batch": Reader(verbs.batch_again, verbs.batches, 4, fixed=("in/a.ply", "in/b.ply")),
+    "cli_pose": Reader(
+        verbs.verb("pose-pnp p.png --scene a.ply --matches m.npz --fov 50 -o {out}.json"), verbs.matched_photos, 3
+    ),
 }
 
 

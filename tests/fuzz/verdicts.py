@@ -10,7 +10,12 @@ from typing import Any
 
 import numpy as np
 
-LONGEST = 2000  # letters of a message
+try:
+    from gatlas.io.visible import visible
+except ImportError:
+    visible = str
+
+LONGEST = 10_000  # letters of a message
 MOST_LINES = 3
 _HIDDEN = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)  # that Python does not show
 
@@ -63,6 +68,7 @@ def _parts(value: Any) -> Sequence[tuple[Any, Any]]:
 
 def unplain(message: str) -> str | None:
     """Return what is wrong with a message for people, or None: it must be short, and every line of it printable."""
+    message = visible(message)
     if not message.strip():
         return "the message is empty"
     if len(message) > LONGEST:
