@@ -53,8 +53,15 @@ class Origin:
     name: str = ""  # stem of the source file
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)  # object's own units
     scale: float = 1.0  # own units per unit of `means`
-    normalized: bool = False  # the object was moved into the unit ball; else center and scale are 0 and 1
+    # The object was moved into the unit ball. Else the scale is 1, and the center is 0 unless the object is so far from
+    # the origin that float32 cannot hold it there: then positions are relative to it.
+    normalized: bool = False
     grid: tuple[int, int] | None = None  # (height, width) where the Gaussians are pixel-aligned, row by row
+
+    @property
+    def recentered(self) -> bool:
+        """True where positions are in own units but relative to a center: cameras in files are relative to 0."""
+        return not self.normalized and any(self.center)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from gatlas import __version__, io
 from gatlas.cli.interrupt import stopping
 from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
@@ -18,13 +20,14 @@ from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
 from gatlas.fit.preview import Preview
+from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
 from gatlas.io.registry import names_a
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Mesh, Views
+    from gatlas.types import Gaussians, Mesh, Views
 
 
 def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict[str, Any]:
@@ -58,11 +61,25 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - started[1]}
         path = source if isinstance(source, str) else source.name
         io.save_json(options.report, fit_report(result, options, path, lpips, spent), force=force)
-    gaussians = denormalized(result.gaussians) if options.denormalize else result.gaussians
+    gaussians = _denormalized(result.gaussians) if options.denormalize else result.gaussians
     io.save_gaussians(output, gaussians, force=force)
     if options.resume is not None:
         io.remove_checkpoint(options.resume)
     return {"count": len(result.gaussians), "psnr": finite(result.psnr), "ssim": result.ssim}
+
+
+def _denormalized(gaussians: Gaussians) -> Gaussians:
+    """Return the Gaussians in own units, with a message where these are too far away for the float32 of the file."""
+    origin = gaussians.origin
+    places = gaussians.means.astype(np.float64) * origin.scale + origin.center
+    if not float32_holds(places):
+        extent, step = extent_and_step(places)
+        message(
+            f"--denormalize: float32 has steps of {step:.2g} at these coordinates, and the object is {extent:.2g} "
+            f"across: positions are rounded to them; without --denormalize the file holds them exactly, and the way "
+            "back in its header"
+        )
+    return denormalized(gaussians)
 
 
 def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:

@@ -102,7 +102,7 @@ def _load_truth(photos: Sequence[UndistortedPhoto], gaussians: Gaussians, option
     names = [photo.path for photo in photos]
     viewmats = read_viewmats(options.ground_truth, names)
     with about(options.ground_truth):
-        return make_ground_truth(viewmats, names, gaussians, own_units=options.own_units)
+        return make_ground_truth(viewmats, names, gaussians, own_units=_in_own_units(gaussians, options))
 
 
 def _load_matches(
@@ -115,7 +115,7 @@ def _load_matches(
         raise GatlasError(f"--matches takes one photo, got {len(photos)}")
     blob, (photo,) = io.read(options.matches), photos
     points, pixels = read_matches(blob)
-    if options.own_units:
+    if _in_own_units(gaussians, options):
         points = (points - np.asarray(gaussians.origin.center)) / gaussians.origin.scale
     undistorted = photo.undistort_pixels(pixels)
     lost = np.isfinite(pixels).all(axis=1) & np.isnan(undistorted).any(axis=1)
@@ -143,13 +143,18 @@ def _load_lpips(options: PoseOptions) -> Lpips | None:
     return load_lpips(options.lpips_weights)
 
 
+def _in_own_units(gaussians: Gaussians, options: PoseOptions) -> bool:
+    """Return True if the cameras of files are in the object's own units, not in those of the Gaussians' positions."""
+    return options.own_units or gaussians.origin.recentered
+
+
 def _from_file_units(viewmats: np.ndarray, gaussians: Gaussians, options: PoseOptions) -> np.ndarray:
     origin = gaussians.origin
-    return unscaled_views(viewmats, origin.center, origin.scale) if options.own_units else viewmats
+    return unscaled_views(viewmats, origin.center, origin.scale) if _in_own_units(gaussians, options) else viewmats
 
 
 def _to_file_units(result: PoseResult, gaussians: Gaussians, options: PoseOptions) -> PoseResult:
-    if result.viewmat is None or not options.own_units:
+    if result.viewmat is None or not _in_own_units(gaussians, options):
         return result
     origin, other = gaussians.origin, result.runner_up
     if other is not None:

@@ -22,6 +22,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     if options.convert is not None:
         _convert(options, options.convert, force, given)
         return
+    from gatlas.geometry.cameras import in_float32
     from gatlas.raster.devices import choose_device
     from gatlas.systems.conditions import check_options, read_conditions, read_settings
     from gatlas.systems.contract import SampleRequest
@@ -33,7 +34,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     refuse_shared_names(output, options.views)
     request = SampleRequest(
         read_conditions(name, module.TAKES, options, photos, message),
-        None if options.cameras is None else io.load_cameras(options.cameras),
+        None if options.cameras is None else in_float32(io.load_cameras(options.cameras)),
         count=options.count,
         seed=options.seed,
         steps=options.steps,

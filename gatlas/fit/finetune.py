@@ -71,13 +71,14 @@ def _together(
         unit, center, scale = into_unit_ball(gaussians)
         origin = gaussians.origin
         own = SceneFrame(np.array(origin.center), origin.scale) if origin.normalized else None
-        frame = own or SceneFrame(np.array(center), scale)
+        frame = own or SceneFrame(np.array(center) + origin.center, scale)
         return unit, rgba_views(Views(reference.images, into_frame(reference.cameras, frame))), center, scale
     if isinstance(reference, Mesh):
         mesh = normalize_mesh(reference)
         if gaussians.origin.normalized:
             return gaussians, mesh, (0.0, 0.0, 0.0), 1.0
-        return in_unit_ball_of(mesh, gaussians), mesh, mesh.origin.center, mesh.origin.scale
+        x, y, z = (float(value) for value in np.subtract(mesh.origin.center, gaussians.origin.center))
+        return in_unit_ball_of(mesh, gaussians), mesh, (x, y, z), mesh.origin.scale
     unit, center, scale = into_unit_ball(gaussians)
     return unit, unscaled(reference, center, scale), center, scale
 

@@ -142,7 +142,8 @@ def _votes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of views that show each point, and the number of these that show it as empty."""
     seen, missed = np.zeros(len(points), dtype=np.int32), np.zeros(len(points), dtype=np.int32)
-    points = np.asarray(points, dtype=np.float32)
+    if views.cameras.viewmats.dtype == np.float32:
+        points = np.asarray(points, dtype=np.float32)
     for index in range(len(views)):
         found = project_points(points, views.cameras, index)
         seen += found.inside

@@ -62,7 +62,8 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
     """Given Gaussians, in own units or the unit ball, without view-dependent color, in a normalized mesh's frame."""
     origin = mesh.origin
     if not gaussians.origin.normalized:
-        gaussians = unscaled(gaussians, origin.center, origin.scale)
+        x, y, z = (float(value) for value in np.subtract(origin.center, gaussians.origin.center))
+        gaussians = unscaled(gaussians, (x, y, z), origin.scale)
     scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
     return replace(gaussians, scales=scales, sh=gaussians.sh[:, :1], origin=origin)
 

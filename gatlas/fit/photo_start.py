@@ -96,10 +96,11 @@ def _from_gaussians(
         frame = own if likeness(own) >= likeness(unit) else unit
         start = gaussians
     else:
-        frame = frame_of_points(views.cameras, gaussians.means)
+        own_means = gaussians.means + np.array(origin.center)
+        frame = frame_of_points(views.cameras, own_means)
         start = replace(
             gaussians,
-            means=((gaussians.means - frame.center) / frame.radius).astype(np.float32),
+            means=((own_means - frame.center) / frame.radius).astype(np.float32),
             scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
             origin=_origin(frame, origin.name),
         )

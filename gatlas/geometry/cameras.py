@@ -185,6 +185,11 @@ def to_camera(points: Float[Array, "n 3"], viewmat: Float[Array, "4 4"]) -> Floa
     return points @ viewmat[:3, :3].T + viewmat[:3, 3]
 
 
+def in_float32(cameras: Cameras) -> Cameras:
+    """Return the cameras with poses in float32 (numpy): files of one camera, or of far ones, are read in float64."""
+    return replace(cameras, viewmats=cameras.viewmats.astype(np.float32))
+
+
 def moved_to(viewmats: Float[np.ndarray, "c 4 4"], centers: Float[np.ndarray, "c 3"]) -> Float[np.ndarray, "c 4 4"]:
     """Return the world-to-camera matrices of the same cameras at other positions (numpy)."""
     moved = viewmats.copy()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import around, orbit, resized
+from gatlas.geometry.cameras import around, in_float32, orbit, resized
+from gatlas.geometry.frames import scaled_views, unscaled_views
 from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
 from gatlas.meshes.edits import normalize_mesh, stand_up, without_vertex_colors
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from gatlas.images.colors import Background
     from gatlas.meshes.colors import Shading
     from gatlas.render.options import RenderOptions
-    from gatlas.types import Cameras
+    from gatlas.types import Cameras, Origin
 
 
 def render(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None = None) -> Views:
@@ -49,6 +51,7 @@ def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: C
     """Return the given cameras at the size that the options ask for, or an orbit about the subject."""
     width, height = options.width, options.height
     if cameras is not None:
+        cameras = cameras_in_scene(cameras, subject.origin)
         if width is None and height is None:
             return cameras
         wide = width or round(cameras.width * (height or cameras.height) / cameras.height)
@@ -56,6 +59,20 @@ def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: C
     wide = width or height or 512
     ring = orbit(options.orbit or 1, wide, height or wide, elevation=options.elevation, azimuth=options.azimuth)
     return around(subject, ring) if isinstance(subject, Gaussians) else ring
+
+
+def cameras_in_scene(cameras: Cameras, origin: Origin) -> Cameras:
+    """Return cameras of a file (numpy) relative to the center of the subject, as its positions are, in float32."""
+    if origin.recentered:
+        cameras = replace(cameras, viewmats=unscaled_views(cameras.viewmats, origin.center, 1.0))
+    return in_float32(cameras)
+
+
+def cameras_for_file(cameras: Cameras, origin: Origin) -> Cameras:
+    """Return the cameras in the subject's own coordinates, in float64 where these are far away (numpy)."""
+    if not origin.recentered:
+        return cameras
+    return replace(cameras, viewmats=scaled_views(cameras.viewmats, origin.center, 1.0))
 
 
 def take_views(

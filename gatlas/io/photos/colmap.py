@@ -79,7 +79,7 @@ def read_cameras(folder: str | Path, *, model_dir: str | None = None) -> Cameras
     """The cameras of a model's images, sorted by name; pinholes, once their lenses are undone."""
     model = find_model(folder, model_dir)
     photos, width, height = _posed_photos(model)
-    return cameras_of(str(model.file("images")), photos, width, height)
+    return cameras_of(str(model.file("images")), photos, width, height, keep_single=True)
 
 
 def read_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> Views:

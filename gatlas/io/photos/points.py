@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.far_coordinates import float32_holds
 from gatlas.io import ply_container as plyheader
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ _FULL = {"u1": 255.0, "u2": 65535.0}  # the value that is 1; floats are in [0, 1
 class Points(NamedTuple):
     """A colored point cloud."""
 
-    xyz: Float[np.ndarray, "n 3"]  # world units
+    xyz: Float[np.ndarray, "n 3"]  # world units; float64 where float32 cannot hold them
     rgb: Float[np.ndarray, "n 3"]  # sRGB, [0, 1]; 0.5 where the file has no colors
 
 
 def checked_points(name: str, xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarray, "n 3"]) -> Points:
-    """The points, float32, none of them off the map; no points at all is a GatlasError.
+    """The points, none of them off the map, float32 where that holds them; no points at all is a GatlasError.
 
     Points that are not finite, of which reconstructions have some, are left out with one warning.
     """
@@ -40,7 +41,8 @@ def checked_points(name: str, xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarr
         left_out = np.count_nonzero(~finite)
         warnings.warn(f"{name}: {left_out:,} of its {len(xyz):,} points are NaN or infinite and left out", stacklevel=2)
         xyz, rgb = xyz[finite], rgb[finite]
-    return Points(xyz.astype(np.float32), np.clip(np.nan_to_num(rgb, nan=0.5), 0.0, 1.0).astype(np.float32))
+    xyz = xyz.astype(np.float32 if float32_holds(xyz) else np.float64)
+    return Points(xyz, np.clip(np.nan_to_num(rgb, nan=0.5), 0.0, 1.0).astype(np.float32))
 
 
 def ply_points(blob: Blob) -> Points:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.far_coordinates import float32_holds
 from gatlas.geometry.lens import Lens, undistorted_intrinsics
 from gatlas.geometry.rotations import nearest_rotation, orthonormality_error
 from gatlas.images.composite import masked
@@ -45,8 +47,12 @@ class PosedPhoto(NamedTuple):
     exif_turned: bool | None = None  # the index says so, or not (None): its camera is of the photo as EXIF turns it
 
 
-def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int) -> Cameras:
-    """The pinholes of the photos once their lenses are undone. `index` is what to call the file that lists them."""
+def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int, *, keep_single: bool = False) -> Cameras:
+    """The pinholes of the photos once their lenses are undone. `index` is what to call the file that lists them.
+
+    They are float32, but for the poses of cameras that are far from the origin: see `gatlas.geometry.far_coordinates`.
+    A single camera does not show whether it is far: its pose is float32 unless `keep_single` is True.
+    """
     found: dict[tuple[bytes, Lens], np.ndarray] = {}
     for photo in photos:
         key = photo.K.tobytes(), photo.lens
@@ -54,7 +60,10 @@ def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int) ->
             found[key] = undistorted_intrinsics(index, photo.K, photo.lens, width, height)
     Ks = np.stack([found[photo.K.tobytes(), photo.lens] for photo in photos])
     viewmats = np.stack([photo.viewmat for photo in photos])
-    return Cameras(viewmats.astype(np.float32), Ks.astype(np.float32), width, height)
+    centers = camera_centers(viewmats)
+    far = not float32_holds(centers) or (keep_single and bool(np.ptp(centers, axis=0).max() == 0))
+    kind = np.float64 if far else np.float32
+    return Cameras(viewmats.astype(kind), Ks.astype(np.float32), width, height)
 
 
 def views_of(
@@ -142,7 +151,7 @@ def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str)
             stacklevel=2,
         )
     mended = viewmats.copy()
-    off = error > EXACT
+    off = error > (EXACT if float32_holds(viewmats[:, :3, 3]) else 0.0)  # far away a small turn is a long way
     mended[off, :3, :3] = nearest_rotation(matrices[off])
     return mended
 

@@ -46,7 +46,7 @@ def read_cameras(source: str | Path | Blob) -> Cameras:
     """
     blob, document = _read_index(source)
     size = _common_size(blob, document)
-    return cameras_of(blob.name, _posed_photos(blob, document, *size), *size)
+    return cameras_of(blob.name, _posed_photos(blob, document, *size), *size, keep_single=True)
 
 
 def read_views(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
+from gatlas.geometry.far_coordinates import center_of_far
 from gatlas.io.splats.up_axis import Y_DOWN, axis, stand_up, upright_rotation
 from gatlas.types import Gaussians, Origin
 
@@ -87,15 +89,15 @@ def checked_gaussians(
     """
     if len(means) == 0:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
-    means = means.astype(np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
+        rounded = means.astype(np.float32)
         scales = np.exp(log_scales.astype(np.float64)).astype(np.float32)
     quats = quats.astype(np.float64)
     norms = np.linalg.norm(quats, axis=1)
     with np.errstate(over="ignore"):
         sh = sh.astype(np.float32, copy=False)
     faults = {
-        "a position that is NaN or infinite": ~np.isfinite(means).all(axis=1),
+        "a position that is NaN or infinite": ~np.isfinite(rounded).all(axis=1),
         "an opacity that is NaN": np.isnan(opacities),
         "a scale that is zero, infinite or NaN": ~((scales > 0) & np.isfinite(scales)).all(axis=1),
         "a rotation that is the zero quaternion, NaN or infinite": ~((norms > 0) & np.isfinite(norms)),
@@ -104,14 +106,20 @@ def checked_gaussians(
     good = _kept(blob, faults, reading)
     if good is not None:
         means, quats, norms, scales = means[good], quats[good], norms[good], scales[good]
+        rounded = rounded[good]
         opacities, sh = opacities[good], sh[good]
     origin = origin or Origin(name=blob.stem.removesuffix(".compressed"))
     if good is not None:
         origin = replace(origin, grid=None)
+    center = None if origin.normalized else center_of_far(means)
+    means = rounded if center is None else (means - center).astype(np.float32)
     if not reading.as_stored:
         up = reading.up_of(stated)
         means, quats, sh = stand_up(means, quats, sh, up)
         origin = _turned_with(origin, stated, up)
+        center = None if center is None else upright_rotation(up) @ center
+    if center is not None:
+        origin = _moved(blob, origin, center)
     quats = canonical_quats(quats, norms).astype(np.float32)
     return Gaussians(means, quats, scales, opacities.astype(np.float32), sh, origin)
 
@@ -122,6 +130,17 @@ def _turned_with(origin: Origin, stated: Up, up: Up) -> Origin:
         return origin
     x, y, z = upright_rotation(up) @ upright_rotation(stated).T @ np.asarray(origin.center)
     return replace(origin, center=(float(x), float(y), float(z)))
+
+
+def _moved(blob: Blob, origin: Origin, center: Float[np.ndarray, " 3"]) -> Origin:
+    """Return the origin of an object whose positions had `center` subtracted, with a warning."""
+    x, y, z = (float(value) for value in origin.scale * center + origin.center)
+    warnings.warn(
+        f"{blob.name}: it is far from the origin, where float32 is coarse: its positions are relative to "
+        f"({x:.10g}, {y:.10g}, {z:.10g}), which the header of a splat PLY made of it holds",
+        stacklevel=4,
+    )
+    return replace(origin, center=(x, y, z))
 
 
 def smallest_three(small: Float[np.ndarray, "n 3"], largest: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:

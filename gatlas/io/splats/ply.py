@@ -70,7 +70,7 @@ def decode_ply(blob: Blob, **asked: Any) -> Gaussians:
     comments = _Comments.parse(blob, header.comments, count)
     return checked_gaussians(
         blob,
-        vertices.columns(_NAMES["means"], np.float32),
+        vertices.columns(_NAMES["means"], np.float64),
         vertices.columns(_NAMES["quats"], np.float64),
         vertices.columns(_NAMES["scales"], np.float64),
         opacities,
