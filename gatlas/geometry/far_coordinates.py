@@ -38,14 +38,15 @@ def float32_holds(points: Float[np.ndarray, "n 3"]) -> bool:
     return extent == 0 or step <= FINEST * extent
 
 
-def center_of_far(points: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, " 3"] | None:
+def center_of_far(points: Float[np.ndarray, "n 3"], extent: float = 0.0) -> Float64[np.ndarray, " 3"] | None:
     """Return a center to subtract from points that float32 would not hold; None where it holds them.
 
-    Its coordinates are multiples of a power of two about as large as the extent, so that nothing is rounded.
+    What the points are the middles of is `extent` across at least, in their units. The center's coordinates are
+    multiples of a power of two about as large, so that nothing is rounded.
     """
-    if float32_holds(points):
-        return None
     center, radius = _ball(points)
+    if radius == 0 or _step(np.abs(center).max() + radius) <= FINEST * max(2 * radius, extent):
+        return None
     unit = 2.0 ** np.floor(np.log2(2 * radius))
     return np.round(center / unit) * unit + 0.0
 

@@ -111,7 +111,7 @@ def checked_gaussians(
     origin = origin or Origin(name=blob.stem.removesuffix(".compressed"))
     if good is not None:
         origin = replace(origin, grid=None)
-    center = None if origin.normalized else center_of_far(means)
+    center = None if origin.normalized else center_of_far(means, 6 * float(np.median(scales)))
     means = rounded if center is None else (means - center).astype(np.float32)
     if not reading.as_stored:
         up = reading.up_of(stated)
