@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,9 +10,10 @@ import numpy as np
 
 from gatlas import __version__
 from gatlas.atlas.fill import fill as fill_cells
+from gatlas.atlas.flat_color import view_dependent, with_flat_color
 from gatlas.atlas.options import EncodeOptions
 from gatlas.atlas.plane import plane_permutation
-from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces
+from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces, clamping_psnr
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import into_unit_ball
 from gatlas.geometry.sh import dc_to_rgb
@@ -54,11 +56,11 @@ class Prepared(NamedTuple):
 
 
 def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
-    """Normalize, clamp, fill and sort."""
+    """Normalize, give each one color, clamp, fill and sort."""
     if len(gaussians) == 0:
         raise GatlasError("there are no Gaussians to lay out")
     unit, center, scale = into_unit_ball(gaussians)
-    clamped = clamp_to_spaces(unit)
+    clamped = clamp_to_spaces(with_flat_color(unit))
     filled = fill_cells(clamped.gaussians, cells, fill)
     order = np.lexsort((filled.padding, *filled.gaussians.means.T[::-1]))
     meta = {
@@ -66,7 +68,11 @@ def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
         "padded": int(filled.padding.sum()),
         "dropped": filled.dropped,
         "split": filled.split,
-        "clamped": {"scales": clamped.scales, "colors": clamped.colors, "view_dependent": clamped.view_dependent},
+        "clamped": {
+            "scales": clamped.scales,
+            "colors": clamped.colors,
+            "view_dependent": int(view_dependent(gaussians).sum()),
+        },
         "normalization": {"center": list(center), "scale": scale},
         "origin": asdict(gaussians.origin),
     }
@@ -100,17 +106,35 @@ def lay_out(prepared: Prepared, on_sphere: Int[np.ndarray, " cells"], projection
     )
 
 
-def summary(atlas: Atlas) -> str:
-    """Return what became of the Gaussians of an encoded atlas, in one line."""
+# PSNR in dB of pictures that differ as 8-bit pictures do by rounding; clamping that leaves more is not mentioned.
+VISIBLE = 20 * math.log10(255 * math.sqrt(12))
+
+
+def _beyond(clamped: dict[str, int]) -> str:
+    parts = {
+        f"{clamped['scales']:,} Gaussians with scales outside {SPACES['scale'].rpartition(', ')[2]} (natural log; the "
+        "object has radius 1): split or remove the largest": clamped["scales"],
+        f"{clamped['colors']:,} with colors outside 0..1": clamped["colors"],
+    }
+    return ", ".join(part for part, count in parts.items() if count)
+
+
+def summary(atlas: Atlas, gaussians: Gaussians) -> str:
+    """Return what became of the Gaussians that an atlas was encoded of, in one line.
+
+    What was clamped to the spaces is mentioned where pictures show it.
+    """
     meta = atlas.meta
     clamped, transport = meta["clamped"], meta["transport"]
+    psnr = clamping_psnr(gaussians) if clamped["scales"] or clamped["colors"] else math.inf
     notes = {
         f"{meta['padded']:,} cells padded with copies at opacity 0": meta["padded"],
         f"{meta['split']:,} cells filled by cutting the largest in two": meta["split"],
         f"the {meta['dropped']:,} smallest dropped": meta["dropped"],
-        f"{clamped['scales']:,} with scales outside the atlas's range": clamped["scales"],
-        f"{clamped['colors']:,} with colors outside 0..1": clamped["colors"],
-        f"{clamped['view_dependent']:,} lost view-dependent color": clamped["view_dependent"],
+        f"{clamped['view_dependent']:,} got the mean of their view-dependent color, as each is seen": clamped[
+            "view_dependent"
+        ],
+        f"pictures show what the atlas cannot hold (PSNR {psnr:.1f} dB): {_beyond(clamped)}": psnr < VISIBLE,
     }
     gap = "published" if transport["gap"] is None else f"certified gap {transport['gap']:.1e}"
     return "; ".join(

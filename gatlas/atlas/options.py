@@ -18,6 +18,9 @@ class EncodeOptions(Options):
     The Gaussians move one-to-one onto a sphere by exact optimal transport, and the sphere is flattened onto the grid.
     Fewer Gaussians than cells: see --fill. More Gaussians than cells: the smallest are dropped.
 
+    An atlas has one color per Gaussian: color that depends on the direction becomes its mean over the directions from
+    which the Gaussian is seen.
+
     With --gs2sphere and --sphere2plane, GaussianVerse's index maps are used instead of solving a transport; their
     direction is detected, and maps that do not fit the splat are refused.
 

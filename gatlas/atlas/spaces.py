@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.atlas.flat_color import with_flat_color
+from gatlas.geometry.cameras import around, fibonacci_views
+from gatlas.geometry.frames import into_unit_ball
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
+from gatlas.metrics.psnr import psnr
+from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, SPACES
 
 if TYPE_CHECKING:
     from gatlas.types import Gaussians
 
-__all__ = ["FORMAT", "MIN_OPACITY", "SPACES", "STORED_FRAME", "Clamped", "clamp_to_spaces"]
+__all__ = ["FORMAT", "MIN_OPACITY", "SPACES", "STORED_FRAME", "Clamped", "clamp_to_spaces", "clamping_psnr"]
 
 FORMAT = 1  # version of the atlas file format, `meta["gatlas_atlas"]`
 
@@ -33,7 +38,6 @@ class Clamped(NamedTuple):
     gaussians: Gaussians
     scales: int  # Gaussians with a scale outside the range
     colors: int  # Gaussians with a color outside [0, 1]
-    view_dependent: int  # Gaussians whose spherical harmonics above degree 0 were dropped
 
 
 def clamp_to_spaces(gaussians: Gaussians) -> Clamped:
@@ -54,5 +58,19 @@ def clamp_to_spaces(gaussians: Gaussians) -> Clamped:
         clamped,
         scales=int((np.abs(np.log(gaussians.scales / scales)) > tolerance).any(axis=1).sum()),
         colors=int((np.abs(rgb - clipped) > tolerance).any(axis=1).sum()),
-        view_dependent=int((gaussians.sh[:, 1:] != 0).any(axis=(1, 2)).sum()),
     )
+
+
+def clamping_psnr(gaussians: Gaussians, *, views: int = 8, side: int = 128) -> float:
+    """Return the least PSNR in dB of pictures of the clamped Gaussians against those of the given ones (numpy).
+
+    Both without view-dependent color, from all around, over white; infinite where no picture changes.
+    """
+    unit = with_flat_color(into_unit_ball(gaussians)[0])
+    cameras = around(unit, fibonacci_views(views, side, side))
+    white = np.ones(3, dtype=np.float32)
+    before, after = (
+        np.clip(rasterize(each, cameras, background=white).colors, 0.0, 1.0)
+        for each in (unit, clamp_to_spaces(unit).gaussians)
+    )
+    return float(psnr(after, before).min())

@@ -36,7 +36,7 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
             )
         else:
             atlas = encode(gaussians, options)
-    message(summary(atlas))
+    message(summary(atlas, gaussians))
     if options.check or options.report is not None:
         report_check(check_atlas(atlas, None if published else gaussians), options.report, force)
     if options.layout == "gaussianverse":

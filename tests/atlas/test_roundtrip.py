@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gatlas.atlas import FORMAT, MIN_OPACITY, EncodeOptions, decode, encode, plane_permutation
+from gatlas.atlas.flat_color import with_flat_color
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
@@ -101,14 +102,18 @@ def test_values_outside_the_spaces_are_clamped_and_counted():
     assert len(decode(atlas)) == 256
 
 
-def test_view_dependent_colour_is_dropped_and_counted():
+def test_view_dependent_colour_becomes_one_colour_and_is_counted():
     gaussians = random_gaussians(64)
     sh = np.zeros((64, 16, 3), dtype=np.float32)
     sh[:, 0] = gaussians.sh[:, 0]
     sh[:10, 5] = 0.3
     atlas = encode(replace(gaussians, sh=sh), EncodeOptions(size=8))
     assert atlas.meta["clamped"]["view_dependent"] == 10
-    assert_same_set(decode(atlas), gaussians)
+    assert_same_set(decode(atlas), with_flat_color(replace(gaussians, sh=sh)))
+    plain = encode(gaussians, EncodeOptions(size=8))
+    assert (np.abs(atlas.color - plain.color).max(axis=-1) > 1e-6).sum() <= 10  # the others keep theirs
+    for plane in ("offset", "opacity", "scale", "rotation"):
+        assert np.array_equal(getattr(atlas, plane), getattr(plain, plane))
 
 
 @pytest.mark.parametrize("count", [256, 200])
@@ -123,6 +128,8 @@ def test_renders_before_and_after_are_the_same(count):
 
 def test_the_order_in_the_file_does_not_matter():
     gaussians = random_gaussians(256)
+    rest = np.random.default_rng(6).normal(size=(256, 8, 3)).astype(np.float32)
+    gaussians = replace(gaussians, sh=np.concatenate([gaussians.sh, 0.2 * rest], axis=1))
     shuffled = gaussians[np.random.default_rng(5).permutation(256)]
     first, second = encode(gaussians, EncodeOptions(size=16)), encode(shuffled, EncodeOptions(size=16))
     for plane in ("offset", "color", "opacity", "scale", "rotation"):
