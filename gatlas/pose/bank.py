@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 SIDE = 256  # pixels of the longer side; measured: 512 finds no more
 BACKGROUND = 0.5  # sRGB gray: contrasts with most edges of an object
 SOLID_ALPHA = 0.9  # alpha from which a pixel shows a surface
-MAX_DEPTH_SPREAD = 0.025  # standard deviation over mean of the depth, above which a pixel shows two surfaces
+# Standard deviation over mean of the depth, above which a pixel shows two surfaces. Those of an object are thin: of its
+# opaque pixels 56 to 96 % are below the first limit. Those of a scene with a background that was fitted to photos are
+# thick: 0 to 5 % are below it from where its photos were taken, and up to 45 % from all sides.
+THIN_SPREAD, THICK_SPREAD = 0.025, 0.3
+THIN_SHARE = 0.7  # least share of the opaque pixels below THIN_SPREAD where that is the limit
+SPREAD_VIEWS = 8  # cameras at which it is chosen
 SILHOUETTE_VIEWS = 80
 
 
@@ -37,6 +42,7 @@ class SceneRender(NamedTuple):
     image: Float[np.ndarray, "h w 3"]  # sRGB, over black
     alpha: Float[np.ndarray, "h w"]
     depth: Float[np.ndarray, "h w"]  # z in the camera, world units
+    spread: Float[np.ndarray, "h w"]  # of the depth: standard deviation over mean; infinite where it is not opaque
     solid: Bool[np.ndarray, "h w"]  # True where one opaque surface is seen
 
     def over(self, background: Float[np.ndarray, "h w 3"] | float) -> Float[np.ndarray, "h w 3"]:
@@ -55,11 +61,12 @@ class FeatureBank:
     starts: Int[np.ndarray, " starts"]  # camera i has the rows starts[i] : starts[i + 1]
     center: Float[np.ndarray, " 3"]  # of the scene, world units
     radius: float  # world units
+    max_spread: float  # of the depth of a pixel that shows one surface: standard deviation over mean
 
     @cached_property
     def upsampled(self) -> FeatureBank:
         """The same views with features of pictures at twice the size, made when a photo first needs them."""
-        return _build(self.gaussians, self.cameras, 2)
+        return _build(self.gaussians, self.cameras, 2, self.max_spread)
 
     @cached_property
     def gray(self) -> FeatureBank:
@@ -92,19 +99,30 @@ def make_feature_bank(
     if cameras is None:
         cameras = candidate_cameras(gaussians, K, width, height, views)
     cameras = resized(cameras, *working_size(cameras.width, cameras.height, side))
-    return _build(gaussians, cameras, 1)
+    return _build(gaussians, cameras, 1, choose_spread(gaussians, cameras))
 
 
-def _build(gaussians: Gaussians, cameras: Cameras, upsample: int) -> FeatureBank:
+def choose_spread(gaussians: Gaussians, cameras: Cameras) -> float:
+    """Return the spread of the depth up to which a pixel of the scene (numpy) shows one surface."""
+    chosen = np.unique(np.linspace(0, len(cameras) - 1, min(SPREAD_VIEWS, len(cameras))).astype(int))
+    spreads = np.concatenate([render_scene(gaussians, cameras[i]).spread.ravel() for i in chosen])
+    opaque = spreads[np.isfinite(spreads)]
+    thin = np.count_nonzero(opaque < THIN_SPREAD) >= THIN_SHARE * len(opaque)
+    return THIN_SPREAD if thin else THICK_SPREAD
+
+
+def _build(gaussians: Gaussians, cameras: Cameras, upsample: int, max_spread: float) -> FeatureBank:
     center, radius = bounding_ball(gaussians)
     descriptors, points = [], []
     for camera in cameras:
-        render = render_scene(gaussians, camera)
+        render = render_scene(gaussians, camera, max_spread)
         features = detect(render.over(BACKGROUND), region=render.solid, upsample=upsample)
         descriptors.append(features.descriptors)
         points.append(lift_pixels(features.pixels, render, camera))
     starts = np.concatenate([[0], np.cumsum([len(group) for group in points])])
-    return FeatureBank(gaussians, cameras, np.concatenate(descriptors), np.concatenate(points), starts, center, radius)
+    return FeatureBank(
+        gaussians, cameras, np.concatenate(descriptors), np.concatenate(points), starts, center, radius, max_spread
+    )
 
 
 def working_size(width: int, height: int, side: int) -> tuple[int, int]:
@@ -113,7 +131,7 @@ def working_size(width: int, height: int, side: int) -> tuple[int, int]:
     return max(16, round(width * side / longer)), max(16, round(height * side / longer))
 
 
-def render_scene(gaussians: Gaussians, camera: Cameras) -> SceneRender:
+def render_scene(gaussians: Gaussians, camera: Cameras, max_spread: float = THIN_SPREAD) -> SceneRender:
     """Return the scene (numpy) from one camera, with the pixels that show a single surface."""
     colors, alphas, depths = (picture[0] for picture in rasterize(gaussians, camera))
     alpha, depth = alphas[..., 0], depths[..., 0]
@@ -129,8 +147,9 @@ def render_scene(gaussians: Gaussians, camera: Cameras) -> SceneRender:
     with np.errstate(all="ignore"):
         mean = moments[..., 0] / alpha - 1
         variance = moments[..., 1] / alpha - mean**2
-        solid = (alpha > SOLID_ALPHA) & (variance < MAX_DEPTH_SPREAD**2 * (mean + 1) ** 2)
-    return SceneRender(colors, alpha, depth, solid)
+        spread = np.where(alpha > SOLID_ALPHA, np.sqrt(np.maximum(variance, 0)) / (mean + 1), np.inf)
+        solid = (alpha > SOLID_ALPHA) & (variance < max_spread**2 * (mean + 1) ** 2)
+    return SceneRender(colors, alpha, depth, spread, solid)
 
 
 def lift_pixels(pixels: Float[np.ndarray, "k 2"], render: SceneRender, camera: Cameras) -> Float[np.ndarray, "k 3"]:

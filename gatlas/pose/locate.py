@@ -187,7 +187,7 @@ def rematch(
     photo = matched.photo
     height, width = photo.picture.shape[:2]
     camera = _camera_of(photo, viewmat)
-    render = render_scene(matched.bank.gaussians, camera)
+    render = render_scene(matched.bank.gaussians, camera, matched.bank.max_spread)
     background = photo.picture if photo.mask is None else BACKGROUND
     rendered = detect(render.over(background), region=render.solid, upsample=matched.upsample)
     points = lift_pixels(rendered.pixels, render, camera)
@@ -329,7 +329,7 @@ def _distinct(viewmats: list[Float[np.ndarray, "4 4"]]) -> list[Float[np.ndarray
 
 
 def _render(bank: FeatureBank, photo: PreparedPhoto, viewmat: Float[np.ndarray, "4 4"]) -> SceneRender:
-    return render_scene(bank.gaussians, _camera_of(photo, viewmat))
+    return render_scene(bank.gaussians, _camera_of(photo, viewmat), bank.max_spread)
 
 
 def _camera_of(photo: PreparedPhoto, viewmat: Float[np.ndarray, "4 4"]) -> Cameras:

@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.pose.bank import lift_pixels, make_feature_bank, render_scene, working_size
-from gatlas.types import Cameras, Origin
+from gatlas.pose.bank import (
+    THICK_SPREAD,
+    THIN_SPREAD,
+    choose_spread,
+    lift_pixels,
+    make_feature_bank,
+    render_scene,
+    working_size,
+)
+from gatlas.pose.candidates import candidate_cameras
+from gatlas.types import Cameras, Gaussians, Origin
 from tests.helpers.textured import AXES, SIDE, K, camera, ellipsoid
 
 
@@ -67,3 +76,19 @@ def test_a_scene_in_which_nothing_is_visible_is_the_users_fault(gaussians, norma
     faint = replace(gaussians, opacities=np.full_like(gaussians.opacities, 0.01), origin=Origin(normalized=normalized))
     with pytest.raises(GatlasError, match=r"^no Gaussian is visible: all opacities are 0\.05 or less$"):
         make_feature_bank(faint, K, SIDE, SIDE, views=2, side=SIDE)
+
+
+def test_what_counts_as_one_surface_follows_from_how_thick_those_of_the_scene_are(gaussians):
+    rng = np.random.default_rng(0)
+    cloud = Gaussians(
+        rng.normal(scale=0.4, size=(800, 3)).astype(np.float32),
+        np.tile(np.float32([1, 0, 0, 0]), (800, 1)),
+        np.full((800, 3), 0.15, dtype=np.float32),
+        np.full(800, 0.2, dtype=np.float32),
+        np.zeros((800, 1, 3), dtype=np.float32),
+    )
+    cameras = candidate_cameras(gaussians, K, SIDE, SIDE, 4)
+    assert choose_spread(gaussians, cameras) == THIN_SPREAD
+    assert choose_spread(cloud, cameras) == THICK_SPREAD
+    thin, thick = (render_scene(cloud, cameras[0], limit).solid.sum() for limit in (THIN_SPREAD, THICK_SPREAD))
+    assert thin < 0.1 * thick

@@ -15,7 +15,9 @@ from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.pose.bank import make_feature_bank
 from gatlas.pose.locate import locate
 from gatlas.pose.refinement import MATCHED_START, refine
+from gatlas.pose.results import NotFound
 from gatlas.types import Cameras, Views
+from tests.helpers.room import photograph
 from tests.helpers.textured import camera
 
 SIDE = 256
@@ -69,3 +71,27 @@ def test_real_photos_are_found_in_a_fit_of_the_others_without_a_prior(shared_dat
     assert np.median(degrees) < 0.3
     assert np.median(percent) < 0.5
     assert degrees.max() < 0.6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [False, True])
+def test_photos_are_found_in_a_fitted_scene_with_a_background_and_those_of_another_scene_are_not(closed):
+    """Eight of forty-eight photos, matched with renders from all sides or, inside a room, from the fitted photos."""
+    views = photograph(48, 320, 240, closed=closed)
+    held = np.arange(2, 48, 6)
+    kept = np.setdiff1d(np.arange(48), held)
+    fit = fit_photos(views[kept], FitOptions(count=16_384, iterations=600, resolution=256))
+    lens = np.asarray(views.cameras.Ks[0], dtype=np.float64)
+    candidates = views.cameras[kept[::2]] if closed else None
+    bank = make_feature_bank(denormalized(fit.gaussians), lens, 320, 240, cameras=candidates)
+    found = [locate(bank, views.images[number], lens) for number in held]
+    located = [number for number, each in enumerate(found) if not isinstance(each, NotFound)]
+    assert len(located) >= (6 if closed else 8)
+    viewmats = np.stack([found[number].viewmat for number in located])
+    truths = np.asarray(views.cameras.viewmats[held[located]], dtype=np.float64)
+    degrees, percent = rotation_errors(viewmats, truths), center_errors(viewmats, truths, bank.center)
+    assert degrees.max() < 1.5  # before the refinement
+    assert percent.max() < 2.5
+    assert np.median(degrees) < 0.6
+    others = photograph(6, 320, 240, seed=1, closed=closed).images
+    assert all(isinstance(locate(bank, other, lens), NotFound) for other in others)
