@@ -103,6 +103,9 @@ class OnDevice(torch.Tensor):
     def data_ptr(self) -> int:
         return self.held.data_ptr()
 
+    def untyped_storage(self) -> Any:
+        return self.held.untyped_storage()
+
     def pin_memory(self, *_: Any) -> torch.Tensor:
         raise RuntimeError(f"cannot pin '{DEVICE}': only dense CPU tensors can be pinned")
 
