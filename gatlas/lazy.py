@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use, so that importing the package costs nothing."""
+"""Names that are imported on first use, so that naming them costs nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
+
+
+def load_name(path: str) -> Any:
+    """Return what "module:name" names, importing the module where it is not yet."""
+    module, name = path.split(":")
+    return getattr(import_module(module), name)
 
 
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -69,6 +69,11 @@ class _Group(_SafeOutput, TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return _command_of(cmd_name) if cmd_name in VERBS else None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that a word names; typer suggests verbs for a word with a typing error from `commands`."""
+        self.commands = self.commands or dict.fromkeys(VERBS)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the verbs with the first sentence of their help, without building their command lines."""
         limit = formatter.width - 6 - max(map(len, VERBS))

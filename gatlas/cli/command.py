@@ -17,7 +17,6 @@ from gatlas.config import OptionField, option_fields
 
 METAVARS = {int: "N", float: "X", str: "TEXT"}
 
-
 Force = typer.Option("--force", help="Overwrite an existing output.")
 
 

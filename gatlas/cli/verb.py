@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gatlas.batch.options import Batchable
 from gatlas.config import Options
+from gatlas.lazy import load_name
 
 if TYPE_CHECKING:
     from gatlas.io import Blob
@@ -41,13 +41,13 @@ class Verb:
     @property
     def options(self) -> type[Options]:
         """The options class."""
-        module, name = self.options_class.split(":")
-        return getattr(import_module(module), name)
+        options: type[Options] = load_name(self.options_class)
+        return options
 
     def function(self) -> Callable[..., Any]:
         """Return the function that runs the verb."""
-        module, name = self.run.split(":")
-        return getattr(import_module(module), name)
+        run: Callable[..., Any] = load_name(self.run)
+        return run
 
 
 def set_threads(count: int | None) -> None:

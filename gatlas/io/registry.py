@@ -7,7 +7,6 @@ accept follow from the table. Functions are named here and imported when they ar
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io import sniff
+from gatlas.lazy import load_name
 
 if TYPE_CHECKING:
     from gatlas.io.sniff import Test
@@ -172,7 +172,7 @@ def decode(noun: str, blob: Blob, **options: Any) -> Any:
         found = next((each for each in _readable(noun) if each.container is not None and each.container(blob)), None)
     if found is None or not found.decode:
         raise refusal(blob, noun)
-    decoder = _function(found.decode)
+    decoder = load_name(found.decode)
     return decoder(blob, **_taken(decoder, options, f"{blob.name}: {found.title}"))
 
 
@@ -223,7 +223,7 @@ def encode(noun: str, value: Any, out: str | Path) -> Sequence[Any]:
     writable = [each for each in FORMATS if each.noun == noun and each.encode]
     suffix = Path(out).suffix.lower()
     chosen = next((each for each in writable if suffix in each.suffixes), writable[0])
-    encoded: bytes | Sequence[Any] = _function(chosen.encode)(value)
+    encoded: bytes | Sequence[Any] = load_name(chosen.encode)(value)
     return [encoded] if isinstance(encoded, bytes) else encoded
 
 
@@ -243,9 +243,3 @@ def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:
 
 def _readable(noun: str) -> list[Format]:
     return [each for each in FORMATS if each.noun == noun and each.decode]
-
-
-def _function(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    return found

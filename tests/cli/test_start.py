@@ -60,3 +60,9 @@ def test_verbs_that_do_not_learn_never_import_torch(splat, tmp_path):
         ["prune", splat, "-n", 50, "--views", 2, "--resolution", 32, "-o", "few.ply"],
     ]
     assert_never_imported({"torch"}, lines, tmp_path)
+
+
+def test_a_verb_with_a_typing_error_is_suggested():
+    done = subprocess.run([sys.executable, "-m", "gatlas", "prun"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Did you mean 'prune'" in done.stderr

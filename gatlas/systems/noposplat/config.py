@@ -1,4 +1,4 @@
-"""NoPoSplatSystemConfig of the NoPoSplat system: the network's sizes, the samples and the loss."""
+"""Settings of the NoPoSplat system: the network's sizes, the samples and the loss."""
 
 from __future__ import annotations
 
