@@ -71,7 +71,8 @@ class _Group(_SafeOutput, TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that a word names; typer suggests verbs for a word with a typing error from `commands`."""
-        self.commands = self.commands or dict.fromkeys(VERBS)
+        names: Any = dict.fromkeys(VERBS)
+        self.commands = self.commands or names
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
