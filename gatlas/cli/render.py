@@ -44,7 +44,7 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
         subject = io.load_gaussians(blob, up=options.up, drop_invalid=options.drop_invalid, report=message)
         options = replace(options, up=None)
     cameras = None if options.camera is None else io.load_cameras(options.camera)
-    views = render(subject, options, cameras)
+    views = render(subject, options, cameras, report=message)
     if folder:
         in_file = cameras_for_file(views.cameras, subject.origin)
         io.save_views(output, replace(views, cameras=in_file), force=force)

@@ -62,7 +62,10 @@ def fit(
         return fit_photos(
             source, options, points=points, init=begin, scaffold=scaffold, on_parameters=on_parameters, **running
         )
-    mesh = prepare_mesh(source, options, report)
+    from gatlas.meshes.shading import choose_shading
+
+    mesh = prepare_mesh(source, options)
+    options = replace(options, shading=choose_shading(mesh, options.shading, report))
     if scaffold:
         from gatlas.fit.scaffold import fit_scaffold
 
@@ -96,16 +99,10 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         raise GatlasError(f"--init {init} is for photos: a mesh starts from its surface or a splat FILE.ply")
 
 
-def prepare_mesh(mesh: Mesh, options: FitOptions, report: Report = ignore) -> Mesh:
+def prepare_mesh(mesh: Mesh, options: FitOptions) -> Mesh:
     """Return the mesh with its vertical axis up and, where asked for, without vertex colors."""
-    from gatlas.meshes.colors import resolve_shading
-
     mesh = stand_up(mesh, options.up)
-    if options.ignore_vertex_colors:
-        mesh = without_vertex_colors(mesh)
-    if options.shading == "auto" and resolve_shading(mesh) == "headlight":
-        report("the mesh has no textures and a single color: shading it with a headlight")
-    return mesh
+    return without_vertex_colors(mesh) if options.ignore_vertex_colors else mesh
 
 
 def loss_weights(options: FitOptions) -> LossWeights:

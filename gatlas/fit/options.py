@@ -100,7 +100,7 @@ class FitOptions(Options):
         None, min=0, help="Weight of the mean product of the scales; default 0, of scaffold 0.01."
     )
     shading: Literal["auto", "unlit", "headlight"] = option(
-        "auto", help="Shading of a mesh; auto is unlit if it has textures or several colors."
+        "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )
     up: Literal["x", "y", "z", "-x", "-y", "-z"] = option(
         "y", metavar="AXIS", help="Vertical axis of the mesh file, such as z or -y."

@@ -19,7 +19,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-    from gatlas.meshes.colors import Shading
+    from gatlas.meshes.shading import Shading
     from gatlas.types import Cameras, Mesh, Views
 
 POOL = 3  # visible candidates per Gaussian: 8 give the same fit and take three times as long

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
 
     from gatlas.types import Material, Mesh, Texture
 
-    Shading = Literal["auto", "unlit", "headlight"]
-
-SHADINGS = ("auto", "unlit", "headlight")
 OPAQUE, MASK, BLEND = range(3)
 ALPHA_MODES = {"OPAQUE": OPAQUE, "MASK": MASK, "BLEND": BLEND}
 REPEAT, CLAMP, MIRROR = range(3)
@@ -51,33 +48,21 @@ class Surface(NamedTuple):
     layers: Int32[np.ndarray, " f"]  # translucent faces of one number hang together; 0 of the others
 
 
-def resolve_shading(mesh: Mesh) -> Literal["unlit", "headlight"]:
-    """Return the shading that "auto" means: "unlit" if the mesh has colors of its own to show, else "headlight".
+def build_surface(mesh: Mesh, *, lit: bool) -> Surface:
+    """The tables that the kernels read. An unknown alpha mode or wrap, or a wild index, is a ValueError.
 
-    Its own are a texture, vertex colors that are not all white, or two base colors that differ; and a file may say of
-    all its materials that they are unlit.
+    Where only some materials are unlit, no light falls on theirs; a mesh that is unlit altogether is lit where that is
+    asked for.
     """
-    used = [mesh.materials[i] for i in np.unique(mesh.face_materials)]
-    colorful = (
-        all(material.unlit for material in used)
-        or any(material.texture >= 0 for material in used)
-        or len({material.factor for material in used}) > 1
-        or bool((np.asarray(mesh.colors)[np.unique(mesh.faces)] != 1.0).any())
-    )
-    return "unlit" if colorful else "headlight"
-
-
-def build_surface(mesh: Mesh, shading: Shading) -> Surface:
-    """The tables that the kernels read. An unknown shading, alpha mode or wrap, or a wild index, is a ValueError."""
-    if shading not in SHADINGS:
-        raise ValueError(f"shading must be one of {', '.join(SHADINGS)}, got {shading!r}")
-    _check_indices(mesh)
-    lit = (resolve_shading(mesh) if shading == "auto" else shading) == "headlight"
+    check_indices(mesh)
     faces = np.ascontiguousarray(mesh.faces, dtype=np.int32)
     corners = np.empty((len(faces), 3, CORNER), dtype=np.float32)
     corners[..., [U, V]] = np.asarray(mesh.uvs, dtype=np.float32)[faces]
     corners[..., [RED, GREEN, BLUE, ALPHA]] = np.asarray(mesh.colors, dtype=np.float32)[faces]
     corners[..., LIT] = corner_lights(mesh) if lit else 1.0
+    unlit = np.array([material.unlit for material in mesh.materials], dtype=bool)[np.asarray(mesh.face_materials)]
+    if lit and not unlit.all():
+        corners[unlit, :, LIT] = 1.0
     emissive_uvs = mesh.uvs if mesh.emissive_uvs is None else mesh.emissive_uvs
     corners[..., [EMISSIVE_U, EMISSIVE_V]] = np.asarray(emissive_uvs, dtype=np.float32)[faces]
     texels = [np.asarray(texture.pixels, dtype=np.uint8).reshape(-1, 4) for texture in mesh.textures]
@@ -126,7 +111,7 @@ def _code(what: str, value: str, codes: dict[str, int]) -> int:
     return codes[value]
 
 
-def _check_indices(mesh: Mesh) -> None:
+def check_indices(mesh: Mesh) -> None:
     """The kernels do not look whether an index is in range."""
     limits = {
         "faces": (mesh.faces, 0, len(mesh.vertices)),

@@ -1,8 +1,8 @@
 """Meshes to pictures and depths: a z-buffer renderer on the CPU (numpy and numba).
 
-Colors are pure albedo: no light, no shadow, no culling, so that a surface has one color from all sides. Meshes that
-have no colors of their own are lit by one light that hangs in the world (see `gatlas.meshes.colors.resolve_shading`). A
-pixel is the mean, in linear light, of its covered subsamples; its alpha is their share.
+Colors are pure albedo and what the surface emits: no light, no shadow, no culling, so that a surface has one color from
+all sides. Meshes whose own colors do not show their form are lit by one light that hangs in the world (see
+`gatlas.meshes.shading`). A pixel is the mean, in linear light, of its covered subsamples; its alpha is their share.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import numpy as np
 
 from gatlas.geometry.cameras import to_camera
 from gatlas.meshes import kernels
-from gatlas.meshes.colors import Surface, build_surface
-from gatlas.raster.threads import get_num_threads, launch, split_range
+from gatlas.meshes.colors import build_surface
+from gatlas.meshes.draw import draw_all, draw_images, subsample_orders
+from gatlas.meshes.shading import choose_shading
 from gatlas.types import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jaxtyping import Bool, Float, Float32, Int32
 
-    from gatlas.meshes.colors import Shading
+    from gatlas.meshes.shading import Shading
     from gatlas.types import Cameras, Mesh
 
 
@@ -40,17 +39,8 @@ def render_mesh(mesh: Mesh, cameras: Cameras, *, supersample: int = 4, shading: 
     Each pixel has `supersample`^2 subsamples. Translucent (BLEND) faces cover a share of them that is chosen by a hash,
     the same in every run.
     """
-    if supersample < 1:
-        raise ValueError(f"supersample must be >= 1, got {supersample}")
-    surface = build_surface(mesh, shading)
-    patterns = _patterns(supersample)
-    images = np.empty((len(cameras), cameras.height, cameras.width, 4), dtype=np.float32)
-
-    def draw(first: int, step: int, camera: int, screen: kernels.Screen) -> None:
-        kernels.render_bands(first, step, surface, screen, supersample, patterns, images[camera])
-
-    _draw_all(mesh, surface, cameras, supersample, draw)
-    return Views(images=images, cameras=cameras)
+    lit = choose_shading(mesh, shading) == "headlight"
+    return Views(images=draw_images(mesh, cameras, supersample, lit=lit), cameras=cameras)
 
 
 def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
@@ -58,8 +48,8 @@ def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
 
     Cut-out (MASK) parts are not met, nor translucent (BLEND) ones whose alpha is below 1/2.
     """
-    surface = build_surface(mesh, "unlit")
-    patterns = _patterns(1)
+    surface = build_surface(mesh, lit=False)
+    patterns = subsample_orders(1)
     shape = (len(cameras), cameras.height, cameras.width)
     hits = MeshHits(
         faces=np.empty(shape, dtype=np.int32),
@@ -72,7 +62,7 @@ def mesh_hits(mesh: Mesh, cameras: Cameras) -> MeshHits:
             first, step, surface, screen, patterns, hits.depths[camera], hits.faces[camera], hits.barycentrics[camera]
         )
 
-    _draw_all(mesh, surface, cameras, 1, draw)
+    draw_all(mesh, surface, cameras, 1, draw)
     return hits
 
 
@@ -95,50 +85,3 @@ def visible_from(
         columns, rows = pixels[inside].astype(int).T
         visible[i, inside] = z[inside] <= depths[i][rows, columns] + tolerance
     return visible
-
-
-def _draw_all(
-    mesh: Mesh,
-    surface: Surface,
-    cameras: Cameras,
-    supersample: int,
-    draw: Callable[[int, int, int, kernels.Screen], None],
-) -> None:
-    """Call draw(first, step, camera, screen) for the bands of every camera, many cameras or many bands at a time."""
-    threads = get_num_threads()
-
-    def draw_cameras(start: int, stop: int, threads_each: int) -> None:
-        for camera in range(start, stop):
-            screen = _screen(mesh, surface, cameras, camera, supersample)
-            shares = [(first, threads_each) for first in range(threads_each)]
-            launch(draw, shares, camera, screen)
-
-    if len(cameras) >= threads:
-        launch(draw_cameras, split_range(len(cameras), threads), 1)
-    else:
-        draw_cameras(0, len(cameras), threads)
-
-
-def _screen(mesh: Mesh, surface: Surface, cameras: Cameras, camera: int, supersample: int) -> kernels.Screen:
-    view = np.asarray(cameras.viewmats[camera], dtype=np.float64)
-    K = np.diag([supersample, supersample, 1.0]) @ np.asarray(cameras.Ks[camera], dtype=np.float64)
-    inverse = np.linalg.inv(K)
-    points = np.ascontiguousarray(to_camera(np.asarray(mesh.vertices, dtype=np.float64), view))
-    width, height = supersample * cameras.width, supersample * cameras.height
-    records = np.empty((2 * len(surface.faces), kernels.RECORD))
-    record_faces = np.empty(len(records), dtype=np.int32)
-    near = kernels.NEAR_SHARE * float(points[:, 2].max(initial=0.0))
-    count = 0
-    if near > 0:
-        count = kernels.project_faces(surface.faces, points, K, inverse, near, width, height, records, record_faces)
-    records = records[:count]
-    rows = kernels.BAND_ROWS * supersample
-    bands = -(-height // rows)
-    return kernels.Screen(points, inverse, records, record_faces[:count], *kernels.list_by_band(records, rows, bands))
-
-
-def _patterns(supersample: int) -> Int32[np.ndarray, "p s"]:
-    """Orders of the subsamples of a pixel, drawn once and for all."""
-    rng = np.random.default_rng(0)
-    count = supersample * supersample
-    return np.stack([rng.permutation(count) for _ in range(kernels.PATTERNS)]).astype(np.int32)

@@ -8,12 +8,13 @@ import numpy as np
 
 from gatlas.images.srgb import linear_to_srgb
 from gatlas.meshes.colors import build_surface, face_normals, sample_colors, unit
+from gatlas.meshes.shading import choose_shading
 from gatlas.raster.threads import get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Float64, Int
 
-    from gatlas.meshes.colors import Shading
+    from gatlas.meshes.shading import Shading
     from gatlas.types import Mesh
 
 
@@ -46,7 +47,7 @@ def surface_colors(
     """Return the colors that `render_mesh` shows at points of the surface: straight RGBA, sRGB-encoded."""
     if len(faces) and not (np.min(faces) >= 0 and np.max(faces) < len(mesh.faces)):
         raise ValueError(f"faces must be in [0, {len(mesh.faces)}), got {np.min(faces)} to {np.max(faces)}")
-    surface = build_surface(mesh, shading)
+    surface = build_surface(mesh, lit=choose_shading(mesh, shading) == "headlight")
     colors = np.empty((len(faces), 4))
     launch(
         sample_colors,

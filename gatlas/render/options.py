@@ -38,7 +38,7 @@ class RenderOptions(Options):
         help="white, black, gray, transparent or #rrggbb; default white, transparent for a folder.",
     )
     shading: Literal["auto", "unlit", "headlight"] = option(
-        "auto", help="Shading of a mesh; auto is unlit if it has textures or several colors."
+        "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
         None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import around, in_float32, orbit, resized
 from gatlas.geometry.frames import scaled_views, unscaled_views
@@ -14,36 +15,40 @@ from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
 from gatlas.meshes.edits import normalize_mesh, stand_up, without_vertex_colors
 from gatlas.meshes.render import render_mesh
+from gatlas.meshes.shading import choose_shading
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.raster.devices import choose_device
 from gatlas.types import Gaussians, Mesh, Views
 
 if TYPE_CHECKING:
     from gatlas.images.colors import Background
-    from gatlas.meshes.colors import Shading
+    from gatlas.meshes.shading import Shading
     from gatlas.render.options import RenderOptions
     from gatlas.types import Cameras, Origin
 
 
-def render(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None = None) -> Views:
+def render(
+    subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None = None, *, report: Report = ignore
+) -> Views:
     """Return pictures of the subject (numpy): straight RGBA where `options.background` is transparent, else RGB.
 
     `cameras` take the place of an orbit about the subject; the options' width and height resize them. A mesh is moved
     into the unit ball, with its vertical axis up. Without a background in the options it is white. `options.camera`
-    names a file and is not read here.
+    names a file and is not read here. `report` is told the shading of a mesh where that is a choice.
     """
     if isinstance(subject, Mesh):
         subject = stand_up(subject, options.up or "y")
         subject = without_vertex_colors(subject) if options.ignore_vertex_colors else subject
     elif options.up is not None:
         raise GatlasError("up is the vertical axis of a file: Gaussians in memory are upright (see io.load_gaussians)")
+    shading = choose_shading(subject, options.shading, report) if isinstance(subject, Mesh) else options.shading
     return take_views(
         subject,
         choose_cameras(subject, options, cameras),
         parse_background(options.background or "white"),
         device="cpu" if options.device == "auto" else choose_device(options.device),
         supersample=options.supersample,
-        shading=options.shading,
+        shading=shading,
     )
 
 

@@ -11,10 +11,11 @@ import trimesh
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import fibonacci_views, intrinsics, look_at, orbit
 from gatlas.geometry.rays import rays
-from gatlas.meshes.colors import corner_lights, resolve_shading
+from gatlas.meshes.colors import corner_lights
 from gatlas.meshes.edits import UP_AXES, normalize_mesh, stand_up, without_vertex_colors
 from gatlas.meshes.render import mesh_depths, mesh_hits, render_mesh, visible_from
 from gatlas.meshes.sample import sample_surface, surface_colors
+from gatlas.meshes.shading import auto_shading
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras, Material, Mesh, Origin, Texture
 
@@ -330,13 +331,13 @@ def test_what_lies_behind_the_camera_is_not_seen():
 
 def test_auto_shading_is_unlit_where_there_are_colors():
     plain = square_mesh()
-    assert resolve_shading(plain) == "headlight"
-    assert resolve_shading(square_mesh(pixels=[[[1, 2, 3, 255]]])) == "unlit"
-    assert resolve_shading(square_mesh(colors=np.full((4, 4), 0.5))) == "unlit"
-    assert resolve_shading(square_mesh(Material(factor=(1, 0, 0, 1)))) == "headlight"
+    assert auto_shading(plain).shading == "headlight"
+    assert auto_shading(square_mesh(pixels=[[[1, 2, 3, 255]]])).shading == "unlit"
+    assert auto_shading(square_mesh(colors=np.full((4, 4), 0.5))).shading == "unlit"
+    assert auto_shading(square_mesh(Material(factor=(1, 0, 0, 1)))).shading == "headlight"
     two = replace(plain, materials=(Material(), Material(factor=(1, 0, 0, 1))))
-    assert resolve_shading(two) == "headlight"  # the second one is not used
-    assert resolve_shading(replace(two, face_materials=np.array([0, 1]))) == "unlit"
+    assert auto_shading(two).shading == "headlight"  # the second one is not used
+    assert auto_shading(replace(two, face_materials=np.array([0, 1]))).shading == "unlit"
 
 
 def test_the_head_light_hangs_in_the_world():
@@ -467,10 +468,10 @@ def test_the_example_is_upright_and_not_mirrored():
 
 def test_auto_shading_is_unlit_where_all_materials_say_so():
     unlit = replace(square_mesh(), materials=(Material(unlit=True),))
-    assert resolve_shading(unlit) == "unlit"
+    assert auto_shading(unlit).shading == "unlit"
     mixed = replace(unlit, materials=(Material(unlit=True), Material()), face_materials=np.array([0, 1]))
-    assert resolve_shading(mixed) == "headlight"
-    assert resolve_shading(replace(mixed, face_materials=np.array([0, 0]))) == "unlit"  # the lit one is not used
+    assert auto_shading(mixed).shading == "headlight"
+    assert auto_shading(replace(mixed, face_materials=np.array([0, 0]))).shading == "unlit"  # the lit one is not used
 
 
 @pytest.mark.parametrize("up", UP_AXES)

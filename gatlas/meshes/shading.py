@@ -1,0 +1,106 @@
+"""The shading that "auto" means for a mesh: unlit where its own colors show its form, else a headlight.
+
+Measured in a few small pictures: an edge is a step between neighboring pixels inside the silhouette, and of the edges
+of the lit picture, which shows the form, the unlit one should have most. An engine in two greys, or white with one red
+valve, has few; a figure whose parts differ in color has most.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from gatlas.config import Report, ignore
+from gatlas.geometry.cameras import fibonacci_views
+from gatlas.meshes.colors import check_indices
+from gatlas.meshes.draw import draw_images
+from gatlas.meshes.edits import normalize_mesh
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+    from gatlas.types import Mesh
+
+    Shading = Literal["auto", "unlit", "headlight"]
+
+SHADINGS = ("auto", "unlit", "headlight")
+_VIEWS, _SIDE, _SUPERSAMPLE = 6, 128, 2
+_STEP = 0.03  # sRGB; the smallest step between two pixels that is an edge
+_LEAST = 0.55  # share of the lit edges that colors must show; measured: two greys 0.04-0.53, many colors 0.59-0.88
+_LEAST_TEXTURED = 0.1  # textures are made to be seen as they are, unless they show next to nothing
+_PAINTED = 0.02  # of the pixels: a texture with more edges needs no comparison
+
+
+class ShadingChoice(NamedTuple):
+    """The meaning of "auto" for a mesh."""
+
+    shading: Literal["unlit", "headlight"]
+    message: str = ""  # what decided, for the user; "" where it goes without saying
+
+
+def choose_shading(mesh: Mesh, shading: Shading, report: Report = ignore) -> Literal["unlit", "headlight"]:
+    """Return the shading that is asked for, or what "auto" means for the mesh, which is reported.
+
+    An unknown one is a ValueError.
+    """
+    if shading not in SHADINGS:
+        raise ValueError(f"shading must be one of {', '.join(SHADINGS)}, got {shading!r}")
+    if shading != "auto":
+        return shading
+    choice = auto_shading(mesh)
+    if choice.message:
+        report(choice.message)
+    return choice.shading
+
+
+def auto_shading(mesh: Mesh) -> ShadingChoice:
+    """Return the shading that "auto" means for a mesh in any units.
+
+    A file may say of all its materials that they are unlit. A mesh of a single color is lit. All others are unlit where
+    that shows their form.
+    """
+    check_indices(mesh)
+    used = [mesh.materials[i] for i in np.unique(mesh.face_materials)]
+    if all(material.unlit for material in used):
+        return ShadingChoice("unlit")
+    textured = any(material.texture >= 0 or material.emissive_texture >= 0 for material in used)
+    plain = len({(material.factor, material.emissive) for material in used}) == 1
+    if plain and not textured and bool((np.asarray(mesh.colors)[np.unique(mesh.faces)] == 1.0).all()):
+        return ShadingChoice("headlight", "the mesh has no textures and a single color: shading it with a headlight")
+    return _compare(normalize_mesh(mesh), textured)
+
+
+def _compare(mesh: Mesh, textured: bool) -> ShadingChoice:
+    """The choice by pictures of a mesh in the unit ball."""
+    cameras = fibonacci_views(_VIEWS, _SIDE, _SIDE)
+    unlit = draw_images(mesh, cameras, _SUPERSAMPLE, lit=False)
+    colored = edges(unlit)
+    if textured and colored.sum() >= _PAINTED * (unlit[..., 3] == 1).sum():
+        return ShadingChoice("unlit")
+    lit = edges(draw_images(mesh, cameras, _SUPERSAMPLE, lit=True))
+    shown = float((lit & _widened(colored)).sum() / lit.sum()) if lit.any() else 1.0
+    said = f"the colors of the mesh alone show {shown:.0%} of the edges that light shows"
+    if shown >= (_LEAST_TEXTURED if textured else _LEAST):
+        return ShadingChoice("unlit", f"{said}: shading it unlit")
+    return ShadingChoice("headlight", f"{said}: shading it with a headlight (--shading unlit takes the colors alone)")
+
+
+def edges(images: Float[np.ndarray, "c h w 4"]) -> Bool[np.ndarray, "c h w"]:
+    """Return the pixels that differ from the next one to the right or below, where both are inside the silhouette."""
+    inside = images[..., 3] == 1
+    found = np.zeros(inside.shape, dtype=bool)
+    for axis in (1, 2):
+        here = tuple(slice(None, -1) if k == axis else slice(None) for k in range(3))
+        there = tuple(slice(1, None) if k == axis else slice(None) for k in range(3))
+        step = np.abs(images[there][..., :3] - images[here][..., :3]).max(axis=-1)
+        found[here] |= (step > _STEP) & inside[here] & inside[there]
+    return found
+
+
+def _widened(pixels: Bool[np.ndarray, "c h w"]) -> Bool[np.ndarray, "c h w"]:
+    """The pixels and their eight neighbors."""
+    from scipy.ndimage import binary_dilation
+
+    wide: Bool[np.ndarray, "c h w"] = binary_dilation(pixels, np.ones((1, 3, 3), dtype=bool))
+    return wide
