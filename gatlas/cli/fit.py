@@ -40,8 +40,9 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     inputs: dict[str, Any] = {"points": io.load_points(name, model_dir=options.model_dir) if photos else None}
     if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)
-        inputs["start"] = io.load_gaussians(blob, drop_invalid=options.drop_invalid, report=message)
-        digest.update(blob.data)
+        up = options.up if photos else None  # of a mesh it is the mesh's
+        inputs["start"] = io.load_gaussians(blob, up=up, drop_invalid=options.drop_invalid, report=message)
+        digest.update(blob.data + (up or "").encode())
     inputs["lpips"], lpips = lpips_network(options)
     identity = run_identity(options, digest.hexdigest(), lpips)
 
@@ -85,7 +86,7 @@ def _denormalized(gaussians: Gaussians) -> Gaussians:
 def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
     """Return the mesh, its name and a digest of what a checkpoint must share with it."""
     blob = io.as_blob(source)
-    digest = hashlib.sha256(blob.data + f"{options.up} {options.ignore_vertex_colors}".encode())
+    digest = hashlib.sha256(blob.data + f"{options.up or 'y'} {options.ignore_vertex_colors}".encode())
     return io.load_mesh(blob), blob.name, digest
 
 

@@ -87,7 +87,10 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
-    if init is None or names_a("splat", init):
+    starts_from_splat = init is not None and names_a("splat", init)
+    if photos and options.up is not None and not starts_from_splat:
+        raise GatlasError("--up is for meshes and for --init FILE.ply: photos have the axes of their cameras")
+    if init is None or starts_from_splat:
         return
     if photos and init == "surface":
         raise GatlasError(
@@ -101,7 +104,7 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
 
 def prepare_mesh(mesh: Mesh, options: FitOptions) -> Mesh:
     """Return the mesh with its vertical axis up and, where asked for, without vertex colors."""
-    mesh = stand_up(mesh, options.up)
+    mesh = stand_up(mesh, options.up or "y")
     return without_vertex_colors(mesh) if options.ignore_vertex_colors else mesh
 
 

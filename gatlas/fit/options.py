@@ -102,8 +102,11 @@ class FitOptions(Options):
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] = option(
-        "y", metavar="AXIS", help="Vertical axis of the mesh file, such as z or -y."
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        recorded="y",
+        help="Vertical axis of the mesh file, such as z or -y; default y. With photos, that of --init FILE.ply.",
     )
     ignore_vertex_colors: bool = option(False, help="Ignore vertex colors, for files that store other data there.")
     supersample: int = option(4, min=1, max=16, help="Samples per pixel side when rendering a mesh.")

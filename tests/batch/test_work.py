@@ -51,6 +51,20 @@ def test_manifests_of_earlier_versions_match_equal_options(name, options, record
     assert work_of(name, options).fingerprint == recorded
 
 
+@pytest.mark.parametrize(
+    ("name", "default", "chosen"),
+    [
+        ("render", RenderOptions(), RenderOptions(up="y")),  # of a mesh the same, of a splat not
+        ("render", RenderOptions(), RenderOptions(drop_invalid=True)),
+        ("prune", PruneOptions(), PruneOptions(up="z")),
+        ("atlas_encode", EncodeOptions(), EncodeOptions(drop_invalid=True)),
+        ("fit", FitOptions(), FitOptions(drop_invalid=True)),
+    ],
+)
+def test_options_that_were_added_count_where_they_are_chosen(name, default, chosen):
+    assert work_of(name, default).fingerprint != work_of(name, chosen).fingerprint
+
+
 def test_equal_options_have_equal_fingerprints_whatever_their_order():
     assert fingerprint_of("fit", {"a": 1, "b": 2}) == fingerprint_of("fit", {"b": 2, "a": 1})
     assert fingerprint_of("fit", {"a": 1}) != fingerprint_of("fit", {"a": 2})

@@ -46,6 +46,8 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
         ({"init": "hull"}, False, "--init hull is for photos"),
         ({"model_dir": "sparse/1"}, False, "--model-dir names a COLMAP model of photos"),
         ({"init": "surface"}, True, "--init surface is for meshes"),
+        ({"up": "z"}, True, "--up is for meshes and for --init FILE"),
+        ({"up": "y", "init": "hull"}, True, "--up is for meshes and for --init FILE"),
         ({"init": "nowhere"}, True, "--init nowhere: photos start from"),
         ({"time_limit": 5.0}, False, "--time-limit needs --resume"),
         ({"model": "scaffold", "resume": "x.npz"}, False, "--model scaffold does not go with --resume"),

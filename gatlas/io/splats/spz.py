@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -35,11 +35,14 @@ _CONVERT = (
     "to convert it, run: npx @playcanvas/splat-transform INPUT.spz OUTPUT.ply "
     "(which keeps the axes: if the object stands on its head, give --up y with the PLY)"
 )
-_MOST = 1 << 32  # bytes; a gzip of zeros would fill the memory
+_MOST_EXTENSIONS = 1 << 20  # bytes of records behind the Gaussians
+_SURE = 1 << 28  # bytes that a gzip may promise whatever its size
+_MOST_RATIO = 200  # of what a larger one holds to its own size; a gzip of zeros would fill the memory
 _SH_RANGE_EXTENSION = 0xADBE0001  # coefficients are stored between bounds of its own
 _AXES_EXTENSION = 0xADBE0003  # one uint32: the coordinate system of what is stored
 _RUB, _ROTATED = 4, 8  # numbers of coordinate systems: RUB, and how many of them point y up or down
-_UNIX = 3  # the operating system in the head of a gzip, as zlib writes it on Linux and in WebAssembly
+# Head of a gzip of zlib's default level on Linux and in WebAssembly, where the last byte names the operating system.
+_ZLIB_ON_UNIX = b"\x1f\x8b\x08\0\0\0\0\0\0\x03"
 
 
 def decode_spz(blob: Blob, **asked: Any) -> Gaussians:
@@ -48,28 +51,20 @@ def decode_spz(blob: Blob, **asked: Any) -> Gaussians:
     `asked` are the fields of `SplatReading`; `as_stored` gives the axes that the file's PLY would have.
     """
     reading = SplatReading(**asked)
-    content = _inflate(blob)
-    if len(content) < _HEADER.size:
-        raise GatlasError(f"{blob.name}: truncated: {len(content)} bytes are no SPZ header")
-    magic, version, count, degree, fraction, flags, _ = _HEADER.unpack_from(content)
-    if magic != MAGIC or version not in (2, 3):
-        raise GatlasError(f"{blob.name}: is SPZ of version {version}, gatlas reads 2 and 3: {_CONVERT}")
-    if degree >= len(_COEFFICIENTS) or fraction > 23:
-        raise GatlasError(f"{blob.name}: damaged, or of a degree above 3: degree {degree}, {fraction} fractional bits")
-    rest = _COEFFICIENTS[degree] - 1
-    widths = (9, 1, 3, 3, 3 if version == 2 else 4, 3 * rest)  # bytes per Gaussian
-    total = _HEADER.size + count * sum(widths)
+    header, content = _inflate(blob)
+    total = header.total
     if len(content) < total:
         raise GatlasError(
-            f"{blob.name}: truncated: {count:,} Gaussians are {total:,} bytes, there are {len(content):,}"
+            f"{blob.name}: truncated: {header.points:,} Gaussians are {total:,} bytes, there are {len(content):,}"
         )
+    version, count, fraction, flags, rest = header.version, header.points, header.fraction, header.flags, header.rest
     extensions = _extensions(content[total:]) if flags & _HAS_EXTENSIONS else {}
     if rest and _SH_RANGE_EXTENSION in extensions:
         raise GatlasError(
             f"{blob.name}: its spherical harmonics have bounds of their own, which gatlas does not read: {_CONVERT}"
         )
     columns, at = [], _HEADER.size
-    for width in widths:
+    for width in header.widths:
         columns.append(np.frombuffer(content, np.uint8, count * width, at).reshape(count, width))
         at += count * width
     positions, alphas, colors, scales, rotations, coefficients = columns
@@ -97,32 +92,70 @@ def _y_down(blob: Blob, version: int, reading: SplatReading) -> bool:
     Such programs have written version 3 by the format's own library, compiled for Linux or WebAssembly. Phones, whose
     zlib names another system, write RUB, as do those that follow the README in other languages.
     """
-    head = blob.data[:10]
-    y_down = version >= 3 and head.startswith(b"\x1f\x8b") and head[9:] == bytes([_UNIX])
+    y_down = version >= 3 and blob.data.startswith(_ZLIB_ON_UNIX)
     taken = "y down, as programs write it that convert a PLY" if y_down else "y up, as the format defines it"
     reading.report(f"{blob.name}: read as {taken}; if it stands on its head, give --up {'y' if y_down else '-y'}")
     return y_down
 
 
-def _inflate(blob: Blob) -> bytes:
+class _Header(NamedTuple):
+    version: int
+    points: int
+    rest: int  # coefficients of a color channel beyond degree 0
+    fraction: int  # bits behind the point of positions
+    flags: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bytes of a Gaussian in each column."""
+        return (9, 1, 3, 3, 3 if self.version == 2 else 4, 3 * self.rest)
+
+    @property
+    def total(self) -> int:
+        """Bytes of the header and the columns."""
+        return _HEADER.size + self.points * sum(self.widths)
+
+    @classmethod
+    def parse(cls, blob: Blob, content: bytes) -> _Header:
+        if len(content) < _HEADER.size:
+            raise GatlasError(f"{blob.name}: truncated: {len(content)} bytes are no SPZ header")
+        magic, version, count, degree, fraction, flags, _ = _HEADER.unpack_from(content)
+        if magic != MAGIC or version not in (2, 3):
+            raise GatlasError(f"{blob.name}: is SPZ of version {version}, gatlas reads 2 and 3: {_CONVERT}")
+        if degree >= len(_COEFFICIENTS) or fraction > 23:
+            raise GatlasError(
+                f"{blob.name}: damaged, or of a degree above 3: degree {degree}, {fraction} fractional bits"
+            )
+        return cls(version, count, _COEFFICIENTS[degree] - 1, fraction, flags)
+
+
+def _inflate(blob: Blob) -> tuple[_Header, bytes]:
+    """The header and the bytes of a file, no more of them than the header promises, and its extensions."""
     if blob.data.startswith(MAGIC):
-        return blob.data
+        return _Header.parse(blob, blob.data), blob.data
     stream = zlib.decompressobj(wbits=31)
     try:
-        content = stream.decompress(blob.data, _MOST)
+        content = stream.decompress(blob.data, _HEADER.size)
+        header = _Header.parse(blob, content)
+        if header.total > max(_SURE, _MOST_RATIO * len(blob.data)):
+            raise GatlasError(
+                f"{blob.name}: damaged: a gzip of {len(blob.data):,} bytes cannot hold {header.points:,} Gaussians"
+            )
+        content += stream.decompress(stream.unconsumed_tail, header.total - len(content) + _MOST_EXTENSIONS)
     except zlib.error as error:
         raise GatlasError(f"{blob.name}: damaged: its gzip cannot be read ({error})") from None
-    if len(content) == _MOST:
-        raise GatlasError(f"{blob.name}: damaged: its gzip holds more than {_MOST:,} bytes")
     if not stream.eof:
+        if stream.unconsumed_tail:
+            more = f"more than its {header.points:,} Gaussians"
+            raise GatlasError(f"{blob.name}: damaged: its gzip holds {more}")
         raise GatlasError(f"{blob.name}: truncated: its gzip ends too soon")
-    return content
+    return header, content
 
 
 def _extensions(content: bytes) -> dict[int, bytes]:
     """The payloads of the records of type, length and payload, by type."""
     found, at = {}, 0
-    while at + 8 <= len(content):
+    while at + 8 <= min(len(content), _MOST_EXTENSIONS):
         kind, size = struct.unpack_from("<II", content, at)
         found[kind] = content[at + 8 : at + 8 + size]
         at += 8 + size

@@ -51,6 +51,7 @@ def _direction(word: str, value: str) -> Up | None:
         return None
     if numbers.shape != (3,) or not np.isfinite(numbers).all() or not numbers.any():
         return None
+    numbers = numbers / np.abs(numbers).max()  # whose squares neither overflow nor vanish
     x, y, z = (float(part) for part in numbers / np.linalg.norm(numbers) + 0.0)
     return x, y, z
 

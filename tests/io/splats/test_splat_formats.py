@@ -149,7 +149,7 @@ def test_an_spz_of_bytes(version, pack):
 def of_a_converter(content):
     """The gzip as the format's own library writes it on Linux or in WebAssembly: by a program that converts a PLY."""
     packed = bytearray(gzip.compress(content, mtime=0))
-    packed[9] = 3
+    packed[8:10] = 0, 3  # level and operating system
     return bytes(packed)
 
 
@@ -185,6 +185,12 @@ def test_the_axes_that_an_spz_names_are_its_axes(number, means):
     extra = struct.pack("<III", 0xADBE0003, 4, number)
     g = load(of_a_converter(spz(3, flags=2, extra=extra)))
     np.testing.assert_allclose(g.means, [means])
+
+
+def test_a_gzip_that_promises_a_memory_full_is_damage():
+    bomb = gzip.compress(spz(count=0)[:8] + struct.pack("<I", 1 << 31) + spz()[12:16] + bytes(1 << 20))
+    refused(bomb, r"damaged: a gzip of [\d,]+ bytes cannot hold 2,147,483,648 Gaussians")
+    refused(gzip.compress(spz() + bytes(3 << 20)), "damaged: its gzip holds more than its 1 Gaussians")
 
 
 def test_the_smallest_three_of_an_spz():
