@@ -1,4 +1,4 @@
-"""The six nouns: frozen dataclasses of arrays that every verb speaks.
+"""The six nouns, and views of several sizes: frozen dataclasses of arrays that every verb speaks.
 
 Fields are numpy arrays in the verbs that do not learn and torch tensors where gradients are needed; this module
 imports neither. Values are post-activation, OpenCV, wxyz: what files store instead (logs, logits, glTF cameras)
@@ -7,9 +7,9 @@ exists only inside `gatlas.io`. Shapes are checked when a noun is made; a wrong 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
@@ -106,16 +106,51 @@ class Cameras:
     def __len__(self) -> int:
         return int(self.viewmats.shape[0])
 
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each camera's picture."""
+        return ((self.width, self.height),) * len(self)
+
     def __getitem__(self, index: Any) -> Cameras:
         """The cameras at a slice, an index array or a mask; an integer gives a set of one."""
-        if hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0:
-            if not -len(self) <= index < len(self):
-                raise IndexError(f"camera {index} of {len(self)}")
-            index = [int(index)]
+        if _is_single(index):
+            index = [_checked(index, len(self), "camera")]
         return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
 
     def __iter__(self) -> Iterator[Cameras]:
         return (self[i] for i in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class MixedCameras:
+    """c pinhole cameras of several picture sizes, as photos of several cameras have."""
+
+    viewmats: Float[Array, "c 4 4"]  # world -> camera, OpenCV
+    Ks: Float[Array, "c 3 3"]  # pixels
+    sizes: tuple[tuple[int, int], ...]  # width and height of each camera's picture
+
+    def __post_init__(self) -> None:
+        _check_shapes(self, viewmats=("c", 4, 4), Ks=("c", 3, 3))
+        if len(self.sizes) != len(self) or any(side < 1 for size in self.sizes for side in size):
+            raise ValueError(f"MixedCameras need {len(self)} sizes of width and height >= 1, got {self.sizes}")
+
+    def __len__(self) -> int:
+        return int(self.viewmats.shape[0])
+
+    def __getitem__(self, index: Any) -> Any:
+        """A set of one (`Cameras`) at an integer; at a slice, an index array or a mask `MixedCameras` of these."""
+        if _is_single(index):
+            i = _checked(index, len(self), "camera")
+            return Cameras(self.viewmats[[i]], self.Ks[[i]], *self.sizes[i])
+        sizes = tuple(self.sizes[i] for i in _positions(index, len(self)))
+        return MixedCameras(self.viewmats[index], self.Ks[index], sizes)
+
+    def __iter__(self) -> Iterator[Cameras]:
+        return (self[i] for i in range(len(self)))
+
+
+AnyCameras = Cameras | MixedCameras
+SomeCameras = TypeVar("SomeCameras", bound=Cameras | MixedCameras)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +167,82 @@ class Views:
         if shape[:3] != wanted or shape[3] not in (3, 4):
             raise ValueError(f"Views.images must have shape {[*wanted, '3 or 4']}, got {list(shape)}")
 
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 4 for RGBA."""
+        return int(self.images.shape[-1])
+
     def __len__(self) -> int:
         return len(self.cameras)
 
     def __getitem__(self, index: Any) -> Views:
-        single = hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0
-        return Views(images=self.images[[int(index)] if single else index], cameras=self.cameras[index])
+        return Views(images=self.images[[int(index)] if _is_single(index) else index], cameras=self.cameras[index])
+
+    def __iter__(self) -> Iterator[Views]:
+        return (self[i] for i in range(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class MixedViews:
+    """Pictures of several sizes and the cameras that took them."""
+
+    images: tuple[Float[Array, "_ _ d"], ...]  # all RGB or all straight RGBA, sRGB-encoded, [0, 1]
+    cameras: MixedCameras
+
+    def __post_init__(self) -> None:
+        found = [tuple(image.shape) for image in self.images]
+        wanted = [(height, width) for width, height in self.cameras.sizes]
+        if [shape[:2] for shape in found] != wanted or len({shape[2:] for shape in found} | {(3,), (4,)}) > 2:
+            raise ValueError(f"MixedViews.images must have shapes {wanted} and 3 or 4 channels, got {found}")
+
+    @property
+    def channels(self) -> int:
+        """3 for RGB, 4 for RGBA."""
+        return int(self.images[0].shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A set of one (`Views`) at an integer; at a slice, an index array or a mask `MixedViews` of these."""
+        if _is_single(index):
+            return Views(self.images[_checked(index, len(self), "view")][None], self.cameras[index])
+        return MixedViews(tuple(self.images[i] for i in _positions(index, len(self))), self.cameras[index])
+
+    def __iter__(self) -> Iterator[Views]:
+        return (self[i] for i in range(len(self)))
+
+
+AnyViews = Views | MixedViews
+
+
+def join_cameras(
+    viewmats: Float[Array, "c 4 4"], Ks: Float[Array, "c 3 3"], sizes: Sequence[tuple[int, int]]
+) -> AnyCameras:
+    """Return cameras with these widths and heights: `Cameras` where all are one size, else `MixedCameras`."""
+    if len(set(sizes)) == 1:
+        return Cameras(viewmats, Ks, *sizes[0])
+    return MixedCameras(viewmats, Ks, tuple(sizes))
+
+
+def _is_single(index: Any) -> bool:
+    return hasattr(index, "__index__") and getattr(index, "ndim", 0) == 0
+
+
+def _checked(index: Any, count: int, noun: str) -> int:
+    if not -count <= index < count:
+        raise IndexError(f"{noun} {index} of {count}")
+    return int(index)
+
+
+def _positions(index: Any, count: int) -> list[int]:
+    """The positions that a slice, a mask or an array of integers stands for."""
+    if isinstance(index, slice):
+        return list(range(count)[index])
+    values = [each.item() if hasattr(each, "item") else each for each in index]
+    if values and isinstance(values[0], bool):
+        return [i for i, kept in enumerate(values) if kept]
+    return [int(value) for value in values]
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatlas.types import Cameras, Gaussians, Origin, Views
+from gatlas.types import Cameras, Gaussians, MixedCameras, MixedViews, Origin, Views, join_cameras
 
 
 def gaussians(n=4, k=1, **changes):
@@ -57,3 +57,39 @@ def test_views_need_a_picture_per_camera():
 def test_nouns_cannot_be_changed():
     with pytest.raises(AttributeError):
         gaussians().means = None
+
+
+def mixed(sizes=((8, 6), (6, 8), (8, 6))):
+    matrices = np.arange(len(sizes) * 16.0).reshape(-1, 4, 4)
+    views = [np.full((height, width, 3), i / 10, dtype=np.float32) for i, (width, height) in enumerate(sizes)]
+    return MixedViews(tuple(views), MixedCameras(matrices, matrices[:, :3, :3], sizes))
+
+
+def test_views_of_several_sizes_are_taken_one_by_one_and_in_any_order():
+    views = mixed()
+    assert [view.images.shape for view in views] == [(1, 6, 8, 3), (1, 8, 6, 3), (1, 6, 8, 3)]
+    assert (views[1].cameras.width, views[1].cameras.height) == (6, 8)
+    assert views[-1].images[0, 0, 0, 0] == np.float32(0.2)
+    for index in (np.array([2, 1]), [2, 1], slice(2, 0, -1)):
+        subset = views[index]
+        assert subset.cameras.sizes == ((8, 6), (6, 8))
+        assert [image[0, 0, 0] for image in subset.images] == [np.float32(0.2), np.float32(0.1)]
+        np.testing.assert_array_equal(subset.cameras.viewmats, views.cameras.viewmats[[2, 1]])
+    assert views[np.array([True, False, True])].cameras.sizes == ((8, 6), (8, 6))
+    with pytest.raises(IndexError, match="view 3 of 3"):
+        views[3]
+
+
+def test_sizes_that_do_not_fit_their_pictures_are_refused():
+    views = mixed()
+    with pytest.raises(ValueError, match=r"MixedViews\.images must have shapes"):
+        MixedViews(views.images[1:] + views.images[:1], views.cameras)
+    with pytest.raises(ValueError, match="MixedCameras need 3 sizes"):
+        MixedCameras(views.cameras.viewmats, views.cameras.Ks, ((8, 6),))
+
+
+def test_cameras_of_one_size_are_joined_to_plain_ones():
+    each = mixed().cameras
+    joined = join_cameras(each.viewmats, each.Ks, [(4, 2)] * 3)
+    assert (joined.width, joined.height, joined.sizes) == (4, 2, ((4, 2),) * 3)
+    assert join_cameras(each.viewmats, each.Ks, each.sizes).sizes == each.sizes

@@ -23,11 +23,12 @@ from gatlas.fit.preview import Preview
 from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
 from gatlas.io.registry import names_a
+from gatlas.types import Views
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Gaussians, Mesh, Views
+    from gatlas.types import AnyViews, Gaussians, Mesh
 
 
 def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict[str, Any]:
@@ -90,10 +91,15 @@ def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
     return io.load_mesh(blob), blob.name, digest
 
 
-def _load_photos(path: Any, options: FitOptions) -> tuple[Views, str, Any]:
+def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
     """Return the photos, their path and a digest of what a checkpoint must share with them."""
     views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir)
-    return views, path, hashlib.sha256(views.images.tobytes() + views.cameras.viewmats.tobytes())
+    if isinstance(views, Views):
+        content = views.images.tobytes() + views.cameras.viewmats.tobytes()
+    else:
+        sizes = repr(views.cameras.sizes).encode()
+        content = b"".join([*(image.tobytes() for image in views.images), views.cameras.viewmats.tobytes(), sizes])
+    return views, path, hashlib.sha256(content)
 
 
 def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:

@@ -70,14 +70,10 @@ def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force
         for photo, result in zip(photos, results, strict=True)
     ]
     write_poses(output, records, force=force, summary=summary)
-    sizes = [record.size for record in records if record.viewmat is not None]
-    if len(set(sizes)) > 1:
-        message(
-            "the photos have several sizes, and render --camera and fit read files of one: run pose-pnp once per size"
-        )
-    message(f"{len(sizes)} of {len(records)} cameras found")
-    if len(sizes) < len(records):
-        raise typer.Exit(EXIT_SOME_NOT_FOUND if sizes else 1)
+    found_count = sum(record.viewmat is not None for record in records)
+    message(f"{found_count} of {len(records)} cameras found")
+    if found_count < len(records):
+        raise typer.Exit(EXIT_SOME_NOT_FOUND if found_count else 1)
 
 
 def _refuse_shared_input(names: Sequence[str], options: PoseOptions) -> None:

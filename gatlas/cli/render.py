@@ -13,7 +13,7 @@ from gatlas.images.colors import parse_background
 from gatlas.images.sheets import atlas_picture, contact_sheet
 from gatlas.raster.devices import choose_device
 from gatlas.render import RenderOptions, render
-from gatlas.render.views import cameras_for_file
+from gatlas.render.views import views_for_file
 
 if TYPE_CHECKING:
     from gatlas.types import Gaussians, Mesh
@@ -46,8 +46,7 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
     cameras = None if options.camera is None else io.load_cameras(options.camera)
     views = render(subject, options, cameras, report=message)
     if folder:
-        in_file = cameras_for_file(views.cameras, subject.origin)
-        io.save_views(output, replace(views, cameras=in_file), force=force)
+        io.save_views(output, views_for_file(views, subject.origin), force=force)
         message(f"{len(views)} pictures in {output}")
     else:
         io.save_image(output, contact_sheet(views.images), force=force, name=subject.origin.name)

@@ -12,9 +12,11 @@ from gatlas.config import option_fields
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import refuse_shared_names
 from gatlas.systems import load_system, system_module, system_of
+from gatlas.types import MixedCameras
 
 if TYPE_CHECKING:
     from gatlas.systems.options import SampleOptions
+    from gatlas.types import Cameras
 
 
 def run(photos: list[str] | None, output: str, options: SampleOptions, *, force: bool, given: Collection[str]) -> None:
@@ -22,7 +24,6 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     if options.convert is not None:
         _convert(options, options.convert, force, given)
         return
-    from gatlas.geometry.cameras import in_float32
     from gatlas.raster.devices import choose_device
     from gatlas.systems.conditions import check_options, read_conditions, read_settings
     from gatlas.systems.contract import SampleRequest
@@ -34,7 +35,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     refuse_shared_names(output, options.views)
     request = SampleRequest(
         read_conditions(name, module.TAKES, options, photos, message),
-        None if options.cameras is None else in_float32(io.load_cameras(options.cameras)),
+        None if options.cameras is None else _target_cameras(options.cameras),
         count=options.count,
         seed=options.seed,
         steps=options.steps,
@@ -56,6 +57,17 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     steps = len(request.samples) * (1 if request.cameras is None else len(request.cameras))
     with counting_bar("sample", steps) as on_step:
         save_samples(system, request, output, views=options.views, force=force, report=message, on_step=on_step)
+
+
+def _target_cameras(name: str) -> Cameras:
+    """Return the cameras of the views to make, which must have one size."""
+    from gatlas.geometry.cameras import in_float32
+
+    cameras = io.load_cameras(name)
+    if isinstance(cameras, MixedCameras):
+        sizes = ", ".join(f"{width} x {height}" for width, height in sorted(set(cameras.sizes)))
+        raise GatlasError(f"{name}: its cameras have pictures of several sizes ({sizes}): views are made in one")
+    return in_float32(cameras)
 
 
 def _convert(options: SampleOptions, folder: str, force: bool, given: Collection[str]) -> None:

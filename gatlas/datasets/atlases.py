@@ -18,7 +18,7 @@ from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
 from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.streams import is_folder
-from gatlas.types import Views
+from gatlas.types import MixedViews, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -184,7 +184,11 @@ def read_random_views(
     views = read_views(
         folder, side=chosen.side, pick=lambda count: np.sort(rng.permutation(count)[: chosen.number]).tolist()
     )
-    if views.images.shape[-1] != 4:
+    if isinstance(views, MixedViews):
+        raise GatlasError(
+            f"{folder}: its pictures have several sizes, and a batch needs one: render them with one size"
+        )
+    if views.channels != 4:
         raise GatlasError(
             f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "
             "render, or add masks"

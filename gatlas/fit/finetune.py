@@ -10,24 +10,24 @@ import numpy as np
 from gatlas.fit.mesh import SUPERSAMPLE, in_unit_ball_of, measure
 from gatlas.fit.optimize import optimize
 from gatlas.fit.photos import held_out_indices, rgba_views
-from gatlas.fit.scene_frame import SceneFrame, into_frame
+from gatlas.fit.scene_frame import SceneFrame, views_into_frame
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import into_unit_ball, scaled, unscaled
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
-from gatlas.types import Mesh, Views
+from gatlas.types import Mesh, MixedViews, Views
 
 if TYPE_CHECKING:
     from gatlas.fit.optimize import OnStep
-    from gatlas.types import Cameras, Gaussians
+    from gatlas.types import AnyViews, Cameras, Gaussians
 
 RATE = 0.3  # of a fit's learning rates: what is near its place already should not be thrown about
 
 
 def finetune(
     gaussians: Gaussians,
-    reference: Gaussians | Mesh | Views,
+    reference: Gaussians | Mesh | AnyViews,
     iterations: int,
     rng: np.random.Generator,
     *,
@@ -43,7 +43,7 @@ def finetune(
     and `views` and `resolution` are not for them.
     """
     unit, judged, center, scale = _together(gaussians, reference)
-    if isinstance(judged, Views):
+    if isinstance(judged, Views | MixedViews):
         pictures = judged[np.setdiff1d(np.arange(len(judged)), held_out_indices(len(judged)))]
     else:
         pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
@@ -54,25 +54,25 @@ def finetune(
 
 
 def picture_quality(
-    gaussians: Gaussians, reference: Gaussians | Mesh | Views, *, views: int = 20, resolution: int = 256
+    gaussians: Gaussians, reference: Gaussians | Mesh | AnyViews, *, views: int = 20, resolution: int = 256
 ) -> tuple[float, float]:
     """PSNR in dB and SSIM against the reference over white, from cameras that `finetune` does not use (numpy)."""
     unit, judged, _, _ = _together(gaussians, reference)
-    if isinstance(judged, Views):
+    if isinstance(judged, Views | MixedViews):
         return measure(unit, judged[held_out_indices(len(judged))])
     return measure(unit, reference_views(judged, fibonacci_views(views, resolution, resolution, phase=0.5)))
 
 
 def _together(
-    gaussians: Gaussians, reference: Gaussians | Mesh | Views
-) -> tuple[Gaussians, Gaussians | Mesh | Views, tuple[float, float, float], float]:
+    gaussians: Gaussians, reference: Gaussians | Mesh | AnyViews
+) -> tuple[Gaussians, Gaussians | Mesh | AnyViews, tuple[float, float, float], float]:
     """Both in the unit ball of the mesh, or else of the Gaussians; and the center and scale that lead back."""
-    if isinstance(reference, Views):
+    if isinstance(reference, Views | MixedViews):
         unit, center, scale = into_unit_ball(gaussians)
         origin = gaussians.origin
         own = SceneFrame(np.array(origin.center), origin.scale) if origin.normalized else None
         frame = own or SceneFrame(np.array(center) + origin.center, scale)
-        return unit, rgba_views(Views(reference.images, into_frame(reference.cameras, frame))), center, scale
+        return unit, rgba_views(views_into_frame(reference, frame)), center, scale
     if isinstance(reference, Mesh):
         mesh = normalize_mesh(reference)
         if gaussians.origin.normalized:

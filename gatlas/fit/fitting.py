@@ -13,7 +13,7 @@ from gatlas.fit.losses import DIRECT_WEIGHTS, SCAFFOLD_WEIGHTS, LossWeights
 from gatlas.fit.photo_start import INITS
 from gatlas.io.registry import names_a
 from gatlas.meshes.edits import stand_up, without_vertex_colors
-from gatlas.types import Mesh, Views
+from gatlas.types import Mesh
 
 if TYPE_CHECKING:
     from gatlas.fit.mesh import Fit
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Gaussians
+    from gatlas.types import AnyViews, Gaussians
 
 
 def fit(
-    source: Mesh | Views,
+    source: Mesh | AnyViews,
     options: FitOptions,
     *,
     start: Gaussians | None = None,
@@ -45,7 +45,7 @@ def fit(
     fit ends with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go
     together are a GatlasError.
     """
-    check_fit(options, photos=isinstance(source, Views))
+    check_fit(options, photos=not isinstance(source, Mesh))
     from gatlas.raster.devices import choose_device
 
     device = choose_device(options.device)
@@ -55,7 +55,7 @@ def fit(
     scaffold = options.model == "scaffold"
     if not scaffold:
         running |= {"should_stop": should_stop, "resume": resume}
-    if isinstance(source, Views):
+    if not isinstance(source, Mesh):
         from gatlas.fit.photos import fit_photos
 
         begin: Any = start if start is not None else options.init or "auto"

@@ -13,7 +13,7 @@ from gatlas.fit.scene_frame import SceneFrame
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Num
 
-    from gatlas.types import Views
+    from gatlas.types import AnyViews
 
 COARSE = 48  # cells a side of the first grid, each of which is then divided in 8
 LEVELS = 2  # divisions
@@ -43,14 +43,14 @@ class HullSurface(NamedTuple):
     area: float  # of the whole surface, world units squared
 
 
-def carve_hull(views: Views, frame: SceneFrame) -> Hull:
+def carve_hull(views: AnyViews, frame: SceneFrame) -> Hull:
     """The hull of RGBA views within a cube about the frame; a GatlasError where the silhouettes leave nothing.
 
     A cell is carved where the pictures show it as empty. So are parts that fewer than half of the pictures show.
     """
-    if views.images.shape[-1] != 4:
-        raise ValueError(f"a visual hull needs RGBA views, got {views.images.shape[-1]} channels")
-    solid = views.images[..., 3] > SOLID
+    if views.channels != 4:
+        raise ValueError(f"a visual hull needs RGBA views, got {views.channels} channels")
+    solid = _silhouettes(views)
     corner = frame.center - REACH * frame.radius
     side = COARSE
     cell = 2 * REACH * frame.radius / side
@@ -113,32 +113,37 @@ def hull_frame(hull: Hull) -> SceneFrame:
     return SceneFrame(center, farthest + float(0.5 * np.sqrt(3) * hull.cell))
 
 
-def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: Views, tolerance: float) -> Bool[np.ndarray, " n"]:
+def inside_silhouettes(points: Float[np.ndarray, "n 3"], views: AnyViews, tolerance: float) -> Bool[np.ndarray, " n"]:
     """Return True for points that at most the share `tolerance` of the RGBA views that show them show as empty."""
-    seen, missed = _votes(points, views, views.images[..., 3] > SOLID)
+    seen, missed = _votes(points, views, _silhouettes(views))
     return missed <= tolerance * seen
 
 
+def _silhouettes(views: AnyViews) -> list[Bool[np.ndarray, "_ _"]]:
+    """Each view's pixels that show the object."""
+    return [image[..., 3] > SOLID for image in views.images]
+
+
 def _uncarved(
-    centers: Float[np.ndarray, "n 3"], reach: float, views: Views, solid: Bool[np.ndarray, "c h w"]
+    centers: Float[np.ndarray, "n 3"], reach: float, views: AnyViews, solid: list[Bool[np.ndarray, "_ _"]]
 ) -> Bool[np.ndarray, " n"]:
     """Places within `reach` of which the object may be: the silhouettes are grown by that, in world units."""
     from scipy.ndimage import maximum_filter
 
     cameras = views.cameras
     middle = centers.mean(axis=0)
-    grown = np.empty_like(solid)
+    grown = []
     for index in range(len(cameras)):
         depth = float(project_points(middle[None], cameras, index).depths[0])
         pixels = reach * float(cameras.Ks[index, 0, 0]) / max(depth, reach) if reach else 0.0
-        size = 2 * int(np.ceil(min(pixels, cameras.width))) + 1
-        grown[index] = maximum_filter(solid[index], size=size, mode="constant")
+        size = 2 * int(np.ceil(min(pixels, cameras.sizes[index][0]))) + 1
+        grown.append(maximum_filter(solid[index], size=size, mode="constant"))
     seen, missed = _votes(centers, views, grown)
     return (seen >= max(SHOWN * len(cameras), min(2, len(cameras)))) & (missed <= MISSES * seen)
 
 
 def _votes(
-    points: Float[np.ndarray, "n 3"], views: Views, solid: Bool[np.ndarray, "c h w"]
+    points: Float[np.ndarray, "n 3"], views: AnyViews, solid: list[Bool[np.ndarray, "_ _"]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of views that show each point, and the number of these that show it as empty."""
     seen, missed = np.zeros(len(points), dtype=np.int32), np.zeros(len(points), dtype=np.int32)

@@ -21,14 +21,14 @@ from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
     from gatlas.fit.options import FitOptions
-    from gatlas.types import Gaussians, Mesh, Views
+    from gatlas.types import AnyViews, Gaussians, Mesh
 
 SUPERSAMPLE = 4
 
 
 class Fit(NamedTuple):
     gaussians: Gaussians  # in the unit ball; origin leads back to the mesh's own units
-    views: Views  # the training pictures
+    views: AnyViews  # the training pictures
     psnr: float  # dB over white, mean over the held-out views
     ssim: float  # over white, mean over the held-out views
 
@@ -68,14 +68,14 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
     return replace(gaussians, scales=scales, sh=gaussians.sh[:, :1], origin=origin)
 
 
-def measure(gaussians: Gaussians, views: Views) -> tuple[float, float]:
+def measure(gaussians: Gaussians, views: AnyViews) -> tuple[float, float]:
     """PSNR in dB and SSIM of the Gaussians against RGBA views, over white: means over the views (numpy)."""
     from gatlas.metrics.ssim import ssim
 
     white = np.ones(3, dtype=np.float32)
     decibels, similarity = [], []
     for i in range(len(views)):
-        rgba = views.images[i : i + 1]
+        rgba = views[i].images
         reference = composite(rgba, 1.0).astype(np.float32)
         image = np.clip(rasterize(gaussians, views.cameras[i], background=white).colors, 0.0, 1.0)
         decibels.append(float(psnr(image, reference)[0]))

@@ -17,7 +17,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Origin, Views
+    from gatlas.types import AnyViews, Origin
 
 # Adam's learning rates; world units of an object of radius 1. Positions move a thirtieth of a pixel of a 256^2 view.
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
@@ -47,11 +47,11 @@ class Interrupted(Exception):  # noqa: N818
 
 def optimize(
     gaussians: Gaussians,
-    views: Views,
+    views: AnyViews,
     iterations: int,
     rng: np.random.Generator,
     *,
-    coarse: tuple[Views, int] | None = None,
+    coarse: tuple[AnyViews, int] | None = None,
     rate: float = 1.0,
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,

@@ -12,12 +12,14 @@ from gatlas.errors import GatlasError
 from gatlas.fit import seeds
 from gatlas.fit.hull import Hull, carve_hull, hull_frame, inside_silhouettes
 from gatlas.fit.mesh import measure
-from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, into_frame
+from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, views_into_frame
 from gatlas.fit.set_count import set_count
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+    from gatlas.types import AnyViews
 
     Init = Literal["auto", "points", "hull", "random"] | Gaussians
     Cloud = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]  # positions; sRGB in [0, 1]
@@ -29,7 +31,7 @@ UNIT_TEST_VIEWS = 4  # photos that decide the units of a given splat
 
 
 def start_photos(
-    views: Views, count: int, points: Cloud | None, init: Init, rng: np.random.Generator
+    views: AnyViews, count: int, points: Cloud | None, init: Init, rng: np.random.Generator
 ) -> tuple[Gaussians, SceneFrame]:
     """`count` Gaussians in the unit ball, their origin leading back, and the ball in the units of the RGBA views.
 
@@ -37,7 +39,7 @@ def start_photos(
     """
     if isinstance(init, Gaussians):
         return _from_gaussians(init, views, count, rng)
-    opaque = float(views.images[..., 3].mean()) > OPAQUE
+    opaque = _mean_alpha(views) > OPAQUE
     cloud = points if points is not None and len(points[0]) else None
     if init == "points" and cloud is None:
         raise GatlasError("there are no points to begin with: use --init hull (photos with transparency) or random")
@@ -55,34 +57,34 @@ def start_photos(
             warnings.warn(f"{error}; the fit begins at random places", stacklevel=3)
         else:
             return _from_hull(hull, views, count, rng)
-    framed = Views(views.images, into_frame(views.cameras, frame))
+    framed = views_into_frame(views, frame)
     behind = _backdrop(framed, count, opaque, rng)
     return _with(seeds.random_gaussians(framed, count - len(behind), rng), behind, frame), frame
 
 
 def _from_points(
-    cloud: Cloud, views: Views, count: int, opaque: bool, rng: np.random.Generator
+    cloud: Cloud, views: AnyViews, count: int, opaque: bool, rng: np.random.Generator
 ) -> tuple[Gaussians, SceneFrame]:
     xyz, rgb = cloud
     if not opaque:
         kept = inside_silhouettes(xyz, views, STRAY_MISSES)
         xyz, rgb = (xyz[kept], rgb[kept]) if kept.any() else (xyz, rgb)
     frame = frame_of_points(views.cameras, xyz)
-    framed = Views(views.images, into_frame(views.cameras, frame))
+    framed = views_into_frame(views, frame)
     behind = _backdrop(framed, count, opaque, rng)
     local = (xyz - frame.center) / frame.radius
     return _with(seeds.point_gaussians(local, rgb, framed.cameras, count - len(behind), rng), behind, frame), frame
 
 
-def _from_hull(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> tuple[Gaussians, SceneFrame]:
+def _from_hull(hull: Hull, views: AnyViews, count: int, rng: np.random.Generator) -> tuple[Gaussians, SceneFrame]:
     frame = hull_frame(hull)
-    framed = Views(views.images, into_frame(views.cameras, frame))
+    framed = views_into_frame(views, frame)
     local = Hull(hull.filled, (hull.corner - frame.center) / frame.radius, hull.cell / frame.radius)
     return replace(seeds.hull_gaussians(local, framed, count, rng), origin=_origin(frame)), frame
 
 
 def _from_gaussians(
-    gaussians: Gaussians, views: Views, count: int, rng: np.random.Generator
+    gaussians: Gaussians, views: AnyViews, count: int, rng: np.random.Generator
 ) -> tuple[Gaussians, SceneFrame]:
     """Given Gaussians, made `count`: of a splat that is in the unit ball, the photos' world may be that ball or not."""
     origin = gaussians.origin
@@ -91,7 +93,7 @@ def _from_gaussians(
         judges = np.unique(np.linspace(0, len(views) - 1, min(UNIT_TEST_VIEWS, len(views))).astype(int))
 
         def likeness(frame: SceneFrame) -> float:
-            return measure(gaussians, Views(views.images[judges], into_frame(views.cameras[judges], frame)))[0]
+            return measure(gaussians, views_into_frame(views[judges], frame))[0]
 
         frame = own if likeness(own) >= likeness(unit) else unit
         start = gaussians
@@ -104,10 +106,16 @@ def _from_gaussians(
             scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
             origin=_origin(frame, origin.name),
         )
-    return set_count(start, into_frame(views.cameras, frame), count, rng), frame
+    return set_count(start, views_into_frame(views, frame).cameras, count, rng), frame
 
 
-def _backdrop(views: Views, count: int, opaque: bool, rng: np.random.Generator) -> Gaussians:
+def _mean_alpha(views: AnyViews) -> float:
+    if isinstance(views, Views):
+        return float(views.images[..., 3].mean())
+    return float(np.concatenate([image[..., 3].ravel() for image in views.images]).mean())
+
+
+def _backdrop(views: AnyViews, count: int, opaque: bool, rng: np.random.Generator) -> Gaussians:
     """The background that opaque photos show; none of it where they are transparent."""
     return seeds.backdrop_gaussians(views, int(seeds.BACKDROP_SHARE * count) if opaque else 0, rng)
 

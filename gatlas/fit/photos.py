@@ -9,9 +9,9 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.fit.mesh import Fit, measure
 from gatlas.fit.photo_start import INITS, start_photos
-from gatlas.fit.scene_frame import into_frame
-from gatlas.images.resize import resize_views
-from gatlas.types import Gaussians, Views
+from gatlas.fit.scene_frame import views_into_frame
+from gatlas.images.resize import map_views, resize_views
+from gatlas.types import Gaussians, MixedViews, Views
 
 if TYPE_CHECKING:
     import torch
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from gatlas.fit.optimize import OnParameters
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud, Init
+    from gatlas.types import AnyViews
 
 HELD_OUT_EVERY = 8
 
 
 def fit_photos(
-    views: Views,
+    views: AnyViews,
     options: FitOptions,
     *,
     points: Cloud | None = None,
@@ -61,15 +62,14 @@ def fit_photos(
     rng = np.random.default_rng(options.seed)
     views = rgba_views(resize_views(views, budget.resolution))
     start, frame = start_photos(views, options.count, points, init, rng)
-    views = Views(views.images, into_frame(views.cameras, frame))
+    views = views_into_frame(views, frame)
 
     # Training and held-out photos
     held_out = held_out_indices(len(views))
     training = views[np.setdiff1d(np.arange(len(views)), held_out)]
     coarse = None
     if budget.coarse_iterations:
-        half = max(training.cameras.width, training.cameras.height) // 2
-        coarse = (resize_views(training, half), budget.coarse_iterations)
+        coarse = (halved(training), budget.coarse_iterations)
     relocate = Relocator(training, budget.iterations, rng)
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
@@ -92,8 +92,17 @@ def held_out_indices(count: int) -> np.ndarray:
     return np.arange(min(HELD_OUT_EVERY // 2 - 1, count - 1), count, HELD_OUT_EVERY)
 
 
-def rgba_views(views: Views) -> Views:
+def halved(views: AnyViews) -> AnyViews:
+    """The views with the longer side of each half as long."""
+    if isinstance(views, Views):
+        return resize_views(views, max(views.cameras.width, views.cameras.height) // 2)
+    return map_views(views, halved)
+
+
+def rgba_views(views: AnyViews) -> AnyViews:
     """The views with an alpha channel, opaque where they had none (float32)."""
+    if isinstance(views, MixedViews):
+        return map_views(views, rgba_views)
     images = np.asarray(views.images, dtype=np.float32)
     if images.shape[-1] == 4:
         return Views(images, views.cameras)

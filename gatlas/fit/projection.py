@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.geometry.cameras import to_camera
+from gatlas.types import Views
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-    from gatlas.types import Cameras, Views
+    from gatlas.types import AnyCameras, AnyViews
 
 
 class ImagePoints(NamedTuple):
@@ -23,7 +24,7 @@ class ImagePoints(NamedTuple):
     inside: Bool[np.ndarray, " n"]  # in front of the camera and within the picture
 
 
-def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: int) -> ImagePoints:
+def project_points(points: Float[np.ndarray, "n 3"], cameras: AnyCameras, index: int) -> ImagePoints:
     """Return the projections of the points into camera `index`, occluded or not."""
     viewmat, K = cameras.viewmats[index], cameras.Ks[index]
     local = to_camera(points, viewmat)
@@ -33,12 +34,13 @@ def project_points(points: Float[np.ndarray, "n 3"], cameras: Cameras, index: in
     with np.errstate(over="ignore"):  # beside a camera, far beyond the picture
         u = (local[:, 0] * K[0, 0] + local[:, 1] * K[0, 1]) / depth + K[0, 2]
         v = local[:, 1] * K[1, 1] / depth + K[1, 2]
-    inside = front & (u >= 0) & (u < cameras.width) & (v >= 0) & (v < cameras.height)
+    width, height = cameras.sizes[index]
+    inside = front & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     return ImagePoints(np.where(inside, v, 0).astype(np.int32), np.where(inside, u, 0).astype(np.int32), depths, inside)
 
 
 def mean_colors(
-    points: Float[np.ndarray, "n 3"], views: Views, normals: Float[np.ndarray, "n 3"] | None = None
+    points: Float[np.ndarray, "n 3"], views: AnyViews, normals: Float[np.ndarray, "n 3"] | None = None
 ) -> tuple[Float[np.ndarray, "n 3"], Int[np.ndarray, " n"]]:
     """The photos' mean color at each point, hidden or not, and how many photos show it; 0.5 where none does.
 
@@ -60,3 +62,17 @@ def mean_colors(
         seen += found.inside
     colors = np.divide(total, weights[:, None], out=np.full_like(total, 0.5), where=weights[:, None] > 0)
     return colors, seen
+
+
+def pixels_at(
+    views: AnyViews, index: Int[np.ndarray, " n"], rows: Int[np.ndarray, " n"], columns: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n d"]:
+    """Return the pixels of views `index` at rows and columns."""
+    if isinstance(views, Views):
+        found: np.ndarray = views.images[index, rows, columns]
+        return found
+    found = np.empty((len(index), views.channels), dtype=np.float32)
+    for number in np.unique(index):
+        of = index == number
+        found[of] = views.images[number][rows[of], columns[of]]
+    return found

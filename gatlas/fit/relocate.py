@@ -9,6 +9,7 @@ import torch
 
 from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
+from gatlas.fit.projection import pixels_at
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
 from gatlas.images.composite import composite
@@ -18,7 +19,7 @@ from gatlas.types import LOG_SCALE_RANGE, Origin
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-    from gatlas.types import Cameras, Gaussians, Views
+    from gatlas.types import AnyCameras, AnyViews, Gaussians
 
 EVERY = 100  # steps
 UNTIL = 0.7  # of the steps
@@ -42,7 +43,7 @@ class Relocator:
     (3DGS-MCMC) move dead ones onto living ones instead, which finds no part that is missing altogether.
     """
 
-    def __init__(self, views: Views, iterations: int, rng: np.random.Generator) -> None:
+    def __init__(self, views: AnyViews, iterations: int, rng: np.random.Generator) -> None:
         self._views, self._last, self._rng = views, int(UNTIL * iterations), rng
 
     def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
@@ -64,7 +65,7 @@ class RelocationTargets(NamedTuple):
     rgb: Float[np.ndarray, "n 3"]
 
 
-def idle_gaussians(gaussians: Gaussians, cameras: Cameras) -> Int[np.ndarray, " k"]:
+def idle_gaussians(gaussians: Gaussians, cameras: AnyCameras) -> Int[np.ndarray, " k"]:
     """Indices of the dead and of the least visible IDLE_SHARE, sorted."""
     seen = np.zeros(len(gaussians))
     for camera in cameras:
@@ -73,7 +74,7 @@ def idle_gaussians(gaussians: Gaussians, cameras: Cameras) -> Int[np.ndarray, " 
     return np.union1d(idle, np.flatnonzero(gaussians.opacities < DEAD_OPACITY))
 
 
-def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.Generator) -> RelocationTargets:
+def wrong_spots(gaussians: Gaussians, views: AnyViews, count: int, rng: np.random.Generator) -> RelocationTargets:
     """At most `count` places on rays through pixels that differ from the RGBA views, likelier where they differ more.
 
     A pixel that should show something and is rendered empty has no depth: the place is a random one on its ray, in or
@@ -81,37 +82,44 @@ def wrong_spots(gaussians: Gaussians, views: Views, count: int, rng: np.random.G
     other views show as empty are left out, so fewer than `count` may come back.
     """
     errors, depths, alphas = [], [], []
-    for index in range(len(views)):
-        rgba = views.images[index]
+    for index, rgba in enumerate(views.images):
         background = rng.random(3, dtype=np.float32)
         drawn = rasterize(gaussians, views.cameras[index], background=background)
         target = composite(rgba, background)
         errors.append(np.abs(drawn.colors[0] - target).mean(axis=-1) * (rgba[..., 3] > COVERED))
         depths.append(drawn.depths[0, ..., 0])
         alphas.append(drawn.alphas[0, ..., 0])
-    weights = np.stack(errors).astype(np.float64)
+    weights = _raveled(errors).astype(np.float64)
     if not weights.sum() > 0:
         return RelocationTargets(np.empty((0, 3)), np.empty(0), np.empty((0, 3)))
     # One draw by the cumulative error: a thousand times faster than choice(p=...), and the same distribution.
-    cumulative = np.cumsum(weights.ravel())
+    cumulative = np.cumsum(weights)
     tries = TRIES * count
     picked = np.searchsorted(cumulative, rng.random(tries) * cumulative[-1], side="right")
-    view, row, column = np.unravel_index(np.minimum(picked, weights.size - 1), weights.shape)
+    picked = np.minimum(picked, weights.size - 1)
+    ends = np.cumsum([each.size for each in errors])
+    view = np.searchsorted(ends, picked, side="right")
+    widths = np.array([each.shape[1] for each in errors])[view]
+    row, column = np.divmod(picked - np.concatenate([[0], ends])[view], widths)
 
     cameras = views.cameras
     pixels = np.stack([column + rng.random(tries), row + rng.random(tries)], axis=-1)
     eyes = camera_centers(cameras.viewmats.astype(np.float64))[view]
     rays = directions_through(pixels, cameras, view)
-    known = np.stack(alphas)[view, row, column] > COVERED
+    known = _raveled(alphas)[picked] > COVERED
     depth, met = _through_ball(eyes, rays, rng)
-    depth = np.where(known, np.stack(depths)[view, row, column], depth)
+    depth = np.where(known, _raveled(depths)[picked], depth)
     means = eyes + depth[:, None] * rays
     # A place that other views show as empty would be a speck in the air.
     kept = (known | met) & (depth > 0) & inside_silhouettes(means, views, STRAY_MISSES)
     first = np.flatnonzero(kept)[:count]
     sigmas = NEW_SIGMA * depth / cameras.Ks[view, 0, 0]
-    rgb = views.images[view, row, column, :3]
+    rgb = pixels_at(views, view, row, column)[:, :3]
     return RelocationTargets(means[first], sigmas[first], rgb[first])
+
+
+def _raveled(pictures: list[Float[np.ndarray, "_ _"]]) -> Float[np.ndarray, " n"]:
+    return np.concatenate([each.ravel() for each in pictures])
 
 
 def _through_ball(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatlas.fit.options import FitOptions
     from gatlas.fit.scaffold_model import Decoded, Scaffold
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import Cameras, Gaussians, Mesh, Views
+    from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
 
 CAP = 36_864  # tau of Xiang et al. 2025: 192^2
 START_SHARE = 0.85  # of the limit: the growth has the rest
@@ -89,12 +89,12 @@ def fit_scaffold(
 
 def optimize_scaffold(
     gaussians: Gaussians,
-    views: Views,
+    views: AnyViews,
     iterations: int,
     rng: np.random.Generator,
     *,
     limit: int = CAP,
-    coarse: tuple[Views, int] | None = None,
+    coarse: tuple[AnyViews, int] | None = None,
     weights: LossWeights = SCAFFOLD_WEIGHTS,
     lpips: Lpips | None = None,
     device: str = "cpu",
@@ -154,7 +154,9 @@ def _require_visible(decoded: Decoded) -> Decoded:
     return decoded
 
 
-def _prune(scaffold: Scaffold, adam: torch.optim.Adam, cameras: Cameras, limit: int, rng: np.random.Generator) -> None:
+def _prune(
+    scaffold: Scaffold, adam: torch.optim.Adam, cameras: AnyCameras, limit: int, rng: np.random.Generator
+) -> None:
     """Leave the `limit` Gaussians that rank highest by visibility, and the anchors that have a slot alive."""
     slots = scaffold.decode().slots.cpu().numpy()
     if len(slots) > limit:

@@ -11,13 +11,13 @@ from gatlas.raster import visibility
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
-    from gatlas.types import Cameras, Gaussians
+    from gatlas.types import AnyCameras, Gaussians
 
 CAMERAS = 16  # drawn for each ranking
 
 
 def random_camera_visibility(
-    gaussians: Gaussians, cameras: Cameras, rng: np.random.Generator, count: int = CAMERAS
+    gaussians: Gaussians, cameras: AnyCameras, rng: np.random.Generator, count: int = CAMERAS
 ) -> Float[np.ndarray, " n"]:
     """Largest blending weight T alpha of each Gaussian in a picture, averaged over random ones of the cameras (numpy).
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from gatlas.types import Origin, Views
+    from gatlas.types import AnyViews, Origin, Views
 
 FINAL_RATE = 0.02  # of the first, reached by one cosine: the decay, not the length, brings most of the gain
 
@@ -38,9 +38,9 @@ def view_order(views: int, steps: int, rng: np.random.Generator) -> np.ndarray:
 class TrainingViews:
     """The RGBA views of an optimization, one per step: with `coarse`, the first so many steps take other ones."""
 
-    def __init__(self, views: Views, coarse: tuple[Views, int] | None, iterations: int) -> None:
-        if views.images.shape[-1] != 4:
-            raise ValueError(f"views must be RGBA, got {views.images.shape[-1]} channels")
+    def __init__(self, views: AnyViews, coarse: tuple[AnyViews, int] | None, iterations: int) -> None:
+        if views.channels != 4:
+            raise ValueError(f"views must be RGBA, got {views.channels} channels")
         self._views, self._iterations = views, iterations
         self._early, early_steps = coarse or (views, 0)
         self._early_steps = min(early_steps, iterations)
@@ -60,7 +60,7 @@ class TrainingViews:
         within = ((part >= 0) & (part < len(views)) for part, views in ((early, self._early), (late, self._views)))
         return all(bool(part.all()) for part in within)
 
-    def at(self, step: int) -> Views:
+    def at(self, step: int) -> AnyViews:
         """Return the views that a step, from 0, takes one of."""
         return self._early if step < self._early_steps else self._views
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.fit.hull import HullSurface, hull_surface
-from gatlas.fit.projection import mean_colors, project_points
+from gatlas.fit.projection import mean_colors, pixels_at, project_points
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
 from gatlas.geometry.rotations import quats_from_normals
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.fit.hull import Hull
-    from gatlas.types import Cameras, Views
+    from gatlas.types import AnyCameras, AnyViews
 
 POOL = 6  # candidates on the hull per Gaussian
 DISC_SIGMA = 0.45  # of the spacing
@@ -38,7 +38,7 @@ BACKDROP_OPACITY = 0.95
 BACKDROP_DISTANCE = 1.1  # of the farthest camera's distance from the center
 
 
-def hull_gaussians(hull: Hull, views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+def hull_gaussians(hull: Hull, views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
     """`count` discs on the surface of a visual hull, evenly spaced, colored by the views that face them."""
     pool: HullSurface = hull_surface(hull, POOL * count, rng)
     chosen = choose_blue_noise(pool.points, np.ones(len(pool.points)), count)
@@ -50,7 +50,11 @@ def hull_gaussians(hull: Hull, views: Views, count: int, rng: np.random.Generato
 
 
 def point_gaussians(
-    xyz: Float[np.ndarray, "n 3"], rgb: Float[np.ndarray, "n 3"], cameras: Cameras, count: int, rng: np.random.Generator
+    xyz: Float[np.ndarray, "n 3"],
+    rgb: Float[np.ndarray, "n 3"],
+    cameras: AnyCameras,
+    count: int,
+    rng: np.random.Generator,
 ) -> Gaussians:
     """`count` balls at points of a reconstruction, as large as the points are apart.
 
@@ -83,7 +87,7 @@ def point_gaussians(
     return _gaussians(xyz[copies] + scatter, quats, np.repeat(sigmas[:, None], 3, axis=1), POINT_OPACITY, rgb[copies])
 
 
-def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
     """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colors."""
     found: list[np.ndarray] = []
     need = min(2, len(views))
@@ -104,7 +108,7 @@ def random_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaus
     return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
 
 
-def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Gaussians:
+def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
     """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colors.
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
@@ -120,16 +124,15 @@ def backdrop_gaussians(views: Views, count: int, rng: np.random.Generator) -> Ga
     pool = POOL * count
     index = rng.integers(len(views), size=pool)
     # A little beyond the pictures' edges, so that the discs cover the edges too.
-    pixels = rng.uniform(-0.02, 1.02, size=(pool, 2)) * [cameras.width, cameras.height]
+    sizes = np.array(cameras.sizes)[index]
+    pixels = rng.uniform(-0.02, 1.02, size=(pool, 2)) * sizes
     rays = directions_through(pixels, cameras, index)
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     along = np.einsum("ni,ni->n", rays, eyes[index])
     distance = -along + np.sqrt(along**2 + radius**2 - (eyes[index] ** 2).sum(axis=1))
     points = eyes[index] + distance[:, None] * rays
-    columns, rows = (
-        np.clip(pixels[:, i].astype(int), 0, size - 1) for i, size in enumerate((cameras.width, cameras.height))
-    )
-    colors = views.images[index, rows, columns, :3]
+    columns, rows = (np.clip(pixels[:, i].astype(int), 0, sizes[:, i] - 1) for i in range(2))
+    colors = pixels_at(views, index, rows, columns)[:, :3]
     chosen = choose_blue_noise(points, np.ones(pool), count)
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)

@@ -12,10 +12,10 @@ from gatlas.raster import visibility
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
-    from gatlas.types import Cameras, Gaussians
+    from gatlas.types import AnyCameras, Gaussians
 
 
-def set_count(gaussians: Gaussians, cameras: Cameras, count: int, rng: np.random.Generator) -> Gaussians:
+def set_count(gaussians: Gaussians, cameras: AnyCameras, count: int, rng: np.random.Generator) -> Gaussians:
     """Exactly `count` Gaussians that look as alike as may be in these cameras (numpy).
 
     Of too many, those stay that are the most of any one pixel. Of too few, some are split, the more visible likelier:

@@ -14,7 +14,7 @@ from gatlas.types import Cameras
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from gatlas.types import Gaussians
+    from gatlas.types import Gaussians, SomeCameras
 
     Array = Any  # a numpy array or a torch tensor
 
@@ -185,7 +185,7 @@ def to_camera(points: Float[Array, "n 3"], viewmat: Float[Array, "4 4"]) -> Floa
     return points @ viewmat[:3, :3].T + viewmat[:3, 3]
 
 
-def in_float32(cameras: Cameras) -> Cameras:
+def in_float32(cameras: SomeCameras) -> SomeCameras:
     """Return the cameras with poses in float32 (numpy): files of one camera, or of far ones, are read in float64."""
     return replace(cameras, viewmats=cameras.viewmats.astype(np.float32))
 

@@ -12,7 +12,7 @@ from gatlas.geometry.libraries import is_tensor, library_of
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from gatlas.types import Cameras
+    from gatlas.types import AnyCameras, Cameras
 
     Array = Any  # a numpy array or a torch tensor
 
@@ -55,7 +55,7 @@ def directions_of(pixels: Float[np.ndarray, "n 2"], K: Float[np.ndarray, "3 3"])
 
 
 def directions_through(
-    pixels: Float[np.ndarray, "n 2"], cameras: Cameras, index: Int[np.ndarray, " n"]
+    pixels: Float[np.ndarray, "n 2"], cameras: AnyCameras, index: Int[np.ndarray, " n"]
 ) -> Float[np.ndarray, "n 3"]:
     """Return the world directions through `pixels` (x, y) of camera `index`, with z = 1 in that camera (numpy)."""
     inverses = np.linalg.inv(cameras.Ks.astype(np.float64))

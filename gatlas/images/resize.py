@@ -8,10 +8,12 @@ import numpy as np
 
 from gatlas.geometry.cameras import resized
 from gatlas.images.composite import straight_alpha
-from gatlas.types import Views
+from gatlas.types import AnyCameras, AnyViews, MixedCameras, MixedViews, Views, join_cameras
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from collections.abc import Callable, Sequence
+
+    from jaxtyping import Float, Float32
 
 
 def reduced_size(width: int, height: int, side: int) -> tuple[int, int]:
@@ -41,11 +43,38 @@ def reduce_picture(picture: Float[np.ndarray, "h w d"], width: int, height: int)
     return straight_alpha(averaged(picture[..., :3] * picture[..., 3:]), averaged(picture[..., 3:]))
 
 
-def resize_views(views: Views, side: int) -> Views:
-    """Return the views with the longer side at most `side` pixels (numpy), never enlarged.
+def join_views(images: Sequence[Float[np.ndarray, "_ _ _"]], cameras: AnyCameras) -> AnyViews:
+    """Return pictures with their cameras; where some have transparency, the others become opaque RGBA (float32)."""
+    depth = max(image.shape[2] for image in images)
+    if isinstance(cameras, MixedCameras):
+        return MixedViews(tuple(_of_depth(image, depth) for image in images), cameras)
+    joined = np.ones((len(images), cameras.height, cameras.width, depth), dtype=np.float32)
+    for place, image in zip(joined, images, strict=True):
+        place[:, :, : image.shape[2]] = image
+    return Views(joined, cameras)
+
+
+def map_views(views: MixedViews, change: Callable[[Views], AnyViews]) -> AnyViews:
+    """Return each view changed on its own."""
+    changed = [change(view) for view in views]
+    viewmats, Ks = (np.concatenate([getattr(each.cameras, name) for each in changed]) for name in ("viewmats", "Ks"))
+    cameras = join_cameras(viewmats, Ks, [size for each in changed for size in each.cameras.sizes])
+    return join_views([each.images[0] for each in changed], cameras)
+
+
+def _of_depth(image: Float[np.ndarray, "h w _"], depth: int) -> Float32[np.ndarray, "h w _"]:
+    whole = np.ones((*image.shape[:2], depth), dtype=np.float32)
+    whole[:, :, : image.shape[2]] = image
+    return whole
+
+
+def resize_views(views: AnyViews, side: int) -> AnyViews:
+    """Return the views with the longer side of each at most `side` pixels (numpy), never enlarged.
 
     The focal lengths and the principal point follow the pictures.
     """
+    if isinstance(views, MixedViews):
+        return map_views(views, lambda view: resize_views(view, side))
     cameras = views.cameras
     width, height = reduced_size(cameras.width, cameras.height, side)
     if (width, height) == (cameras.width, cameras.height):

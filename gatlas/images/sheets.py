@@ -10,25 +10,48 @@ import numpy as np
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float
 
     from gatlas.types import Atlas
 
 
-def contact_sheet(images: Float[np.ndarray, "c h w d"]) -> Float[np.ndarray, "rows columns d"]:
-    """All pictures in one, row by row, in a grid that is nearly square and has the fewest empty places."""
-    count, height, width, channels = images.shape
+def contact_sheet(
+    images: Float[np.ndarray, "c _ _ d"] | Sequence[Float[np.ndarray, "_ _ d"]],
+) -> Float[np.ndarray, "rows columns d"]:
+    """All pictures in one, row by row, in a grid that is nearly square and has the fewest empty places.
+
+    Smaller pictures are in the middle of their places.
+    """
+    if len({image.shape for image in images}) > 1:
+        images = _padded(images)
+    count, (height, width, channels) = len(images), images[0].shape
     columns = min(
         range(math.ceil(math.sqrt(count)), min(count, 2 * math.ceil(math.sqrt(count))) + 1),
         key=lambda wide: (-count % wide, wide),
     )
     rows = -(-count // columns)
-    sheet = np.zeros((rows * columns, height, width, channels), dtype=images.dtype)
+    sheet = np.zeros((rows * columns, height, width, channels), dtype=images[0].dtype)
     if channels == 3:
         sheet[count:] = 1.0
-    sheet[:count] = images
+    sheet[:count] = np.asarray(images)
     grid = sheet.reshape(rows, columns, height, width, channels).swapaxes(1, 2)
     return grid.reshape(rows * height, columns * width, channels)
+
+
+def _padded(
+    images: Float[np.ndarray, "c _ _ d"] | Sequence[Float[np.ndarray, "_ _ d"]],
+) -> list[Float[np.ndarray, "h w d"]]:
+    """Pictures of several sizes in the middle of equal ones: white, or transparent where they have alpha."""
+    height, width = (max(image.shape[i] for image in images) for i in range(2))
+    padded = []
+    for image in images:
+        place = np.full((height, width, image.shape[2]), float(image.shape[2] == 3), dtype=image.dtype)
+        top, left = (height - image.shape[0]) // 2, (width - image.shape[1]) // 2
+        place[top : top + image.shape[0], left : left + image.shape[1]] = image
+        padded.append(place)
+    return padded
 
 
 def atlas_picture(atlas: Atlas, side: int = 384) -> Float[np.ndarray, "h w 3"]:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from gatlas.metrics.lpips import Lpips
     from gatlas.pose.joint import Cache
-    from gatlas.types import Gaussians, Views
+    from gatlas.types import AnyViews, Gaussians
 
 # Largest ratio of a refined camera's loss to that of the given one, over the pixels that both show, with which it
 # replaces the given one. Measured on renders of three meshes and on photos of a temple: 0.77 to 1 from exact cameras,
@@ -92,7 +92,7 @@ class _Problem:
 
 def refine_bundle(
     gaussians: Gaussians,
-    views: Views,
+    views: AnyViews,
     *,
     masks: Sequence[Float[np.ndarray, "_ _"] | None] | None = None,
     options: RefineOptions | None = None,
@@ -122,7 +122,7 @@ def refine_bundle(
 
 def _make_problem(
     gaussians: Gaussians,
-    views: Views,
+    views: AnyViews,
     masks: Sequence[Float[np.ndarray, "_ _"] | None],
     options: RefineOptions,
     lpips: Lpips | None,

@@ -20,7 +20,7 @@ from gatlas.pose.methods import find_by_grid, find_by_matches, find_by_renders, 
 from gatlas.pose.refinement import MATCHED_START, RefinedPose, RefineOptions, refine
 from gatlas.pose.results import FoundCamera, NotFound, PoseResult
 from gatlas.pose.solve import reprojection_errors
-from gatlas.types import Cameras, Views
+from gatlas.types import Cameras, MixedCameras, MixedViews, Views, join_cameras
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatlas.metrics.lpips import Lpips
     from gatlas.pose.options import PoseOptions
     from gatlas.pose.solve import Correspondences
-    from gatlas.types import Gaussians
+    from gatlas.types import AnyCameras, Gaussians
 
     Finder = Callable[[int, UndistortedPhoto], FoundCamera | NotFound]
 
@@ -44,7 +44,7 @@ def find_cameras(
     *,
     matches: Correspondences | None = None,
     init: Float[np.ndarray, "n 4 4"] | None = None,
-    candidates: Cameras | None = None,
+    candidates: AnyCameras | None = None,
     lpips: Lpips | None = None,
     report: Report = ignore,
     on_photo: Callable[[], None] | None = None,
@@ -86,7 +86,7 @@ def choose_method(
     *,
     matches: Correspondences | None = None,
     init: Float[np.ndarray, "n 4 4"] | None = None,
-    candidates: Cameras | None = None,
+    candidates: AnyCameras | None = None,
 ) -> str:
     """Return how the cameras of `count` photos are found first: "init", "matches", "grid" or "render"."""
     if init is not None:
@@ -112,7 +112,7 @@ def _finder(
     photos: Sequence[UndistortedPhoto],
     options: PoseOptions,
     matches: Correspondences | None,
-    candidates: Cameras | None,
+    candidates: AnyCameras | None,
     report: Report,
 ) -> Finder:
     """Return the function that finds the camera of a photo; the first photo that needs the feature bank makes it."""
@@ -124,7 +124,11 @@ def _finder(
     def by_renders(number: int, photo: UndistortedPhoto) -> FoundCamera | NotFound:
         if not banks:
             views = options.views or DEFAULT_VIEWS
-            banks.append(make_feature_bank(gaussians, photos[0].K, *photos[0].size, cameras=candidates, views=views))
+            starts = candidates
+            if isinstance(starts, MixedCameras):  # only where they stand and look counts: shown as the first photo is
+                Ks = np.tile(photos[0].K, (len(starts), 1, 1))
+                starts = Cameras(starts.viewmats, Ks, *photos[0].size)
+            banks.append(make_feature_bank(gaussians, photos[0].K, *photos[0].size, cameras=starts, views=views))
         return find_by_renders(banks[0], photo, min_inliers=options.min_inliers, report=report)
 
     if method == "render":
@@ -211,8 +215,11 @@ def _refine_given(
     done: Callable[[], None],
 ) -> list[PoseResult]:
     """Return the given cameras, refined together."""
-    cameras = Cameras(viewmats, np.stack([photo.K for photo in photos]), *photos[0].size)
-    views = Views(np.stack([photo.image for photo in photos]), cameras)
+    cameras = join_cameras(viewmats, np.stack([photo.K for photo in photos]), [photo.size for photo in photos])
+    images = [photo.image for photo in photos]
+    views = (
+        MixedViews(tuple(images), cameras) if isinstance(cameras, MixedCameras) else Views(np.stack(images), cameras)
+    )
     bundle = refine_bundle(
         gaussians,
         views,

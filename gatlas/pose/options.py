@@ -23,10 +23,10 @@ class PoseOptions(Options):
     agree: with --matches and the grid at least --min-inliers and more than half of them, otherwise 40. With --matches
     and the grid, a refinement that raises the median residual of those that agree counts as failed.
 
-    OUTPUT is a transforms.json, which render --camera and fit read if all photos have one size. Each frame has the
-    number of inliers, the residual, the losses before and after the refinement, the runner-up if a second camera could
-    be scored, and ambiguous if that fits nearly as well. A photo whose camera is not found is reported and listed under
-    not_found: the exit status is 1 if no camera was found and 3 if only some were.
+    OUTPUT is a transforms.json, which render --camera and fit read. Each frame has the number of inliers, the residual,
+    the losses before and after the refinement, the runner-up if a second camera could be scored, and ambiguous if that
+    fits nearly as well. A photo whose camera is not found is reported and listed under not_found: the exit status is 1
+    if no camera was found and 3 if only some were.
 
     Example: gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json
     """

@@ -12,14 +12,14 @@ from gatlas.prune.ranking import drop_faint, keep_highest, rank
 
 if TYPE_CHECKING:
     from gatlas.prune.options import PruneOptions
-    from gatlas.types import Gaussians, Mesh, Views
+    from gatlas.types import AnyViews, Gaussians, Mesh
 
 
 def prune(
     gaussians: Gaussians,
     options: PruneOptions,
     *,
-    reference: Mesh | Views | None = None,
+    reference: Mesh | AnyViews | None = None,
     report: Report = ignore,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Gaussians:
@@ -54,7 +54,7 @@ def prune(
 
 
 def measure_pruning(
-    before: Gaussians, after: Gaussians, reference: Mesh | Views | None, *, resolution: int = 256
+    before: Gaussians, after: Gaussians, reference: Mesh | AnyViews | None, *, resolution: int = 256
 ) -> dict[str, float]:
     """Return the "psnr" (dB, inf for equal pictures) and "ssim" of the pruned Gaussians against the reference.
 

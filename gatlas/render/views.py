@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,18 +18,18 @@ from gatlas.meshes.render import render_mesh
 from gatlas.meshes.shading import choose_shading
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.raster.devices import choose_device
-from gatlas.types import Gaussians, Mesh, Views
+from gatlas.types import Gaussians, Mesh, MixedCameras, MixedViews, Views, join_cameras
 
 if TYPE_CHECKING:
     from gatlas.images.colors import Background
     from gatlas.meshes.shading import Shading
     from gatlas.render.options import RenderOptions
-    from gatlas.types import Cameras, Origin
+    from gatlas.types import AnyCameras, AnyViews, Origin, SomeCameras
 
 
 def render(
-    subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None = None, *, report: Report = ignore
-) -> Views:
+    subject: Gaussians | Mesh, options: RenderOptions, cameras: AnyCameras | None = None, *, report: Report = ignore
+) -> AnyViews:
     """Return pictures of the subject (numpy): straight RGBA where `options.background` is transparent, else RGB.
 
     `cameras` take the place of an orbit about the subject; the options' width and height resize them. A mesh is moved
@@ -52,48 +52,65 @@ def render(
     )
 
 
-def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: Cameras | None) -> Cameras:
+def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: AnyCameras | None) -> AnyCameras:
     """Return the given cameras at the size that the options ask for, or an orbit about the subject."""
     width, height = options.width, options.height
     if cameras is not None:
         cameras = cameras_in_scene(cameras, subject.origin)
-        if width is None and height is None:
-            return cameras
-        wide = width or round(cameras.width * (height or cameras.height) / cameras.height)
-        return resized(cameras, wide, height or max(1, round(cameras.height * wide / cameras.width)))
+        return cameras if width is None and height is None else _at_size(cameras, width, height)
     wide = width or height or 512
     ring = orbit(options.orbit or 1, wide, height or wide, elevation=options.elevation, azimuth=options.azimuth)
     return around(subject, ring) if isinstance(subject, Gaussians) else ring
 
 
-def cameras_in_scene(cameras: Cameras, origin: Origin) -> Cameras:
+def _at_size(cameras: AnyCameras, width: int | None, height: int | None) -> AnyCameras:
+    """The cameras with pictures of that width or height, or both; a side that is not given follows the other."""
+    if isinstance(cameras, MixedCameras):
+        changed = [_at_size(camera, width, height) for camera in cameras]
+        Ks = np.concatenate([each.Ks for each in changed])
+        return join_cameras(cameras.viewmats, Ks, [size for each in changed for size in each.sizes])
+    wide = width or round(cameras.width * (height or cameras.height) / cameras.height)
+    return resized(cameras, wide, height or max(1, round(cameras.height * wide / cameras.width)))
+
+
+def cameras_in_scene(cameras: SomeCameras, origin: Origin) -> SomeCameras:
     """Return cameras of a file (numpy) relative to the center of the subject, as its positions are, in float32."""
     if origin.recentered:
         cameras = replace(cameras, viewmats=unscaled_views(cameras.viewmats, origin.center, 1.0))
     return in_float32(cameras)
 
 
-def cameras_for_file(cameras: Cameras, origin: Origin) -> Cameras:
-    """Return the cameras in the subject's own coordinates, in float64 where these are far away (numpy)."""
+def views_for_file(views: AnyViews, origin: Origin) -> AnyViews:
+    """Return views with their cameras in the subject's own coordinates, in float64 where these are far away (numpy)."""
     if not origin.recentered:
-        return cameras
+        return views
+    if isinstance(views, MixedViews):
+        return MixedViews(views.images, _own_cameras(views.cameras, origin))
+    return Views(views.images, _own_cameras(views.cameras, origin))
+
+
+def _own_cameras(cameras: SomeCameras, origin: Origin) -> SomeCameras:
     return replace(cameras, viewmats=scaled_views(cameras.viewmats, origin.center, 1.0))
 
 
 def take_views(
     subject: Gaussians | Mesh,
-    cameras: Cameras,
+    cameras: AnyCameras,
     background: Background = None,
     *,
     device: str = "cpu",
     supersample: int = 4,
     shading: Shading = "auto",
-) -> Views:
+) -> AnyViews:
     """Return pictures of the subject (numpy): RGB over `background`, or straight RGBA where it is None.
 
     A mesh is moved into the unit ball first, as `fit` does, so that both are seen by the same cameras. Gaussians are
     rendered on `device`, "cpu" or "cuda"; meshes always on the CPU.
     """
+    if isinstance(cameras, MixedCameras):
+        look: dict[str, Any] = {"device": device, "supersample": supersample, "shading": shading}
+        views = [take_views(subject, camera, background, **look) for camera in cameras]
+        return MixedViews(tuple(view.images[0] for view in views), cameras)
     if isinstance(subject, Mesh):
         rgba = render_mesh(normalize_mesh(subject), cameras, supersample=supersample, shading=shading).images
     else:

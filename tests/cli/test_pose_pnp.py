@@ -281,13 +281,25 @@ def test_photos_of_one_stem_are_refused_and_never_judged_by_each_other(gatlas, s
     assert "photos would share a mask" in gatlas(*words, "--mask", "{stem}.png", code=1).stderr
 
 
-def test_photos_of_several_sizes_are_found_and_the_file_is_said_to_be_of_no_use_to_others(gatlas, scene, tmp_path):
+def test_photos_of_several_sizes_are_found_refined_together_and_rendered_each_in_its_own(gatlas, scene, tmp_path):
     image = photo(ellipsoid(), TRUTHS[0])
     io.save_image(tmp_path / "large.png", image.repeat(2, axis=0).repeat(2, axis=1))
     words = ("pose-pnp", "large.png", scene / "photos/images/001.png", "--scene", scene / "egg.ply", "--fov", 47)
-    run = gatlas(*words, "--refine", "none", "-o", "p.json")
-    assert "the photos have several sizes, and render --camera and fit read files of one" in run.stderr
-    assert "several sizes" in gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "x.png", code=1).stderr
+    gatlas(*words, "--refine", "none", "-o", "p.json")
+    assert io.load_cameras(tmp_path / "p.json").sizes == ((2 * SIDE, 2 * SIDE), (SIDE, SIDE))
+    gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "views/")
+    for shown, taken in zip(
+        io.load_views(tmp_path / "views").images, io.load_views(tmp_path / "p.json").images, strict=True
+    ):
+        assert shown.shape[:2] == taken.shape[:2]
+        assert np.abs(shown[..., 3] - (np.ptp(taken, axis=-1) > 0.1)).mean() < 0.3
+    gatlas("render", scene / "egg.ply", "--camera", "p.json", "-o", "sheet.png")
+    assert io.load_image(tmp_path / "sheet.png").shape[:2] == (2 * SIDE, 4 * SIDE)
+    gatlas("pose-pnp", "--init", "p.json", "--scene", scene / "egg.ply", "-o", "q.json")
+    refined = found_in(tmp_path / "q.json")
+    assert rotation_errors(refined, np.stack(TRUTHS)).max() < 0.3
+    gatlas("pose-pnp", *words[1:], "--candidates", "p.json", "--refine", "none", "-o", "r.json")
+    assert rotation_errors(found_in(tmp_path / "r.json"), np.stack(TRUTHS)).max() < 2
 
 
 def test_what_truth_cannot_judge_is_said_before_any_work(gatlas, scene, tmp_path):

@@ -6,13 +6,15 @@ import pytest
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions
+from gatlas.fit.finetune import finetune, picture_quality
 from gatlas.fit.mesh import measure
-from gatlas.fit.photos import fit_photos, held_out_indices
-from gatlas.fit.scene_frame import SceneFrame, into_frame
+from gatlas.fit.photos import fit_photos, halved, held_out_indices
+from gatlas.fit.relocate import wrong_spots
+from gatlas.fit.scene_frame import SceneFrame, into_frame, views_into_frame
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.resize import resize_views
 from gatlas.meshes.render import render_mesh
-from gatlas.types import Cameras, Material, Mesh, Views
+from gatlas.types import Cameras, Material, Mesh, MixedCameras, MixedViews, Views
 
 OPTIONS = FitOptions(count=300, iterations=30, resolution=48)
 SHIFT = np.array([10.0, 20.0, -5.0])
@@ -70,6 +72,53 @@ def test_every_start_ends_at_the_count_and_where_the_object_is(views, points, in
     np.testing.assert_allclose(np.median(own_units(fit.gaussians)[visible], axis=0), SHIFT, atol=1.0)
     assert fit.psnr > (12 if init == "random" else 17)
     assert len(fit.views) == 12 - len(held_out_indices(12))
+
+
+@pytest.fixture(scope="module")
+def mixed(views):
+    """The same photos, every third one portrait and one landscape: cut at the sides that show nothing."""
+    images, Ks, sizes = [], views.cameras.Ks.copy(), []
+    for i, image in enumerate(views.images):
+        rows, columns = ((4, 0), (0, 4), (0, 0))[i % 3]
+        images.append(image[rows : 48 - rows, columns : 48 - columns])
+        Ks[i, :2, 2] -= [columns, rows]
+        sizes.append((48 - 2 * columns, 48 - 2 * rows))
+    return MixedViews(tuple(images), MixedCameras(views.cameras.viewmats, Ks, tuple(sizes)))
+
+
+@pytest.mark.parametrize("init", ["points", "hull"])
+def test_portrait_and_landscape_photos_fit_together_as_well_as_photos_of_one_size(views, mixed, points, init):
+    options = FitOptions(count=300, iterations=60, resolution=48)
+    plain, several = (fit_photos(each, options, points=points, init=init) for each in (views, mixed))
+    assert several.psnr > plain.psnr - 1.0
+    assert len(several.gaussians) == 300
+    kept = np.setdiff1d(np.arange(12), held_out_indices(12))
+    assert several.views.cameras.sizes == tuple(mixed.cameras.sizes[i] for i in kept)
+    for image, i in zip(several.views.images, kept, strict=True):
+        np.testing.assert_array_equal(image, mixed.images[i])
+
+
+def test_opaque_photos_of_several_sizes_get_a_background_and_are_halved_each(mixed):
+    rgb = tuple(image[..., :3] * image[..., 3:] + 0.2 * (1 - image[..., 3:]) for image in mixed.images)
+    opaque = MixedViews(rgb, mixed.cameras)
+    fit = fit_photos(opaque, FitOptions(count=200, iterations=20, resolution=48))
+    assert (np.linalg.norm(fit.gaussians.means, axis=1) > 2.0).sum() >= 10
+    assert halved(opaque).cameras.sizes[:3] == ((24, 20), (20, 24), (24, 24))
+    again = finetune(fit.gaussians, opaque, 2, np.random.default_rng(0))
+    assert np.isfinite(picture_quality(again, opaque)).all()
+
+
+def test_photos_of_one_size_give_the_same_bytes_whichever_type_holds_them(views):
+    cameras = MixedCameras(views.cameras.viewmats, views.cameras.Ks, views.cameras.sizes)
+    options = FitOptions(count=200, iterations=5, resolution=48)
+    both = views, MixedViews(tuple(views.images), cameras)
+    one, other = (fit_photos(each, options) for each in both)
+    np.testing.assert_array_equal(one.gaussians.means, other.gaussians.means)
+    assert one.psnr == other.psnr
+    unit = views_into_frame(both[0], SceneFrame(SHIFT, SCALE)), views_into_frame(both[1], SceneFrame(SHIFT, SCALE))
+    for spots in zip(*(wrong_spots(one.gaussians, each, 50, np.random.default_rng(0)) for each in unit), strict=True):
+        np.testing.assert_array_equal(*spots)
+        assert len(spots[0]) == 50
 
 
 def test_more_steps_are_better(views):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.io.photos.points import Points
-    from gatlas.types import Cameras, Views
+    from gatlas.types import AnyCameras, AnyViews
 
 # Places of a model within the folder, the first that has one counts; of numbered ones the model with most images.
 _PLACES = ("sparse/*", "sparse", "", "colmap/sparse/*", "colmap/sparse")
@@ -75,32 +75,31 @@ def find_model(folder: str | Path, model_dir: str | None = None) -> Model:
     return models[0] if len(models) == 1 else max(models, key=lambda model: len(_names_in(model)))
 
 
-def read_cameras(folder: str | Path, *, model_dir: str | None = None) -> Cameras:
+def read_cameras(folder: str | Path, *, model_dir: str | None = None) -> AnyCameras:
     """The cameras of a model's images, sorted by name; pinholes, once their lenses are undone."""
     model = find_model(folder, model_dir)
-    photos, width, height = _posed_photos(model)
-    return cameras_of(str(model.file("images")), photos, width, height, keep_single=True)
+    return cameras_of(str(model.file("images")), _posed_photos(model), keep_single=True)
 
 
-def read_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> Views:
+def read_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> AnyViews:
     """The photos of a model with their cameras, sorted by name and undistorted; see `find_model` for `model_dir`.
 
     The photos lie in images/, in the folder itself or beside the model, by the names that the model gives them, in
-    subfolders too; those that are missing are left out with one warning. All must have one size. Their longer side is
+    subfolders too; those that are missing are left out with one warning. The longer side of each is
     reduced to at most `side` pixels.
     """
     model = find_model(folder, model_dir)
-    photos, width, height = _posed_photos(model)
+    photos = _posed_photos(model)
     _say_registered(model, photos, chosen=model_dir is not None)
-    return views_of(str(model.file("images")), photos, width, height, side)
+    return views_of(str(model.file("images")), photos, side)
 
 
-def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto], int, int]:
-    """Return the name of the index, its photos sorted by name, and their common width and height."""
+def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
+    """Return the name of the index, and its photos sorted by name."""
     model = find_model(folder)
-    photos, width, height = _posed_photos(model)
+    photos = _posed_photos(model)
     _say_registered(model, photos, chosen=False)
-    return str(model.file("images")), photos, width, height
+    return str(model.file("images")), photos
 
 
 def read_points(folder: str | Path, *, model_dir: str | None = None) -> Points | None:
@@ -169,8 +168,8 @@ def _count_others(photos: list[PosedPhoto]) -> int:
     return sum(each.suffix.lower() in suffixes and each not in found for each in beside)
 
 
-def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
-    """The images of a model as photos, and the size that all of them have."""
+def _posed_photos(model: Model) -> list[PosedPhoto]:
+    """The images of a model as photos."""
     decode = dict(_FORMATS)[model.suffix]
     cameras: dict[int, CameraRecord] = decode.decode_cameras(streams.read(model.file("cameras")))
     images: list[ImageRecord] = sorted(decode.decode_images(streams.read(model.file("images"))), key=lambda i: i.name)
@@ -181,10 +180,6 @@ def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
     if unknown is not None:
         raise GatlasError(f"{index}: image {unknown.name} has camera {unknown.camera}, which the model does not have")
     used = {image.camera: cameras[image.camera] for image in images}
-    sizes = {(camera.width, camera.height) for camera in used.values()}
-    if len(sizes) > 1:
-        named = ", ".join(f"{width} x {height}" for width, height in sorted(sizes)[:3])
-        raise GatlasError(f"{index}: its photos have several sizes ({named}): all must have one size")
     lenses = {number: projection(str(model.file("cameras")), camera) for number, camera in used.items()}
     names = [image.name for image in images]
     pictures = find_named(index, _roots(model), names, noun="picture")
@@ -194,7 +189,7 @@ def _posed_photos(model: Model) -> tuple[list[PosedPhoto], int, int]:
         camera = used[image.camera]
         size = camera.width, camera.height
         photos.append(PosedPhoto(image.name, picture, None, _viewmat(index, image), K, lens, size))
-    return photos, *sizes.pop()
+    return photos
 
 
 def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:

@@ -70,8 +70,10 @@ def read_photo_set(
     if init_file is None:
         return PhotoSet(photos, None)
     viewmats = read_viewmats(init_file, paths)
-    if len({photo.image.shape for photo in photos}) > 1:
-        raise GatlasError("--init needs photos of one size, all with or all without alpha")
+    clear = [photo.path for photo in photos if photo.image.shape[2] == 4]
+    if 0 < len(clear) < len(photos):
+        opaque = next(photo.path for photo in photos if photo.image.shape[2] == 3)
+        raise GatlasError(f"--init needs photos all with or all without transparency: {clear[0]} has, {opaque} has not")
     return PhotoSet(photos, viewmats)
 
 
@@ -81,7 +83,7 @@ def _index_file(name: str) -> str | Path:
 
 def _pictures(index: Blob, folder: Path) -> list[str]:
     """Return the paths of the pictures that an index lists, all of which must exist."""
-    _, photos, _, _ = read_posed_photos(index)
+    _, photos = read_posed_photos(index)
     missing = [photo.name for photo in photos if photo.picture is None]
     if missing:
         raise GatlasError(

@@ -75,7 +75,7 @@ def _relative(photo: str, out: str | Path) -> str:
 
 def read_viewmats(source: str | Path | Blob, photos: Sequence[str]) -> Float[np.ndarray, "n 4 4"]:
     """Return the camera (world -> camera) of each photo in a transforms.json or its folder; see `pair_frames`."""
-    name, posed, _, _ = read_posed_photos(source)
+    name, posed = read_posed_photos(source)
     numbers = pair_frames(name, [each.name for each in posed], [each.picture for each in posed], photos)
     viewmats = []
     for photo, number in zip(photos, numbers, strict=True):

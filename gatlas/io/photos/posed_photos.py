@@ -13,13 +13,13 @@ from gatlas.geometry.far_coordinates import float32_holds
 from gatlas.geometry.lens import Lens, undistorted_intrinsics
 from gatlas.geometry.rotations import nearest_rotation, orthonormality_error
 from gatlas.images.composite import masked
-from gatlas.images.resize import reduce_picture, reduced_size
+from gatlas.images.resize import join_views, reduce_picture, reduced_size
 from gatlas.images.undistort import undistort
 from gatlas.io import streams
 from gatlas.io.images import UPRIGHT, decode_image, read_header
 from gatlas.io.photos.exif_turns import JSON_HINT, TurnEvidence, choose_turns
 from gatlas.io.photos.photo_mask import read_mask
-from gatlas.types import Cameras, Views
+from gatlas.types import join_cameras
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.io.images import PictureHeader
+    from gatlas.types import AnyCameras, AnyViews
 
 NEAR_ROTATION = 0.2  # of R^T R from 1: mended up to here; beyond it the matrix means something else
 EXACT = 1e-6  # of R^T R from 1: left alone
@@ -47,62 +48,51 @@ class PosedPhoto(NamedTuple):
     exif_turned: bool | None = None  # the index says so, or not (None): its camera is of the photo as EXIF turns it
 
 
-def cameras_of(index: str, photos: list[PosedPhoto], width: int, height: int, *, keep_single: bool = False) -> Cameras:
+def cameras_of(index: str, photos: list[PosedPhoto], *, keep_single: bool = False) -> AnyCameras:
     """The pinholes of the photos once their lenses are undone. `index` is what to call the file that lists them.
 
     They are float32, but for the poses of cameras that are far from the origin: see `gatlas.geometry.far_coordinates`.
     A single camera does not show whether it is far: its pose is float32 unless `keep_single` is True.
     """
-    found: dict[tuple[bytes, Lens], np.ndarray] = {}
+    found: dict[tuple[bytes, Lens, tuple[int, int]], np.ndarray] = {}
     for photo in photos:
-        key = photo.K.tobytes(), photo.lens
+        key = photo.K.tobytes(), photo.lens, photo.size
         if key not in found:
-            found[key] = undistorted_intrinsics(index, photo.K, photo.lens, width, height)
-    Ks = np.stack([found[photo.K.tobytes(), photo.lens] for photo in photos])
+            found[key] = undistorted_intrinsics(index, photo.K, photo.lens, *photo.size)
+    Ks = np.stack([found[photo.K.tobytes(), photo.lens, photo.size] for photo in photos])
     viewmats = np.stack([photo.viewmat for photo in photos])
     centers = camera_centers(viewmats)
     far = not float32_holds(centers) or (keep_single and bool(np.ptp(centers, axis=0).max() == 0))
     kind = np.float64 if far else np.float32
-    return Cameras(viewmats.astype(kind), Ks.astype(np.float32), width, height)
+    return join_cameras(viewmats.astype(kind), Ks.astype(np.float32), [photo.size for photo in photos])
 
 
-def views_of(
-    index: str,
-    photos: list[PosedPhoto],
-    width: int,
-    height: int,
-    side: int | None,
-    turns: dict[Path, bool] | None = None,
-) -> Views:
+def views_of(index: str, photos: list[PosedPhoto], side: int | None, turns: dict[Path, bool] | None = None) -> AnyViews:
     """The photos that are there, undistorted, with their cameras; missing ones are skipped with one warning.
 
-    `width` and `height` are what the index says of all photos. Where one photo has transparency or a mask, all become
-    RGBA. Each photo is reduced as it is read, so that its longer side is at most `side` pixels (None: as it is).
-    `turns` are those that `photo_turns` chose for more photos of the index.
+    Where one photo has transparency or a mask, all become RGBA. Each photo is reduced as it is read, so that its longer
+    side is at most `side` pixels (None: as it is). `turns` are those that `photo_turns` chose for more photos of the
+    index.
     """
     present = skip_missing(index, photos)
-    cameras = cameras_of(index, [photo for photo, _ in present], width, height)
-    small = (width, height) if side is None else reduced_size(width, height, side)
-    pictures = []
-    first: tuple[int, ...] | None = None
+    cameras = cameras_of(index, [photo for photo, _ in present])
     turns = photo_turns(index, present) if turns is None else turns
+    pictures, Ks, sizes = [], [], []
     for (photo, path), K in zip(present, cameras.Ks, strict=True):
         blob, turned = streams.read(path), turns[path]
         header = read_header(blob)
         picture = decode_image(blob, upright=turned)
         if photo.mask is not None:
             picture = masked(picture, read_mask(photo.mask, picture, header, turned=turned))
-        first = first or picture.shape[:2]
-        _check_size(index, path, present[0][1], picture.shape[:2], first, (height, width), header)
+        _check_size(index, path, picture.shape[:2], photo.size, header)
         if photo.lens.has_distortion:
             picture = undistort(picture, photo.K, photo.lens, K.astype(np.float64))
+        small = photo.size if side is None else reduced_size(*photo.size, side)
         pictures.append(reduce_picture(picture, *small))
-    depth = max(picture.shape[2] for picture in pictures)
-    images = np.ones((len(pictures), small[1], small[0], depth), dtype=np.float32)
-    for image, picture in zip(images, pictures, strict=True):
-        image[:, :, : picture.shape[2]] = picture
-    stretch = np.array([[small[0] / width], [small[1] / height], [1.0]], dtype=np.float32)
-    return Views(images, Cameras(cameras.viewmats, cameras.Ks * stretch, *small))
+        sizes.append(small)
+        stretch = np.array([[small[0] / photo.size[0]], [small[1] / photo.size[1]], [1.0]], dtype=np.float32)
+        Ks.append(K * stretch)
+    return join_views(pictures, join_cameras(cameras.viewmats, np.stack(Ks), sizes))
 
 
 def photo_turns(index: str, present: list[tuple[PosedPhoto, Path]]) -> dict[Path, bool]:
@@ -156,22 +146,12 @@ def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str)
     return mended
 
 
-def _check_size(
-    index: str,
-    path: Path,
-    first_path: Path,
-    size: tuple[int, ...],
-    first: tuple[int, ...],
-    stated: tuple[int, int],
-    header: PictureHeader,
-) -> None:
-    if size != first:
-        raise GatlasError(
-            f"{path}: the picture has {size[1]} x {size[0]} pixels, "
-            f"{first_path} has {first[1]} x {first[0]}: all must have one size"
-        )
-    if size != stated:
-        turned = " as stored, before the turn of its EXIF tag" if header.orientation != UPRIGHT else ""
-        raise GatlasError(
-            f"{index}: it says {stated[1]} x {stated[0]} pixels, the pictures have {size[1]} x {size[0]}{turned}"
-        )
+def _check_size(index: str, path: Path, shape: tuple[int, ...], stated: tuple[int, int], header: PictureHeader) -> None:
+    height, width = shape
+    if (width, height) == stated:
+        return
+    turned = " as stored, before the turn of its EXIF tag" if header.orientation != UPRIGHT else ""
+    raise GatlasError(
+        f"{index}: it says {stated[0]} x {stated[1]} pixels, the pictures have {width} x {height}{turned}: the first "
+        f"that differs is {path}"
+    )

@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.io.photos.points import Points
-    from gatlas.types import Cameras, Views
+    from gatlas.types import AnyCameras, AnyViews
 
     Source = str | Path | Blob
 
 
-def load_cameras(source: Source) -> Cameras:
+def load_cameras(source: Source) -> AnyCameras:
     """Return the cameras of a transforms.json, of the folder that holds it, or of a COLMAP model's folder.
 
     Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
     """
     if not isinstance(source, Blob) and streams.is_folder(source):
         return (colmap if _is_colmap(source) else transforms).read_cameras(source)
-    found: Cameras = registry.decode("cameras", streams.as_blob(source))
+    found: AnyCameras = registry.decode("cameras", streams.as_blob(source))
     return found
 
 
-def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> Views:
+def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> AnyViews:
     """Return the pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
 
     The folder holds a transforms.json (which may itself be named), else COLMAP models in sparse/, the folder itself or
@@ -99,16 +99,16 @@ class PhotoFolder:
     def __init__(self, folder: str | Path) -> None:
         """Read the index only. One that cannot be used is a GatlasError; photos that are missing are left out."""
         reader = transforms.read_posed_photos if transforms.has_index(folder) else colmap.read_posed_photos
-        self.name, photos, self.width, self.height = reader(folder)
+        self.name, photos = reader(folder)
         self.key = Path(folder).name
         self._present = skip_missing(self.name, photos)
         self._photos: list[PosedPhoto] = [photo for photo, _ in self._present]
-        cameras = cameras_of(self.name, self._photos, self.width, self.height)
+        cameras = cameras_of(self.name, self._photos)
         self.viewmats: Float[np.ndarray, "n 4 4"] = np.stack([photo.viewmat for photo in self._photos])
         centers = camera_centers(self.viewmats)
         self.unit = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max())  # any unit of length will do
-        size = np.array([[self.width], [self.height], [1.0]])
-        self.Ks: Float[np.ndarray, "n 3 3"] = cameras.Ks / size  # rows divided by the width and the height
+        sizes = np.array([[[width], [height], [1.0]] for width, height in cameras.sizes])
+        self.Ks: Float[np.ndarray, "n 3 3"] = cameras.Ks / sizes  # rows divided by the width and the height
 
     def __len__(self) -> int:
         return len(self._photos)
@@ -116,7 +116,7 @@ class PhotoFolder:
     def pictures(self, indices: Sequence[int]) -> list[Float[np.ndarray, "_ _ d"]]:
         """Some of the photos, undistorted: RGB or straight RGBA in [0, 1]."""
         photos = [self._photos[i] for i in indices]
-        return list(views_of(self.name, photos, self.width, self.height, None, self._turns).images)
+        return list(views_of(self.name, photos, None, self._turns).images)
 
     @cached_property
     def _turns(self) -> dict[Path, bool]:

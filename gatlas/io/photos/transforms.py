@@ -32,47 +32,45 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.io.photos.points import Points
-    from gatlas.types import Cameras, Views
+    from gatlas.types import AnyCameras, AnyViews
 
 INDEX = "transforms.json"
 _INDEXES = (INDEX, "transforms_train.json")
+_FOCAL = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
 _LENSES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "RADIAL", "SIMPLE_RADIAL")
 
 
-def read_cameras(source: str | Path | Blob) -> Cameras:
+def read_cameras(source: str | Path | Blob) -> AnyCameras:
     """The cameras of a transforms.json, or of the folder that holds it: pinholes, once their lenses are undone.
 
-    A file that does not give the pictures' size takes it from the first picture that is there; one must be.
+    A frame without a size takes it from its picture, or else from the first that is there; one must be.
     """
     blob, document = _read_index(source)
-    size = _common_size(blob, document)
-    return cameras_of(blob.name, _posed_photos(blob, document, *size), *size, keep_single=True)
+    return cameras_of(blob.name, _posed_photos(blob, document), keep_single=True)
 
 
 def read_views(
     folder: str | Path, *, side: int | None = None, pick: Callable[[int], Sequence[int]] | None = None
-) -> Views:
+) -> AnyViews:
     """The pictures and cameras of a folder with a transforms.json, or of that file itself.
 
-    All pictures must have one size. Lens distortion is undone. A frame's `mask_path` names a grey picture that is white
+    Lens distortion is undone. A frame's `mask_path` names a grey picture that is white
     where the object is and black where the picture is to be empty. Where some pictures have a mask or transparency, the
     others become opaque RGBA. Pictures that are missing are left out with one warning. Pictures are reduced until their
     longer side is at most `side` pixels. `pick` chooses, from the number of pictures, which of them to read.
     """
     blob, document = _read_index(folder)
-    size = _common_size(blob, document)
-    photos = _posed_photos(blob, document, *size)
+    photos = _posed_photos(blob, document)
     if pick is not None:
         there = [photo for photo in photos if photo.picture is not None] or photos
         photos = [there[i] for i in pick(len(there))]
-    return views_of(blob.name, photos, *size, side)
+    return views_of(blob.name, photos, side)
 
 
-def read_posed_photos(folder: str | Path | Blob) -> tuple[str, list[PosedPhoto], int, int]:
-    """Return the name of the index, its frames, and the common width and height of the pictures."""
+def read_posed_photos(folder: str | Path | Blob) -> tuple[str, list[PosedPhoto]]:
+    """Return the name of the index and its frames."""
     blob, document = _read_index(folder)
-    size = _common_size(blob, document)
-    return blob.name, _posed_photos(blob, document, *size), *size
+    return blob.name, _posed_photos(blob, document)
 
 
 def read_points(source: str | Path | Blob) -> Points | None:
@@ -113,22 +111,21 @@ def has_pictures(folder: str | Path) -> bool:
     return any(picture_suffix(Path(folder) / place) for place in ("", "images", "input"))
 
 
-def save_views(folder: str | Path, views: Views, *, force: bool = False) -> None:
+def save_views(folder: str | Path, views: AnyViews, *, force: bool = False) -> None:
     """Write `images/000.png` … and, last, the transforms.json that names them.
 
     A folder that was not there appears whole or not at all.
     """
-    images = host_array(views.images)
     names, index = encode_index(views.cameras)
     with outputs.filling_folder(folder, force=force) as target:
         (target / INDEX).unlink(missing_ok=True)
         (target / "images").mkdir(exist_ok=True)
-        for name, image in zip(names, images, strict=True):
-            outputs.write(target / name, [encode_png(image)], force=True)
+        for name, image in zip(names, views.images, strict=True):
+            outputs.write(target / name, [encode_png(host_array(image))], force=True)
         outputs.write(target / INDEX, [index], force=True)
 
 
-def encode_index(cameras: Cameras, **entries: Any) -> tuple[list[str], bytes]:
+def encode_index(cameras: AnyCameras, **entries: Any) -> tuple[list[str], bytes]:
     """Return the names of the pictures beside a transforms.json, and its bytes; `entries` are added at its top."""
     digits = max(3, len(str(len(cameras) - 1)))
     names = [f"images/{i:0{digits}d}.png" for i in range(len(cameras))]
@@ -136,8 +133,8 @@ def encode_index(cameras: Cameras, **entries: Any) -> tuple[list[str], bytes]:
     return names, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
-    """Intrinsics stand once where all cameras share them, else in every frame."""
+def _document(cameras: AnyCameras, names: list[str]) -> dict[str, Any]:
+    """Intrinsics and sizes stand once where all cameras share them, else in every frame."""
     if len(cameras) == 0:
         raise GatlasError("there are no views to write")
     Ks = host_array(cameras.Ks).astype(np.float64)
@@ -146,13 +143,20 @@ def _document(cameras: Cameras, names: list[str]) -> dict[str, Any]:
         raise GatlasError("not written: a camera has values that are NaN or infinite")
     if np.any(Ks[:, 0, 1]) or np.any(Ks[:, 1, 0]):
         raise ValueError("a transforms.json cannot hold cameras with skew")
-    intrinsics = [_intrinsics(K, cameras.width) for K in Ks]
-    shared = all(each == intrinsics[0] for each in intrinsics)
+    intrinsics = [_intrinsics(K, width) for K, (width, _) in zip(Ks, cameras.sizes, strict=True)]
+    sizes = [{"w": width, "h": height} for width, height in cameras.sizes]
+    one_size = all(size == sizes[0] for size in sizes)
+    shared = one_size and all(each == intrinsics[0] for each in intrinsics)
     frames = [
-        {"file_path": name, **({} if shared else own), "transform_matrix": pose.tolist()}
-        for name, own, pose in zip(names, intrinsics, poses, strict=True)
+        {
+            "file_path": name,
+            **({} if shared else own),
+            **({} if one_size else size),
+            "transform_matrix": pose.tolist(),
+        }
+        for name, own, size, pose in zip(names, intrinsics, sizes, poses, strict=True)
     ]
-    return {**(intrinsics[0] if shared else {}), "w": cameras.width, "h": cameras.height, "frames": frames}
+    return {**(intrinsics[0] if shared else {}), **(sizes[0] if one_size else {}), "frames": frames}
 
 
 def camera_entry(
@@ -250,36 +254,61 @@ def exif_turned(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> 
     return value
 
 
-def _common_size(blob: Blob, document: dict[str, Any]) -> tuple[int, int]:
-    """Width and height of all pictures: as stated in the file, else the size of the first existing picture."""
+def _sizes(blob: Blob, document: dict[str, Any], pictures: list[Path | None]) -> list[tuple[tuple[int, int], bool]]:
+    """Width and height of each picture, and whether the file states them; else they are those of the file.
+
+    What has no picture either has the size of the first picture that is there.
+    """
     frames = document["frames"]
-    stated = {size for frame in frames if (size := picture_size(blob, document, frame)) is not None}
-    if len(stated) > 1:
-        raise GatlasError(f"{blob.name}: its frames have pictures of several sizes: all must have one size")
-    if stated:
-        return stated.pop()
-    first = next((path for path in pictures_of(blob, frames) if path is not None), None)
+    stated = [picture_size(blob, document, frame) for frame in frames]
+    found: dict[Path, tuple[int, int]] = {}
+    for frame, size, path in zip(frames, stated, pictures, strict=True):
+        if size is None and path is not None and path not in found:
+            header = read_header(path)
+            found[path] = header.turned_size if exif_turned(blob, document, frame) else header.size
+    first = next(iter(found.values()), None)
+    if first is None:
+        first = next((size for size in stated if size is not None), None)
     if first is None:
         raise GatlasError(f"{blob.name}: no picture size: it has no 'w' and 'h', and none of its pictures is there")
-    header = read_header(first)
-    return header.turned_size if exif_turned(blob, document, {}) else header.size
+    sizes = [
+        (size, True) if size is not None else (first if path is None else found[path], False)
+        for size, path in zip(stated, pictures, strict=True)
+    ]
+    if len({size for size, _ in sizes}) > 1:
+        _require_own_intrinsics(blob, frames, sizes)
+    return sizes
 
 
-def _posed_photos(blob: Blob, document: dict[str, Any], width: int, height: int) -> list[PosedPhoto]:
+def _require_own_intrinsics(
+    blob: Blob, frames: Sequence[dict[str, Any]], sizes: Sequence[tuple[tuple[int, int], bool]]
+) -> None:
+    """Refuse pictures of several sizes that share intrinsics without a word on which size these are of."""
+    for frame, ((width, height), is_stated) in zip(frames, sizes, strict=True):
+        if not is_stated and not any(name in frame for name in _FOCAL):
+            other = next(size for size, _ in sizes if size != (width, height))
+            raise GatlasError(
+                f"{blob.name}: its pictures have several sizes and share intrinsics: {frame.get('file_path')} has "
+                f"{width} x {height}, others have {other[0]} x {other[1]}: write w, h and fl_x into each frame"
+            )
+
+
+def _posed_photos(blob: Blob, document: dict[str, Any]) -> list[PosedPhoto]:
     frames = document["frames"]
     poses = np.stack([_pose(blob, frame, i) for i, frame in enumerate(frames)])
     viewmats = viewmats_of_opengl(orthonormalized(poses, blob.name, "frame"))
     pictures, masks = pictures_of(blob, frames), masks_of(blob, frames)
+    sizes = _sizes(blob, document, pictures)
     return [
         PosedPhoto(
             name=str(frame.get("file_path")),
             picture=pictures[i],
             mask=masks[i],
             viewmat=viewmats[i],
-            K=projection(blob, document, frame, width, height),
+            K=projection(blob, document, frame, *sizes[i][0]),
             lens=lens_of(blob, document, frame),
-            size=(width, height),
-            size_stated=picture_size(blob, document, frame) is not None,
+            size=sizes[i][0],
+            size_stated=sizes[i][1],
             exif_turned=exif_turned(blob, document, frame),
         )
         for i, frame in enumerate(frames)

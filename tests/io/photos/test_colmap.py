@@ -208,11 +208,34 @@ def test_photos_that_a_single_model_leaves_out_are_counted(tmp_path, cameras):
     assert recorded(io.load_views, folder)[1] == [f"{folder}/sparse/0: 3 of 4 photos have cameras"]
 
 
-def test_photos_of_several_sizes_are_refused(tmp_path, cameras):
+@WRITERS
+def test_photos_of_several_sizes_have_each_the_camera_of_its_own(tmp_path, write):
+    rows, sizes = [], {"a.png": (6, 4), "b.png": (4, 6), "c.png": (7, 4)}
+    for i, (name, size) in enumerate(sizes.items()):
+        model, distortion = ("OPENCV", (0.05, 0, 0, 0)) if name == "b.png" else ("PINHOLE", ())
+        own = rows_of(orbit(3, *size)[i], [name], model=model, distortion=distortion)[0]
+        rows.append((7 + i, *own[1:]))
+    write(tmp_path / "sparse/0", rows[::-1])
+    (tmp_path / "images").mkdir()
+    for i, (name, size) in enumerate(sizes.items()):
+        Image.new("RGB", size, (51 * i, 0, 255)).save(tmp_path / "images" / name)
+    views = io.load_views(tmp_path)
+    assert views.cameras.sizes == tuple(sizes.values())
+    np.testing.assert_allclose([image[1, 1, 0] for image in views.images], [0, 0.2, 0.4], atol=1e-6)
+    for i, size in enumerate(sizes.values()):
+        np.testing.assert_allclose(views.cameras.viewmats[i], orbit(3, *size).viewmats[i], atol=1e-6)
+        if i != 1:
+            np.testing.assert_allclose(views.cameras.Ks[i], orbit(3, *size).Ks[i], rtol=1e-6)
+    small = io.load_views(tmp_path, side=4)
+    assert small.cameras.sizes == ((4, 3), (3, 4), (4, 2))
+    np.testing.assert_allclose(small.cameras.Ks[2, 0], views.cameras.Ks[2, 0] * 4 / 7, rtol=1e-6)
+
+
+def test_a_photo_of_another_size_than_its_camera_is_named(tmp_path, cameras):
     folder = scene(tmp_path, cameras, write_text)
     path = folder / "sparse/0/cameras.txt"
     path.write_text(path.read_text().replace("PINHOLE 6 4", "PINHOLE 8 4", 1))
-    with pytest.raises(GatlasError, match="several sizes"):
+    with pytest.raises(GatlasError, match=r"it says 8 x 4 pixels, the pictures have 6 x 4: .* is .*c\.png"):
         io.load_views(folder)
 
 

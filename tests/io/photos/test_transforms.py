@@ -11,9 +11,10 @@ from PIL import Image
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
+from gatlas.io.photos.scenes import PhotoFolder
 from gatlas.io.photos.transforms import index_of
 from gatlas.io.sets.inputs import list_items
-from gatlas.types import Cameras, Views
+from gatlas.types import Cameras, MixedCameras, MixedViews, Views
 
 IDENTITY = np.eye(4).tolist()
 
@@ -211,13 +212,42 @@ def test_the_points_that_a_file_names_are_read(tmp_path):
     assert io.load_points(folder_of(tmp_path, [frame()], fl_x=5)) is None
 
 
-def test_pictures_of_several_sizes_are_refused(tmp_path):
+def test_pictures_of_several_sizes_that_share_intrinsics_of_an_unknown_size_are_refused(tmp_path):
     folder = folder_of(tmp_path, [frame(), frame("b.png")], pictures=["a.png"], fl_x=5)
     Image.new("RGB", (8, 4)).save(tmp_path / "b.png")
-    with pytest.raises(
-        GatlasError, match=r"b\.png: the picture has 8 x 4 pixels, .*a\.png has 6 x 4: all must have one"
-    ):
+    with pytest.raises(GatlasError, match=r"several sizes and share intrinsics: a\.png has 6 x 4, others have 8 x 4"):
         io.load_views(folder)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_each_frame_has_the_size_and_the_intrinsics_of_its_own_picture(tmp_path, stated):
+    sizes = {"a.png": (6, 4), "b.png": (4, 6), "c.png": (6, 4)}
+    frames = []
+    for i, (name, (width, height)) in enumerate(sizes.items()):
+        Image.new("RGB", (width, height), (51 * i, 0, 0)).save(tmp_path / name)
+        frames.append(frame(name, fl_x=5 + i, **({"w": width, "h": height} if stated else {})))
+    folder = folder_of(tmp_path, frames)
+    views = io.load_views(folder)
+    assert views.cameras.sizes == io.load_cameras(folder).sizes == tuple(sizes.values())
+    np.testing.assert_allclose(views.cameras.Ks[:, [0, 0, 1], [0, 2, 2]], [[5, 3, 2], [6, 2, 3], [7, 3, 2]])
+    np.testing.assert_allclose([image[0, 0, 0] for image in views.images], [0, 0.2, 0.4], atol=1e-6)
+    scene = PhotoFolder(folder)
+    np.testing.assert_allclose(scene.Ks[:, [0, 1], 2], 0.5)
+    assert [picture.shape[:2] for picture in scene.pictures([1, 0])] == [(6, 4), (4, 6)]
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_views_of_several_sizes_are_written_and_read_back(tmp_path, depth):
+    parts = [views_of(2, depth, 6, 4), views_of(1, depth, 4, 6, seed=1)]
+    images = tuple(image for part in parts for image in part.images)
+    viewmats, Ks = (np.concatenate([getattr(part.cameras, name) for part in parts]) for name in ("viewmats", "Ks"))
+    views = MixedViews(images, MixedCameras(viewmats, Ks, ((6, 4), (6, 4), (4, 6))))
+    io.save_views(tmp_path / "views", views)
+    back = io.load_views(tmp_path / "views")
+    assert back.cameras.sizes == views.cameras.sizes
+    np.testing.assert_array_equal(back.cameras.Ks, Ks)
+    for image, written in zip(back.images, images, strict=True):
+        np.testing.assert_array_equal(image, written)
 
 
 def test_pictures_that_are_not_of_the_stated_size_are_refused(tmp_path):
@@ -241,7 +271,6 @@ def test_pictures_that_are_not_of_the_stated_size_are_refused(tmp_path):
         ({"frames": [frame()], "fl_x": 5, "k1": -2}, r"lens distortion \(k1 = -2\) folds the picture over"),
         ({"frames": [frame()], "fl_x": 5, "is_fisheye": True}, "camera model 'fisheye'"),
         ({"frames": [frame()], "fl_x": 5, "camera_model": "OPENCV_FISHEYE"}, "camera model 'OPENCV_FISHEYE'"),
-        ({"frames": [frame(), frame(w=12)], "fl_x": 5}, "pictures of several sizes"),
         ({"frames": [frame(w=0)], "fl_x": 5}, "picture size 0 x 4"),
     ],
 )
