@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,15 @@ def load_lines(source: str | Path | Blob) -> list[str]:
 
 
 def load_names(source: str | Path | Blob, *, null: bool = False) -> list[str]:
-    """Return the file names of a list, one per line, or each ended by NUL as `find -print0` writes them."""
-    names = as_blob(source).data.split(b"\0" if null else b"\n")
+    """Return the file names of a list, one per line, or each ended by NUL as `find -print0` writes them.
+
+    A line with a NUL in it, which no name has, is a GatlasError.
+    """
+    blob = as_blob(source)
+    names = blob.data.removeprefix(codecs.BOM_UTF8).split(b"\0" if null else b"\n")
+    if not null and b"\0" in blob.data:
+        number = next(i for i, name in enumerate(names, 1) if b"\0" in name)
+        raise GatlasError(f"{blob.name}: line {number} holds a zero byte: if zero bytes end the names, add -0")
     return [os.fsdecode(name if null else name.rstrip(b"\r")) for name in names if name.strip()]
 
 

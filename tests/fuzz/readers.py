@@ -196,7 +196,7 @@ def read_views_folder(folder: Path) -> Any:
 
 def read_names(folder: Path) -> Any:
     path = first(folder)
-    return each(lambda: io.load_names(path), lambda: io.load_names(path, null=True), lambda: io.load_lines(path))
+    return each(lambda: io.load_names(path, null=path.suffix == ".names"), lambda: io.load_lines(path))
 
 
 def read_lpips(folder: Path) -> Any:
@@ -291,7 +291,7 @@ READERS: dict[str, Reader] = {
     "cli_glb": Reader(verbs.verb("render a.glb --width 16 -o {out}.png"), lambda: seeds.gltfs()[:1], 4),
     "cli_fit": Reader(verbs.verb(f"fit a.obj {verbs.FIT} -o {{out}}.ply"), seeds.objs, 2),
     "cli_photos": Reader(verbs.verb(f"fit . {verbs.FIT} -o {{out}}.ply"), seeds.transforms, 2),
-    "cli_resume": Reader(verbs.fit_again, verbs.stopped_fits, 4, fixed=("a.obj",)),
+    "cli_resume": Reader(verbs.fit_again, verbs.stopped_fits, 4, fixed=("a.obj",), named=False),
     "cli_batch": Reader(verbs.batch_again, verbs.batches, 4, fixed=("in/a.ply", "in/b.ply")),
     "cli_pose": Reader(
         verbs.verb("pose-pnp p.png --scene a.ply --matches m.npz --fov 50 -o {out}.json"), verbs.matched_photos, 3

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io as stdio
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -21,9 +22,11 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from tests.fuzz import seeds
 from tests.fuzz.damage import Files
+from tests.fuzz.verdicts import unplain
 from tests.helpers.command_line import run_here
 
 FIT = "--count 8 --iterations 2 --views 2 --resolution 16 --lambda-lpips 0"
+_BEGIN = re.compile(r"gatlas [a-z-]+: ")
 STATUS = {0: "done", 1: "refused", 2: "usage", 3: "some failed", 75: "stopped"}
 
 
@@ -51,13 +54,13 @@ def _judged(run: Any, out: Path, folder: Path) -> Any:
     if run.returncode not in STATUS:
         raise BadRunError(f"status {run.returncode}: {run.stderr[-500:]}")
     lines = run.stderr.splitlines()
-    if strange := [line for line in lines if not line.isprintable()]:
-        raise BadRunError(f"a line that is not printable: {strange[0]!a}")
+    if strange := [line for line in lines if (fault := unplain(line)) is not None and "empty" not in fault]:
+        raise BadRunError(f"{unplain(strange[0])}: {strange[0]!a}")
     left = [path.name for path in out.rglob("*") if path.name.endswith((".tmp", ".partial"))] if out.exists() else []
     if left:
         raise BadRunError(f"left behind: {left}")
     if run.returncode == 1:
-        first = max((i for i, line in enumerate(lines) if line.startswith("gatlas ")), default=None)
+        first = max((i for i, line in enumerate(lines) if _BEGIN.match(line)), default=None)
         if first is None:
             raise BadRunError(f"status 1 and the words {run.stderr!a}")
         raise GatlasError("\n".join(lines[first:]))

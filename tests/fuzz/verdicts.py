@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-try:
-    from gatlas.io.visible import visible
-except ImportError:
-    visible = str
+from gatlas.io.visible import visible
 
 LONGEST = 10_000  # letters of a message
 MOST_LINES = 3
@@ -79,7 +77,7 @@ def unplain(message: str) -> str | None:
     if "Traceback" in message:
         return "the message holds a traceback"
     for line in lines:
-        bad = [letter for letter in line if not letter.isprintable() and not "\udc80" <= letter <= "\udcff"]
+        bad = [letter for letter in line if unicodedata.category(letter) in ("Cc", "Zl", "Zp")]
         if bad:
             return f"the message holds {bad[0]!r}"
     return None

@@ -31,7 +31,7 @@ def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
     entries = []
     for line in text.splitlines():
         try:
-            entry = parse_json(line, finite=False)
+            entry = parse_json(line)
         except JsonError:
             continue
         if isinstance(entry, dict) and type(entry.get("step")) is int and entry["step"] <= step:

@@ -9,6 +9,9 @@ What a header promises is checked before memory is taken for it. The only code t
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import sys
 import tarfile
@@ -146,7 +149,7 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
             return
         packed = _compression(head) is not None
         with _reading(name):
-            tar = stack.enter_context(_open_tar(cast("BinaryIO", rest), "r|*"))
+            tar = stack.enter_context(_open_tar(_unpacked(head, rest), "r|"))
         files = _files(tar, name)
         while True:
             with _reading(name):  # not around the yield: the caller's own errors are not the tar's
@@ -310,8 +313,24 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _open_tar(file: BinaryIO, mode: Literal["r:", "r|*"]) -> tarfile.TarFile:
+def _open_tar(file: BinaryIO, mode: Literal["r:", "r|"]) -> tarfile.TarFile:
     return tarfile.open(fileobj=file, mode=mode, tarinfo=_bounded_header(), ignore_zeros=True, bufsize=_BUFFER)
+
+
+def _unpacked(head: bytes, stream: _Rejoined) -> BinaryIO:
+    """Return a stream unpacked as it is read.
+
+    `tarfile` unpacks all that a buffer stands for, a thousand times its size, and copies that at every read.
+    """
+    packed = cast("BinaryIO", stream)
+    match _compression(head):
+        case "gzip":
+            return cast("BinaryIO", gzip.GzipFile(fileobj=packed, mode="rb"))
+        case "bzip2":
+            return cast("BinaryIO", bz2.BZ2File(packed))
+        case "xz":
+            return cast("BinaryIO", lzma.LZMAFile(packed))
+    return packed
 
 
 def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:

@@ -1,9 +1,11 @@
 """Tar shards: what is written is read back, by us and by tar; what is damaged is never a shorter set."""
 
+import gzip
 import io
 import subprocess
 import sys
 import tarfile
+import zlib
 
 import pytest
 
@@ -106,6 +108,34 @@ def test_a_compressed_tar_is_streamed_but_not_indexed(tmp_path, shard, mode):
     assert contents(stream_members(path)) == FILES
     with pytest.raises(GatlasError, match=r"x\.tar\.z: a tar compressed with .* decompress it first"):
         list_members(path)
+
+
+def test_two_compressed_tars_one_after_the_other_are_one(tmp_path, shard):
+    packed = gzip.compress(shard.read_bytes())
+    (tmp_path / "two.tar.gz").write_bytes(packed + packed)
+    keys = [blob.key for blob in stream_members(shard)]
+    assert [blob.key for blob in stream_members(tmp_path / "two.tar.gz")] == keys * 2
+
+
+@pytest.mark.parametrize("cut", [10, 40, -8, -1])
+def test_a_compressed_tar_that_breaks_off_is_an_error(tmp_path, shard, cut):
+    (tmp_path / "cut.tar.gz").write_bytes(gzip.compress(shard.read_bytes())[:cut])
+    with pytest.raises(GatlasError, match=r"cut.tar.gz: truncated or damaged tar"):
+        list(stream_members(tmp_path / "cut.tar.gz"))
+
+
+def test_a_megabyte_that_unpacks_to_a_gigabyte_of_zeros_ends_soon(tmp_path, monkeypatch):
+    packer = zlib.compressobj(9, wbits=-15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # behind a flush the next is the same
+    (tmp_path / "bomb.tar.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + block * 1000)
+    read = []
+    unpack = gzip.GzipFile.read
+    monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: read.append(unpack(self, size)) or read[-1])
+    with pytest.raises(
+        GatlasError, match=r"bomb\.tar\.gz: truncated or damaged tar: more than 67,108,864 bytes of zeros"
+    ):
+        list(stream_members(tmp_path / "bomb.tar.gz"))
+    assert sum(map(len, read)) < shards.MOST_ZEROS + (1 << 20)
 
 
 def test_standard_input_is_streamed(monkeypatch, shard):
