@@ -32,6 +32,9 @@ class Table(NamedTuple):
 
 def read_tables(blob: Blob, header: Header) -> dict[str, Table]:
     """Return the tables of a PLY by their elements' names. A file that ends too early is a GatlasError."""
+    names = [element.name for element in header.elements]
+    if len(set(names)) < len(names):
+        raise GatlasError(f"{blob.name}: damaged PLY header: it has two elements of one name")
     return _read_text(blob, header) if header.byte_order == "" else _read_binary(blob, header)
 
 

@@ -79,6 +79,12 @@ def _material(neighbors: Neighbors, name: str, entry: dict[str, str]) -> MtlMate
     red, green, blue = _color(entry.get("kd", ""), 1.0)
     dissolve = _floats(entry.get("d", ""))
     alpha = dissolve[-1] if dissolve and 0 < dissolve[-1] < 1 else 1.0
+    inverse = _floats(entry.get("tr", ""))
+    if not dissolve and inverse and 0 < inverse[-1] < 1:
+        warnings.warn(
+            f"{neighbors.blob.name}: material {name!r}: its Tr is left out, on which programs disagree: write d",
+            stacklevel=2,
+        )
     plain = Material(name, (red, green, blue, alpha), alpha_mode="BLEND" if alpha < 1 else "OPAQUE")
     if not entry.get("map_kd"):
         return MtlMaterial(plain)

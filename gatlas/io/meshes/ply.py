@@ -58,9 +58,9 @@ def ply_mesh(blob: Blob) -> Mesh:
         raise GatlasError(f"{blob.name}: holds Gaussians, not a mesh: a mesh has faces")
     if not any(element.name in ("face", "tristrips") and element.count for element in header.elements):
         raise GatlasError(f"{blob.name}: a point cloud, not a mesh: it has no faces")
-    if not {"x", "y", "z"} <= set(vertex.names):
-        raise GatlasError(f"{blob.name}: damaged PLY: its vertices have no x, y and z")
     tables = read_tables(blob, header)
+    if not {"x", "y", "z"} <= set(tables["vertex"].columns):
+        raise GatlasError(f"{blob.name}: damaged PLY: its vertices have no x, y and z")
     vertices = _positions(header, tables["vertex"])
     colors = _colors(vertex, tables["vertex"])
     faces = _faces(blob, header, tables)

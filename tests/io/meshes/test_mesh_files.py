@@ -84,6 +84,43 @@ def test_a_texture_with_a_path_of_another_machine_is_found_beside(tmp_path):
     assert (mesh.materials[0].texture, mesh.materials[0].alpha_mode) == (0, "MASK")
 
 
+def test_nothing_outside_the_folder_of_an_obj_is_opened(tmp_path):
+    (tmp_path / "secret.png").write_bytes(RED_BLUE)
+    (tmp_path / "secret.mtl").write_text("newmtl m\nKd 1 0 0\n")
+    (tmp_path / "model").mkdir()
+    faces = SQUARE + "usemtl m\nf 1/1 2/2 3/3\n"
+    for name in ("../secret", str(tmp_path / "secret"), "..\\secret"):
+        with pytest.warns(UserWarning, match=r"secret.mtl is missing.*only files in the folder of the mesh are read"):
+            mesh = load_mesh(blob(f"mtllib {name}.mtl\n{faces}".encode(), tmp_path / "model" / "thing.obj"))
+        assert mesh.materials[0].factor == (1, 1, 1, 1)
+        (tmp_path / "model" / "a.mtl").write_text(f"newmtl m\nmap_Kd {name}.png\n")
+        with pytest.warns(UserWarning, match=r"secret.png is missing.*only files in the folder of the mesh are read"):
+            mesh = load_mesh(blob(f"mtllib a.mtl\n{faces}".encode(), tmp_path / "model" / "thing.obj"))
+        assert mesh.textures == ()
+
+
+def test_names_of_an_obj_in_another_case_are_found_and_said_in_one_line(tmp_path):
+    (tmp_path / "Paint.MTL").write_text("newmtl m\nmap_Kd Tex.PNG\n")
+    (tmp_path / "tex.png").write_bytes(RED_BLUE)
+    text = "mtllib paint.mtl\n" + SQUARE + "usemtl m\nf 1/1 2/2 3/3\n"
+    with pytest.warns(
+        UserWarning, match=r"paint.mtl is not there; Paint.MTL next to the mesh is taken, and 1 more so$"
+    ) as caught:
+        mesh = load_mesh(blob(text.encode(), tmp_path / "thing.obj"))
+    assert len(caught) == 1
+    assert len(mesh.textures) == 1
+
+
+def test_escape_sequences_in_names_of_an_obj_are_quoted(tmp_path):
+    (tmp_path / "a.mtl").write_text("newmtl m\x1b[2J\nmap_Kd gone\x1b]0;x\x07.png\nmap_d other.png\nTr 0.5\n")
+    text = "mtllib a.mtl\nmtllib b\x1b[1m.mtl\n" + SQUARE + "usemtl m\x1b[2J\nf 1/1 2/2 3/3\nusemtl n\x1b\nf 1 2 3\n"
+    with pytest.warns(UserWarning, match=r"\\x1b") as caught:
+        load_mesh(blob(text.encode(), tmp_path / "thing.obj"))
+    said = [str(each.message) for each in caught]
+    assert len(said) == 5
+    assert all(line.isprintable() and "\\x1b" in line for line in said)
+
+
 def test_a_missing_library_or_texture_is_one_warning(tmp_path):
     text = "mtllib gone.mtl\n" + SQUARE + "usemtl m\nf 1 2 3\n"
     with pytest.warns(UserWarning, match="material library gone.mtl is missing") as caught:

@@ -223,6 +223,29 @@ def test_damaged_texts(old, new, match):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        (b"element vertex 7", b"element vertex 0\nelement vertex 7", "two elements of one name"),
+        (b"property float x", b"property list uchar float x", "no x, y and z|truncated|not whole"),
+    ],
+)
+def test_strange_headers_are_refused(old, new, match):
+    content = written([vertices(), faces([[0, 1, 2]])], "text").replace(old, new)
+    with pytest.raises(GatlasError, match=match):
+        mesh_of(content.replace(b"\n0 0 0", b"\n1 0 0 0"))
+
+
+def test_a_texture_outside_the_folder_is_not_opened(tmp_path):
+    (tmp_path / "secret.png").write_bytes(RED_BLUE)
+    (tmp_path / "model").mkdir()
+    uv = corner_uvs([0, 0], [1, 0], [1, 1])
+    for name in ("../secret.png", str(tmp_path / "secret.png")):
+        content = written([vertices(), faces([[0, 1, 2]], texcoord=[uv])], comments=[f"TextureFile {name}"])
+        with pytest.warns(UserWarning, match="only files in the folder of the mesh are read"):
+            assert load_mesh(blob(content, tmp_path / "model" / "thing.ply")).textures == ()
+
+
 def test_files_that_are_joined_are_refused():
     content = written([vertices(), faces([[0, 1, 2]])])
     with pytest.raises(GatlasError, match="joined end to end"):
