@@ -79,8 +79,15 @@ def meshes_ply() -> list[Files]:
     for text, order in ((True, "<"), (False, "<"), (False, ">")):
         payload = io.BytesIO()
         elements = [PlyElement.describe(vertex, "vertex"), PlyElement.describe(face, "face")]
-        PlyData(elements, text, order).write(payload)
-        files.append({"a.ply": payload.getvalue()})
+        PlyData(elements, text, order, comments=["TextureFile t.png"]).write(payload)
+        files.append({"a.ply": payload.getvalue(), "t.png": picture(4)})
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], "<f4").tobytes()
+    polygons = struct.pack("<B4iB3i", 4, 0, 1, 3, 2, 3, 0, 1, 2)
+    header = "ply\nformat binary_little_endian 1.0\nelement vertex 4\nproperty float x\nproperty float y\n"
+    header += "property float z\nelement face 2\nproperty list uchar int vertex_index\nend_header\n"
+    strips = header.replace("face 2", "tristrips 1").replace("uchar int", "int int")
+    files.append({"a.ply": header.encode() + corners + polygons})
+    files.append({"a.ply": strips.encode() + corners + struct.pack("<9i", 8, 0, 1, 2, -1, 1, 3, 2, -1)})
     return files
 
 
