@@ -1,6 +1,7 @@
 """Scenes far from the origin, as maps have them: what the doubles of a file hold is not lost in float32."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,18 @@ def test_rotations_rounded_in_a_text_file_do_not_move_far_cameras(views, tmp_pat
     path.write_text(json.dumps(index))
     found = camera_centers(io.load_cameras(path).viewmats) - SITE
     np.testing.assert_allclose(found, camera_centers(views.cameras.viewmats), atol=1e-6)
+
+
+def test_rotations_that_are_too_coarse_for_far_cameras_of_colmap_are_said(views, tmp_path):
+    """COLMAP writes -R c for a position c: what R has lost cannot be had back."""
+    for name, place, digits in (("near", LOCAL, 7), ("far", SITE, 7), ("exact", SITE, 17)):
+        rows = rows_of(at(views.cameras, place), [f"{i:03d}.png" for i in range(len(views))])
+        rounded = [(*row[:5], [*np.round(row[5][:4], digits), *row[5][4:]], row[6]) for row in rows]
+        write_text(tmp_path / name / "sparse", rounded)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            io.load_cameras(tmp_path / name)
+        assert any("its rotations are exact to" in str(each.message) for each in said) == (name == "far")
 
 
 def test_what_float32_holds_stays_float32(splat, views, tmp_path):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.far_coordinates import extent_and_step
 from gatlas.geometry.rotations import quats_to_matrices, rigid_motions
 from gatlas.io import registry, streams
 from gatlas.io.photos import colmap_binary, colmap_text
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from gatlas.io.photos.points import Points
     from gatlas.types import AnyCameras, AnyViews
 
+MISPLACED = 1e-3  # of the extent of the cameras: what the rounding of rotations may move them without a word
+ROUNDED_QUATERNION = 1e-4  # of a unit quaternion's length from 1; one that is farther off was not meant to be unit
 # Places of a model within the folder, the first that has one counts; of numbered ones the model with most images.
 _PLACES = ("sparse/*", "sparse", "", "colmap/sparse/*", "colmap/sparse")
 _FORMATS = ((".bin", colmap_binary), (".txt", colmap_text))
@@ -189,7 +193,24 @@ def _posed_photos(model: Model) -> list[PosedPhoto]:
         camera = used[image.camera]
         size = camera.width, camera.height
         photos.append(PosedPhoto(image.name, picture, None, _viewmat(index, image), K, lens, size))
+    _warn_of_misplaced(index, images, photos)
     return photos
+
+
+def _warn_of_misplaced(index: str, images: list[ImageRecord], photos: list[PosedPhoto]) -> None:
+    """Say so where cameras are so far from the origin that the rounding of their rotations moves them: at -R^T t.
+
+    The lengths of the quaternions show how they were rounded.
+    """
+    rounding = float(np.median([abs(np.linalg.norm(image.quat) - 1) for image in images]))
+    centers = camera_centers(np.stack([photo.viewmat for photo in photos]))
+    moved = 2 * rounding * float(np.median(np.linalg.norm(centers, axis=1)))
+    extent, _ = extent_and_step(centers)
+    if rounding < ROUNDED_QUATERNION and moved > MISPLACED * extent > 0:
+        say_once(
+            f"{index}: its rotations are exact to {rounding:.0e} only, which moves cameras this far from the origin by "
+            f"about {moved:.2g}, {moved / extent:.1%} of their extent: write the model relative to a point nearby"
+        )
 
 
 def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
