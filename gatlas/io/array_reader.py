@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from gatlas.io.streams import Blob
 
 DAMAGED = "truncated or damaged NPZ file"
-MOST_MEMBERS = 10_000
+MOST_OF_DIRECTORY = 1 << 20  # bytes: 10,000 members and more
 FREE_BYTES = 1 << 28  # that compressed arrays may take, and beyond it MOST_GAIN times the bytes of the file
 MOST_GAIN = 20
-_SMALL = 1 << 22  # bytes of a zip whose directory need not be counted
 _HEADERS = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  # signature and version -> bytes of the header's length
 _KINDS = "biufcSU"
 _UNREADABLE = 0x41  # flags of a zip's member: encrypted
@@ -79,9 +78,22 @@ def _one_line(name: str, fault: str, remedy: str) -> Iterator[None]:
 
 
 def _opened(data: bytes) -> zipfile.ZipFile:
-    if len(data) > _SMALL and data.count(b"PK\x01\x02") > MOST_MEMBERS:
-        raise ValueError(f"it has more than {MOST_MEMBERS:,} members")
+    if _directory_size(data) > MOST_OF_DIRECTORY:
+        raise ValueError(f"its list of members has {_directory_size(data):,} bytes")
     return zipfile.ZipFile(io.BytesIO(data))
+
+
+def _directory_size(data: bytes) -> int:
+    """Return the bytes of a zip's list of members, as its end says: zipfile makes an object of every 46 of them."""
+    end = len(data) - 22
+    if not (data.startswith(b"PK\x05\x06", max(end, 0)) and data.endswith(b"\x00\x00")):
+        end = data.rfind(b"PK\x05\x06", max(end - 65535, 0))  # a comment follows
+    if end < 0:
+        return 0
+    size = int.from_bytes(data[end + 12 : end + 16], "little")
+    if data.startswith(b"PK\x06\x07", max(end - 20, 0)):  # of more than 4 GB
+        size = int.from_bytes(data[max(end - 36, 0) : max(end - 28, 0)], "little")
+    return size
 
 
 def _read_members(data: bytes, names: Sequence[str] | None) -> dict[str, np.ndarray]:

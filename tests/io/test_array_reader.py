@@ -145,10 +145,20 @@ def test_a_size_that_its_directory_understates_is_not_exceeded():
     refused(good[:at] + struct.pack("<I", 200) + good[at + 4 :], "CRC")
 
 
-def test_a_directory_without_end_is_refused():
-    good = zipped(bytes(1 << 22))
-    directory = good[good.index(b"PK\x01\x02") : good.index(b"PK\x05\x06")]
-    refused(good.replace(directory, directory * 10_001), "10,000 members")
+@pytest.mark.parametrize("comment", [b"", b"words"])
+@pytest.mark.parametrize("zip64", [False, True])
+def test_a_directory_without_end_is_refused(comment, zip64):
+    good = zipped(npy({"descr": "<f8", "fortran_order": False, "shape": (1,)}, bytes(8)))
+    at, end = good.index(b"PK\x01\x02"), good.index(b"PK\x05\x06")
+    count = 30_000
+    size, where = (end - at) * count, struct.pack("<Q", at)
+    record = b"PK\x06\x06" + struct.pack("<QHHIIQQQ", 44, 45, 45, 0, 0, count, count, size) + where
+    far = record + b"PK\x06\x07" + struct.pack("<IQI", 0, at + size, 1) if zip64 else b""
+    stated = (0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF) if zip64 else (count, count, size, at)
+    last = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, *stated, len(comment)) + comment
+    long = good[:at] + good[at:end] * count + far + last
+    assert len(zipfile.ZipFile(io.BytesIO(long)).infolist()) == count
+    refused(long, f"its list of members has {size:,} bytes")
 
 
 def test_values_that_are_not_finite_are_refused_on_request():
