@@ -81,6 +81,13 @@ def undistorted_intrinsics(
     """
     if not lens.has_distortion:
         return K
+    with np.errstate(over="ignore", invalid="ignore"):  # coefficients of any size are refused below
+        return _least_zoomed(name, K, lens, width, height)
+
+
+def _least_zoomed(
+    name: str, K: Float[np.ndarray, "3 3"], lens: Lens, width: int, height: int
+) -> Float[np.ndarray, "3 3"]:
     # Beyond the radius at which the distorted radius stops growing, two rays would share one pixel of the photo.
     # The zoom only narrows the field of view: the coefficients were measured on the field of view before it.
     corner = float(np.linalg.norm(_rays(K, _border(width, height)), axis=-1).max())

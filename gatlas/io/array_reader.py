@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DAMAGED = "truncated or damaged NPZ file"
 MOST_OF_DIRECTORY = 1 << 20  # bytes: 10,000 members and more
+MOST_OF_LARGE_DIRECTORY = 1 << 26  # bytes: of a file of torch with a million tensors
+_TAIL = 1 << 17  # bytes of a zip with the end of its directory
 FREE_BYTES = 1 << 28  # that compressed arrays may take, and beyond it MOST_GAIN times the bytes of the file
 MOST_GAIN = 20
 _HEADERS = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  # signature and version -> bytes of the header's length
@@ -64,6 +66,21 @@ def zip_names(data: bytes) -> set[str] | None:
         raise
     except Exception:  # on damaged bytes zipfile fails in any way
         return None
+
+
+def is_stored_zip(file: BinaryIO) -> bool:
+    """Return True for a zip whose members are stored as they are, as torch writes them; its reader has no bounds."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(size - _TAIL, 0))
+    try:
+        if _directory_size(file.read()) > MOST_OF_LARGE_DIRECTORY:
+            return False
+        with zipfile.ZipFile(file) as archive:
+            return all(info.compress_type == zipfile.ZIP_STORED for info in archive.infolist())
+    except MemoryError:
+        raise
+    except Exception:  # on damaged bytes zipfile fails in any way
+        return False
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
+from gatlas.io.array_reader import is_stored_zip
 from gatlas.io.streams import opened_file, os_errors
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def load_torch(path: Path, what: str) -> Any:
 
     with os_errors(path), path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # what torch has written since 1.6; only that can be mapped
+        if zipped and not is_stored_zip(file):
+            raise GatlasError(f"{path}: not a torch file of {what}, or damaged: download it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

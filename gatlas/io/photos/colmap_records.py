@@ -12,7 +12,7 @@ from gatlas.geometry.lens import Lens
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-MOST_PIXELS = 1 << 20  # a side; a larger number is damage
+MOST_PIXELS = 1 << 17  # a side; a larger number is damage
 
 # Camera models by their number in a binary file, and how many parameters each has.
 MODELS = (

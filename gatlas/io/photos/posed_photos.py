@@ -128,8 +128,8 @@ def orthonormalized(viewmats: Float[np.ndarray, "n 4 4"], index: str, noun: str)
     (a mirror, a scale, a shear) is a GatlasError. `noun` is what a pose is called there: "frame", "image".
     """
     matrices = viewmats[:, :3, :3]
-    error = orthonormality_error(matrices)
-    wrong = (error > NEAR_ROTATION) | (np.linalg.det(matrices) < 0)
+    error = orthonormality_error(np.clip(matrices, -1e6, 1e6))  # a larger square may be infinite
+    wrong = (error > NEAR_ROTATION) | (np.linalg.det(np.clip(matrices, -1e6, 1e6)) < 0)
     if wrong.any():
         which = int(np.flatnonzero(wrong)[0])
         raise GatlasError(f"{index}: {noun} {which}: 'transform_matrix' is not a rotation and a position")

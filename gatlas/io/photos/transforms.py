@@ -351,7 +351,7 @@ def _pose(blob: Blob, frame: dict[str, Any], i: int) -> Float[np.ndarray, "4 4"]
         matrix = np.array(frame.get("transform_matrix"), dtype=np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
-    if matrix.shape not in ((4, 4), (3, 4)) or not np.isfinite(matrix).all():
+    if matrix.shape not in ((4, 4), (3, 4)) or not (np.abs(matrix) < np.finfo(np.float32).max).all():
         raise GatlasError(f"{blob.name}: frame {i}: 'transform_matrix' must be 4 x 4 numbers")
     pose = np.eye(4)
     pose[:3] = matrix[:3]

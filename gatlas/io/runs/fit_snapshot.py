@@ -30,7 +30,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, 
     if not streams.exists(path):
         return None
     blob = streams.read(path)
-    arrays = read_npz(blob, fault=_FAULT, remedy=_REMEDY)
+    arrays = read_npz(blob, finite=True, fault=_FAULT, remedy=_REMEDY)
     text = arrays.pop(KEY, None)
     try:
         meta = None if text is None else parse_json(str(text))

@@ -29,9 +29,10 @@ COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # fi
 _BUFFER = 1 << 16  # bytes read from a pipe at once; tarfile copies what is left of it at every read
 _PIECE = 1 << 24  # bytes of a member that are read at once, so that memory grows with what is there
 MOST_MEMBERS = 20_000_000  # of one tar
-MOST_ZEROS = 1 << 26  # bytes between the tars of a file
+MOST_ZEROS = 1 << 24  # bytes between the tars of a file
 MOST_OF_HEADER = 1 << 15  # bytes of a long name or of extended attributes
-MOST_UNPACKED = 1 << 30  # bytes of a member of a compressed tar, where a few may stand for any number
+FREE_BYTES = 1 << 28  # of a compressed tar, and beyond it MOST_GAIN times the bytes that were read of it
+MOST_GAIN = 100
 _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
@@ -147,19 +148,16 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
         if not is_tar(head) and _compression(head) is None:
             yield _lone(source, name, rest)
             return
-        packed = _compression(head) is not None
+        how = _compression(head)
         with _reading(name):
-            tar = stack.enter_context(_open_tar(_unpacked(head, rest), "r|"))
+            plain = cast("BinaryIO", rest if how is None else _Unpacked(rest, how))
+            tar = stack.enter_context(_open_tar(plain, "r|"))
         files = _files(tar, name)
         while True:
             with _reading(name):  # not around the yield: the caller's own errors are not the tar's
                 header = next(files, None)
                 if header is None:
                     return
-                if packed and header.size > MOST_UNPACKED:
-                    raise GatlasError(
-                        f"{name}: {header.name!r:.200} has {header.size:,} bytes: decompress the tar first"
-                    )
                 content = tar.extractfile(header)
                 data = b"" if content is None else _read_exactly(cast("BinaryIO", content), header.size)
             key, suffix = _split(header.name)
@@ -291,15 +289,41 @@ class _Rejoined:
     def __init__(self, head: bytes, rest: BinaryIO) -> None:
         self._head = head
         self._rest = rest
+        self.taken = 0  # bytes
 
     def read(self, size: int = -1) -> bytes:
         if size < 0:
             head, self._head = self._head, b""
             return head + self._rest.read()
         if self._head:
-            head, self._head = self._head[:size], self._head[size:]
-            return head
-        return self._rest.read(size)
+            data, self._head = self._head[:size], self._head[size:]
+        else:
+            data = self._rest.read(size)
+        self.taken += len(data)
+        return data
+
+
+class _Unpacked:
+    """The content of a compressed stream, piece by piece.
+
+    `tarfile` unpacks all that a piece holds at once, and a few bytes may hold gigabytes.
+    """
+
+    def __init__(self, packed: _Rejoined, how: str) -> None:
+        self._packed = packed
+        self._given = 0  # bytes
+        file = cast("BinaryIO", packed)
+        if how == "gzip":
+            self._file: Any = gzip.GzipFile(fileobj=file)
+        else:
+            self._file = (bz2.BZ2File if how == "bzip2" else lzma.LZMAFile)(file)
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        self._given += len(data)
+        if self._given > FREE_BYTES + MOST_GAIN * self._packed.taken:
+            raise tarfile.ReadError(f"{self._packed.taken:,} bytes unpack to more than {MOST_GAIN} times as many")
+        return data
 
 
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
@@ -315,22 +339,6 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
 
 def _open_tar(file: BinaryIO, mode: Literal["r:", "r|"]) -> tarfile.TarFile:
     return tarfile.open(fileobj=file, mode=mode, tarinfo=_bounded_header(), ignore_zeros=True, bufsize=_BUFFER)
-
-
-def _unpacked(head: bytes, stream: _Rejoined) -> BinaryIO:
-    """Return a stream unpacked as it is read.
-
-    `tarfile` unpacks all that a buffer stands for, a thousand times its size, and copies that at every read.
-    """
-    packed = cast("BinaryIO", stream)
-    match _compression(head):
-        case "gzip":
-            return cast("BinaryIO", gzip.GzipFile(fileobj=packed, mode="rb"))
-        case "bzip2":
-            return cast("BinaryIO", bz2.BZ2File(packed))
-        case "xz":
-            return cast("BinaryIO", lzma.LZMAFile(packed))
-    return packed
 
 
 def _lone(source: str | Path, name: str, rest: _Rejoined) -> Blob:

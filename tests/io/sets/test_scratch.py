@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.io.sets.scratch import append_line, held_scratch, read_lines, replacing
+from gatlas.io.sets.scratch import append_line, held_scratch, read_lines, replacing, write_lines
 
 
 def test_one_label_is_held_once_at_a_time(tmp_path):
@@ -133,6 +133,31 @@ def test_a_place_may_lie_on_another_file_system(tmp_path, monkeypatch):
 
 
 # Lines
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verb": ["fit"]}, {"status": {}}, {"end": "10"}, {"end": -1}, {"end": True}, {"ended": None}, {"ended": []},
+        {"files": ["a"]}, {"files": {"a": 3}}, {"files": {"a": {"b": "c"}}}, {"contents": "abc"},
+        {"contents": {"a": None}},
+        {"captions": {"a": 1}}, {"kept": "x"}, {"kept": {"end": "x"}}, {"bytes": [1]}, {"id": ["a"]},
+    ],
+)  # fmt: skip
+def test_a_line_with_entries_of_other_types_is_no_line(tmp_path, change):
+    good = {
+        "id": "a", "status": "ok", "verb": "fit", "end": 10, "ended": 1.5, "files": {"x": None, "y": {"z": 3}},
+        "contents": {"p": 1}, "captions": [".txt"], "psnr": float("inf"), "kept": {"status": "ok", "end": 3},
+    }  # fmt: skip
+    path = tmp_path / "lines.jsonl"
+    write_lines(path, [good, {**good, **change}, {"id": "b"}])
+    assert read_lines(path) == [good, {"id": "b"}]
+
+
+def test_lines_without_end_are_no_lines(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text("[" * 100_000 + '\n{"id": "a"}\n{"id": "b", "x": ' + "9" * 10_000 + "}\n")
+    assert read_lines(path) == [{"id": "a"}]
 
 
 def test_a_torn_line_is_no_line(tmp_path):

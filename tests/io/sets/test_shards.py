@@ -1,7 +1,9 @@
 """Tar shards: what is written is read back, by us and by tar; what is damaged is never a shorter set."""
 
+import bz2
 import gzip
 import io
+import lzma
 import subprocess
 import sys
 import tarfile
@@ -128,7 +130,6 @@ def test_a_megabyte_that_unpacks_to_a_gigabyte_of_zeros_ends_soon(tmp_path, monk
     packer = zlib.compressobj(9, wbits=-15)
     block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)  # behind a flush the next is the same
     (tmp_path / "bomb.tar.gz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + block * 1000)
-    monkeypatch.setattr(shards, "MOST_ZEROS", 1 << 22)
     read = []
     unpack = gzip.GzipFile.read
     monkeypatch.setattr(gzip.GzipFile, "read", lambda self, size=-1: read.append(unpack(self, size)) or read[-1])
@@ -329,3 +330,90 @@ def test_a_blob_of_a_shard_is_called_by_its_key():
     assert streams.Blob("set.tar:cats/tom.npz", b"", key="cats/tom").stem == "cats/tom"
     assert shards.is_tar(bytes(512))
     assert not shards.is_tar(b"PK" * 256)
+
+
+# Tars that mean harm
+
+
+def raw_header(name, size, kind=b"0"):
+    """A header with any size, negative or beyond the eleven digits of octal, as GNU tar writes it."""
+    header = tarfile.TarInfo(name)
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = b"%011o\0" % size if 0 <= size < 8**11 else (size % (1 << 96)).to_bytes(12, "big")
+    if size < 0:
+        block[124] = 0xFF
+    elif size >= 8**11:
+        block[124] = 0x80
+    block[156:157] = kind
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def pax(**records):
+    """An extended header with these records, and its content."""
+    text = b""
+    for key, value in records.items():
+        rest = f" {key}={value}\n".encode()
+        size = len(rest) + 1
+        while len(str(size)) + len(rest) != size:
+            size = len(str(size)) + len(rest)
+        text += str(size).encode() + rest
+    return raw_header("pax", len(text), b"x") + text + bytes(-len(text) % 512)
+
+
+END = bytes(10240)
+FILE = raw_header("a.npz", 1) + b"x" + bytes(511)
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (FILE + raw_header("b.npz", -512) + END, "a size of -512 bytes"),
+        (FILE + raw_header("b.npz", -(1 << 60)) + END, "a size of -"),
+        (FILE + raw_header("b.npz", 1 << 62) + END, ""),
+        (FILE + raw_header("b.npz", 1 << 80) + END, ""),
+        (FILE + raw_header("long", 1 << 40, b"L") + END, "a name or attributes of 1,099,511,627,776 bytes"),
+        (FILE + raw_header("long", 1 << 62, b"x") + END, "a name or attributes of"),
+        (FILE + raw_header("long", -1024, b"g") + END, "a size of -1024 bytes"),
+        (FILE + (raw_header("long", 1, b"L") + b"a" + bytes(511)) * 5000 + FILE + END, "recursion"),
+        (FILE + pax(size=-1024) + FILE + END, "a size of -1024 bytes"),
+        (FILE + pax(size=1 << 62) + FILE + END, ""),
+        (FILE + pax(size="many") + FILE + END, "bad checksum"),
+        (FILE + pax(path=".") + FILE + END, "a file in the tar has the name '.', which no file can have"),
+        (FILE + pax(path="a\0b.npz") + FILE + END, "which no file can have"),
+        (FILE + pax(**{"GNU.sparse.major": 1, "GNU.sparse.minor": 0}) + FILE + END, ""),
+        (FILE + raw_header("s.npz", 1, b"S") + END, ""),
+        (FILE + bytes(1 << 19) + FILE + END, "more than 262,144 bytes of zeros"),
+    ],
+    ids=lambda value: str(value)[:20] if isinstance(value, str) else "",
+)
+def test_headers_that_mean_harm_are_one_line(tmp_path, data, fault, monkeypatch):
+    monkeypatch.setattr(shards, "MOST_ZEROS", 1 << 18)
+    path = tmp_path / "bad.tar"
+    path.write_bytes(data)
+    for read in (lambda path: list(stream_members(path)), list_members):
+        with pytest.raises(GatlasError, match=rf"^{path}: .*{fault}") as error:
+            read(path)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("form", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_a_few_bytes_that_unpack_to_any_number_are_refused(tmp_path, monkeypatch, form, pack):
+    monkeypatch.setattr(shards, "FREE_BYTES", 1 << 17)
+    path = tmp_path / f"bomb.tar.{form}"
+    path.write_bytes(pack(raw_header("a.npz", 1 << 20) + bytes(1 << 20) + END))
+    with pytest.raises(GatlasError, match="bytes unpack to more than 100 times as many"):
+        list(stream_members(path))
+    path.write_bytes(pack(FILE + END)[:-9])
+    with pytest.raises(GatlasError, match="truncated or damaged tar"):
+        list(stream_members(path))
+
+
+def test_a_member_that_is_not_all_there_is_refused(tmp_path):
+    path = tmp_path / "short.tar"
+    path.write_bytes(raw_header("a.npz", 1 << 40) + bytes(4096))
+    with pytest.raises(GatlasError, match="truncated or damaged tar"):
+        list(stream_members(path))
+    with pytest.raises(GatlasError, match=r"'a\.npz' does not lie in it whole"):
+        list_members(path)
