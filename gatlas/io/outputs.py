@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import select
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_terminal, named_descriptor, open_sink, takes_writes
+from gatlas.io.leftovers import leftovers, scratch_name
 from gatlas.io.registry import NOUNS, check_suffix, written_suffixes
 from gatlas.io.streams import STREAM, is_folder, is_stream, os_errors
 from gatlas.io.visible import visible
@@ -192,8 +192,12 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
-    """A fresh path on the target's file system; what is there when the block fails, for whatever reason, is removed."""
-    scratch = target.parent / f".gatlas-{secrets.token_hex(8)}.tmp"
+    """A fresh path on the target's file system; what is there when the block fails, for whatever reason, is removed.
+
+    What killed processes left in the folder is removed first.
+    """
+    remove_leftovers(target.parent)
+    scratch = target.parent / scratch_name()
     try:
         yield scratch
     except BaseException:
@@ -209,6 +213,13 @@ def remove(path: Path, *, ignore_errors: bool = False) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the scratch files in a folder of processes that were killed."""
+    for path in leftovers(folder):
+        with suppress(OSError):
+            remove(path, ignore_errors=True)
+
+
 @contextmanager
 def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
     """A folder to write files into, that becomes `folder` when the block ends well.
@@ -221,6 +232,7 @@ def filling_folder(folder: str | Path, *, force: bool) -> Iterator[Path]:
     with os_errors(path):
         target = Path(os.path.realpath(path))
         if target.is_dir():
+            remove_leftovers(target.parent)
             yield target
             return
         with scratch_beside(target) as scratch:

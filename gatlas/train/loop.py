@@ -167,10 +167,10 @@ class Loop:
     def _write(self, step: int, diagnosed: Any, *, save: bool, show: bool) -> None:
         self._write_line(step, diagnosed)
         if self.group.is_first:
+            if show:  # before the checkpoint: a process that is killed between them makes it again
+                self._show(step)
             if save and step != self.saved:
                 self._save(step)
-            if show:
-                self._show(step)
         self._since, self._since_step = time.perf_counter(), step
 
     def _in_all(self, work: Callable[[], None]) -> None:
@@ -242,6 +242,8 @@ class Loop:
 
     def _save(self, step: int) -> None:
         weights = self.state.averaged()
+        if self.log is not None:
+            self.log.plot()
         train_run.save_checkpoint(
             self.folder,
             step,
@@ -252,8 +254,6 @@ class Loop:
             keep=self.options.keep,
         )
         self.saved = step
-        if self.log is not None:
-            self.log.plot()
 
     def _show(self, step: int) -> None:
         """Write a picture of a few samples of the averaged weights, from the same noise every time."""

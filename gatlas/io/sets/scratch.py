@@ -17,7 +17,7 @@ from typing import Any
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import takes_writes
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.outputs import remove, scratch_beside, whole_file, write
+from gatlas.io.outputs import remove, remove_leftovers, scratch_beside, whole_file, write
 from gatlas.io.streams import os_errors
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
@@ -37,6 +37,7 @@ def held_scratch(folder: Path, label: str, busy: str) -> Iterator[Path]:
             stack.callback(os.close, _open_locked(lock, busy))
             stack.callback(lock.unlink, missing_ok=True)
             remove(scratch)
+            remove_leftovers(folder)
             scratch.mkdir()
             stack.callback(remove, scratch, ignore_errors=True)
         yield scratch
