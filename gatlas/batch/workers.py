@@ -234,10 +234,27 @@ def _death(worker: _Worker, seconds: float) -> JobResult:
     return JobResult("failed", error=why, transient=True, seconds=seconds)
 
 
+def _end_with_parent() -> None:
+    """Have the system end this worker with its parent, also in the midst of a job, where the system can.
+
+    Otherwise it would hold the lock of the batch until then, and a batch that was killed could not be resumed.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:  # it was killed before that
+        os._exit(1)
+
+
 def _serve(
     pipe: Connection, function: Callable[[JobType], JobResult], inherited: list[Connection], device: int | None
 ) -> None:
     """Run one job after the other until the parent is gone or has no more."""
+    _end_with_parent()
     for connection in inherited:
         connection.close()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

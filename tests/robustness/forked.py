@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 # Events of Python's audit hooks before which a child can be killed: each is a call that changes a folder or a file.
@@ -22,12 +23,12 @@ EVENTS = {
 
 
 class Child:
-    """A gatlas in a session of its own, in a folder; its messages go to a file beside it."""
+    """A gatlas in a session of its own, in a folder; its messages go to a file `beside` that, or another path."""
 
-    def __init__(self, words, cwd, *, kill_at=None):
+    def __init__(self, words, cwd, *, kill_at=None, beside=None):
         """Start it. With `kill_at` it kills itself and its workers before so many of EVENTS."""
-        self.messages = Path(f"{cwd}.messages")
-        self.count = Path(f"{cwd}.count")
+        beside = beside or cwd
+        self.messages, self.count = Path(f"{beside}.messages"), Path(f"{beside}.count")
         self.words = list(map(str, words))
         sys.stdout.flush()
         sys.stderr.flush()
@@ -94,12 +95,21 @@ class Child:
         while True:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
+                self._wait_for_workers(deadline)
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
                 self.kill()
                 os.waitpid(self.pid, 0)
                 raise AssertionError(f"{self.words} hangs: {self.said()}")
             time.sleep(0.002)
+
+    def _wait_for_workers(self, deadline):
+        """Wait until no process of its session is left: they must end with it."""
+        with suppress(ProcessLookupError):
+            while time.monotonic() < deadline:
+                os.killpg(self.pid, 0)
+                time.sleep(0.002)
+            raise AssertionError(f"{self.words}: its workers outlive it")
 
     def said(self):
         """Return the messages so far."""
@@ -111,9 +121,9 @@ def _writes(words):
     return bool(flags & (os.O_WRONLY | os.O_RDWR)) if isinstance(flags, int) else "r" not in str(mode)
 
 
-def run(words, cwd, code=0):
+def run(words, cwd, code=0, *, beside=None):
     """Run a command to its end; return its messages. It must end with `code` and without a traceback."""
-    child = Child(words, cwd)
+    child = Child(words, cwd, beside=beside)
     ended = child.wait()
     said = child.said()
     assert "Traceback" not in said, said

@@ -76,7 +76,6 @@ def main():
         for scenario in words.scenarios:
             folder = Path(name) / scenario.replace(" ", "")
             folder.mkdir()
-            (folder / "in").symlink_to("../in")
             rng = random.Random(words.seed)
             began = time.perf_counter()
             kills, whole, wrong = kill_often(folder, scenario, words.moments, rng)
