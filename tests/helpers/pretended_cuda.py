@@ -320,6 +320,11 @@ def pretended_cuda() -> Iterator[None]:
             replace(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         for name in (*silent, "manual_seed", "manual_seed_all"):
             replace(torch.cuda, name, _nothing)
+        stream = SimpleNamespace(is_capturing=lambda: False)
+        answers = {"is_available": True, "current_accelerator": DEVICE, "current_device_index": 0}
+        for name, answer in {**answers, "current_stream": stream}.items():
+            replace(torch.accelerator, name, lambda *_, answer=answer, **__: answer)
+        replace(torch.accelerator, "set_device_index", _nothing)
         replace(torch.cuda, "device", lambda *_: contextlib.nullcontext())
         replace(torch.cuda, "get_rng_state", lambda *_: torch.get_rng_state())
         replace(torch.cuda, "set_rng_state", lambda state, *_: torch.set_rng_state(state))

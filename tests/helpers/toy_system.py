@@ -65,7 +65,7 @@ class ToySystem(System):
         return ToyScenes(int(sources.inputs[0]), broken=None if broken is None else int(broken), seen=sources.captions)
 
     def loss(self, network, batch, generator, *, step, steps):
-        noise = torch.randn(batch.shape, generator=generator)
+        noise = torch.randn(batch.shape, generator=generator, device=batch.device)
         batch = batch + 0.1 * self.config.scale * noise
         squared = (network(batch[:, :4])[:, 0] - batch[:, 4]).square().mean()
         if step == self.poison:
@@ -77,7 +77,7 @@ class ToySystem(System):
         return {"size": float(len(batch)), "undefined": float("nan")}
 
     def preview(self, network, generator):
-        return torch.rand(4, 6, 3, generator=generator).numpy()
+        return torch.rand(4, 6, 3, generator=generator, device=generator.device).cpu().numpy()
 
     def save_frozen(self, folder):
         Path(folder, "gatlas.json").write_text(json.dumps({"format": 1, "system": self.name, "config": {}}))

@@ -60,6 +60,20 @@ def test_200_steps_are_100_and_100_bit_for_bit(tmp_path, workers):
     assert [(line["step"], line["loss"]) for line in whole] == [(line["step"], line["loss"]) for line in split]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_on_cuda_is_that_of_the_cpu_also_in_two_parts(tmp_path, workers, cuda_device):
+    """On a pretended device, which adds up as the CPU does."""
+    options = replace(OPTIONS, schedule="cosine", accumulate=2, workers=workers, precision="fp32")
+    train(ToySystem(), ToyScenes(), options, str(tmp_path / "cpu"), device="cpu")
+    parts = str(tmp_path / "parts")
+    assert train(ToySystem(), ToyScenes(), options, parts, device="cuda", should_stop=After(7)).stopped
+    train(ToySystem(seed=7), ToyScenes(), options, parts, device="cuda", resume="latest")
+    one, two = tensors_of(tmp_path / "cpu", 20), tensors_of(parts, 20)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
 def test_stops_at_any_step_change_nothing(tmp_path):
     train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"))
     pieces = str(tmp_path / "pieces")
