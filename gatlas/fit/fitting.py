@@ -42,7 +42,7 @@ def fit(
     `start` are Gaussians to begin with in place of `options.init`, and `points` the positions and sRGB colors that
     photos may begin at. Files that the options name are not read or written here. `on_step` is called with (steps done,
     PSNR in dB), `on_parameters` as described in `gatlas.fit.optimize.optimize`; where `should_stop` returns True, the
-    fit ends with `Interrupted`, whose snapshot given as `resume` continues it bit for bit. Options that do not go
+    fit ends with `Interrupted`, whose snapshot given as `resume` continues it. Options that do not go
     together are a GatlasError.
     """
     check_fit(options, photos=not isinstance(source, Mesh))

@@ -34,7 +34,7 @@ class Fit(NamedTuple):
 
 
 def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:
-    """Fit exactly `options.count` Gaussians to a mesh. The same options and seed give the same bytes on one machine.
+    """Fit exactly `options.count` Gaussians to a mesh. The same options and seed give the same bytes on one CPU.
 
     The mesh is moved into the unit ball. Training views are a Fibonacci lattice of directions; the held-out views are
     another lattice, between them. `start` begins at given Gaussians, in the mesh's own units or its unit ball, instead

@@ -30,7 +30,7 @@ OnParameters = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
 
 
 class Snapshot(NamedTuple):
-    """State of an interrupted optimization: with it, the same call resumes bit for bit."""
+    """State of an interrupted optimization: with it, the same call resumes, bit for bit on the CPU."""
 
     step: int  # steps done
     arrays: dict[str, np.ndarray]  # parameters, Adam's moments and the order of the views

@@ -111,7 +111,7 @@ class FitOptions(Options):
     ignore_vertex_colors: bool = option(False, help="Ignore vertex colors, for files that store other data there.")
     supersample: int = option(4, min=1, max=16, help="Samples per pixel side when rendering a mesh.")
     denormalize: bool = option(False, help="Write the splat in the object's own units instead of the unit ball.")
-    seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes.")
+    seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes on the CPU.")
     report: str | None = option(
         None, metavar="FILE.json", output=".json", help="Write held-out PSNR and SSIM, times and arguments as JSON."
     )

@@ -45,7 +45,7 @@ def fit_photos(
     photos' units or in the unit ball: whichever shows the photos better. "auto" takes the first of points, hull and
     random that it can. Of opaque photos a tenth of the Gaussians begins behind the scene, as its background. `scaffold`
     fits the paper's anchors and networks instead of the Gaussians themselves, and ends at or under the count. The same
-    input, options and seed give the same bytes on one machine. For `on_parameters` and `running` (device, loss,
+    input, options and seed give the same bytes on one CPU. For `on_parameters` and `running` (device, loss,
     on_step, stopping) see `gatlas.fit.optimize.optimize`.
     """
     from gatlas.fit.optimize import optimize

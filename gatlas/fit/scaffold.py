@@ -61,7 +61,7 @@ def fit_scaffold(
     """Fit a scaffold to a mesh and bake it: at most min(`options.count`, `cap`) Gaussians.
 
     Views, held-out views and normalization are those of `gatlas.fit.fit_mesh`. The same options and seed give the same
-    bytes on one machine.
+    bytes on one CPU.
     """
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)

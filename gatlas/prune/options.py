@@ -44,7 +44,7 @@ class PruneOptions(Options):
     )
     views: int = option(64, min=1, max=100_000, help="Random cameras for the visibility scores.")
     resolution: int = option(256, min=16, help="Width and height of their pictures in pixels.")
-    seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes.")
+    seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes on the CPU.")
     report: str | None = option(
         None, metavar="FILE.json", output=".json", help="Write PSNR and SSIM before and after, as JSON."
     )

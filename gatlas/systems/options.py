@@ -51,7 +51,7 @@ class SampleOptions(Options):
     dtype: Literal["auto", "fp32", "bf16"] = option(
         "auto", help="Compute precision; auto is bf16 on CUDA devices that compute it."
     )
-    seed: int = option(0, min=0, group="noise", help="Random seed; the same seed gives the same bytes.")
+    seed: int = option(0, min=0, group="noise", help="Random seed; the same seed gives the same bytes on the CPU.")
     fov: float | None = option(
         None, group="photos", metavar="DEGREES", help="Field of view of the photos, across the shorter side."
     )
