@@ -147,8 +147,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     asked = kwargs.get("device")
     if not present and (asked is None or asked.type != "cuda"):
         out = func(*args, **kwargs)
-        if isinstance(out, torch.Tensor) and not given and torch._C._current_graph_task_id() != -1:
-            out.of_either = True  # zeros that C++ makes for a gradient: it does not know of the device
+        if (_Calls.on_device or in_backward()) and isinstance(out, torch.Tensor) and all(map(of_either, given)):
+            out.of_either = True  # made by torch inside an operation or for a gradient: C++ does not see the device
         return out
     if present:
         check_devices(func, args, given)
@@ -161,6 +161,14 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return out
     wrapped = replaced(out, lambda leaf: OnDevice(leaf) if isinstance(leaf, torch.Tensor) else leaf)
     return return_and_correct_aliasing(func, args, kwargs, wrapped) if present else wrapped
+
+
+def of_either(tensor: torch.Tensor) -> bool:
+    return getattr(tensor, "of_either", False)
+
+
+def in_backward() -> bool:
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 def is_plain(target: Any, func: Any) -> bool:
@@ -192,7 +200,7 @@ def held(leaf: Any) -> Any:
 def check_devices(func: Any, args: Any, given: list[torch.Tensor]) -> None:
     """Raise torch's RuntimeError where an operation that has a tensor of the device mixes devices as CUDA would not."""
     name = func._schema.name
-    plain = [each for each in given if not isinstance(each, OnDevice) and not getattr(each, "of_either", False)]
+    plain = [each for each in given if not isinstance(each, OnDevice) and not of_either(each)]
     if not plain or name in ANY_DEVICES:
         return
     if name in INDEXED:
@@ -258,11 +266,20 @@ class _Watch(TorchDispatchMode):
         return run(func, args, kwargs or {})
 
 
-class _Draws(TorchFunctionMode):
-    """Refuses a generator of the other device, which `_Watch` cannot tell apart."""
+class _Calls(TorchFunctionMode):
+    """Knows of calls of torch's functions on tensors of the device, and refuses a generator of the other device."""
+
+    on_device = 0  # calls in progress
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out, generator = func(*args, **(kwargs or {})), (kwargs or {}).get("generator")
+        kwargs = kwargs or {}
+        generator = kwargs.get("generator")
+        here = any(isinstance(tensor, OnDevice) for tensor in tensors_of((*args, *kwargs.values())))
+        _Calls.on_device += here
+        try:
+            out = func(*args, **kwargs)
+        finally:
+            _Calls.on_device -= here
         if generator is not None and isinstance(out, torch.Tensor) and out.device.type != generator.device.type:
             wanted, got = out.device.type, generator.device.type
             raise RuntimeError(f"Expected a '{wanted}' device type for generator but found '{got}'")
@@ -336,5 +353,5 @@ def pretended_cuda() -> Iterator[None]:
         replace(torch.Tensor, "pin_memory", lambda self, *_: self)
         replace(torch.amp.autocast_mode.autocast, "__init__", autocast_there)
         stack.enter_context(_Watch())
-        stack.enter_context(_Draws())
+        stack.enter_context(_Calls())
         yield

@@ -168,3 +168,20 @@ def test_an_object_of_weight_0_costs_nothing():
     whole = compare(darker, reference, None)
     for name in ("rgb", "mask"):
         np.testing.assert_allclose(float(terms[name]), 1.5 / 4 * float(whole[name]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("given", ["views", "gaussians"])
+def test_references_come_to_the_device_of_the_gaussians(given, cuda_device):
+    atlas = encode(ball("red", 20), EncodeOptions(size=6))
+    cameras = orbit(2, 24, 24)
+    pictures = take_views(ball("green", 20), cameras)
+    terms = []
+    for device in ("cuda", "cpu"):
+        on_device = planes(atlas).to(device)
+        gaussians = planes_to_gaussians(on_device, sphere(atlas).to(device))
+        other = gaussians if given == "views" else planes_to_gaussians(on_device * 0.9, sphere(atlas).to(device))
+        generator = torch.Generator(device).manual_seed(0)
+        reference = from_views(pictures) if given == "views" else from_gaussians(gaussians, 2, 24, generator)
+        terms.append({name: term.item() for name, term in compare(other, reference, None).items()})
+    assert terms[0]["rgb"] > 0.001
+    assert terms[0] == pytest.approx(terms[1], rel=1e-3)
