@@ -35,7 +35,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     refuse_shared_names(output, options.views)
     request = SampleRequest(
         read_conditions(name, module.TAKES, options, photos, message),
-        None if options.cameras is None else _target_cameras(options.cameras),
+        None if options.cameras is None else target_cameras(options.cameras),
         count=options.count,
         seed=options.seed,
         steps=options.steps,
@@ -59,7 +59,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
         save_samples(system, request, output, views=options.views, force=force, report=message, on_step=on_step)
 
 
-def _target_cameras(name: str) -> Cameras:
+def target_cameras(name: str) -> Cameras:
     """Return the cameras of the views to make, which must have one size."""
     from gatlas.geometry.cameras import in_float32
 

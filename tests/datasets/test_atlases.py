@@ -8,12 +8,13 @@ import pytest
 from gatlas import io
 from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
+from gatlas.cli.sample import target_cameras
 from gatlas.datasets.atlases import RandomViews, all_captions, atlas_set, to_world
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.io.sets.shards import ShardWriter
 from gatlas.render import take_views
-from gatlas.types import Views
+from gatlas.types import MixedCameras, MixedViews, Views
 from tests.helpers.atlas_sets import BALLS, ball, write_captions, write_set
 
 
@@ -228,6 +229,21 @@ def test_each_turn_brings_other_pictures_and_the_same_turn_the_same(tmp_path, st
     assert len(everything.draw(0, seed=0).views.images) == 5
     batch = examples.collate([examples.draw(0, seed=0), examples[1]])
     assert [views is None for views in batch.views] == [False, True]
+
+
+def test_views_of_several_sizes_are_refused_by_name(tmp_path, stats):
+    cameras = [orbit(1, 16, 16), orbit(1, 16, 12)]
+    images = tuple(np.ones((camera.height, camera.width, 4), np.float32) for camera in cameras)
+    viewmats, Ks = (np.concatenate([getattr(camera, name) for camera in cameras]) for name in ("viewmats", "Ks"))
+    views = MixedViews(images, MixedCameras(viewmats, Ks, ((16, 16), (16, 12))))
+    (tmp_path / "views").mkdir()
+    for name in BALLS:
+        io.save_views(tmp_path / "views" / name, views)
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(2, 16))
+    with pytest.raises(GatlasError, match=r"views/blue/?: its pictures have several sizes, and a batch needs one"):
+        examples.draw(0, seed=0)
+    with pytest.raises(GatlasError, match=r"its cameras have pictures of several sizes \(16 x 12, 16 x 16\)"):
+        target_cameras(str(tmp_path / "views/blue"))
 
 
 def test_pictures_without_a_silhouette_are_refused(tmp_path, stats):
