@@ -3,6 +3,7 @@
 import importlib.util
 import pickle
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -123,6 +124,47 @@ def test_heads_without_a_backbone_are_refused(tmp_path):
     torch.save(heads("vgg16"), path)
     with pytest.raises(GatlasError, match="not the weights of VGG16 or AlexNet"):
         load_lpips_weights(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_heads_that_are_not_finite_are_refused(tmp_path, suffix, value):
+    path = tmp_path / f"both{suffix}"
+    state = {**backbone("vgg16"), **heads("vgg16", value=value)}
+    torch.save(state, path) if suffix == ".pth" else save_file(state, path)
+    with pytest.raises(GatlasError, match=r"both.*: damaged: 'lin0.model.1.weight' holds NaN or infinity"):
+        load_lpips_weights(path)
+
+
+def test_tensors_that_are_larger_than_their_file_are_refused(tmp_path):
+    path = tmp_path / "both.pth"
+    torch.save({**backbone("vgg16"), "lin0": torch.ones(1).expand(10**12)}, path)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(GatlasError, match=r"both\.pth: damaged: 'lin0' is no plain tensor, or larger"):
+        load_lpips_weights(path)
+    torch.save({**backbone("vgg16"), "lin0": torch.ones(2, 2).to_sparse()}, path)
+    with pytest.raises(GatlasError, match=r"both\.pth: "):
+        load_lpips_weights(path)
+
+
+def test_a_zip_with_packed_members_is_not_given_to_torch(tmp_path):
+    path = tmp_path / "both.pth"
+    torch.save(backbone("vgg16"), path)
+    with zipfile.ZipFile(path) as stored, zipfile.ZipFile(tmp_path / "packed.pth", "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    with pytest.raises(GatlasError, match=r"packed\.pth: not a torch file of weights, or damaged"):
+        load_lpips_weights(tmp_path / "packed.pth")
+
+
+@pytest.mark.parametrize("wrong", [{"lin0": torch.ones(3)}, {"features.0.bias": torch.ones(3)}, {}])
+def test_weights_of_other_shapes_are_one_line(tmp_path, wrong):
+    from gatlas.metrics.lpips import load_lpips
+
+    path = tmp_path / "both.pth"
+    torch.save({**backbone("vgg16"), **heads("vgg16", suffix=""), **wrong}, path)
+    with pytest.raises(GatlasError, match=r"both\.pth: .*must have (shape|the key).*: name published weights"):
+        load_lpips(path)
 
 
 class Trap:

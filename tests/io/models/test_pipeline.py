@@ -319,6 +319,13 @@ def change(path, **values):
         ("model_index.json", {"unet": "UNet2DConditionModel"}, "unet"),
         ("model_index.json", {"unet": ["diffusers", ["UNet2DConditionModel"]]}, "unet"),
         ("model_index.json", {"tokenizer": [None, None]}, "tokenizer"),
+        ("unet/config.json", {"layers_per_block": 10**9}, "'layers_per_block' has numbers above 1,000"),
+        ("unet/config.json", {"transformer_layers_per_block": [[10**9], 1]}, "has numbers above 1,000"),
+        ("unet/config.json", {"block_out_channels": [10**12, 4]}, "has numbers above 1,000,000"),
+        ("text_encoder/config.json", {"num_hidden_layers": 10**9}, "'num_hidden_layers' has numbers above 1,000"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": [[1], [2]]}, "model_max_length"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": "/etc/passwd"}, "model_max_length"),
+        ("tokenizer/tokenizer_config.json", {"model_max_length": -1}, "model_max_length"),
         ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ],
 )
@@ -334,6 +341,35 @@ def test_weights_that_are_not_numbers_are_refused(base):
     state["conv_in.bias"][0] = float("nan")
     save_file(state, path)
     assert "conv_in.bias" in one_line(base)
+
+
+def test_weights_of_another_kind_are_refused(base):
+    path = base / "text_encoder" / "model.safetensors"
+    state = load_file(path)
+    name = next(name for name in state if name.endswith("layer_norm1.weight"))
+    save_file({**state, name: state[name].to(torch.int32)}, path)
+    assert "holds torch.int32, and its config.json asks for torch.float32" in one_line(base)
+
+
+@pytest.mark.parametrize("name", ["../unet/x.safetensors", "/etc/passwd", "..", "a/b.safetensors", "a\0b"])
+def test_an_index_of_weights_that_leads_out_of_its_folder_is_refused(base, name):
+    path = base / "unet" / "diffusion_pytorch_model.safetensors"
+    path.rename(path.with_name("x.safetensors"))
+    write_json(path.with_name(f"{path.name}.index.json"), {"weight_map": {"conv_in.weight": name}})
+    message = one_line(base)
+    assert "its shards must lie next to it" in message or "lacks" in message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "tokenizer/vocab.json", "model_index.json"],
+)
+def test_a_link_out_of_the_folder_tells_nothing_of_what_it_leads_to(base, tmp_path, name):
+    secret = tmp_path / "elsewhere"
+    secret.write_text("root:secret:0:0\n")
+    (base / name).unlink()
+    (base / name).symlink_to(secret)
+    assert "secret" not in one_line(base).replace(str(secret), "")
 
 
 def replace_unet(base, **options):

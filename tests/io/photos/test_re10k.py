@@ -117,6 +117,15 @@ def test_records_that_are_no_clips_are_one_line(chunk):
             Clip("x.torch", record)
 
 
+def test_frames_that_are_larger_than_their_file_are_refused(tmp_path, chunk):
+    record = read_chunk(chunk)[0]
+    images = [torch.zeros(1, dtype=torch.uint8).expand(10**12), *record["images"][1:]]
+    torch.save([{**record, "images": images}], tmp_path / "x.torch")
+    clip = Clip("x.torch", read_chunk(tmp_path / "x.torch")[0])
+    with pytest.raises(GatlasError, match="clip a: image 0 is not a row of bytes"):
+        clip.pictures([0])
+
+
 def test_a_damaged_frame_is_named(chunk):
     record = read_chunk(chunk)[0]
     images = [record["images"][0][:50], torch.zeros(3), *record["images"][2:]]

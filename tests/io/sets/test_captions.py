@@ -1,6 +1,7 @@
 """Captions: five formats, and those beside the atlases."""
 
 import json
+import os
 import tarfile
 from io import BytesIO
 
@@ -126,3 +127,31 @@ def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
     (tmp_path / "b.txt").write_text("of another")
     found = {item.key: texts for item, texts in captions_beside(list_items([str(tmp_path)])).items()}
     assert found == {"a": ("a red cube",), "b.v2": ("one", "two")}
+
+
+def test_links_beside_an_atlas_are_followed_to_texts_and_never_to_devices(tmp_path):
+    """A caption is text, whatever it is a link to; a device or a pipe, which may never end, is none."""
+    folder, elsewhere = tmp_path / "set", tmp_path / "words"
+    folder.mkdir()
+    elsewhere.write_text("a red cube")
+    for name in "abcde":
+        (folder / f"{name}.npz").write_bytes(b"atlas")
+    (folder / "a.txt").symlink_to(elsewhere)
+    (folder / "b.txt").symlink_to("../words")
+    (folder / "c.txt").symlink_to("/dev/zero")
+    os.mkfifo(folder / "d.txt")
+    (folder / "e.txt").symlink_to("e.txt")  # to itself
+    found = {item.key: texts for item, texts in captions_beside(list_items([str(folder)])).items()}
+    assert found == {"a": ("a red cube",), "b": ("a red cube",)}
+
+
+@pytest.mark.parametrize("name", ["../a.txt", "/../a.txt", "x/../../a.txt"])
+def test_captions_that_lie_outside_their_tar_are_refused(tmp_path, name):
+    write_shard(tmp_path / "s.tar", ("a.npz", b"x"), (name, b"a red cube"))
+    with pytest.raises(GatlasError, match="would lie outside the tar's own folder"):
+        captions_beside(list_items([str(tmp_path / "s.tar")]))
+
+
+def test_a_caption_that_is_no_unicode_is_refused():
+    with pytest.raises(GatlasError, match=r"^captions: 'a': the caption .* is not Unicode$"):
+        load_captions(Blob("captions", b'{"a": "\\ud800"}'))
