@@ -10,13 +10,13 @@ import numpy as np
 
 from gatlas import __version__
 from gatlas.atlas.fill import fill as fill_cells
-from gatlas.atlas.flat_color import view_dependent, with_flat_color
 from gatlas.atlas.options import EncodeOptions
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import FORMAT, SPACES, clamp_to_spaces, clamping_psnr
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import into_unit_ball
 from gatlas.geometry.sh import dc_to_rgb
+from gatlas.raster.flat_color import view_dependent, with_flat_color
 from gatlas.raster.threads import available_cpus
 from gatlas.transport import SPHERE_NAME, assign, fibonacci_sphere
 from gatlas.types import Atlas, Gaussians

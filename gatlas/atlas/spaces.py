@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.atlas.flat_color import with_flat_color
 from gatlas.geometry.cameras import around, fibonacci_views
 from gatlas.geometry.frames import into_unit_ball
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.metrics.psnr import psnr
 from gatlas.raster import rasterize
+from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE, SPACES
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from gatlas.geometry.frames import into_unit_ball, scaled, unscaled
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
+from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import Mesh, MixedViews, Views
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ def finetune(
         pictures = judged[np.setdiff1d(np.arange(len(judged)), held_out_indices(len(judged)))]
     else:
         pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
-    tuned = optimize(
-        replace(unit, sh=unit.sh[:, :1]), pictures, iterations, rng, rate=RATE, device=device, on_step=on_step
-    )
+    start = with_flat_color(unit, pictures.cameras)
+    tuned = optimize(start, pictures, iterations, rng, rate=RATE, device=device, on_step=on_step)
     return replace(scaled(tuned, center, scale), origin=gaussians.origin)
 
 

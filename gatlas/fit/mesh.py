@@ -17,6 +17,7 @@ from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
+from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
         x, y, z = (float(value) for value in np.subtract(origin.center, gaussians.origin.center))
         gaussians = unscaled(gaussians, (x, y, z), origin.scale)
     scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
-    return replace(gaussians, scales=scales, sh=gaussians.sh[:, :1], origin=origin)
+    return replace(gaussians, scales=scales, sh=with_flat_color(gaussians).sh, origin=origin)
 
 
 def measure(gaussians: Gaussians, views: AnyViews) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from gatlas.fit.hull import Hull, carve_hull, hull_frame, inside_silhouettes
 from gatlas.fit.mesh import measure
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, views_into_frame
 from gatlas.fit.set_count import set_count
+from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin, Views
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def _from_gaussians(
             scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
             origin=_origin(frame, origin.name),
         )
-    return set_count(start, views_into_frame(views, frame).cameras, count, rng), frame
+    cameras = views_into_frame(views, frame).cameras
+    return set_count(with_flat_color(start, cameras), cameras, count, rng), frame
 
 
 def _mean_alpha(views: AnyViews) -> float:

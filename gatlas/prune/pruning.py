@@ -37,7 +37,7 @@ def prune(
     if not options.finetune:
         return kept
     if kept.sh.shape[1] > 1:
-        report("finetuning discards view-dependent color")
+        report("finetuning begins with the mean of the view-dependent color and discards the rest")
     from gatlas.fit.finetune import finetune
     from gatlas.raster.devices import choose_device
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from gatlas.atlas import FORMAT, MIN_OPACITY, EncodeOptions, decode, encode, plane_permutation
-from gatlas.atlas.flat_color import with_flat_color
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
+from gatlas.raster.flat_color import with_flat_color
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 

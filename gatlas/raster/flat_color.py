@@ -14,7 +14,7 @@ from gatlas.raster import visibility
 if TYPE_CHECKING:
     from jaxtyping import Bool
 
-    from gatlas.types import Gaussians
+    from gatlas.types import AnyCameras, Gaussians
 
 VIEWS, SIDE = 32, 128  # more of either moves the PSNR of the pictures by 0.01 dB
 
@@ -24,18 +24,20 @@ def view_dependent(gaussians: Gaussians) -> Bool[np.ndarray, " n"]:
     return (gaussians.sh[:, 1:] != 0).any(axis=(1, 2))
 
 
-def with_flat_color(gaussians: Gaussians) -> Gaussians:
+def with_flat_color(gaussians: Gaussians, cameras: AnyCameras | None = None) -> Gaussians:
     """Return the Gaussians with spherical harmonics of degree 0 only (numpy); the color of those without others stays.
 
     The coefficient of degree 0 is the mean over all directions, and a surface is seen from outside alone. Each color
-    becomes the mean of what is shown of it from cameras all around, weighted by how much of the picture the Gaussian
-    makes up there: the color with the least squared error over them. A Gaussian that none of them sees keeps the mean
-    over all directions.
+    becomes the mean of what is shown of it from some of the cameras, by default from all around, weighted by how much
+    of the picture the Gaussian makes up there: the color with the least squared error over them. A Gaussian that none
+    of them sees keeps the mean over all directions.
     """
     changing = view_dependent(gaussians)
     if not changing.any():
         return replace(gaussians, sh=gaussians.sh[:, :1])
-    cameras = around(gaussians, fibonacci_views(VIEWS, SIDE, SIDE))
+    cameras = around(gaussians, fibonacci_views(VIEWS, SIDE, SIDE)) if cameras is None else cameras
+    if len(cameras) > VIEWS:
+        cameras = cameras[np.linspace(0, len(cameras) - 1, VIEWS).astype(int)]
     means, sh = gaussians.means.astype(np.float64), gaussians.sh.astype(np.float64)
     weights, shown = np.zeros(len(means)), np.zeros((len(means), 3))
     for camera, center in zip(cameras, camera_centers(cameras.viewmats), strict=True):
