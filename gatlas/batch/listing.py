@@ -57,6 +57,9 @@ def read_inputs(inputs: Sequence[str], batch: BatchOptions) -> tuple[list[str], 
         missing = [name for name in dict.fromkeys(listed) if _is_missing(name)]
         absent = set(missing)
         sources += [name for name in listed if name not in absent]
+    if not sources and not missing and batch.files_from is not None:
+        name = "standard input" if batch.files_from == "-" else batch.files_from
+        raise GatlasError(f"{name}: there are no names of files in it")
     if not sources and not missing:
         raise GatlasError("no input: name files or folders, or a list of them with --files-from")
     if "-" in sources:

@@ -666,3 +666,9 @@ def content(folder):
         for path in folder.rglob("*")
         if path.is_file() and "manifest" not in path.name
     }
+
+
+def test_a_list_without_names_is_named(gatlas, tmp_path):
+    (tmp_path / "list.txt").write_text("\n \n")
+    run = gatlas("atlas-encode", "--files-from", "list.txt", *ENCODE, "-o", "out/", code=1)
+    assert run.stderr == "gatlas atlas-encode: list.txt: there are no names of files in it\n"
