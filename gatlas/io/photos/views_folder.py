@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatlas.errors import GatlasError
 from gatlas.io import outputs, streams
 from gatlas.io.images import decode_image, encode_png
 from gatlas.io.models.tensors import read_json
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     Picture = Float[np.ndarray, "h w d"]
 
+_NAME = re.compile(r"images/\d{3,12}\.png")
 PART = f"{INDEX}.part"  # name of the index until all views are there, so that no reader takes the folder for whole
 
 
@@ -41,7 +44,13 @@ def begun_views(folder: str | Path) -> list[Picture] | None:
     if (path / INDEX).is_file():
         return None
     frames = read_json(path / PART).get("frames", [])
-    files = [path / str(frame.get("file_path")) for frame in frames]
+    names = [
+        frame.get("file_path") if isinstance(frame, dict) else ""
+        for frame in (frames if isinstance(frames, list) else [""])
+    ]
+    if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
+        raise GatlasError(f"{path / PART}: damaged: its frames are not pictures that gatlas wrote: remove the folder")
+    files = [path / name for name in names]
     return [decode_image(streams.read(file)) for file in files[: _count_files(files)]]
 
 

@@ -50,6 +50,19 @@ def test_a_damaged_index_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "frames",
+    [3, "abc", ["a"], [{}], [{"file_path": 3}], [{"file_path": "../secret.png"}], [{"file_path": "/etc/passwd"}],
+     [{"file_path": "images/" + "0" * 4000 + ".png"}], [{"file_path": "images/0\0.png"}]],
+)  # fmt: skip
+def test_begun_views_are_of_our_own_names(tmp_path, frames):
+    (tmp_path / PART).write_text(json.dumps({"frames": frames}))
+    with pytest.raises(
+        GatlasError, match=r"transforms\.json\.part: damaged: its frames are not pictures that gatlas wrote"
+    ):
+        begun_views(tmp_path)
+
+
 def _whole(folder):
     ViewsFolder(folder, CAMERAS, {}, resume=False, force=False).add(IMAGES)
     return folder
