@@ -31,6 +31,12 @@ class PruneOptions(Options):
     reference: str | None = option(
         None, metavar="MESH|DIR", help="Mesh or photos to measure and finetune against; default the original splat."
     )
+    reference_up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        recorded=ABSENT,
+        help="Vertical axis of the --reference mesh, as it was given to fit --up; default y.",
+    )
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
         None,
         metavar="AXIS",
