@@ -12,7 +12,9 @@ from gatlas.fit import FitOptions, fit
 from gatlas.fit.finetune import picture_quality
 from gatlas.geometry.cameras import camera_centers, fibonacci_views, look_at
 from gatlas.geometry.far_coordinates import center_of_far, float32_holds
+from gatlas.geometry.float32_rotations import float32_matrix
 from gatlas.geometry.frames import scaled_views
+from gatlas.geometry.rotations import quats_to_matrices, rigid_motions, so3_exp
 from gatlas.io.photos.pose_file import read_viewmats
 from gatlas.render import RenderOptions, render
 from gatlas.types import Views
@@ -125,6 +127,36 @@ def test_rotations_that_are_too_coarse_for_far_cameras_of_colmap_are_said(views,
             warnings.simplefilter("always")
             io.load_cameras(tmp_path / name)
         assert any("its rotations are exact to" in str(each.message) for each in said) == (name == "far")
+
+
+def shepperd(matrix):
+    """wxyz of a matrix of positive trace, not made unit."""
+    w = np.sqrt(1 + np.trace(matrix)) / 2
+    skew = [matrix[2, 1] - matrix[1, 2], matrix[0, 2] - matrix[2, 0], matrix[1, 0] - matrix[0, 1]]
+    return np.array([w, *(np.array(skew) / (4 * w))])
+
+
+def test_cameras_of_colmap_whose_rotations_were_float32_stand_where_they_were(views, tmp_path):
+    """The translation was made of the rounded matrix, the quaternion of its entries in double precision."""
+    turns = np.random.default_rng(1).normal(size=(6, 3))
+    matrices = so3_exp(turns / np.linalg.norm(turns, axis=1, keepdims=True)).astype(np.float32).astype(np.float64)
+    eyes = camera_centers(views.cameras.viewmats)[:6] + SITE
+    names = [f"{i:03d}.png" for i in range(6)]
+    rows = rows_of(views.cameras[:6], names)[::-1]
+    poses = [[*shepperd(matrix), *(-matrix @ eye)] for matrix, eye in zip(matrices, eyes, strict=True)]
+    write_binary(tmp_path / "sparse", [(*row[:5], pose, row[6]) for row, pose in zip(rows, poses, strict=True)])
+    found = io.load_cameras(tmp_path)
+    np.testing.assert_allclose(camera_centers(found.viewmats), eyes, atol=0.01)
+    quats = np.array(poses)[:, :4]
+    wrong = camera_centers(np.stack([as_read(pose) for pose in poses]))
+    assert np.abs(wrong - eyes).max() > 0.03  # without the matrices
+    for matrix, quat in zip(matrices, quats, strict=True):
+        np.testing.assert_allclose(float32_matrix(quat), matrix, rtol=0, atol=3e-9)
+        assert float32_matrix(quat / np.linalg.norm(quat)) is None
+
+
+def as_read(pose):
+    return rigid_motions(quats_to_matrices(np.array(pose[:4])), np.array(pose[4:]))
 
 
 def test_what_float32_holds_stays_float32(splat, views, tmp_path):

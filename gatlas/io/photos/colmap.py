@@ -14,6 +14,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.far_coordinates import extent_and_step
+from gatlas.geometry.float32_rotations import float32_matrix
 from gatlas.geometry.rotations import quats_to_matrices, rigid_motions
 from gatlas.io import registry, streams
 from gatlas.io.photos import colmap_binary, colmap_text
@@ -193,24 +194,41 @@ def _posed_photos(model: Model) -> list[PosedPhoto]:
         camera = used[image.camera]
         size = camera.width, camera.height
         photos.append(PosedPhoto(image.name, picture, None, _viewmat(index, image), K, lens, size))
-    _warn_of_misplaced(index, images, photos)
-    return photos
+    return _placed(index, images, photos)
 
 
-def _warn_of_misplaced(index: str, images: list[ImageRecord], photos: list[PosedPhoto]) -> None:
-    """Say so where cameras are so far from the origin that the rounding of their rotations moves them: at -R^T t.
+def _placed(index: str, images: list[ImageRecord], photos: list[PosedPhoto]) -> list[PosedPhoto]:
+    """Return the photos where they stand although their rotations were rounded to float32 on the way to the file.
 
-    The lengths of the quaternions show how they were rounded.
+    A model holds -R c for a position c: far from the origin the rounding of R moves cameras. What it was is sought, and
+    a warning says of how many cameras it cannot be found. The lengths of the quaternions show whether any was rounded.
     """
     rounding = float(np.median([abs(np.linalg.norm(image.quat) - 1) for image in images]))
     centers = camera_centers(np.stack([photo.viewmat for photo in photos]))
     moved = 2 * rounding * float(np.median(np.linalg.norm(centers, axis=1)))
     extent, _ = extent_and_step(centers)
-    if rounding < ROUNDED_QUATERNION and moved > MISPLACED * extent > 0:
+    if rounding > ROUNDED_QUATERNION or moved <= MISPLACED * extent or extent == 0:
+        return photos
+    matrices = [float32_matrix(np.array(image.quat)) for image in images]
+    lost = sum(matrix is None for matrix in matrices)
+    if lost:
         say_once(
-            f"{index}: its rotations are exact to {rounding:.0e} only, which moves cameras this far from the origin by "
-            f"about {moved:.2g}, {moved / extent:.1%} of their extent: write the model relative to a point nearby"
+            f"{index}: its rotations are exact to {rounding:.0e} only, which moves {lost} of its {len(photos)} "
+            f"cameras, this far from the origin, by about {moved:.2g}, {moved / extent:.1%} of their extent: "
+            "write the model relative to a point nearby"
         )
+    return [
+        photo if matrix is None else photo._replace(viewmat=_standing_at(photo.viewmat, matrix, image))
+        for photo, matrix, image in zip(photos, matrices, images, strict=True)
+    ]
+
+
+def _standing_at(
+    viewmat: Float[np.ndarray, "4 4"], matrix: Float[np.ndarray, "3 3"], image: ImageRecord
+) -> Float[np.ndarray, "4 4"]:
+    """Return a camera at the position c of which the image's translation is -matrix c."""
+    center = -np.linalg.solve(matrix, np.array(image.translation))
+    return rigid_motions(viewmat[:3, :3], -viewmat[:3, :3] @ center)
 
 
 def _viewmat(index: str, image: ImageRecord) -> Float[np.ndarray, "4 4"]:
