@@ -8,6 +8,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.lens import Lens
+from gatlas.io.photos.posed_photos import pinhole
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -75,4 +76,4 @@ def projection(index: str, camera: CameraRecord) -> tuple[Float[np.ndarray, "3 3
             )
     if fx <= 0 or fy <= 0:
         raise GatlasError(f"{index}: a camera has the focal length {min(fx, fy):g}: it must be above 0")
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), lens
+    return pinhole(index, fx, fy, cx, cy), lens

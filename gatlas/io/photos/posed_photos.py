@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gatlas.types import AnyCameras, AnyViews
 
 NEAR_ROTATION = 0.2  # of R^T R from 1: mended up to here; beyond it the matrix means something else
+LEAST_FOCAL, MOST_FOCAL = 1e-3, 1e9  # pixels
 EXACT = 1e-6  # of R^T R from 1: left alone
 ROUNDED = 1e-3  # of R^T R from 1: what rounding in a text file explains
 
@@ -104,6 +105,15 @@ def photo_turns(index: str, present: list[tuple[PosedPhoto, Path]]) -> dict[Path
         evidence.append(TurnEvidence(photo.name, header, stored, turned, photo.exif_turned))
     turns = choose_turns(index, evidence, JSON_HINT if index.lower().endswith(".json") else "")
     return {path: turned for (_, path), turned in zip(present, turns, strict=True)}
+
+
+def pinhole(index: str, fx: float, fy: float, cx: float, cy: float) -> Float[np.ndarray, "3 3"]:
+    """Return K, in pixels. Numbers that no camera has are a GatlasError that begins with `index`."""
+    if not (min(fx, fy) >= LEAST_FOCAL and max(fx, fy, abs(cx), abs(cy)) <= MOST_FOCAL):
+        raise GatlasError(
+            f"{index}: no camera has the focal lengths {fx:g} and {fy:g} and the center {cx:g}, {cy:g} (pixels)"
+        )
+    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
 
 
 def skip_missing(index: str, photos: list[PosedPhoto]) -> list[tuple[PosedPhoto, Path]]:

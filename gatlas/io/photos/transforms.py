@@ -25,7 +25,7 @@ from gatlas.io.photos.colmap_records import MOST_PIXELS
 from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
 from gatlas.io.photos.named_files import find_named
 from gatlas.io.photos.points import ply_points
-from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, views_of
+from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, pinhole, views_of
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ def projection(
     if fx is None or fy is None or fx <= 0 or fy <= 0:
         raise GatlasError(f"{blob.name}: no focal length: it needs 'fl_x' in pixels or 'camera_angle_x' in radians")
     cx, cy = (0.5 * width if cx is None else cx), (0.5 * height if cy is None else cy)
-    return np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
+    return pinhole(blob.name, fx, fy, cx, cy)
 
 
 def lens_of(blob: Blob, document: dict[str, Any], frame: dict[str, Any]) -> Lens:

@@ -275,3 +275,20 @@ def test_points_that_are_not_finite_are_left_out_with_a_count(tmp_path, cameras,
     write(tmp_path / "sparse/0", rows_of(cameras, ("a.png", "b.png", "c.png")), xyz[1:2], RGB[:1])
     with pytest.raises(GatlasError, match="none of its 1 points is finite"):
         io.load_points(tmp_path)
+
+
+@pytest.mark.parametrize("parameters", ["1e308 9 8 8", "1e-30 9 8 8", "9 9 1e308 8", "9 9 8 -1e12"])
+def test_intrinsics_that_no_camera_has_are_refused(tmp_path, cameras, parameters):
+    scene(tmp_path, cameras, write_text)
+    lines = [f"{i} PINHOLE 6 4 {parameters}" for i in (7, 8, 9)]
+    (tmp_path / "sparse/0/cameras.txt").write_text("\n".join(lines))
+    with pytest.raises(GatlasError, match="no camera has the focal lengths"):
+        io.load_cameras(tmp_path)
+
+
+@pytest.mark.parametrize("pose", ["1e200 0 0 0 0 0 0", "1 0 0 0 1e300 0 0"])
+def test_poses_that_no_camera_has_are_refused(tmp_path, cameras, pose):
+    scene(tmp_path, cameras, write_text)
+    (tmp_path / "sparse/0/images.txt").write_text(f"1 {pose} 7 a.png\n\n")
+    with pytest.raises(GatlasError, match=r"image a\.png: its pose has numbers that no camera has"):
+        io.load_cameras(tmp_path)
