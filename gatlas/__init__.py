@@ -17,6 +17,8 @@ _HOME = {
     "Cameras": "gatlas.types",
     "Gaussians": "gatlas.types",
     "Mesh": "gatlas.types",
+    "MixedCameras": "gatlas.types",
+    "MixedViews": "gatlas.types",
     "Views": "gatlas.types",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,17 +12,23 @@ from gatlas.io.beside import find_beside, is_plain
 
 
 def find_named(
-    index: str, folders: Sequence[Path], names: Sequence[str | None], *, noun: str, suffixes: Sequence[str] = ("",)
+    index: str,
+    folders: Sequence[Path],
+    names: Sequence[str | None],
+    *,
+    noun: str,
+    suffixes: Sequence[str] = ("",),
+    others: Collection[Path | None] = (),
 ) -> list[Path | None]:
     """Return the file of each name, in the first of the folders that has it, or None.
 
     A name may lack one of the `suffixes`. What is nowhere as it is named is sought with slashes for backslashes, in
     another case and by its last parts; one warning counts what was not simply beside the index, and calls it by its
-    `noun`. A file that is another name's too is nobody's: it would be the wrong picture for one of them.
+    `noun`. A file that is another name's too, or one of the `others`, is nobody's: it would be the wrong one.
     """
     found = [None if name is None else _exact(folders, name, suffixes) for name in names]
     sought = [i for i, name in enumerate(names) if name is not None and found[i] is None]
-    taken = {path for path in found if path is not None}
+    taken = {path for path in (*found, *others) if path is not None}
     loose = {i: _loose(folders, name, suffixes) for i in sought if (name := names[i]) is not None}
     claims = defaultdict(set)
     for i, path in loose.items():

@@ -213,7 +213,8 @@ def masks_of(
     for i, name in zip(numbers, names, strict=True):
         if name is not None and (not isinstance(name, str) or not name):
             raise GatlasError(f"{blob.name}: frame {i}: 'mask_path' must be the name of a file, got {name!r:.200}")
-    found = find_named(blob.name, [_folder(blob)], names, noun="mask")
+    others = set(pictures_of(blob, frames)) if any(names) else ()  # by its last part a photo would be its own mask
+    found = find_named(blob.name, [_folder(blob)], names, noun="mask", others=others)
     for i, name, path in zip(numbers, names, found, strict=True):
         if name is not None and path is None:
             raise GatlasError(f"{blob.name}: frame {i}: its mask {name!r:.200} is missing")

@@ -111,6 +111,14 @@ def test_a_missing_mask_is_named(tmp_path):
         io.load_views(tmp_path)
 
 
+def test_a_photo_is_never_its_own_mask(tmp_path):
+    (pictures(tmp_path) / "images/000.png").rename(tmp_path / "000.png")
+    frames = [{"file_path": "000.png", "mask_path": "masks/000.png", "transform_matrix": IDENTITY}]
+    (tmp_path / "transforms.json").write_text(json.dumps({"fl_x": 10, "w": 16, "h": 16, "frames": frames}))
+    with pytest.raises(GatlasError, match=r"frame 0: its mask 'masks/000\.png' is missing"):
+        io.load_views(tmp_path)
+
+
 @pytest.mark.shared
 def test_a_file_of_windows_is_read(shared_data):
     views, lines = recorded(io.load_views, shared_data / "cases/transforms_windows_paths/back", side=16)
