@@ -29,7 +29,7 @@ _VIEWS, _SIDE, _SUPERSAMPLE = 6, 128, 2
 _STEP = 0.03  # sRGB; the smallest step between two pixels that is an edge
 _LEAST = 0.55  # share of the lit edges that colors must show; measured: two greys 0.04-0.53, many colors 0.59-0.88
 _LEAST_TEXTURED = 0.1  # textures are made to be seen as they are, unless they show next to nothing
-_PAINTED = 0.02  # of the pixels: a texture with more edges needs no comparison
+_PAINTED, _DENSE = 0.02, 0.3  # of the pixels: textures, and other colors, with more edges need no comparison
 
 
 class ShadingChoice(NamedTuple):
@@ -76,8 +76,11 @@ def _compare(mesh: Mesh, textured: bool) -> ShadingChoice:
     cameras = fibonacci_views(_VIEWS, _SIDE, _SIDE)
     unlit = draw_images(mesh, cameras, _SUPERSAMPLE, lit=False)
     colored = edges(unlit)
-    if textured and colored.sum() >= _PAINTED * (unlit[..., 3] == 1).sum():
+    share = float(colored.sum() / max((unlit[..., 3] == 1).sum(), 1))
+    if textured and share >= _PAINTED:
         return ShadingChoice("unlit")
+    if share >= _DENSE:
+        return ShadingChoice("unlit", "the colors of the mesh show its form: shading it unlit")
     lit = edges(draw_images(mesh, cameras, _SUPERSAMPLE, lit=True))
     shown = float((lit & _widened(colored)).sum() / lit.sum()) if lit.any() else 1.0
     said = f"the colors of the mesh alone show {shown:.0%} of the edges that light shows"

@@ -84,6 +84,31 @@ def test_a_texture_is_unlit_unless_it_shows_nothing():
     assert auto_shading(blank).shading == "headlight"
 
 
+def test_dense_colors_need_no_light_to_compare_with():
+    rng = np.random.default_rng(4)
+    mesh = engine(GREYS)
+    for _ in range(3):  # smaller and smaller faces
+        a, b, c = np.moveaxis(mesh.vertices[mesh.faces], 1, 0)
+        quarters = [
+            (a, (a + b) / 2, (a + c) / 2),
+            ((a + b) / 2, b, (b + c) / 2),
+            ((a + c) / 2, (b + c) / 2, c),
+            ((a + b) / 2, (b + c) / 2, (a + c) / 2),
+        ]
+        corners = np.concatenate([np.stack(quarter, axis=1) for quarter in quarters]).reshape(-1, 3)
+        mesh = replace(
+            mesh, vertices=corners, faces=np.arange(len(corners)).reshape(-1, 3),
+            face_materials=np.zeros(len(corners) // 3, dtype=int), uvs=np.zeros((len(corners), 2)),
+            colors=np.ones((len(corners), 4)), materials=(Material(),),
+        )  # fmt: skip
+    colors = np.repeat(
+        np.concatenate([rng.random((len(mesh.faces), 3)), np.ones((len(mesh.faces), 1))], axis=1), 3, axis=0
+    )
+    assert auto_shading(replace(mesh, colors=colors)) == (
+        "unlit", "the colors of the mesh show its form: shading it unlit"
+    )  # fmt: skip
+
+
 def test_the_choice_does_not_depend_on_the_unit_of_length():
     mesh = engine(GREYS, shares=[0.9, 0.1])
     for scale in (1e-6, 1e6):

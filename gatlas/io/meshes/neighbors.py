@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from gatlas.io.beside import find_beside, is_plain, leads_outside
+from gatlas.io.visible import visible
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -70,9 +71,10 @@ class Neighbors:
 def shown(name: str) -> str:
     """Return a name from a file for a message: shortened, and quoted where it holds what a terminal might obey."""
     short = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
-    return short if short.isprintable() else f"'{printable(short)}'"
+    escaped = printable(short)
+    return short if escaped == short else f"'{escaped}'"
 
 
 def printable(text: str) -> str:
-    """Return a text with escapes such as \\x1b in place of the characters that a terminal might obey."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    """Return a text in one line, with escapes such as \\x1b in place of the characters that a terminal might obey."""
+    return visible(text).replace("\n", "\\n")
