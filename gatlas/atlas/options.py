@@ -47,7 +47,7 @@ class EncodeOptions(Options):
     )
     drop_invalid: bool = option(
         False,
-        recorded=ABSENT,
+        affects_result=False,  # what was made without it has nothing that it leaves out
         help="Leave out Gaussians that are not finite or have no rotation.",
     )
     layout: Literal["gatlas", "gaussianverse"] = option("gatlas", help=LAYOUT_HELP)

@@ -78,7 +78,7 @@ class FitOptions(Options):
     )
     drop_invalid: bool = option(
         False,
-        recorded=ABSENT,
+        affects_result=False,  # what was made without it has nothing that it leaves out
         help="Leave out Gaussians of --init FILE.ply that are not finite or have no rotation.",
     )
     model_dir: str | None = option(

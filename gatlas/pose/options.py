@@ -40,7 +40,7 @@ class PoseOptions(Options):
     )
     drop_invalid: bool = option(
         False,
-        recorded=ABSENT,
+        affects_result=False,  # what was made without it has nothing that it leaves out
         help="Leave out Gaussians of the scene that are not finite or have no rotation.",
     )
     fov: float | None = option(None, metavar="DEGREES", help="Field of view of the photos, across the shorter side.")

@@ -45,7 +45,7 @@ class PruneOptions(Options):
     )
     drop_invalid: bool = option(
         False,
-        recorded=ABSENT,
+        affects_result=False,  # what was made without it has nothing that it leaves out
         help="Leave out Gaussians that are not finite or have no rotation.",
     )
     views: int = option(64, min=1, max=100_000, help="Random cameras for the visibility scores.")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import ABSENT, Options, option
+from gatlas.config import Options, option
 from gatlas.errors import GatlasError
 
 
@@ -48,7 +48,7 @@ class RenderOptions(Options):
     )
     drop_invalid: bool = option(
         False,
-        recorded=ABSENT,
+        affects_result=False,  # what was made without it has nothing that it leaves out
         help="Leave out Gaussians that are not finite or have no rotation.",
     )
     ignore_vertex_colors: bool = option(False, help="Ignore vertex colors, for files that store other data there.")

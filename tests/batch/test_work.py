@@ -55,14 +55,17 @@ def test_manifests_of_earlier_versions_match_equal_options(name, options, record
     ("name", "default", "chosen"),
     [
         ("render", RenderOptions(), RenderOptions(up="y")),  # of a mesh the same, of a splat not
-        ("render", RenderOptions(), RenderOptions(drop_invalid=True)),
         ("prune", PruneOptions(), PruneOptions(up="z")),
-        ("atlas_encode", EncodeOptions(), EncodeOptions(drop_invalid=True)),
-        ("fit", FitOptions(), FitOptions(drop_invalid=True)),
     ],
 )
 def test_options_that_were_added_count_where_they_are_chosen(name, default, chosen):
     assert work_of(name, default).fingerprint != work_of(name, chosen).fingerprint
+
+
+@pytest.mark.parametrize("options", [RenderOptions, PruneOptions, EncodeOptions, FitOptions])
+def test_the_objects_that_failed_are_made_with_drop_invalid_and_the_others_kept(options):
+    name = options.__name__
+    assert work_of(name, options(drop_invalid=True)).fingerprint == work_of(name, options()).fingerprint
 
 
 def test_equal_options_have_equal_fingerprints_whatever_their_order():
