@@ -38,7 +38,7 @@ def photos(tmp_path):
     return "photos"
 
 
-@pytest.mark.parametrize("model", ["direct", "scaffold"])
+@pytest.mark.parametrize("model", ["direct", pytest.param("scaffold", marks=pytest.mark.slow)])
 def test_fit_renders_there_with_lpips(gatlas, photos, counted, tmp_path, model):
     save_file(random_state("alexnet"), tmp_path / "alexnet.safetensors")
     gatlas("fit", photos, *SMALL, "--model", model, "--lpips-weights", "alexnet.safetensors", "-o", "made.ply")

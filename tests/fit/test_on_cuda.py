@@ -44,6 +44,7 @@ def test_a_mesh():
     assert found.psnr == pytest.approx(expected.psnr, abs=0.01)
 
 
+@pytest.mark.slow
 def test_a_mesh_with_ssim_is_as_good():
     options = replace(OPTIONS, lambda_ssim=None)
     assert fit(MESH, options).ssim == pytest.approx(fit(MESH, on_cpu(options)).ssim, abs=0.01)
@@ -79,7 +80,7 @@ def test_relocation_moves_the_rows_and_forgets_the_moments_that_it_does_on_the_c
     assert (after[0][-1] == 0).all(dim=1).any()  # some moments were forgotten
 
 
-@pytest.mark.parametrize("model", ["direct", "scaffold"])
+@pytest.mark.parametrize("model", ["direct", pytest.param("scaffold", marks=pytest.mark.slow)])
 def test_lpips_moves_to_the_device(model):
     options = replace(OPTIONS, model=model, lambda_lpips=0.5, iterations=3)
     network = Lpips("alexnet", random_state("alexnet"))
@@ -125,6 +126,7 @@ def test_a_preview_is_shown():
     assert np.isfinite(pictures[0]).all()
 
 
+@pytest.mark.slow
 def test_finetuning_is_that_of_the_cpu(photos):
     start = fit(photos, on_cpu(replace(OPTIONS, iterations=2))).gaussians
     found, expected = (
