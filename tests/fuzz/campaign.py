@@ -93,7 +93,7 @@ def _read_in_child(name: str, reader: Reader, seeds: list[Files], seed: int, num
     hung, pending, number = False, b"", numbers.start
     with open(results, "rb", buffering=0) as stream:
         while True:
-            if not select.select([stream], [], [], HANG)[0]:
+            if not select.select([stream], [], [], HANG * max(reader.seconds / 5.0, 1.0))[0]:
                 hung = True
                 os.kill(child, signal.SIGABRT)
                 time.sleep(0.5)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be built in a lifetime
 UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
+_TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"}
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
 
@@ -124,7 +125,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
         missing = next(path.name for path in slow if not path.is_file())
         raise GatlasError(f"{folder}: has no {missing} (nor a tokenizer.json): copy or download it again")
     for path in sorted(folder.glob("*.json")):
-        read_json_object(read(path))
+        _check_tokens(path, read_json_object(read(path)))
     with _described(folder, "a CLIPTokenizer"), _quiet():
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
         tokenizer(["a", ""], padding="max_length", truncation=True, max_length=8)
@@ -134,6 +135,16 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     if type(length) not in (int, float) or not length >= 3:
         raise GatlasError(f"{folder}: damaged: its tokenizer_config.json has the model_max_length {length!r:.60}")
     return tokenizer
+
+
+def _check_tokens(path: Path, value: Any) -> None:
+    """Special tokens have the fields of one: their library prints others on standard error and goes on."""
+    if path.name not in ("special_tokens_map.json", "tokenizer_config.json"):
+        return
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(part, dict) and part.keys() & _TOKEN_FIELDS and (unknown := part.keys() - _TOKEN_FIELDS):
+            raise GatlasError(f"{path}: damaged: a token has the field {min(unknown)!r:.80}")
+        _check_tokens(path, part)
 
 
 def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:

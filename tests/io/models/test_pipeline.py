@@ -326,6 +326,7 @@ def change(path, **values):
         ("tokenizer/tokenizer_config.json", {"model_max_length": [[1], [2]]}, "model_max_length"),
         ("tokenizer/tokenizer_config.json", {"model_max_length": "/etc/passwd"}, "model_max_length"),
         ("tokenizer/tokenizer_config.json", {"model_max_length": -1}, "model_max_length"),
+        ("tokenizer/special_tokens_map.json", {"eos_token": {"content": "<|endoftext|>", "": 1}}, "has the field ''"),
         ("model_index.json", {"text_encoder": ["transformers", "T5EncoderModel"]}, "T5EncoderModel"),
     ],
 )
