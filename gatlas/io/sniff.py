@@ -117,8 +117,8 @@ def is_gltf_splat(blob: Blob) -> bool:
         for primitive in _list(mesh, "primitives")
         if isinstance(primitive, dict)
     ]
-    splats = [p for p in primitives if any(str(name).startswith(SPLAT) for name in _list(p, "extensions"))]
-    return bool(splats) and all(p.get("mode") in range(4) for p in primitives)
+    splats = [any(str(name).startswith(SPLAT) for name in _list(p, "extensions")) for p in primitives]
+    return any(splats) and all(splat or p.get("mode") in range(4) for p, splat in zip(primitives, splats, strict=True))
 
 
 def _list(owner: Any, key: str) -> list[Any]:

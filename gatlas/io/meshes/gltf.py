@@ -114,9 +114,10 @@ def _primitives(
         mode = document.index(source, "mode", _TRIANGLES)
         if mode > _FAN:
             raise document.error(f"damaged glTF: there is no primitive mode {mode}")
-        if mode < _TRIANGLES:
-            splat = document.extension(source, SPLAT) is not None
-            document.left_out[f"Gaussians ({SPLAT})" if splat else "points and lines"] = None
+        if document.extension(source, SPLAT) is not None:
+            document.left_out[f"Gaussians ({SPLAT})"] = None
+        elif mode < _TRIANGLES:
+            document.left_out["points and lines"] = None
         else:
             yield _primitive(document, materials, source, mode, weights)
 

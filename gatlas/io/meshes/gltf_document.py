@@ -191,8 +191,6 @@ def _split_glb(blob: Blob) -> tuple[bytes, bytes | None]:
     version, total = struct.unpack_from("<II", content, 4)
     if version != 2:
         raise GatlasError(f"{blob.name}: is a GLB of version {version}: gatlas reads version 2")
-    if total > len(content) + 2 * _MAX_PADDING:
-        raise GatlasError(f"{blob.name}: is cut short: {len(content):,} of {total:,} bytes")
     chunks: dict[int, bytes] = {}
     position = 12
     while position + 8 <= len(content):
@@ -204,6 +202,10 @@ def _split_glb(blob: Blob) -> tuple[bytes, bytes | None]:
             raise GatlasError(f"{blob.name}: is cut short or damaged: a chunk of {size:,} bytes is not all there")
         chunks.setdefault(kind, content[start:stop])
         position = _next_chunk(content, start, stop)
+    if (
+        total > len(content) and _BIN_CHUNK not in chunks
+    ):  # a length that is wrong is no harm where all chunks are there
+        raise GatlasError(f"{blob.name}: is cut short: {len(content):,} of {total:,} bytes")
     if _JSON_CHUNK not in chunks:
         raise GatlasError(f"{blob.name}: damaged GLB: it has no JSON")
     return chunks[_JSON_CHUNK].rstrip(b"\0 \t\r\n"), chunks.get(_BIN_CHUNK)

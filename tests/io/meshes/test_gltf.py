@@ -527,6 +527,18 @@ def test_a_last_chunk_that_counts_padding_which_is_not_there_is_whole():
     refused(blob(bytes(content[:-1])), "is cut short")
 
 
+@pytest.mark.parametrize("wrong", [0, 20, -4, 4, 1000])
+def test_a_wrong_length_of_the_file_is_no_harm_where_all_chunks_are_there(wrong):
+    content = bytearray(one_primitive().glb())
+    content[8:12] = struct.pack("<I", wrong if wrong in (0, 20) else len(content) + wrong)
+    np.testing.assert_array_equal(corners(load_mesh(blob(bytes(content)))), [TRIANGLE])
+
+
+def test_a_file_that_ends_after_its_first_chunk_is_cut_short():
+    content = one_primitive().glb()
+    refused(blob(content[: content.index(b"BIN\0") - 4]), "is cut short: [0-9]+ of [0-9]+ bytes")
+
+
 def test_what_follows_the_file_is_not_read():
     content = one_primitive().glb()
     np.testing.assert_array_equal(corners(load_mesh(blob(content + b"garbage of whatever length"))), [TRIANGLE])
@@ -637,10 +649,11 @@ def test_what_a_material_has_and_no_picture_shows_is_said(extensions, said):
 SPLAT = {"attributes": {"POSITION": 0}, "mode": 0, "extensions": {"KHR_gaussian_splatting": {"kernel": "ellipse"}}}
 
 
+@pytest.mark.parametrize("mode", [{}, {"mode": 0}])
 @pytest.mark.parametrize("path", ["box.glb", "box.gltf"])
-def test_a_splat_in_gltf_is_named_with_what_to_do(path):
+def test_a_splat_in_gltf_is_named_with_what_to_do(path, mode):
     gltf = Gltf()
-    gltf.root["meshes"] = [{"primitives": [SPLAT]}]
+    gltf.root["meshes"] = [{"primitives": [{k: v for k, v in SPLAT.items() if k != "mode"} | mode]}]
     gltf.root["nodes"] = [{"mesh": 0}]
     content = gltf.glb() if path.endswith("glb") else gltf.json("a.bin")
     for load in (load_mesh, load_gaussians):
