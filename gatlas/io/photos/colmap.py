@@ -169,8 +169,11 @@ def _count_others(photos: list[PosedPhoto]) -> int:
     """The number of pictures without a camera beside those that have one."""
     found = {photo.picture for photo in photos if photo.picture is not None}
     suffixes = registry.suffixes("image")
-    beside = {each for folder in {path.parent for path in found} for each in folder.iterdir()}
-    return sum(each.suffix.lower() in suffixes and each not in found for each in beside)
+    count = 0
+    for folder in {path.parent for path in found}:
+        with streams.os_errors(folder):
+            count += sum(each.suffix.lower() in suffixes and each not in found for each in folder.iterdir())
+    return count
 
 
 def _posed_photos(model: Model) -> list[PosedPhoto]:

@@ -102,7 +102,8 @@ def index_of(folder: str | Path) -> Path:
 
 def picture_suffix(folder: str | Path) -> str:
     """The suffix of the first picture in a folder; empty where there is none."""
-    suffixes = (path.suffix for path in sorted(Path(folder).iterdir())) if Path(folder).is_dir() else ()
+    with streams.os_errors(folder):
+        suffixes = [path.suffix for path in sorted(Path(folder).iterdir())] if Path(folder).is_dir() else []
     return next((suffix for suffix in suffixes if suffix.lower() in registry.suffixes("image")), "")
 
 
