@@ -184,6 +184,10 @@ def os_errors(path: str | Path, *, named: bool = False) -> Iterator[None]:
     except OSError as error:
         place = (error.filename2 or error.filename or path) if named else path
         raise GatlasError(f"{place}: {error.strerror or error}") from None
+    except ValueError as error:
+        if "\0" not in str(path):
+            raise
+        raise GatlasError(f"{str(path)!r:.200}: no name of a file: it holds a zero byte ({error})") from None
 
 
 @contextmanager

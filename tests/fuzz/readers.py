@@ -294,7 +294,10 @@ READERS: dict[str, Reader] = {
     "cli_resume": Reader(verbs.fit_again, verbs.stopped_fits, 4, fixed=("a.obj",), named=False),
     "cli_batch": Reader(verbs.batch_again, verbs.batches, 4, fixed=("in/a.ply", "in/b.ply")),
     "cli_pose": Reader(
-        verbs.verb("pose-pnp p.png --scene a.ply --matches m.npz --fov 50 -o {out}.json"), verbs.matched_photos, 3
+        verbs.verb("pose-pnp p.png --scene a.ply --matches m.npz --fov 50 -o {out}.json"),
+        verbs.matched_photos,
+        3,
+        named=False,
     ),
 }
 

@@ -180,3 +180,10 @@ def test_a_signal_that_no_read_of_standard_input_sees_is_heard_all_the_same():
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.wait(60) == 0
         assert process.stdout.read() == b"heard\n"
+
+
+def test_a_name_with_a_zero_byte_is_one_line():
+    for use in (streams.read, streams.make_folder):
+        with pytest.raises(GatlasError, match=r"^'a\\x00b': no name of a file: it holds a zero byte") as caught:
+            use("a\0b")
+        assert "\n" not in str(caught.value)

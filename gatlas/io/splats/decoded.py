@@ -93,7 +93,8 @@ def checked_gaussians(
         rounded = means.astype(np.float32)
         scales = np.exp(log_scales.astype(np.float64)).astype(np.float32)
     quats = quats.astype(np.float64)
-    norms = np.linalg.norm(quats, axis=1)
+    with np.errstate(over="ignore"):  # infinite where the squares of a finite quaternion are
+        norms = np.linalg.norm(quats, axis=1)
     with np.errstate(over="ignore"):
         sh = sh.astype(np.float32, copy=False)
     faults = {

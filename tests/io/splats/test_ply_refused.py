@@ -1,5 +1,7 @@
 """What is no splat PLY is refused, and in which words."""
 
+import warnings
+
 import numpy as np
 import pytest
 from plyfile import PlyElement
@@ -148,3 +150,10 @@ def test_colour_coefficients_that_fit_no_degree_are_refused(rest, words):
 def test_damaged_comments_of_ours_are_refused(comment):
     with pytest.raises(GatlasError, match=r"x\.ply: its 'comment gatlas …' lines are damaged"):
         load(foreign(table(), comments=[f"gatlas {comment}"]))
+
+
+def test_a_rotation_whose_square_overflows_is_refused_without_a_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(GatlasError, match="1 of its 3 Gaussians have a rotation"):
+            load(foreign(table(rot_0=[1, 1e30, 1])))
