@@ -25,6 +25,11 @@ FREE = ("gradient_checkpointing", "checkpoint_every", "keep", "sample_every", "l
 SPLIT = ("batch", "accumulate")
 
 
+_KINDS = {
+    "processes": int, "system": str, "config": dict, "origin": dict, "samples": int, "precision": str, "scenes": dict,
+}  # fmt: skip
+
+
 class RunIdentity(NamedTuple):
     """Identity of the run that wrote a checkpoint."""
 
@@ -60,9 +65,13 @@ def read_identity(checkpoint: Checkpoint, config: type[Options]) -> RunIdentity:
     """
     meta, where = checkpoint.meta, checkpoint.folder / META
     if meta.get("format") != FORMAT:
-        raise GatlasError(f"{where}: of another version of gatlas: its format is {meta.get('format')}, not {FORMAT}")
+        raise GatlasError(
+            f"{where}: of another version of gatlas: its format is {meta.get('format')!r:.80}, not {FORMAT}"
+        )
     try:
         rest = {name: meta[name] for name in RunIdentity._fields if name != "options"}
+        if wrong := [name for name, kind in _KINDS.items() if type(rest[name]) is not kind]:
+            raise TypeError(f"{wrong[0]} is {rest[wrong[0]]!r:.80}")
         rest["config"] = config.from_json(rest["config"], f"{where}: its config").to_json()
         options = TrainOptions.from_json(meta["options"], f"{where}: its options", complete=True)
     except (KeyError, TypeError, AttributeError) as error:

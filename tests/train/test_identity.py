@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from gatlas.config import Options
 from gatlas.errors import GatlasError
-from gatlas.train.identity import require_same_training
+from gatlas.io.runs.train_run import Checkpoint
+from gatlas.train.identity import RunIdentity, require_same_run, require_same_training
 from gatlas.train.options import TrainOptions
 
 
@@ -36,3 +38,20 @@ def test_steps_may_grow_unless_the_learning_rate_follows_from_them():
         require_same_training(replace(cosine, steps=200), 1, cosine, 1, "x")
     fixed = replace(cosine, schedule_steps=400)
     assert require_same_training(replace(fixed, steps=200), 1, fixed, 1, "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("processes", "1"), ("processes", True), ("system", ["x"]), ("config", []), ("config", 3), ("origin", "a"),
+        ("origin", ["base"]), ("samples", 1.5), ("precision", None), ("scenes", ["a"]), ("options", 3), ("options", {}),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_says_something_else_is_one_line(tmp_path, name, value):
+    now = RunIdentity(TrainOptions(), 1, "toy", {}, {"base": None}, 4, "no", {"scenes": "0"})
+    meta = {**now.to_json(), "step": 1}
+    good = Checkpoint(1, tmp_path, meta)
+    assert require_same_run(good, now, Options) == []
+    with pytest.raises(GatlasError, match=r"training\.json") as error:
+        require_same_run(Checkpoint(1, tmp_path, {**meta, name: value}), now, Options)
+    assert "\n" not in str(error.value)

@@ -49,15 +49,14 @@ def load_torch(path: Path, what: str) -> Any:
                 "trust and save the tensors alone"
             ) from None
         raise GatlasError(f"{path}: not a torch file of {what}, or damaged: download it again") from None
-    except MemoryError:
-        raise
     except OSError as error:
         if error.errno != errno.EINVAL:  # that is what mapping a file that breaks off gives
             with os_errors(path):
                 raise
     except Exception as error:  # on damaged bytes torch's reader fails in any way
-        if "Cannot allocate memory" in str(error):  # torch says so of a map that does not fit, as a RuntimeError
-            raise MemoryError from None
+        # torch says so of a map that does not fit, as a RuntimeError, and of tensors that are larger than their file
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise GatlasError(f"{path}: the memory is not enough for it, or it is damaged") from None
     raise GatlasError(f"{path}: not a torch file of {what}, or damaged: download it again")
 
 
