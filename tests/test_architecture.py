@@ -15,8 +15,8 @@ PACKAGE = Path(gatlas.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS = [
-    {"errors", "lazy", "locks"},
-    {"config"},
+    {"errors", "lazy", "locks", "trust"},
+    {"config", "jit"},
     {"types"},
     {"geometry"},
     {"images"},

@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from gatlas.images.srgb import BYTE_TO_LINEAR
+from gatlas.jit import njit
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int32, Int64, UInt8

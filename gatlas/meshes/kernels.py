@@ -14,8 +14,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from gatlas.jit import njit
 from gatlas.meshes.colors import MASK, MODE, OPAQUE, surface_color
 
 if TYPE_CHECKING:

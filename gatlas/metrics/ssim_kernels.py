@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from gatlas.jit import njit
 from gatlas.raster.lanes import COUNT, UNALIGNED, Lanes, constant, element, load
 
 if TYPE_CHECKING:

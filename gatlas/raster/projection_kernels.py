@@ -17,7 +17,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from gatlas.jit import njit
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64, UInt64

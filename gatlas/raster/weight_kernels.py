@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import float32, njit
+from numba import float32
 
+from gatlas.jit import njit
 from gatlas.raster.pair_kernels import TILE, touched_blocks, weigh_pair
 from gatlas.raster.tile_kernels import FAST, NO_BLOCK, ZERO, lay_out, start_tile
 

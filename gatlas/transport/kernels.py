@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import numba
 from numba.core import event
+
+from gatlas.jit import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -22,9 +23,9 @@ def kernel(function: Function) -> Function:
     flags = {"nnan", "nsz", "contract"}
     compiled: Any
     try:
-        compiled = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
+        compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath=flags)(function)
     except RuntimeError:  # numba finds no folder that it may write: every process compiles for itself
-        compiled = numba.njit(nogil=True, error_model="numpy", fastmath=flags)(function)
+        compiled = njit(nogil=True, error_model="numpy", fastmath=flags)(function)
     return compiled
 
 

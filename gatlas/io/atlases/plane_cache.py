@@ -17,6 +17,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io.array_reader import read_npz
 from gatlas.io.streams import exists, read
+from gatlas.trust import foreign_writer
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -42,7 +43,7 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
     """
     for path in (SHIPPED / f"{projection}-{size}.npz", _cached(size, projection)):
         try:
-            if not exists(path):
+            if not exists(path) or (path.parent != SHIPPED and not _is_ours(path)):
                 continue
             cells = read_npz(read(path), ["cells"]).get("cells", np.empty(0))
         except GatlasError as error:
@@ -53,6 +54,14 @@ def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | 
             continue
         return cells.astype(np.int32)
     return None
+
+
+def _is_ours(path: Path) -> bool:
+    """Return True where no other user could have written a cached file; else there is a warning."""
+    fault = foreign_writer(path)
+    if fault is not None:
+        warnings.warn(f"{fault}: computing it again instead of trusting it", stacklevel=3)
+    return fault is None
 
 
 def save_permutation(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
+
+from gatlas.jit import njit
 
 if TYPE_CHECKING:
     from jaxtyping import Int32, Shaped, UInt8, UInt32
