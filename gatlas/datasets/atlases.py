@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
 from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.streams import is_folder
-from gatlas.types import MixedViews, Views
+from gatlas.types import Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -181,13 +181,13 @@ def read_random_views(
     `to_world` leads from the unit ball to the frame of the cameras. Pictures without transparency have no silhouette:
     they are a GatlasError.
     """
-    views = read_views(
-        folder, side=chosen.side, pick=lambda count: np.sort(rng.permutation(count)[: chosen.number]).tolist()
+    some = read_views(
+        folder,
+        side=chosen.side,
+        pick=lambda count: np.sort(rng.permutation(count)[: chosen.number]).tolist(),
+        one_size=True,
     )
-    if isinstance(views, MixedViews):
-        raise GatlasError(
-            f"{folder}: its pictures have several sizes, and a batch needs one: render them with one size"
-        )
+    views = cast(Views, some)
     if views.channels != 4:
         raise GatlasError(
             f"{folder}: the pictures have no transparency, which the mask loss compares: render them with gatlas "

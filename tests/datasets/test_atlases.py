@@ -239,8 +239,10 @@ def test_views_of_several_sizes_are_refused_by_name(tmp_path, stats):
     (tmp_path / "views").mkdir()
     for name in BALLS:
         io.save_views(tmp_path / "views" / name, views)
-    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(2, 16))
-    with pytest.raises(GatlasError, match=r"views/blue/?: its pictures have several sizes, and a batch needs one"):
+    examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(1, 16))
+    with pytest.raises(
+        GatlasError, match=r"views/blue/transforms\.json: its pictures have several sizes \(16 x 12, 16 x"
+    ):
         examples.draw(0, seed=0)
     with pytest.raises(GatlasError, match=r"its cameras have pictures of several sizes \(16 x 12, 16 x 16\)"):
         target_cameras(str(tmp_path / "views/blue"))

@@ -50,7 +50,11 @@ def read_cameras(source: str | Path | Blob) -> AnyCameras:
 
 
 def read_views(
-    folder: str | Path, *, side: int | None = None, pick: Callable[[int], Sequence[int]] | None = None
+    folder: str | Path,
+    *,
+    side: int | None = None,
+    pick: Callable[[int], Sequence[int]] | None = None,
+    one_size: bool = False,
 ) -> AnyViews:
     """The pictures and cameras of a folder with a transforms.json, or of that file itself.
 
@@ -58,9 +62,14 @@ def read_views(
     where the object is and black where the picture is to be empty. Where some pictures have a mask or transparency, the
     others become opaque RGBA. Pictures that are missing are left out with one warning. Pictures are reduced until their
     longer side is at most `side` pixels. `pick` chooses, from the number of pictures, which of them to read.
+    With `one_size`, pictures of several sizes are a GatlasError.
     """
     blob, document = _read_index(folder)
     photos = _posed_photos(blob, document)
+    sizes = sorted({photo.size for photo in photos})
+    if one_size and len(sizes) > 1:
+        named = ", ".join(f"{width} x {height}" for width, height in sizes[:3])
+        raise GatlasError(f"{blob.name}: its pictures have several sizes ({named}), and one is needed here")
     if pick is not None:
         there = [photo for photo in photos if photo.picture is not None] or photos
         photos = [there[i] for i in pick(len(there))]
