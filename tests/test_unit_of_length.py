@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gatlas import io
+from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.datasets.view_policy import VideoNeighbors
 from gatlas.fit import FitOptions, fit
 from gatlas.fit.hull import inside_silhouettes
@@ -27,7 +28,7 @@ from gatlas.pose.refinement import RefineOptions, refine
 from gatlas.prune import rank
 from gatlas.raster import rasterize, visibility
 from gatlas.render import RenderOptions, render
-from gatlas.types import Cameras, Views
+from gatlas.types import Cameras, Origin, Views
 from tests.helpers.blobs import SIDE, K, camera_at, errors, lump, perturbed, photo_of
 from tests.helpers.box_meshes import FACES
 from tests.helpers.colmap_files import rows_of, write_binary, write_text
@@ -110,6 +111,20 @@ def test_a_splat_file_gives_the_same_picture_and_the_same_choice(splat, factor, 
     ring = orbit(3, 8, 8)
     centers = [camera_centers(around(each, ring).viewmats) for each in (here, there)]
     np.testing.assert_allclose(centers[1], factor * centers[0], atol=1e-5 * factor)
+
+
+@pytest.mark.parametrize("factor", FAR)
+def test_a_splat_that_was_scaled_with_its_header_is_no_longer_in_the_unit_ball(splat, factor, tmp_path):
+    unit = replace(splat, origin=Origin("lump", (1.0, 2.0, 3.0), 4.0, normalized=True))
+    io.save_gaussians(tmp_path / "unit.ply", unit)
+    io.save_gaussians(tmp_path / "scaled.ply", times(unit, factor))
+    options = RenderOptions(width=32)
+    scaled = io.load_gaussians(tmp_path / "scaled.ply")
+    pictures = [render(each, options).images for each in (scaled, times(splat, factor))]
+    np.testing.assert_allclose(pictures[0], pictures[1], atol=2e-3)
+    assert pictures[0].min() < 0.5
+    encoded = encode(scaled, EncodeOptions(size=16))
+    np.testing.assert_allclose(np.linalg.norm(decode(encoded).means, axis=1).max(), factor * 0.9, rtol=0.3)
 
 
 def test_gaussians_at_one_place_fill_the_same_part_of_the_picture(splat):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.geometry.frames import bounding_ball
-from gatlas.geometry.scene_unit import scene_unit
+from gatlas.geometry.scene_unit import in_unit_ball, scene_unit
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
     Their bounding ball leaves out what is nearly transparent and the farthest thousandth, so that a few stray
     Gaussians do not shrink the picture. Normalized objects keep the unit ball, hence one frame for all of them.
     """
-    if gaussians.origin.normalized:
+    if in_unit_ball(gaussians):
         return cameras
     means = gaussians.means[gaussians.opacities > 0.05]
     if len(means) == 0:

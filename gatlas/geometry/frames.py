@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from gatlas.geometry.rotations import matrices_to_quats, multiply_quats
+from gatlas.geometry.scene_unit import in_unit_ball
 from gatlas.geometry.sh import half_turn_sh, rotated_sh
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float,
 
     What is normalized already, by its mesh, stays as it is: two fits of one mesh share one frame.
     """
-    if gaussians.origin.normalized:
+    if in_unit_ball(gaussians):
         return gaussians, (0.0, 0.0, 0.0), 1.0
     means = gaussians.means.astype(np.float64)
     center, scale = bounding_ball(means)

@@ -9,7 +9,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry import frames
 from gatlas.geometry.cameras import camera_centers, fibonacci_views, moved_to
-from gatlas.geometry.scene_unit import scene_unit
+from gatlas.geometry.scene_unit import in_unit_ball, scene_unit
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def bounding_ball(gaussians: Gaussians) -> tuple[Float[np.ndarray, " 3"], float]
     solid = np.isfinite(means).all(axis=1) & (np.asarray(gaussians.opacities) > MIN_OPACITY)
     if not solid.any():
         raise GatlasError(f"no Gaussian is visible: all opacities are {MIN_OPACITY:g} or less")
-    if gaussians.origin.normalized:
+    if in_unit_ball(gaussians):
         return np.zeros(3), 1.0
     center, radius = frames.bounding_ball(means[solid], tail=0.0005, share=0.999)
     return center, radius or scene_unit(gaussians)
