@@ -23,10 +23,10 @@ _ABSOLUTE = re.compile(r"/|[A-Za-z]:|[A-Za-z][A-Za-z0-9+.-]+:/")  # of any syste
 def find_beside(folder: str | Path, name: str, *, uri: bool = False, outside: bool = False) -> Path | None:
     """Return the regular file in `folder` that `name` means, or None where there is none.
 
-    The name as it is counts first, then with backslashes as slashes and with %xx decoded (first of all where it is a
-    `uri`), then in another case, then ever fewer of its last parts, of which the longest match counts. Absolute paths
-    and those that lead out of the folder by ".." are found by their last parts alone, unless `outside` is set, which
-    takes such a path where it exists. See `is_plain` for what deserves a message.
+    The name as it is counts first, then without quotes around it, with backslashes as slashes and with %xx decoded
+    (first of all where it is a `uri`), then in another case, then ever fewer of its last parts, of which the longest
+    match counts. Absolute paths and those that lead out of the folder by ".." are found by their last parts alone,
+    unless `outside` is set, which takes such a path where it exists. See `is_plain` for what deserves a message.
     """
     if not name or len(name) > _MAX_NAME or "\0" in name:
         return None
@@ -58,9 +58,12 @@ def leads_outside(name: str) -> bool:
 
 
 def _spellings(name: str, uri: bool) -> list[str]:
-    """The name as it is, with slashes, and percent-decoded."""
-    decoded = unquote(name)
-    names = (decoded, name) if uri else (name, decoded)
+    """The name as it is, without quotes around it, with slashes, and percent-decoded."""
+    bare = name.strip()
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'":
+        bare = bare[1:-1].strip()
+    decoded = unquote(bare)
+    names = (decoded, name, bare) if uri else (name, bare, decoded)
     return list(dict.fromkeys(spelling for each in names for spelling in (each, each.replace("\\", "/")) if spelling))
 
 

@@ -6,6 +6,7 @@ and quantized attributes without a word. What is not read here is a GatlasError 
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +38,7 @@ _HANDLED = {
     *MESHOPT,
 }  # fmt: skip
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
+_COLOR_LIKE = re.compile(r"_?(vertex_?)?(colou?r|rgba?)(_?\d+)?", re.IGNORECASE)
 _MAX_SETS = 8  # sets of four joints and weights
 
 
@@ -82,8 +84,16 @@ def gltf_mesh(blob: Blob) -> Mesh:
                 parts.append(_skinned(document, primitive, primitive.influences, scene.joint_matrices(skin)))
             else:
                 parts += [_placed(primitive, scene.matrices[index] @ copy) for copy in scene.instances(node)]
+    if not parts and scene.hides:
+        document.left_out["nodes that the file hides (KHR_node_visibility)"] = None
+    if not parts and document.left_out:
+        raise document.error(
+            f"has no triangles to show: {printable(', '.join(document.left_out))}, which are not shown"
+        )
     mesh = join_parts(blob, parts, materials.materials, materials.textures)
     document.neighbors.warn_moved()
+    if document.taken:
+        warnings.warn(f"{blob.name}: taken: {printable(', '.join(document.taken))}", stacklevel=2)
     if document.left_out:
         warnings.warn(f"{blob.name}: not shown: {printable(', '.join(document.left_out))}", stacklevel=2)
     return mesh
@@ -165,11 +175,39 @@ def _primitive(
         uvs, emissive_uvs = (emissive_uvs if base is None else uvs), None
     elif emissive_uvs is None:
         emissive_uvs = np.zeros((count, 2))
-    colors = read("COLOR_0", (3, 4))
-    if colors is not None and colors.shape[1] == 3:
-        colors = np.concatenate([colors, np.ones((count, 1))], axis=1)
+    colors = None
+    if (name := _color_name(document, attributes, textured=base is not None)) is not None:
+        colors = read(name, (3, 4))
+        colors = colors / _full(document, document.index(attributes, name))
+        if colors.shape[1] == 3:
+            colors = np.concatenate([colors, np.ones((count, 1))], axis=1)
     influences = _influences(document, attributes, read)
     return Primitive(vertices, _triangles(order, mode), uvs, colors, material, influences, emissive_uvs)
+
+
+def _color_name(document: Document, attributes: Json, *, textured: bool) -> str | None:
+    """The attribute that holds the vertex colors, or None. Where COLOR_0 is not there, one named like it is, and said.
+
+    Such an attribute may mean something else, a mask for instance; next to a texture it is left out, and said too.
+    """
+    if "COLOR_0" in attributes:
+        return "COLOR_0"
+    name = next((name for name in attributes if _COLOR_LIKE.fullmatch(name)), None)
+    if name is None:
+        return None
+    if textured:
+        document.left_out[f"vertex colors {name}"] = None
+        return None
+    document.taken[f"{name} as the vertex colors: there is no COLOR_0"] = None
+    return name
+
+
+def _full(document: Document, accessor: int) -> float:
+    """The number in a color that is 1: integers that are not marked as normalized are meant so all the same."""
+    source = document.item("accessors", accessor)
+    if document.get(source, "normalized", bool, False):
+        return 1.0
+    return {5121: 255.0, 5123: 65535.0}.get(document.index(source, "componentType"), 1.0)
 
 
 def _equal(one: Mapping, other: Mapping) -> bool:

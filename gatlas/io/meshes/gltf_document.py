@@ -33,6 +33,7 @@ class Document:
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
         self.neighbors = Neighbors(blob)
+        self.taken: dict[str, None] = {}  # what is shown though the file does not say it as glTF does, in order
         self.left_out: dict[str, None] = {}  # what the file holds and no picture shows, in order
         text, self._binary = _split_glb(blob) if blob.data.startswith(b"glTF") else (blob.data, None)
         try:

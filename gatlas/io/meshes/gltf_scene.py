@@ -41,6 +41,7 @@ class Scene:
         if reached < len(nodes):
             raise document.error("damaged glTF: its nodes form a loop")
         self._nodes, self._roots = nodes, roots
+        self.hides = False  # whether `shown` met a node that the file hides
 
     def shown(self) -> Iterator[tuple[int, Json]]:
         """Nodes of the default scene, parents first. A file without scenes shows all its nodes.
@@ -58,7 +59,10 @@ class Scene:
 
     def _is_hidden(self, index: int) -> bool:
         visibility = self.document.extension(self._nodes[index], "KHR_node_visibility")
-        return visibility is not None and not self.document.get(visibility, "visible", bool, True)
+        if visibility is None or self.document.get(visibility, "visible", bool, True):
+            return False
+        self.hides = True
+        return True
 
     def _below(self, roots: list[int], hidden: Callable[[int], bool] = lambda index: False) -> Iterator[int]:
         """Nodes and their descendants, each once, without what is hidden."""

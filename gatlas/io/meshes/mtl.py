@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 # Options of a map and how many words follow them; those of -o, -s and -t are one to three numbers.
 _OPTIONS = {
-    "-blendu": 1, "-blendv": 1, "-boost": 1, "-bm": 1, "-cc": 1, "-clamp": 1, "-imfchan": 1, "-mm": 2,
-    "-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-type": 1,
+    "-blendu": 1, "-blendv": 1, "-boost": 1, "-bm": 1, "-cc": 1, "-clamp": 1, "-colorspace": 1, "-imfchan": 1,
+    "-mm": 2, "-o": 3, "-s": 3, "-t": 3, "-texres": 1, "-type": 1,
 }  # fmt: skip
 
 
@@ -30,6 +31,7 @@ class Placement(NamedTuple):
 
 
 _IN_PLACE = Placement()
+_COMMENT = re.compile(r"\s+#")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +72,20 @@ def read_mtl(neighbors: Neighbors, content: bytes) -> dict[str, MtlMaterial]:
         if keyword == "newmtl":
             current = entries.setdefault(rest, {})
         else:
-            current[keyword] = rest
+            current[keyword] = rest if keyword.startswith("map") else _COMMENT.split(rest, maxsplit=1)[0]
     return {name: _emitting(neighbors, entry, _material(neighbors, name, entry)) for name, entry in entries.items()}
 
 
 def _material(neighbors: Neighbors, name: str, entry: dict[str, str]) -> MtlMaterial:
     """A material by Kd, map_Kd, d and map_d: its base color."""
     red, green, blue = _color(entry.get("kd", ""), 1.0)
+    for keyword in ("Kd", "Ke"):
+        if entry.get(keyword.lower(), "").lower().startswith(("spectral", "xyz")):
+            warnings.warn(
+                f"{neighbors.blob.name}: material {name!r}: its {keyword} is left out, which is no RGB: "
+                f"write {keyword} with three numbers",
+                stacklevel=2,
+            )
     dissolve = _floats(entry.get("d", ""))
     alpha = dissolve[-1] if dissolve and 0 < dissolve[-1] < 1 else 1.0
     inverse = _floats(entry.get("tr", ""))
@@ -125,6 +134,8 @@ def _emitting(neighbors: Neighbors, entry: dict[str, str], found: MtlMaterial) -
 def _texture(neighbors: Neighbors, picture: _Map, *, opaque: bool) -> Texture | None:
     """The picture of a map; None, after a warning, where it is missing or damaged."""
     content = neighbors.read(picture.name)
+    if content is None and len(parts := _COMMENT.split(picture.name, maxsplit=1)) > 1:
+        content = neighbors.read(parts[0])
     if content is None:
         neighbors.warn_missing(picture.name)
         return None
@@ -133,8 +144,9 @@ def _texture(neighbors: Neighbors, picture: _Map, *, opaque: bool) -> Texture | 
 
 
 def _color(text: str, default: float) -> tuple[float, float, float]:
-    """Linear RGB of three sRGB numbers, >= 0; `default` where they are not three."""
+    """Linear RGB of three sRGB numbers, >= 0, or of one for all three; `default` where there is neither."""
     values = _floats(text)
+    values = values * 3 if len(values) == 1 else values
     red, green, blue = srgb_to_linear(np.array(values if len(values) == 3 else [default] * 3))
     return float(red), float(green), float(blue)
 
@@ -142,9 +154,9 @@ def _color(text: str, default: float) -> tuple[float, float, float]:
 def _parse_map(text: str) -> _Map:
     """A file name, which may hold spaces, after options."""
     scale, offset, clamp = [1.0, 1.0], [0.0, 0.0], False
-    words = text.split(" ")
-    while len(words) > 1 and words[0].lower() in _OPTIONS:
-        option, words = words[0].lower(), words[1:]
+    while (first := text.split(None, 1)) and len(first) == 2 and first[0].lower() in _OPTIONS:
+        option, text = first[0].lower(), first[1]
+        words = text.split()
         taken = _OPTIONS[option]
         if option in ("-o", "-s", "-t"):
             taken = next((k for k in range(min(3, len(words) - 1)) if not _floats(words[k])), min(3, len(words) - 1))
@@ -155,9 +167,9 @@ def _parse_map(text: str) -> _Map:
             offset[: len(values[:2])] = values[:2]
         elif option == "-clamp":
             clamp = words[0].lower() == "on"
-        words = words[taken:]
+        text = (text.split(None, taken) + [""] * taken)[taken]  # the blanks in a file's name stay
     placement = Placement((scale[0], scale[1]), (offset[0], offset[1]))
-    return _Map(" ".join(words).strip().strip('"').replace("\\", "/"), placement, clamp)
+    return _Map(text.strip().strip('"').replace("\\", "/"), placement, clamp)
 
 
 def _floats(text: str) -> list[float]:

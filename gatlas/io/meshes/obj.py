@@ -5,6 +5,7 @@ Colors of OBJ files, Kd and per-vertex, are sRGB; texture coordinates run up and
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from gatlas.io.streams import Blob
     from gatlas.types import Mesh
+
+_NAMES = re.compile(r'"[^"]+"|\S+')  # of several libraries in one line
 
 
 @np.errstate(all="ignore")  # damaged numbers are found in what comes of them
@@ -70,11 +73,14 @@ def _colors(table: Float[np.ndarray, "n w"]) -> Float[np.ndarray, "n 4"] | None:
 
 
 def _read_libraries(neighbors: Neighbors, names: list[str]) -> dict[str, MtlMaterial]:
-    """All materials of the libraries. A name may hold spaces, or several names be divided by them."""
+    """All materials of the libraries. A name may hold spaces, or several names, some in quotes, be divided by them."""
     materials: dict[str, MtlMaterial] = {}
-    for name in dict.fromkeys(names):
-        whole = neighbors.read(name)
-        candidates = [(name, whole)] if whole is not None else [(part, neighbors.read(part)) for part in name.split()]
+    for line in dict.fromkeys(names):
+        name, whole = line, neighbors.read(line)
+        if whole is None and (uncommented := re.split(r"\s#", line, maxsplit=1)[0]) != line:
+            name, whole = uncommented, neighbors.read(uncommented)
+        parts = [name] if whole is not None else _NAMES.findall(name)
+        candidates = [(part, whole if whole is not None else neighbors.read(part)) for part in parts]
         for part, content in candidates:
             if content is None:
                 why = neighbors.why_missing(part)

@@ -36,6 +36,7 @@ _COLOR_NAMES = (
 )
 _INDEX_NAMES = ("vertex_indices", "vertex_index")
 _FULL = {"u2": 65535.0}  # the value that is 1; 255 of other integers
+_MOST_OF_UNIT = 2.0  # above it the floats of colors run to 255: some writers store bytes as floats
 _FLOAT_SHARE = 1e-6  # of the extent: a rounding to float32 that moves nothing visibly
 
 
@@ -99,21 +100,24 @@ def _colors(element: Element, table: Table) -> Float[np.ndarray, "n 4"] | None:
     for channels in _COLOR_NAMES:
         if set(channels[:3]) <= set(names):
             colors = np.ones((element.count, 4))
-            for k, channel in enumerate(channels):
-                if channel in names:
-                    code = element.types[element.names.index(names[channel])]
-                    colors[:, k] = _unit(table.columns[names[channel]], code)
+            there = [channel for channel in channels if channel in names]
+            codes = {channel: element.types[element.names.index(names[channel])] for channel in there}
+            floats = [table.columns[names[channel]] for channel in there if codes[channel][0] == "f"]
+            full = 255.0 if any((np.nan_to_num(column) > _MOST_OF_UNIT).any() for column in floats) else 1.0
+            for channel in there:
+                column = table.columns[names[channel]]
+                colors[:, channels.index(channel)] = _unit(column, codes[channel], full)
             colors[:, :3] = srgb_to_linear(colors[:, :3])
             return colors
     return None
 
 
-def _unit(values: np.ndarray, code: str) -> Float[np.ndarray, " n"]:
-    """A channel in [0, 1]. Floats are rounded to bytes, as programs that write them have done before."""
+def _unit(values: np.ndarray, code: str, full: float) -> Float[np.ndarray, " n"]:
+    """A channel in [0, 1]; `full` is the float that is 1. Floats are rounded to bytes, as their writers have done."""
     values = values.astype(np.float64)
     if code[0] != "f":
         return np.clip(values / _FULL.get(code, 255.0), 0.0, 1.0)
-    return np.rint(np.clip(np.where(np.isfinite(values), values, 0.0) * 255, 0.0, 255.0)) / 255
+    return np.rint(np.clip(np.where(np.isfinite(values), values, 0.0) * (255.0 / full), 0.0, 255.0)) / 255
 
 
 def _vertex_uvs(table: Table) -> Float[np.ndarray, "v 2"] | None:
@@ -268,7 +272,7 @@ def _textured(
 def _textures(neighbors: Neighbors, header: Header, has_uvs: bool) -> list[Texture | None]:
     """The pictures that comments "TextureFile NAME" name, None for one that is missing or damaged."""
     words = [text.split(None, 1) for text in header.comments]
-    names = [word[1] for word in words if len(word) == 2 and word[0].lower() == "texturefile"]
+    names = [word[1] for word in words if len(word) == 2 and word[0].lower().rstrip(":") == "texturefile"]
     if names and not has_uvs:
         warnings.warn(f"{neighbors.blob.name}: its texture is left out: it has no texture coordinates", stacklevel=2)
         return []
