@@ -97,6 +97,7 @@ def objs() -> list[Files]:
         "usemtl one\nf 1/1/1 2/2/1 3/3/1\ns off\ng part\nusemtl two\nf 1//1 3//1 4//1\nf -4 -3 -2 -1\n"
     )
     library = "newmtl one\nKd 1 0.5 0\nmap_Kd -s 1 1 t.png\nd 0.5\nnewmtl two\nKd 0.1 0.2 0.3\nTr 0.1\nillum 2\n"
+    library += "Ke 0.5 0 0\nmap_Ke -s 2 2 C:\\\\art\\\\T.PNG\n"
     return [{"a.obj": text.encode(), "a.mtl": library.encode(), "t.png": picture(4)}]
 
 
@@ -104,14 +105,25 @@ def gltfs() -> list[Files]:
     scene = Gltf()
     uvs = scene.accessor([[0, 0], [1, 0], [0, 1]])
     colors = scene.accessor([[255, 0, 0, 255]] * 3, "u1", normalized=True)
-    shiny = scene.textured(picture(2), {"texCoord": 0}, {"wrapS": 33071}, emissiveFactor=[0.1, 0, 0], alphaMode="MASK")
+    glow = {
+        "emissiveFactor": [0.1, 0, 0],
+        "emissiveTexture": {
+            "index": scene.texture(picture(3)),
+            "extensions": {"KHR_texture_transform": {"scale": [2, 1]}},
+        },
+        "extensions": {"KHR_materials_emissive_strength": {"emissiveStrength": 2}},
+    }
+    shiny = scene.textured(picture(2), {"texCoord": 0}, {"wrapS": 33071}, alphaMode="MASK", **glow)
     scene.primitive(
         attributes={"TEXCOORD_0": uvs, "COLOR_0": colors},
         indices=scene.accessor([0, 1, 2], "u2"),
         material=shiny,
         node={"translation": [1, 2, 3], "rotation": [0, 0, 0, 1], "scale": [1, 1, 2]},
     )
-    scene.primitive(mode=5, node={"matrix": [*np.eye(4).ravel()]}, material=scene.material(name="plain"))
+    seen = {"KHR_node_visibility": {"visible": True}}
+    scene.primitive(
+        mode=5, node={"matrix": [*np.eye(4).ravel()], "extensions": seen}, material=scene.material(name="plain")
+    )
     sparse = {"count": 1, "indices": {"bufferView": scene.view(b"\x01\0"), "componentType": 5123}}
     sparse["values"] = {"bufferView": scene.view(np.zeros(3, "<f4").tobytes())}
     scene.primitive(attributes={"POSITION": scene.accessor([[0, 0, 0], [1, 0, 0], [0, 1, 0]], sparse=sparse)})

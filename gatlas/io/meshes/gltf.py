@@ -18,7 +18,7 @@ from gatlas.io.meshes.gltf_accessors import fill_accessor, read_accessor, read_i
 from gatlas.io.meshes.gltf_document import MESHOPT, Document
 from gatlas.io.meshes.gltf_materials import Materials
 from gatlas.io.meshes.gltf_scene import Scene
-from gatlas.io.meshes.neighbors import printable
+from gatlas.io.meshes.neighbors import listed, printable
 from gatlas.io.meshes.parts import Part, join_parts
 from gatlas.io.sniff import SPLAT, SPLAT_REMEDY, is_gltf_splat
 
@@ -95,7 +95,7 @@ def gltf_mesh(blob: Blob) -> Mesh:
     if document.taken:
         warnings.warn(f"{blob.name}: taken: {printable(', '.join(document.taken))}", stacklevel=2)
     if document.left_out:
-        warnings.warn(f"{blob.name}: not shown: {printable(', '.join(document.left_out))}", stacklevel=2)
+        warnings.warn(f"{blob.name}: not shown: {listed(document.left_out)}", stacklevel=2)
     return mesh
 
 
@@ -105,9 +105,9 @@ def _check_required(document: Document) -> None:
         if not isinstance(name, str):
             raise document.error("damaged glTF: 'extensionsRequired' must be a list of names")
         if name.startswith(SPLAT):
-            raise document.error(f"a splat in glTF ({name}), which gatlas does not read: {SPLAT_REMEDY}")
+            raise document.error(f"a splat in glTF ({printable(name)}), which gatlas does not read: {SPLAT_REMEDY}")
         if name not in _HANDLED and not name.startswith("KHR_materials_"):
-            raise document.error(f"needs {name}, which gatlas does not read: export the mesh without it")
+            raise document.error(f"needs {printable(name)}, which gatlas does not read: export the mesh without it")
 
 
 def _morph_weights(document: Document, node: Json, mesh: Json) -> tuple[float, ...]:

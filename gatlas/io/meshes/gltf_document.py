@@ -14,7 +14,8 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.meshes.neighbors import Neighbors, printable, shown
+from gatlas.io.meshes.neighbors import Neighbors, shown
+from gatlas.io.visible import visible
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -51,7 +52,7 @@ class Document:
 
     def error(self, what: str) -> GatlasError:
         """An error in this file."""
-        return GatlasError(f"{self.blob.name}: {printable(what)}")
+        return GatlasError(f"{self.blob.name}: {visible(what)}")
 
     def get(self, owner: Json, key: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
         """owner[key], which must be of `kind`; `default` where it is left out."""

@@ -9,9 +9,12 @@ from gatlas.io.beside import find_beside, is_plain, leads_outside
 from gatlas.io.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gatlas.io.streams import Blob
 
 _SHOWN = 200  # characters of a name in a message
+_LISTED = 5  # things in a message
 
 
 class Neighbors:
@@ -70,11 +73,17 @@ class Neighbors:
 
 def shown(name: str) -> str:
     """Return a name from a file for a message: shortened, and quoted where it holds what a terminal might obey."""
-    short = name if len(name) <= _SHOWN else name[:_SHOWN] + "…"
-    escaped = printable(short)
-    return short if escaped == short else f"'{escaped}'"
+    short = printable(name)
+    return short if short in (name, name[:_SHOWN] + "…") else f"'{short}'"
 
 
 def printable(text: str) -> str:
-    """Return a text in one line, with escapes such as \\x1b in place of the characters that a terminal might obey."""
-    return visible(text).replace("\n", "\\n")
+    """Return a text in one line, shortened, with escapes such as \\x1b for characters that a terminal might obey."""
+    short = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return visible(short).replace("\n", "\\n")
+
+
+def listed(things: Collection[str]) -> str:
+    """Return things for a message, in one line: the first few, and how many more there are."""
+    more = f" and {len(things) - _LISTED:,} more" if len(things) > _LISTED else ""
+    return ", ".join(printable(thing) for thing in list(things)[:_LISTED]) + more

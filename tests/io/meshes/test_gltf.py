@@ -646,6 +646,14 @@ def test_what_a_material_has_and_no_picture_shows_is_said(extensions, said):
         assert len(caught) == 1
 
 
+def test_what_is_not_shown_is_one_line_however_much_it_is():
+    gltf = Gltf()
+    gltf.primitive(material=gltf.material(extensions={f"ACME_{k}{'x' * 9000}": {} for k in range(40)}))
+    with pytest.warns(UserWarning, match="not shown: materials' ACME_0x+….* and 35 more$") as caught:
+        load_mesh(gltf.blob())
+    assert len(str(caught[0].message)) < 1500
+
+
 SPLAT = {"attributes": {"POSITION": 0}, "mode": 0, "extensions": {"KHR_gaussian_splatting": {"kernel": "ellipse"}}}
 
 
