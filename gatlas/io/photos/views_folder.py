@@ -50,7 +50,7 @@ def begun_views(folder: str | Path) -> list[Picture] | None:
     ]
     if not all(isinstance(name, str) and _NAME.fullmatch(name) for name in names):
         raise GatlasError(f"{path / PART}: damaged: its frames are not pictures that gatlas wrote: remove the folder")
-    files = [path / name for name in names]
+    files = [path / str(name) for name in names]
     return [decode_image(streams.read(file)) for file in files[: _count_files(files)]]
 
 
