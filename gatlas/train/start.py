@@ -73,7 +73,7 @@ def train(
             for remark in require_same_run(checkpoint, identity, type(system.config)):
                 report(remark)
         meta = {**identity.to_json(), "versions": {"gatlas": __version__, "torch": torch.__version__}}
-        group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, report))
+        group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, options.keep, report))
         loop = Loop(system, samples, options, run, group, meta, report, on_step)
         if checkpoint is not None:
             loop.resume(checkpoint)
@@ -93,7 +93,13 @@ def _choose_device(device: str, system: System) -> tuple[str, str | None]:
 
 
 def _open_run(
-    stack: ExitStack, system: System, run: str, checkpoint: Checkpoint | None, resume: str | None, report: Report
+    stack: ExitStack,
+    system: System,
+    run: str,
+    checkpoint: Checkpoint | None,
+    resume: str | None,
+    keep: int,
+    report: Report,
 ) -> None:
     """Make or open the run's folder, which stays locked until the stack is left."""
     if checkpoint is None and resume is None:
@@ -103,3 +109,4 @@ def _open_run(
         report(f"{run} is on a file system without locks: make sure that no other process trains in it")
     if checkpoint is not None:
         train_run.point_to(run, system.part, train_run.list_steps(run)[-1])
+        train_run.remove_old(run, checkpoint.step, keep)

@@ -197,7 +197,7 @@ def save_checkpoint(
     """Write the checkpoint of a step, whole or not at all, and link RUN/`part` to it.
 
     `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, from before the run
-    was resumed at an earlier one, are removed, and then the oldest beyond `keep`. A failure changes nothing.
+    was resumed at an earlier one, are removed, and in the end the oldest beyond `keep`. A failure changes nothing.
     """
     from safetensors.torch import save_file
 
@@ -213,16 +213,22 @@ def save_checkpoint(
             for file in scratch.rglob("*.safetensors"):  # which are written for their owner only
                 file.chmod((scratch / META).stat().st_mode)
             _sync(scratch)
-            if folder.exists():
-                _remove_whole(folder)
+            # The later ones go first: a process that is killed here must not leave them as the newest.
+            for each in reversed(list_steps(path)):
+                if each >= step:
+                    _remove_whole(_folder(path, each))
             os.rename(scratch, folder)
         point_to(path, part, step)
-        steps = list_steps(path)
-        kept = [each for each in steps if each <= step][-keep:]
-        for each in steps:
-            if each not in kept:
-                _remove_whole(_folder(path, each))
+    remove_old(path, step, keep)
     return folder
+
+
+def remove_old(run: str | Path, step: int, keep: int) -> None:
+    """Remove the oldest checkpoints up to a step beyond the `keep` newest of them: also where a process died before."""
+    path = Path(run)
+    with os_errors(path):
+        for each in [each for each in list_steps(path) if each <= step][:-keep]:
+            _remove_whole(_folder(path, each))
 
 
 @contextmanager

@@ -140,6 +140,13 @@ def test_a_step_that_is_not_there_is_said_with_those_that_are(run):
         folder.find_checkpoint(run, "last")
 
 
+def test_a_process_that_died_before_it_removed_the_oldest_leaves_them_to_the_next(run):
+    for step in (10, 20, 30, 40):
+        save(run, step, keep=9)
+    folder.remove_old(run, 30, 2)
+    assert folder.list_steps(run) == [20, 30, 40]
+
+
 @pytest.mark.fuzz
 def test_a_flipped_byte_of_the_newest_checkpoint_is_found_and_the_one_before_named(run):
     save(run, 10)
