@@ -104,13 +104,13 @@ def _list_tasks(
     task = None if options.shard is not None else slurm_task(os.environ)
     # An array may give each task an input of its own, a file or a tar: that is not split.
     whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
+    items = listing.list_items(work, sources, missing)  # first: an input that gives nothing explains itself
     folder = None if streamed or tar else listing.results_folder(listing.output_template(output, work.suffix))
     index, shards = choose_shard(output, folder, options.shard, task, whole=whole, force=force)
     if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
         report(f"{sources[0]} is taken whole, as this task's own input: give --shard {index}/{shards} for a share")
     elif task and not whole:
         report(f"shard {index}/{shards}, from Slurm's array variables")
-    items = listing.list_items(work, sources, missing)
     place = output.replace(SHARD, f"{index:05d}")
     share = {} if whole or shards == 1 else {"shard": f"{index}/{shards}", **({"array": str(task)} if task else {})}
     results: Results

@@ -34,6 +34,14 @@ def test_a_file_that_is_not_there(gatlas, tmp_path, words):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_photos_without_cameras(gatlas, tmp_path, folder):
+    (tmp_path / "photos" / folder).mkdir(parents=True)
+    (tmp_path / "photos" / folder / "a.jpg").write_bytes(b"any")
+    message = only_message(gatlas("fit", "photos", "-o", "s.ply", code=1))
+    assert "photos need cameras: a transforms.json, or a COLMAP model" in message
+
+
 @pytest.mark.parametrize("words", READERS)
 def test_a_text_file(gatlas, tmp_path, words):
     (tmp_path / "letter.txt").write_text("Dear reader,\nthis is a letter.\n")
