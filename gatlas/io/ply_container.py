@@ -142,7 +142,8 @@ class Vertices:
                 picked = np.stack(
                     [self._view(code, at, (len(self),), (element.stride,)) for code, at in views], axis=-1
                 )
-        with np.errstate(over="ignore"):  # a double beyond float32 becomes infinite, which every reader checks
+        # A double beyond float32 becomes infinite, which every reader checks, as NaN, of which one kind is "invalid".
+        with np.errstate(over="ignore", invalid="ignore"):
             return np.array(picked, dtype=dtype)
 
     def _view(self, code: str, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> np.ndarray:

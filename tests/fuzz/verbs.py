@@ -20,9 +20,11 @@ import numpy as np
 
 from gatlas import io
 from gatlas.errors import GatlasError
+from gatlas.io.atlases.npz import atlas_bytes
 from tests.fuzz import seeds
 from tests.fuzz.damage import Files
 from tests.fuzz.verdicts import unplain
+from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.command_line import run_here
 
 FIT = "--count 8 --iterations 2 --views 2 --resolution 16 --lambda-lpips 0"
@@ -123,6 +125,26 @@ def stopped_fits() -> list[Files]:
         assert run_here(words, folder).returncode == 75
 
     return [made_in_a_child(make)]
+
+
+TRAIN = "--preset small --set widths=32,32 --set schedule_steps=4 --batch 2 --workers 0 --device cpu -o run"
+
+
+@cache
+def stopped_trainings() -> list[Files]:
+    """Atlases, and the run of a training that has done one step of them."""
+
+    def make(folder: Path) -> None:
+        (folder / "in").mkdir()
+        for name in "ab":
+            (folder / "in" / f"{name}.npz").write_bytes(atlas_bytes(random_atlas(seed=ord(name), size=8)))
+            (folder / "in" / f"{name}.txt").write_text("a red ball")
+        (folder / "stats.npz").write_bytes(seeds.statistics(8))
+        words = f"train in --stats stats.npz --steps 1 {TRAIN}"
+        assert run_here(words.split(), folder).returncode == 0
+
+    files = made_in_a_child(make)
+    return [{name: content for name, content in files.items() if not name.startswith("run/unet/")}]
 
 
 def made_in_a_child(make: Callable[[Path], None]) -> Files:

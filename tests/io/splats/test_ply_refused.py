@@ -157,3 +157,11 @@ def test_a_rotation_whose_square_overflows_is_refused_without_a_warning():
         warnings.simplefilter("error")
         with pytest.raises(GatlasError, match="1 of its 3 Gaussians have a rotation"):
             load(foreign(table(dtype="f8", rot_0=[1, 1e200, 1])))
+
+
+def test_a_signaling_nan_is_refused_without_a_warning():
+    signaling = np.array([1, 0x7FF0000000000001, 1], np.uint64).view(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(GatlasError, match="1 of its 3 Gaussians have a position"):
+            load(foreign(table(dtype="f8", x=signaling)))
