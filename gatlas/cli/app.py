@@ -192,8 +192,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     _reserve_closed_streams()
     _let_idle_threads_sleep()
-    from gatlas.cli.terminal import message
+    from gatlas.cli.terminal import UnfailingStream, message
 
+    if not isinstance(sys.stderr, UnfailingStream):
+        sys.stderr = UnfailingStream(sys.stderr)
     if hasattr(signal, "SIGPIPE"):  # a closed pipe ends the tool quietly
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _on_terminate)

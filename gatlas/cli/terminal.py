@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gatlas.config import Options, Report
@@ -16,6 +16,37 @@ if TYPE_CHECKING:
 def verb() -> str:
     """Return the verb of this command line, for messages; empty if there is none yet."""
     return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+class UnfailingStream:
+    """Standard error whose failures, as on a full disk, lose messages and not the result. A closed pipe is an error."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write as much as can be written."""
+        with _kept_going():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with _kept_going():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def _kept_going() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass
 
 
 _reports: list[Report] = []  # where messages go instead of standard error, innermost last

@@ -42,6 +42,16 @@ def test_messages_stay_out_of_the_result_where_standard_error_is_closed(splat, t
     assert (tmp_path / "untold.ply").read_bytes() == (tmp_path / "told.ply").read_bytes()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_messages_that_find_no_room_lose_neither_the_result_nor_the_status(splat, tmp_path):
+    assert shell(f"{GATLAS} prune {splat} {FEW} > told.ply", tmp_path).returncode == 0
+    for line, status in ((f"{splat} {FEW} > untold.ply", 0), ("nowhere.ply", 1), (f"{splat} --no-such-option", 2)):
+        assert shell(f"{GATLAS} prune {line} 2> /dev/full", tmp_path).returncode == status
+    assert (tmp_path / "untold.ply").read_bytes() == (tmp_path / "told.ply").read_bytes()
+    assert shell(f"{GATLAS} prune {splat} {FEW} -o many/ 2> /dev/full", tmp_path).returncode == 0
+    assert (tmp_path / "many/ball.ply").stat().st_size > 0
+
+
 def test_a_daemon_without_any_stream_gets_its_results(splat, atlas, tmp_path):
     closed = "<&- >&- 2>&-"
     assert shell(f"{GATLAS} normalize-stats {atlas} -o stats.npz {closed}", tmp_path).returncode == 0
