@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 Y_UP: Up = (0.0, 1.0, 0.0)
 Y_DOWN: Up = (0.0, -1.0, 0.0)  # as viewers take a splat PLY whose header says nothing
 _AXIS = re.compile(r"([-+]?)([xyz])", re.IGNORECASE)
-_COMMENT = re.compile(r"(vertical|up)[ _-]?axis\s*[:=]\s*(.*)", re.IGNORECASE)
+_COMMENT = re.compile(
+    r"(vertical|up)[ _-]?(?:axis|direction|vector)\s*[:=]\s*(.*)"  # whatever it says
+    r"|(vertical|up)(?:[ _-]?(?:axis|direction|vector))?[:=\s]\s*([-+]?[xyz])"
+    r"|(?:(?:coordinates?|coordinate[ _-]system|axes|frame)\s*[:=\s]\s*)?([-+]?[xyz])[ _-]?(?:is[ _-])?up",
+    re.IGNORECASE,
+)
+_ENDING = re.compile(r"[ _-]?up", re.IGNORECASE)
 
 
 def axis(name: str) -> Up:
@@ -36,12 +42,15 @@ def stated_up(comments: tuple[str, ...]) -> tuple[str, Up | None] | None:
     stated = None
     for comment in comments:
         if match := _COMMENT.fullmatch(comment.strip()):
-            stated = comment.strip(), _direction(match[1].lower(), match[2].strip())
+            word, value = match[1] or match[3] or "up", match[2] or match[4] or match[5] or ""
+            stated = comment.strip(), _direction(word.lower(), value.strip())
     return stated
 
 
 def _direction(word: str, value: str) -> Up | None:
-    if match := _AXIS.fullmatch(value):
+    if match := _AXIS.match(value):
+        if match[0] != value and not _ENDING.fullmatch(value[match.end() :]):
+            return None
         if word == "vertical" and value.lower() == "y":
             return Y_DOWN
         return axis(match[1].replace("+", "") + match[2].lower())
