@@ -127,8 +127,10 @@ def prune_b_wrongly(source, output, options, *, force, report):
 
 def test_what_is_wrong_for_all_objects_is_an_error(folder):
     batch = partial(run_batch, PRUNE)
+    Path("empty").mkdir()
     for inputs, output, options, message in (
         (["splats"], "one.ply", {}, "holds one object"),
+        (["empty"], "one.ply", {}, "there are no .* files in it"),  # not that it is many
         ([], "small/", {}, "no input"),
         (["splats"], "small/", {"tar": True}, "--tar is for standard output"),
         (["splats"], "splats/", {}, "is an input, and a result would be written over it"),

@@ -19,7 +19,7 @@ Y_DOWN: Up = (0.0, -1.0, 0.0)  # as viewers take a splat PLY whose header says n
 _AXIS = re.compile(r"([-+]?)([xyz])", re.IGNORECASE)
 _COMMENT = re.compile(
     r"(vertical|up)[ _-]?(?:axis|direction|vector)\s*[:=]\s*(.*)"  # whatever it says
-    r"|(vertical|up)(?:[ _-]?(?:axis|direction|vector))?[:=\s]\s*([-+]?[xyz])"
+    r"|(vertical|up)(?:[ _-]?(?:axis|direction|vector))?[:=\s]\s*([-+]?[xyz](?:[ _-]?up)?)"
     r"|(?:(?:coordinates?|coordinate[ _-]system|axes|frame)\s*[:=\s]\s*)?([-+]?[xyz])[ _-]?(?:is[ _-])?up",
     re.IGNORECASE,
 )

@@ -61,6 +61,28 @@ def test_a_direction_on_an_axis_is_turned_as_the_axis():
         np.testing.assert_allclose(upright_rotation(tuple(direction)), upright_rotation(axis(name)), atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "up: z",
+        "Up direction: +Z",
+        "z-up",
+        "Z up",
+        "UpAxis Z_UP",
+        "Vertical Axis: Z_UP",
+        "axes: z-up",
+        "Up Vector: 0 0 2",
+    ],
+)
+def test_other_spellings_of_the_vertical_axis(comment):
+    assert stated_up((comment,)) == (comment, (0.0, 0.0, 1.0))
+
+
+@pytest.mark.parametrize("comment", ["gatlas name z up", "gatlas frame y-down", "update: x", "setup x", "up to date"])
+def test_comments_that_say_nothing_of_the_vertical_axis(comment):
+    assert stated_up((comment,)) is None
+
+
 @pytest.mark.parametrize("comment", ["Vertical axis: y", "Vertical axis: 0 -1 0", "Vertical Axis: -y"])
 def test_what_brush_writes_of_a_file_that_points_y_down_leaves_its_bytes_meaning(comment):
     data = foreign(table(x=1, y=2, z=3), comments=[comment])
