@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 
 from gatlas.fit.fitting import fit
 from gatlas.fit.options import FitOptions
@@ -11,7 +12,7 @@ from gatlas.geometry.cameras import orbit
 from gatlas.io import load_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.meshes.sample import surface_colors
-from gatlas.meshes.shading import auto_shading, choose_shading, edges
+from gatlas.meshes.shading import auto_shading, choose_shading, steps
 from gatlas.render import RenderOptions, render
 from gatlas.types import Material, Mesh, Texture
 
@@ -41,7 +42,7 @@ GREYS = ((0.6, 0.6, 0.6), (0.05, 0.05, 0.05))
 def test_a_machine_of_two_colors_is_lit():
     choice = auto_shading(engine(GREYS, shares=[0.9, 0.1]))
     assert choice.shading == "headlight"
-    assert "% of the edges" in choice.message
+    assert "% of the form" in choice.message
     assert "--shading unlit" in choice.message
 
 
@@ -124,11 +125,31 @@ def test_what_is_asked_for_is_taken_without_a_word():
         choose_shading(mesh, "phong")
 
 
-def test_edges_are_steps_inside_the_silhouette():
+def test_steps_are_between_pixels_inside_the_silhouette():
     image = np.ones((1, 4, 4, 4))
     image[0, :, 2:, :3] = 0.9  # a step between columns 1 and 2
     image[0, 0, :, 3] = 0.5  # the first row is the rim
-    np.testing.assert_array_equal(np.argwhere(edges(image)[0]), [[1, 1], [2, 1], [3, 1]])
+    found = steps(image)[0]
+    np.testing.assert_array_equal(np.argwhere(found), [[1, 1], [2, 1], [3, 1]])
+    np.testing.assert_allclose(found[found > 0], 0.1)
+
+
+def test_light_that_is_baked_into_the_colors_shows_the_form():
+    sphere = trimesh.creation.icosphere(subdivisions=4)
+    shade = 0.55 + 0.3 * sphere.vertices[:, 1]  # brighter above, with no edge anywhere
+    mesh = replace(
+        engine(GREYS),
+        vertices=np.asarray(sphere.vertices),
+        faces=np.asarray(sphere.faces),
+        face_materials=np.zeros(len(sphere.faces), dtype=int),
+        uvs=np.zeros((len(shade), 2)),
+        colors=np.stack([shade, shade, shade, np.ones_like(shade)], axis=1),
+        materials=(Material(),),
+    )
+    assert auto_shading(mesh).shading == "unlit"
+    halves = np.where(sphere.vertices[:, 1] > 0, 0.85, 0.25)
+    flat = replace(mesh, colors=np.stack([halves, halves, halves, np.ones_like(halves)], axis=1))
+    assert auto_shading(flat).shading == "headlight"
 
 
 def test_pictures_points_and_fits_take_the_same_shading_and_say_it_once():
