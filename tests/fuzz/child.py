@@ -26,9 +26,7 @@ from tests.fuzz.verdicts import nameless, not_finite, unplain, warning_fault
 
 GROWTH = 1 << 30  # bytes of memory, for one input
 _ADDRESSES = 4 << 30  # bytes of address space beyond what the process has: more is a MemoryError
-_FRESH = (
-    8  # a child whose peak is more than this part of GROWTH above what it has is replaced: the peak would hide the next
-)
+_FRESH = 2  # part of GROWTH: a child whose peak lies higher is replaced, as its next inputs would seem to grow
 REFUSED, OK = "refused", "ok"
 
 
