@@ -186,7 +186,8 @@ def _posed_photos(model: Model) -> list[PosedPhoto]:
         raise GatlasError(f"{index}: the model has no images: nothing was registered")
     unknown = next((image for image in images if image.camera not in cameras), None)
     if unknown is not None:
-        raise GatlasError(f"{index}: image {unknown.name} has camera {unknown.camera}, which the model does not have")
+        who = f"image {unknown.name:.200} has camera {unknown.camera}"
+        raise GatlasError(f"{index}: {who}, which the model does not have")
     used = {image.camera: cameras[image.camera] for image in images}
     lenses = {number: projection(str(model.file("cameras")), camera) for number, camera in used.items()}
     names = [image.name for image in images]

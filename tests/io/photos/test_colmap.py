@@ -292,3 +292,13 @@ def test_poses_that_no_camera_has_are_refused(tmp_path, cameras, pose):
     (tmp_path / "sparse/0/images.txt").write_text(f"1 {pose} 7 a.png\n\n")
     with pytest.raises(GatlasError, match=r"image a\.png: its pose has numbers that no camera has"):
         io.load_cameras(tmp_path)
+
+
+def test_a_name_without_end_is_cut_in_messages(tmp_path):
+    rows = rows_of(orbit(3, 6, 4), [f"{'x' * 5000}{i}.png" for i in range(3)])
+    write_text(tmp_path / "sparse" / "0", rows)
+    path = tmp_path / "sparse" / "0" / "cameras.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(GatlasError, match="which the model does not have") as caught:
+        io.load_cameras(tmp_path)
+    assert len(str(caught.value)) < 1000
