@@ -7,18 +7,11 @@ import subprocess
 import pytest
 
 from tests.robustness.forked import Child, run
-from tests.robustness.scenarios import SCENARIOS, prepare, results
+from tests.robustness.scenarios import SCENARIOS, results
 
 pytestmark = pytest.mark.slow
 
 SIZE = 1 << 20  # bytes of the small disk
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("full")
-    prepare(folder)
-    return folder
 
 
 @pytest.fixture

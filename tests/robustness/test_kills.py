@@ -7,18 +7,11 @@ import shutil
 import pytest
 
 from tests.robustness.kills import kill_often
-from tests.robustness.scenarios import SCENARIOS, prepare
+from tests.robustness.scenarios import SCENARIOS
 
 MOMENTS = int(os.environ.get("GATLAS_KILLS", "6"))  # per scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kills")
-    prepare(folder)
-    return folder
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

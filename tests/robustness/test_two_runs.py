@@ -8,19 +8,12 @@ import time
 import pytest
 
 from tests.robustness.forked import Child
-from tests.robustness.scenarios import SCENARIOS, prepare, reference, results
+from tests.robustness.scenarios import SCENARIOS, reference, results
 
 ROUNDS = int(os.environ.get("GATLAS_PAIRS", "3"))  # per scenario
 BUSY = ("another process is at work on this", "another process trains in this folder", "exists", "has just started")
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    prepare(folder)
-    return folder
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
