@@ -111,7 +111,8 @@ def read_points(folder: str | Path, *, model_dir: str | None = None) -> Points |
     """The model's sparse points; None where it has no such file or no points in it."""
     model = find_model(folder, model_dir)
     path = model.file("points3D")
-    if not path.is_file():
+    # With known cameras COLMAP asks for an empty points3D.txt.
+    if not path.is_file() or (model.suffix == ".txt" and path.stat().st_size == 0):
         return None
     xyz, rgb = dict(_FORMATS)[model.suffix].decode_points(streams.read(path))
     return checked_points(str(path), xyz, rgb / 255.0) if len(xyz) else None

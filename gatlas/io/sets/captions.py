@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Captions = dict[str, tuple[str, ...]]  # by id or key
 
 ID_FIELDS = ("uid", "id", "obj_id", "object_id", "key", "name", "model_id")
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}  # between the columns of a CSV
 TEXT_FIELDS = ("caption", "captions", "text", "prompt", "description", "3dtopia")
 
 
@@ -154,7 +155,8 @@ def _line_pairs(name: str, text: str) -> Pairs:
 
 
 def _csv_pairs(name: str, text: str) -> Pairs:
-    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
+    mark = _delimiter(text)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, delimiter=mark)
     columns: tuple[int, int] | None = None
     end = 0
     while True:
@@ -175,9 +177,21 @@ def _csv_pairs(name: str, text: str) -> Pairs:
                 continue
             columns, width = (0, 1), 2
         if len(row) != width:
-            hint = "; a caption with a comma must be in double quotes" if len(row) > width else ""
+            if len(row) > width:
+                hint = f"; a caption with a {_DELIMITERS[mark]} must be in double quotes"
+            else:
+                hint = "; divide the id and the caption by a comma" if len(row) == 1 else ""
             raise GatlasError(f"{where}: must have {width} columns, has {len(row)}{hint}")
         yield where, row[columns[0]], (row[columns[1]],)
+
+
+def _delimiter(text: str) -> str:
+    """The character between the columns: a comma, unless the first line is a header with another one."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    for mark in _DELIMITERS:
+        if _header([cell.strip().strip('"') for cell in first.split(mark)]) is not None:
+            return mark
+    return ","
 
 
 def _header(row: list[str]) -> tuple[int, int] | None:

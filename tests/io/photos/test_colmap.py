@@ -245,6 +245,12 @@ def test_a_model_without_points_has_none(tmp_path, cameras):
     assert io.load_points(folder) is None
 
 
+def test_an_empty_text_of_points_is_a_model_without_points(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_text)
+    (folder / "sparse/0/points3D.txt").write_text("")
+    assert io.load_points(folder) is None
+
+
 def test_a_transforms_file_goes_before_a_model(tmp_path, cameras):
     folder = scene(tmp_path, cameras, write_binary)
     (folder / "transforms.json").write_text("{")

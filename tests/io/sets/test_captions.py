@@ -25,6 +25,8 @@ def blob(text):
         'a1,"a red cube, shiny"\ndir/b2,"a ""blue"" ball"\n',
         'a1, "a red cube, shiny"\ndir/b2,  "a ""blue"" ball"\n',
         'extra,caption,uid\r\n1,"a red cube, shiny",a1\r\n2,"a ""blue"" ball",dir/b2\r\n',
+        'uid;caption\na1;a red cube, shiny\ndir/b2;"a ""blue"" ball"\n',
+        'key\ttext\na1\ta red cube, shiny\ndir/b2\t"a ""blue"" ball"\n',
         json.dumps(
             [
                 {"obj_id": "a1", "3dtopia": "a red cube, shiny", "x": 1},
@@ -34,7 +36,7 @@ def blob(text):
         json.dumps({identity: texts[0] for identity, texts in EXPECTED.items()}, indent=1),
         "\n".join(json.dumps({"id": identity, "text": list(texts)}) for identity, texts in EXPECTED.items()) + "\n\n",
     ],
-    ids=["cap3d", "a blank before the quote", "csv", "3dtopia", "gaussianverse", "jsonl"],
+    ids=["cap3d", "a blank before the quote", "csv", "semicolons", "tabs", "3dtopia", "gaussianverse", "jsonl"],
 )
 def test_every_format_gives_the_same_captions(text):
     assert load_captions(blob(text)) == EXPECTED
@@ -54,6 +56,7 @@ def test_an_id_that_comes_twice_has_two_captions():
     [
         ("a,one\nb,two,three\n", "line 2: must have 2 columns, has 3; a caption with a comma"),
         ('a,one\nb,"two\nlines"\nc\n', "line 4: must have 2 columns, has 1"),
+        ("a;one\n", "line 1: must have 2 columns, has 1; divide the id and the caption by a comma"),
         ("a,one\nb,\n", "line 2: the caption of 'b' is empty"),
         (",one\n", "line 1: the id is empty"),
         ('{"id": "a", "text": "x"}\n{"id": "b", "text": \n', "line 2: damaged: not JSON"),
