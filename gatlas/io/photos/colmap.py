@@ -155,14 +155,15 @@ def _say_registered(model: Model, photos: list[PosedPhoto], *, chosen: bool) -> 
     """Say how many of the photos have cameras, where some have none or this model was chosen from several."""
     several = () if chosen else _models(model.folder)
     names = set[str]().union(*(_names_in(each) for each in several if len(several) > 1))
-    total = max(len(names), len(photos) + _count_others(photos))
-    which = f"{len(photos)} of {total} photos have cameras"
+    there = sum(photo.picture is not None for photo in photos) or len(photos)  # of the missing another line speaks
+    total = max(len(names), there + _count_others(photos))
+    which = f"{there} of {total} photos have cameras"
     if len(several) > 1:
         say_once(
             f"{model.place}: {which} in this model, the largest of {len(several)}: for another one name its folder, "
             "or give fit --model-dir"
         )
-    elif total > len(photos):
+    elif total > there:
         say_once(f"{model.place}: {which}")
 
 

@@ -245,6 +245,15 @@ def test_a_model_without_points_has_none(tmp_path, cameras):
     assert io.load_points(folder) is None
 
 
+def test_photos_that_are_missing_do_not_count_as_photos_with_cameras(tmp_path, cameras):
+    folder = scene(tmp_path, cameras, write_text)
+    pictures = sorted((folder / "images").iterdir())
+    pictures[0].unlink()
+    (folder / "images" / "z.png").write_bytes(pictures[1].read_bytes())
+    _, lines = recorded(io.load_views, folder)
+    assert any(f"{len(pictures) - 1} of {len(pictures)} photos have cameras" in line for line in lines)
+
+
 def test_an_empty_text_of_points_is_a_model_without_points(tmp_path, cameras):
     folder = scene(tmp_path, cameras, write_text)
     (folder / "sparse/0/points3D.txt").write_text("")
