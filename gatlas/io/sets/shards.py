@@ -30,6 +30,7 @@ _BUFFER = 1 << 16  # bytes read from a pipe at once; tarfile copies what is left
 _PIECE = 1 << 24  # bytes of a member that are read at once, so that memory grows with what is there
 MOST_MEMBERS = 20_000_000  # of one tar
 MOST_ZEROS = 1 << 24  # bytes between the tars of a file
+MOST_EXTENDED = 16  # headers in a row that belong to the next one; `tarfile` reads each inside the one before
 MOST_OF_HEADER = 1 << 15  # bytes of a long name or of extended attributes
 FREE_BYTES = 1 << 28  # of a compressed tar, and beyond it MOST_GAIN times the bytes that were read of it
 MOST_GAIN = 100
@@ -56,6 +57,7 @@ def _bounded_header() -> type[tarfile.TarInfo]:
 
     class _Header(tarfile.TarInfo):
         zeros = 0  # blocks of them since the last header
+        extended = 0  # headers that belong to the next one
 
         @classmethod
         def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
@@ -69,6 +71,9 @@ def _bounded_header() -> type[tarfile.TarInfo]:
             except tarfile.HeaderError as error:
                 raise tarfile.ReadError(str(error)) from None
             cls.zeros = 0
+            cls.extended = cls.extended + 1 if header.type in _EXTENDED else 0
+            if cls.extended > MOST_EXTENDED:
+                raise tarfile.ReadError(f"more than {MOST_EXTENDED} headers of one file")
             if header.size < 0:
                 raise tarfile.ReadError(f"a size of {header.size} bytes")
             if header.type in _EXTENDED and header.size > MOST_OF_HEADER:
@@ -151,7 +156,7 @@ def stream_members(source: str | Path) -> Iterator[Blob]:
         how = _compression(head)
         with _reading(name):
             plain = cast("BinaryIO", rest if how is None else _Unpacked(rest, how))
-            tar = stack.enter_context(_open_tar(plain, "r|"))
+            tar = stack.enter_context(_open_tar(cast("BinaryIO", _Ending(plain)), "r|"))
         files = _files(tar, name)
         while True:
             with _reading(name):  # not around the yield: the caller's own errors are not the tar's
@@ -323,6 +328,21 @@ class _Unpacked:
         self._given += len(data)
         if self._given > FREE_BYTES + MOST_GAIN * self._packed.taken:
             raise tarfile.ReadError(f"{self._packed.taken:,} bytes unpack to more than {MOST_GAIN} times as many")
+        return data
+
+
+class _Ending:
+    """A stream that fails where it is read on and on behind its end, as `tarfile` does to skip a file."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._ends = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._ends += not data
+        if self._ends > 8:
+            raise EOFError("it breaks off in a file")
         return data
 
 

@@ -141,6 +141,24 @@ def test_a_megabyte_that_unpacks_to_a_gigabyte_of_zeros_ends_soon(tmp_path, monk
     assert sum(map(len, read)) < shards.MOST_ZEROS + (1 << 20)
 
 
+@pytest.mark.parametrize("name", ["a.npz", ".hidden", "folder/"])
+def test_a_size_beyond_the_end_of_a_stream_ends_soon(tmp_path, name):
+    header = tarfile.TarInfo(name)
+    header.size = 1 << 62
+    (tmp_path / "x.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(GatlasError, match=r"x\.tar: truncated"):
+        list(stream_members(tmp_path / "x.tar"))
+
+
+def test_a_chain_of_headers_of_one_file_is_refused(tmp_path):
+    long = tarfile.TarInfo("n" * 200).tobuf(tarfile.PAX_FORMAT)
+    assert long[156:157] == b"x"
+    (tmp_path / "x.tar").write_bytes(long[:1024] * 40 + bytes(10240))
+    for read in (list_members, stream_members):
+        with pytest.raises(GatlasError, match=r"x\.tar: truncated or damaged tar: more than 16 headers of one file"):
+            list(read(tmp_path / "x.tar"))
+
+
 def test_standard_input_is_streamed(monkeypatch, shard):
     stdin(monkeypatch, shard.read_bytes())
     blobs = list(stream_members("-"))
@@ -377,7 +395,7 @@ FILE = raw_header("a.npz", 1) + b"x" + bytes(511)
         (FILE + raw_header("long", 1 << 40, b"L") + END, "a name or attributes of 1,099,511,627,776 bytes"),
         (FILE + raw_header("long", 1 << 62, b"x") + END, "a name or attributes of"),
         (FILE + raw_header("long", -1024, b"g") + END, "a size of -1024 bytes"),
-        (FILE + (raw_header("long", 1, b"L") + b"a" + bytes(511)) * 5000 + FILE + END, "recursion"),
+        (FILE + (raw_header("long", 1, b"L") + b"a" + bytes(511)) * 5000 + FILE + END, "more than 16 headers"),
         (FILE + pax(size=-1024) + FILE + END, "a size of -1024 bytes"),
         (FILE + pax(size=1 << 62) + FILE + END, ""),
         (FILE + pax(size="many") + FILE + END, "bad checksum"),
