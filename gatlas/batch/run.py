@@ -18,7 +18,7 @@ from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarR
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.plan import Plan, make_plan, unowned_file
 from gatlas.batch.resharding import choose_shard
-from gatlas.batch.shards import slurm_task, take_shard
+from gatlas.batch.shards import parse_shard, slurm_task, take_shard
 from gatlas.batch.work import BatchWork, Job, Task, call_function, failure
 from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
 from gatlas.config import Report, ignore
@@ -104,6 +104,8 @@ def _list_tasks(
     task = None if options.shard is not None else slurm_task(os.environ)
     # An array may give each task an input of its own, a file or a tar: that is not split.
     whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
+    if options.shard is not None:
+        parse_shard(options.shard)
     items = listing.list_items(work, sources, missing)  # first: an input that gives nothing explains itself
     folder = None if streamed or tar else listing.results_folder(listing.output_template(output, work.suffix))
     index, shards = choose_shard(output, folder, options.shard, task, whole=whole, force=force)
