@@ -282,7 +282,7 @@ READERS: dict[str, Reader] = {
     "cli_decode": Reader(verbs.verb("atlas-decode a.npz -o {out}.ply"), seeds.atlases, 5),
     "cli_stats": Reader(verbs.verb("normalize-stats a.npz -o {out}.npz"), seeds.atlases, 3),
     "cli_tar": Reader(verbs.verb("normalize-stats a.tar -o {out}.npz"), verbs.atlas_sets, 4),
-    "cli_list": Reader(verbs.verb("atlas-decode --files-from list.txt -o {out}/"), verbs.many_objects, 2),
+    "cli_list": Reader(verbs.verb("atlas-decode --files-from list.txt -o {out}/"), verbs.many_objects, 2, named=False),
     "cli_merge": Reader(verbs.verb("normalize-stats --merge a.npz -o {out}.npz"), seeds.statistics_files, 3),
     "cli_render": Reader(
         verbs.verb("render a.ply --camera c.json --background black -o {out}.png"), verbs.cameras_seeds, 4
