@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 from gatlas.errors import GatlasError
+from gatlas.io.outputs import remove
 from tests.fuzz.damage import Files, damaged
 from tests.fuzz.readers import Reader, RefusalsError
 from tests.fuzz.verdicts import nameless, not_finite, unplain, warning_fault
@@ -61,7 +62,7 @@ def run_child(
 def lay_out(place: Path, wanted: Files, present: Files) -> Files:
     """Make a folder hold these files, of which `present` are there, and nothing else; return what is there now."""
     for path in list(_others(place, wanted)):
-        path.unlink()
+        remove(path)
     for name, content in wanted.items():
         path = place / name
         if present.get(name) is not content or not path.is_file():
@@ -71,10 +72,12 @@ def lay_out(place: Path, wanted: Files, present: Files) -> Files:
 
 
 def _others(place: Path, wanted: Files) -> Iterator[Path]:
-    for folder, _, names in os.walk(place):
-        for name in names:
+    kept = {str(parent) for name in wanted for parent in Path(name).parents}
+    for folder, folders, names in os.walk(place):
+        for name in [*folders, *names]:
             path = Path(folder, name)
-            if os.path.relpath(path, place) not in wanted:
+            below = os.path.relpath(path, place)
+            if below not in wanted and (below not in kept or path.is_symlink()):
                 yield path
 
 

@@ -99,6 +99,16 @@ def test_a_saved_failure_is_seen_again_and_a_mended_one_is_good(monkeypatch, tmp
     assert entry["status"] == "refused"
 
 
+def test_an_input_is_laid_out_without_what_the_one_before_left(tmp_path):
+    child.lay_out(tmp_path, {"a": b"1", "sub/b": b"2"}, {})
+    (tmp_path / "made" / "deep").mkdir(parents=True)
+    (tmp_path / "made" / "deep" / "c").write_bytes(b"3")
+    (tmp_path / "link").symlink_to("sub")
+    child.lay_out(tmp_path, {"sub/b": b"4"}, {})
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["sub", "sub/b"]
+    assert (tmp_path / "sub" / "b").read_bytes() == b"4"
+
+
 def test_a_plain_refusal_is_no_failure(tmp_path):
     (tmp_path / "a.txt").write_text("x")
     reader = Reader(lambda folder: _refuse("a.txt: no splat.\nTo fit it, run: gatlas fit a.txt"), lambda: SEEDS)
@@ -148,7 +158,7 @@ def test_the_valid_inputs_of_a_reader_are_read(name):
     """Those of the others are checked by each campaign."""
     reader = READERS[name]
     for files in prepare(reader):
-        found = campaign.read_once(reader, files)
+        found = campaign.read_once(reader, files, seconds=100.0)  # kernels may have to be compiled
         assert found["status"] == "ok", (sorted(files), found)
 
 
