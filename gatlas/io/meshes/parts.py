@@ -38,7 +38,7 @@ def object_name(blob: Blob) -> str:
 def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material], textures: Sequence[Texture]) -> Mesh:
     """One mesh of all parts, without unused vertices and without triangles that are a line or a point by their indices.
 
-    GatlasError: no triangles, vertices that are not finite, or no extent.
+    GatlasError: no triangles, vertices that are not finite, no extent, or no area.
     """
     vertices, faces, uvs, emissive_uvs, colors, face_materials = [], [], [], [], [], []
     start = 0
@@ -76,6 +76,9 @@ def join_parts(blob: Blob, parts: Sequence[Part], materials: Sequence[Material],
         ),
     )
     _check_extent(blob, mesh.vertices)
+    corners = (mesh.vertices / np.ptp(mesh.vertices, axis=0).max())[mesh.faces]
+    if not np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]).any():
+        raise GatlasError(f"{blob.name}: has no area: each of its triangles is a line or a point")
     return mesh
 
 

@@ -314,3 +314,9 @@ def test_skinned_figures_stand_upright(shared_data):
 def test_16_bit_grey_is_not_saturated(shared_data):
     mesh = load_mesh(read(shared_data / "models" / "kaykit_mug_grey16" / "kaykit_mug_grey16.gltf"))
     assert 20 < mesh.textures[0].pixels[..., 0].mean() < 235
+
+
+def test_a_mesh_whose_triangles_are_all_lines_is_refused():
+    text = "v 0 0 0\nv 1 1 1\nv 2 2 2\nv 0.5 0.5 0.5\nf 1 2 3\nf 1 3 4\n"
+    with pytest.raises(GatlasError, match=r"^thing\.obj: has no area: each of its triangles is a line or a point$"):
+        load_mesh(blob(text.encode(), "thing.obj"))
