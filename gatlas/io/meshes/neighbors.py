@@ -10,6 +10,7 @@ from gatlas.io.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from gatlas.io.streams import Blob
 
@@ -24,6 +25,7 @@ class Neighbors:
         self.blob = blob
         self._moved: dict[str, str] = {}  # name in the mesh -> the file, relative to the folder
         self._missing: set[str] = set()
+        self._libraries: list[Path] = []  # folders below that of the mesh
 
     def read(self, name: str, *, uri: bool = False) -> bytes | None:
         """Return the bytes of the file that the mesh names; None where it is not there or cannot be read."""
@@ -32,13 +34,24 @@ class Neighbors:
         folder = self.blob.path.parent
         found = find_beside(folder, name, uri=uri)
         if found is None:
+            candidates = ((below, find_beside(below, name, uri=uri)) for below in self._libraries)
+            folder, found = next(((below, each) for below, each in candidates if each is not None), (folder, None))
+        if found is None:
             return None
         if not is_plain(folder, name, found):
-            self._moved[name] = str(found.relative_to(folder))
+            self._moved[name] = str(found.relative_to(self.blob.path.parent))
         try:
             return found.read_bytes()
         except OSError:
             return None
+
+    def search_next_to(self, name: str) -> None:
+        """Have names that are not found next to the mesh sought next to the file `name`, a material library, too."""
+        if self.blob.path is None:
+            return
+        found = find_beside(self.blob.path.parent, name)
+        if found is not None and found.parent not in (self.blob.path.parent, *self._libraries):
+            self._libraries.append(found.parent)
 
     def warn_missing(self, name: str) -> None:
         """Warn of a texture that is not there, once for each name."""

@@ -90,6 +90,7 @@ def _read_libraries(neighbors: Neighbors, names: list[str]) -> dict[str, MtlMate
                     stacklevel=2,
                 )
             else:
+                neighbors.search_next_to(part)
                 materials.update(read_mtl(neighbors, content))
     return materials
 

@@ -29,6 +29,15 @@ def test_libraries_in_quotes_and_before_comments_are_found(tmp_path, line):
     assert mesh.materials[mesh.face_materials[0]].factor == (1, 0, 0, 1)
 
 
+@pytest.mark.parametrize("place", ["x", "x/materials"])
+def test_textures_lie_next_to_the_mesh_or_next_to_its_library(tmp_path, place):
+    (tmp_path / "x/materials").mkdir(parents=True)
+    (tmp_path / "x/materials/a.mtl").write_text("newmtl m\nmap_Kd tex.png\n")
+    (tmp_path / place / "tex.png").write_bytes(RED_BLUE)
+    mesh = silently(f"mtllib materials/a.mtl\n{SQUARE}".encode(), tmp_path / "x/x.obj")
+    np.testing.assert_array_equal(mesh.textures[0].pixels[0, :, :3], [[255, 0, 0], [0, 0, 255]])
+
+
 @pytest.mark.parametrize(
     "line",
     [
