@@ -39,6 +39,7 @@ def gsplat_from_pypi(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_several_processes_build_one_after_the_other(gsplat_from_pypi):
     inside = gsplat_from_pypi / "inside"
     processes = [
