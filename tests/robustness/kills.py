@@ -71,6 +71,8 @@ def main():
     parser.add_argument("--moments", type=int, default=200)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     words = parser.parse_args()
+    if unknown := set(words.scenarios) - set(SCENARIOS):
+        parser.error(f"{sorted(unknown)[0]}: the scenarios are {', '.join(SCENARIOS)}")
     with tempfile.TemporaryDirectory(prefix="gatlas-kills-") as name:
         prepare(Path(name))
         for scenario in words.scenarios:
