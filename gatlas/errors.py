@@ -8,6 +8,12 @@ class GatlasError(Exception):
     """
 
 
+def first_sentence(error: Exception) -> str:
+    """Return the first sentence of what a library says, which may be many lines; its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0] if lines else type(error).__name__
+
+
 class DeviceMemoryError(GatlasError):
     """The memory of a device is full. Of the processes of one training, only the one that it happened to raises it."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import ABSENT, Options, option
+from gatlas.config import Options, option
+from gatlas.io.splats.options import drop_invalid_option, up_option
 
 LAYOUT_HELP = "gaussianverse writes point_cloud.ply, gs2sphere.npy and sphere2plane.npy into -o DIR/."
 CHECK_HELP = "Check the atlas and print the measurements; a failed check is an error."
@@ -39,17 +40,8 @@ class EncodeOptions(Options):
     sphere2plane: str | None = option(
         None, metavar="FILE.npy", help="Published flattening of the sphere; needs --gs2sphere."
     )
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
-        None,
-        metavar="AXIS",
-        recorded=ABSENT,
-        help="Vertical axis of the splat's file, such as z or y; default what its header says, or -y.",
-    )
-    drop_invalid: bool = option(
-        False,
-        affects_result=False,  # what was made without it has nothing that it leaves out
-        help="Leave out Gaussians that are not finite or have no rotation.",
-    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = up_option()
+    drop_invalid: bool = drop_invalid_option()
     layout: Literal["gatlas", "gaussianverse"] = option("gatlas", help=LAYOUT_HELP)
     check: bool = option(False, help=CHECK_HELP)
     report: str | None = option(

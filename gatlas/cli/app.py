@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from gatlas import __version__
 from gatlas.cli.command import build_command
 from gatlas.cli.verbs import VERBS
-from gatlas.errors import GatlasError, Requeue
+from gatlas.errors import GatlasError, Requeue, first_sentence
 
 
 def _show_help(ctx: Any, _: Any, wanted: bool) -> None:
@@ -180,11 +180,6 @@ def _let_idle_threads_sleep() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].split(". ")[0] if lines else type(error).__name__
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line, that of the process or `argv` (without the program's name).
 
@@ -217,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except RuntimeError as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported for this
             message(
-                f"the memory of the GPU is full: {_first_line(error)}. Less is needed with --device cpu, a smaller "
+                f"the memory of the GPU is full: {first_sentence(error)}. Less is needed with --device cpu, a smaller "
                 "--batch, --count or --resolution, whichever the command has"
             )
             sys.exit(1)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
 from gatlas.config import ABSENT, Options, option, option_fields, result_fields
+from gatlas.io.splats.options import drop_invalid_option
 
 
 class Budget(NamedTuple):
@@ -76,11 +77,7 @@ class FitOptions(Options):
         metavar="surface|points|hull|random|FILE.ply",
         help="Initialization: the surface of a mesh; the points, visual hull or random positions of photos.",
     )
-    drop_invalid: bool = option(
-        False,
-        affects_result=False,  # what was made without it has nothing that it leaves out
-        help="Leave out Gaussians of --init FILE.ply that are not finite or have no rotation.",
-    )
+    drop_invalid: bool = drop_invalid_option("Gaussians of --init FILE.ply")
     model_dir: str | None = option(
         None,
         metavar="DIR",

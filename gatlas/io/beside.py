@@ -33,9 +33,9 @@ def find_beside(folder: str | Path, name: str, *, uri: bool = False, outside: bo
     folder = Path(folder)
     spellings = _spellings(name, uri)
     for spelling in spellings:
-        if (inside := _inside(spelling)) is not None and _is_file(folder / inside):
+        if (inside := _inside(spelling)) is not None and is_file(folder / inside):
             return folder / inside
-        if outside and _is_file(folder / spelling):
+        if outside and is_file(folder / spelling):
             return folder / spelling
     for spelling in spellings:
         parts = _parts(spelling)
@@ -86,7 +86,7 @@ def _parts(name: str) -> list[str]:
 def _find_parts(folder: Path, parts: list[str]) -> Path | None:
     """The file at these parts below the folder, each in its own case where there is one, else in any."""
     exact = folder.joinpath(*parts)
-    if _is_file(exact):
+    if is_file(exact):
         return exact
     path = folder
     for part in parts:
@@ -97,7 +97,7 @@ def _find_parts(folder: Path, parts: list[str]) -> Path | None:
                 return None
             below = path / names[0]
         path = below
-    return path if _is_file(path) else None
+    return path if is_file(path) else None
 
 
 def _key(name: str) -> str:
@@ -121,7 +121,7 @@ def _listed(folder: str, modified: int) -> dict[str, list[str]]:
     return names
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
     """Return True for a regular file; a device could be read for ever."""
     try:
         return path.is_file()

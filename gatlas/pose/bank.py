@@ -20,6 +20,8 @@ from gatlas.raster import rasterize
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from jaxtyping import Bool, Float, Int
 
     from gatlas.types import Gaussians
@@ -66,7 +68,7 @@ class FeatureBank:
     @cached_property
     def upsampled(self) -> FeatureBank:
         """The same views with features of pictures at twice the size, made when a photo first needs them."""
-        return _build(self.gaussians, self.cameras, 2, self.max_spread)
+        return _build(self.gaussians, self.cameras, 2, self.max_spread, {})
 
     @cached_property
     def gray(self) -> FeatureBank:
@@ -99,23 +101,28 @@ def make_feature_bank(
     if cameras is None:
         cameras = candidate_cameras(gaussians, K, width, height, views)
     cameras = resized(cameras, *working_size(cameras.width, cameras.height, side))
-    return _build(gaussians, cameras, 1, choose_spread(gaussians, cameras))
-
-
-def choose_spread(gaussians: Gaussians, cameras: Cameras) -> float:
-    """Return the spread of the depth up to which a pixel of the scene (numpy) shows one surface."""
     chosen = np.unique(np.linspace(0, len(cameras) - 1, min(SPREAD_VIEWS, len(cameras))).astype(int))
-    spreads = np.concatenate([render_scene(gaussians, cameras[i]).spread.ravel() for i in chosen])
+    renders = {int(i): render_scene(gaussians, cameras[i]) for i in chosen}
+    max_spread = choose_spread(renders.values())
+    return _build(gaussians, cameras, 1, max_spread, renders if max_spread == THIN_SPREAD else {})
+
+
+def choose_spread(renders: Iterable[SceneRender]) -> float:
+    """Return the spread of the depth up to which a pixel of the rendered scene shows one surface."""
+    spreads = np.concatenate([render.spread.ravel() for render in renders])
     opaque = spreads[np.isfinite(spreads)]
     thin = np.count_nonzero(opaque < THIN_SPREAD) >= THIN_SHARE * len(opaque)
     return THIN_SPREAD if thin else THICK_SPREAD
 
 
-def _build(gaussians: Gaussians, cameras: Cameras, upsample: int, max_spread: float) -> FeatureBank:
+def _build(
+    gaussians: Gaussians, cameras: Cameras, upsample: int, max_spread: float, rendered: Mapping[int, SceneRender]
+) -> FeatureBank:
+    """Return the bank; `rendered` are renders with `max_spread` that there are already, by the camera's number."""
     center, radius = bounding_ball(gaussians)
     descriptors, points = [], []
-    for camera in cameras:
-        render = render_scene(gaussians, camera, max_spread)
+    for number, camera in enumerate(cameras):
+        render = rendered[number] if number in rendered else render_scene(gaussians, camera, max_spread)
         features = detect(render.over(BACKGROUND), region=render.solid, upsample=upsample)
         descriptors.append(features.descriptors)
         points.append(lift_pixels(features.pixels, render, camera))

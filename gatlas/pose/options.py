@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import ABSENT, Options, option
+from gatlas.config import Options, option
 from gatlas.errors import GatlasError
+from gatlas.io.splats.options import drop_invalid_option, up_option
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,8 @@ class PoseOptions(Options):
     """
 
     scene: str = option(metavar="SPLAT", help="The scene; - is standard input.")
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
-        None,
-        metavar="AXIS",
-        recorded=ABSENT,
-        help="Vertical axis of the scene's file, such as z or y; default what its header says, or -y.",
-    )
-    drop_invalid: bool = option(
-        False,
-        affects_result=False,  # what was made without it has nothing that it leaves out
-        help="Leave out Gaussians of the scene that are not finite or have no rotation.",
-    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = up_option("scene")
+    drop_invalid: bool = drop_invalid_option("Gaussians of the scene")
     fov: float | None = option(None, metavar="DEGREES", help="Field of view of the photos, across the shorter side.")
     intrinsics: str | None = option(None, metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.")
     find: Literal["auto", "grid", "render"] = option(

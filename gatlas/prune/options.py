@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatlas.config import ABSENT, Options, option
+from gatlas.io.splats.options import drop_invalid_option, up_option
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,8 @@ class PruneOptions(Options):
         recorded=ABSENT,
         help="Vertical axis of the --reference mesh, as it was given to fit --up; default y.",
     )
-    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
-        None,
-        metavar="AXIS",
-        recorded=ABSENT,
-        help="Vertical axis of the splat's file, such as z or y; default what its header says, or -y.",
-    )
-    drop_invalid: bool = option(
-        False,
-        affects_result=False,  # what was made without it has nothing that it leaves out
-        help="Leave out Gaussians that are not finite or have no rotation.",
-    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = up_option()
+    drop_invalid: bool = drop_invalid_option()
     views: int = option(64, min=1, max=100_000, help="Random cameras for the visibility scores.")
     resolution: int = option(256, min=16, help="Width and height of their pictures in pixels.")
     seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes on the CPU.")

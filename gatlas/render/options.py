@@ -8,6 +8,7 @@ from typing import Literal
 
 from gatlas.config import Options, option
 from gatlas.errors import GatlasError
+from gatlas.io.splats.options import drop_invalid_option
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,7 @@ class RenderOptions(Options):
         recorded="y",
         help="Vertical axis of the file, such as z or -y; default y, for a splat what its header says, or -y.",
     )
-    drop_invalid: bool = option(
-        False,
-        affects_result=False,  # what was made without it has nothing that it leaves out
-        help="Leave out Gaussians that are not finite or have no rotation.",
-    )
+    drop_invalid: bool = drop_invalid_option()
     ignore_vertex_colors: bool = option(False, help="Ignore vertex colors, for files that store other data there.")
     supersample: int = option(4, min=1, max=16, help="Samples per pixel side when rendering a mesh.")
     device: Literal["auto", "cpu", "cuda"] = option(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from gatlas import io
-from gatlas.errors import DeviceMemoryError, GatlasError
+from gatlas.errors import DeviceMemoryError, GatlasError, first_sentence
 from gatlas.io.runs import train_run
 from gatlas.io.runs.train_log import sample_path
 from gatlas.train.log import Averages, FiniteCheck, TrainLog
@@ -200,8 +200,8 @@ class Loop:
         advice = [f"a smaller --batch than {options.batch} with a larger --accumulate than {options.accumulate}"]
         if not options.gradient_checkpointing:
             advice.append("--set gradient_checkpointing=true")
-        what = (str(error).strip().splitlines() or ["out of memory"])[0].split(". ")[0]
-        return f"step {step}: {what}; {self._last_checkpoint()}. What needs less memory: {', '.join(advice)}"
+        what = f"{first_sentence(error)}; {self._last_checkpoint()}"
+        return f"step {step}: {what}. What needs less memory: {', '.join(advice)}"
 
     def _last_checkpoint(self) -> str:
         steps = train_run.list_steps(self.folder)

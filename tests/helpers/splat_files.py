@@ -52,3 +52,14 @@ def load(data, name="x.ply"):
 def dump(gaussians, frame="y-down"):
     header, body = encode_ply(gaussians, frame)
     return header + body.tobytes()
+
+
+def one_gaussian(name=""):
+    return Gaussians(
+        means=np.zeros((1, 3), np.float32),
+        quats=np.float32([[1, 0, 0, 0]]),
+        scales=np.ones((1, 3), np.float32),
+        opacities=np.float32([0.5]),
+        sh=np.zeros((1, 1, 3), np.float32),
+        origin=Origin(name),
+    )

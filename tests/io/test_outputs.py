@@ -12,22 +12,11 @@ import pytest
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io import outputs
-from gatlas.types import Gaussians, Origin
+from tests.helpers.splat_files import one_gaussian
 
 
 def write(out, data=b"payload", **options):
     outputs.write(out, [data], **{"force": False, "suffix": ".bin", "what": "bytes", **options})
-
-
-def one_gaussian(name=""):
-    return Gaussians(
-        means=np.zeros((1, 3), np.float32),
-        quats=np.float32([[1, 0, 0, 0]]),
-        scales=np.ones((1, 3), np.float32),
-        opacities=np.float32([0.5]),
-        sh=np.zeros((1, 1, 3), np.float32),
-        origin=Origin(name),
-    )
 
 
 class Stdout:

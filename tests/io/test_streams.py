@@ -8,24 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io import streams
-from gatlas.types import Gaussians, Origin
-
-
-def one_gaussian(name=""):
-    return Gaussians(
-        means=np.zeros((1, 3), np.float32),
-        quats=np.float32([[1, 0, 0, 0]]),
-        scales=np.ones((1, 3), np.float32),
-        opacities=np.float32([0.5]),
-        sh=np.zeros((1, 1, 3), np.float32),
-        origin=Origin(name),
-    )
+from tests.helpers.splat_files import one_gaussian
 
 
 class Stdin:

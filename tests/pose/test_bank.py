@@ -88,7 +88,7 @@ def test_what_counts_as_one_surface_follows_from_how_thick_those_of_the_scene_ar
         np.zeros((800, 1, 3), dtype=np.float32),
     )
     cameras = candidate_cameras(gaussians, K, SIDE, SIDE, 4)
-    assert choose_spread(gaussians, cameras) == THIN_SPREAD
-    assert choose_spread(cloud, cameras) == THICK_SPREAD
+    assert choose_spread(render_scene(gaussians, camera) for camera in cameras) == THIN_SPREAD
+    assert choose_spread(render_scene(cloud, camera) for camera in cameras) == THICK_SPREAD
     thin, thick = (render_scene(cloud, cameras[0], limit).solid.sum() for limit in (THIN_SPREAD, THICK_SPREAD))
     assert thin < 0.1 * thick

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
-from gatlas.io.beside import find_beside, is_plain
+from gatlas.io.beside import find_beside, is_file, is_plain
 
 
 def find_named(
@@ -63,7 +63,7 @@ def _exact(folders: Sequence[Path], name: str, suffixes: Sequence[str]) -> Path 
     for folder in folders:
         for suffix in suffixes:
             path = folder / f"{name}{suffix}"
-            if _is_file(path):
+            if is_file(path):
                 return path
     return None
 
@@ -75,10 +75,3 @@ def _loose(folders: Sequence[Path], name: str, suffixes: Sequence[str]) -> Path 
             if path is not None:
                 return path
     return None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False

@@ -1,7 +1,5 @@
 """COLMAP models, text and binary, against a writer that knows only the format's description."""
 
-import warnings
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +8,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from tests.helpers.colmap_files import project, rows_of, write_binary, write_text
+from tests.helpers.warned import recorded
 
 WRITERS = pytest.mark.parametrize("write", [write_text, write_binary], ids=["text", "binary"])
 XYZ = np.array([[0.25, -0.5, 0.125], [0.0, 1.0, 2.0]])
@@ -157,13 +156,6 @@ def models(folder, counts, names, write=write_binary):
     for name in names:
         Image.new("RGB", (6, 4)).save(folder / "images" / name)
     return folder
-
-
-def recorded(load, *args, **options):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        result = load(*args, **options)
-    return result, [str(each.message) for each in said]
 
 
 @WRITERS

@@ -1,7 +1,6 @@
 """Names of pictures, masks and points that another machine wrote."""
 
 import json
-import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from gatlas.io.photos.named_files import find_named
 from gatlas.io.photos.photo_loader import read_photos
 from gatlas.io.photos.photo_set import read_photo_set
 from tests.helpers.colmap_files import rows_of, write_binary
+from tests.helpers.warned import recorded
 
 IDENTITY = np.eye(4).tolist()
 NAMES = pytest.mark.parametrize(
@@ -38,13 +38,6 @@ def pictures(folder, count=2, size=(16, 16)):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", size, (51 * (i + 1), 0, 255)).save(path)
     return folder
-
-
-def recorded(load, *args, **options):
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        result = load(*args, **options)
-    return result, [str(each.message) for each in said]
 
 
 @NAMES
