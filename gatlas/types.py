@@ -8,7 +8,7 @@ exists only inside `gatlas.io`. Shapes are checked when a noun is made; a wrong 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -57,11 +57,32 @@ class Origin:
     # the origin that float32 cannot hold it there: then positions are relative to it.
     normalized: bool = False
     grid: tuple[int, int] | None = None  # (height, width) where the Gaussians are pixel-aligned, row by row
+    # Smallest and largest pixel of the cameras that a fit saw, in units of `means` (see `gatlas.geometry.cameras`), by
+    # which a rasterizer chooses its blur; None: not known.
+    pixel_sizes: tuple[float, float] | None = None
+    # Center and radius, in units of `means`, of the ball at which pixels are measured; None: the unit ball.
+    ball: tuple[float, float, float, float] | None = None
+    antialiased: bool = False  # fitted to opacities that are lowered by as much as the blur widens the Gaussians
 
     @property
     def recentered(self) -> bool:
         """True where positions are in own units but relative to a center: cameras in files are relative to 0."""
         return not self.normalized and any(self.center)
+
+    def as_record(self) -> dict[str, Any]:
+        """Return what an atlas holds of it, JSON-able; what later versions added only where it says something."""
+        added = {"pixel_sizes": None, "ball": None, "antialiased": False}
+        record = asdict(self)
+        return {name: value for name, value in record.items() if name not in added or value != added[name]}
+
+    def scaled(self, center: tuple[float, float, float], scale: float) -> Origin:
+        """The origin of Gaussians whose means became `means * scale + center`: the pixel sizes in the new units."""
+        if self.pixel_sizes is None:
+            return self
+        x, y, z, radius = self.ball or (0.0, 0.0, 0.0, 1.0)
+        moved = (x * scale + center[0], y * scale + center[1], z * scale + center[2], radius * scale)
+        low, high = self.pixel_sizes
+        return replace(self, pixel_sizes=(low * scale, high * scale), ball=moved)
 
 
 @dataclass(frozen=True, eq=False)

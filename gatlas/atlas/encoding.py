@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -74,7 +73,7 @@ def prepare(gaussians: Gaussians, cells: int, fill: str) -> Prepared:
             "view_dependent": int(view_dependent(gaussians).sum()),
         },
         "normalization": {"center": list(center), "scale": scale},
-        "origin": asdict(gaussians.origin),
+        "origin": gaussians.origin.as_record(),
     }
     return Prepared(filled.gaussians[order], filled.padding[order], order, meta)
 

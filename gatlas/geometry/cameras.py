@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.geometry.frames import bounding_ball
+from gatlas.geometry.libraries import is_tensor
 from gatlas.geometry.scene_unit import in_unit_ball, scene_unit
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Float64
 
     from gatlas.types import Gaussians, SomeCameras
 
@@ -148,6 +149,30 @@ def resized(cameras: Cameras, width: int, height: int) -> Cameras:
 def camera_centers(viewmats: Float[Array, "*c 4 4"]) -> Float[Array, "*c 3"]:
     """Return the position of each camera in the world, -R^T t of its world-to-camera matrix."""
     return -(viewmats[..., :3, :3] * viewmats[..., :3, 3:]).sum(-2)  # no matrix product: exact under autocast too
+
+
+def pixel_widths(
+    cameras: SomeCameras, ball: tuple[float, float, float, float] | None = None
+) -> Float64[np.ndarray, " c"]:
+    """Return the width of each camera's pixel at the center of a ball, in world units.
+
+    It is the distance of the eye to the center, at least the radius, over the focal length. `ball` is center and
+    radius; None is the unit ball.
+    """
+    x, y, z, radius = ball or (0.0, 0.0, 0.0, 1.0)
+    viewmats, Ks = (np.asarray(_on_host(each), dtype=np.float64) for each in (cameras.viewmats, cameras.Ks))
+    distances = np.linalg.norm(camera_centers(viewmats) - (x, y, z), axis=-1)
+    return np.maximum(distances, radius) / np.sqrt(np.abs(Ks[:, 0, 0] * Ks[:, 1, 1]))
+
+
+def pixel_sizes(*sets: SomeCameras) -> tuple[float, float]:
+    """Return the smallest and the largest pixel of cameras around the unit ball, for `Origin.pixel_sizes`."""
+    widths = np.concatenate([pixel_widths(cameras) for cameras in sets])
+    return float(widths.min()), float(widths.max())
+
+
+def _on_host(array: Array) -> Any:
+    return array.detach().cpu() if is_tensor(array) else array
 
 
 def opengl_poses(viewmats: Float[np.ndarray, "*c 4 4"]) -> Float[np.ndarray, "*c 4 4"]:

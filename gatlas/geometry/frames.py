@@ -89,6 +89,7 @@ def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float,
         gaussians,
         means=((means - center) / scale).astype(np.float32),
         scales=(gaussians.scales.astype(np.float64) / scale).astype(np.float32),
+        origin=gaussians.origin.scaled((-x / scale, -y / scale, -z / scale), 1 / scale),
     )
     return unit, (x, y, z), scale
 
@@ -99,6 +100,7 @@ def scaled(gaussians: Gaussians, center: tuple[float, float, float], scale: floa
         gaussians,
         means=(gaussians.means.astype(np.float64) * scale + center).astype(np.float32),
         scales=(gaussians.scales.astype(np.float64) * scale).astype(np.float32),
+        origin=gaussians.origin.scaled(center, scale),
     )
 
 
@@ -112,7 +114,7 @@ def denormalized(gaussians: Gaussians) -> Gaussians:
     """The Gaussians in the object's own units, which their origin leads back to (numpy)."""
     origin = gaussians.origin
     back = scaled(gaussians, origin.center, origin.scale)
-    return replace(back, origin=replace(origin, center=(0.0, 0.0, 0.0), scale=1.0, normalized=False))
+    return replace(back, origin=replace(back.origin, center=(0.0, 0.0, 0.0), scale=1.0, normalized=False))
 
 
 def scaled_views(

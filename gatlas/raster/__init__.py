@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.geometry.libraries import is_tensor
 from gatlas.images.composite import straight_alpha
-from gatlas.raster.rendering import FAR_PLANE, NEAR_PLANE, ProjectionOptions, Rendering
+from gatlas.raster.rendering import EPS2D, FAR_PLANE, NEAR_PLANE, ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -36,8 +36,8 @@ def rasterize(
     backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
     near_plane: float | None = None,
     far_plane: float | None = None,
-    eps2d: float = 0.3,
-    rasterize_mode: Literal["classic", "antialiased"] = "classic",
+    eps2d: float | Float[np.ndarray, " c"] | None = None,
+    rasterize_mode: Literal["classic", "antialiased"] | None = None,
     means2d_absgrad: Float32[Array, "c n 2"] | None = None,
 ) -> Rendering:
     """Render Gaussians, numpy arrays or torch tensors, as each camera sees them.
@@ -46,14 +46,17 @@ def rasterize(
     backends "reference" and "cuda" only. "auto" is gsplat for tensors on a CUDA device and the CPU kernels for all
     else. Gaussians nearer than `near_plane` or farther than `far_plane` (world units) are left out. None is 0.01 and
     1e10 in units of the scene (`gatlas.geometry.scene_unit`), so that the unit of length has no effect; of
-    tensors, which change in a training, it is that of a scene that was brought to unit size. `eps2d` (square pixels) is
-    added to the variance of every projected Gaussian. Degree-0 colors are those of `gatlas.geometry.sh.eval_sh`, and
-    negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are gsplat 1.5's.
+    tensors, which change in a training, it is that of a scene that was brought to unit size. `eps2d` (square pixels; of
+    all cameras or of each) is added to the variance of every projected Gaussian; None is that of the pixels that the
+    Gaussians were fitted to (`gatlas.raster.blur`), 0.3 where their origin does not say. Degree-0 colors are those of
+    `gatlas.geometry.sh.eval_sh`, and negative ones are shown as 0. Opacities must be in [0, 1]. The conventions are
+    gsplat 1.5's.
 
     `rasterize_mode="antialiased"` lowers opacities by as much as `eps2d` enlarges the Gaussians (the 2D filter of Yu et
-    al. 2024, Mip-Splatting). To `means2d_absgrad`, a float32 tensor, the backward pass adds for each camera and each
-    Gaussian the sums over the pixels of the absolute gradients to x and y of its mean in the picture (Ye et al. 2024,
-    AbsGS): what densification looks at. It costs nothing where it is left out.
+    al. 2024, Mip-Splatting); None is the mode of the Gaussians' origin. To `means2d_absgrad`, a float32 tensor, the
+    backward pass adds for each camera and each Gaussian the sums over the pixels of the absolute gradients to x and y
+    of its mean in the picture (Ye et al. 2024, AbsGS): what densification looks at. It costs nothing where it is left
+    out.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -63,12 +66,9 @@ def rasterize(
         background = np.array(background, dtype=np.float32)
     if background is not None and tuple(background.shape) not in {(3,), (len(cameras), 3)}:
         raise ValueError(f"background must have shape [3] or [{len(cameras)} 3], got {list(background.shape)}")
-    if rasterize_mode not in MODES:
+    if rasterize_mode is not None and rasterize_mode not in MODES:
         raise ValueError(f"rasterize_mode must be one of {', '.join(MODES)}, got {rasterize_mode!r}")
-    unit = _unit(gaussians)
-    near_plane = NEAR_PLANE * unit if near_plane is None else near_plane
-    far_plane = FAR_PLANE * unit if far_plane is None else far_plane
-    options = ProjectionOptions(near_plane, far_plane, eps2d, antialiased=rasterize_mode == "antialiased")
+    options = _options(gaussians, cameras, near_plane, far_plane, eps2d, rasterize_mode)
     if means2d_absgrad is not None and not is_tensor(gaussians.means):
         raise ValueError("means2d_absgrad needs Gaussians that are torch tensors: numpy arrays have no backward pass")
     if is_tensor(gaussians.means) or backend in ("reference", "cuda"):
@@ -80,10 +80,30 @@ def rasterize(
     return rasterize_arrays(gaussians, cameras, background, options)
 
 
-def _unit(gaussians: Gaussians) -> float:
+def _options(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    near_plane: float | None,
+    far_plane: float | None,
+    eps2d: float | Float[np.ndarray, " c"] | None,
+    rasterize_mode: str | None,
+) -> ProjectionOptions:
+    """Return the settings of the projection, those that are None chosen by the Gaussians."""
     from gatlas.geometry.scene_unit import scene_unit
 
-    return 1.0 if is_tensor(gaussians.means) else scene_unit(gaussians)
+    unit = 1.0 if is_tensor(gaussians.means) else scene_unit(gaussians)
+    near_plane = NEAR_PLANE * unit if near_plane is None else near_plane
+    far_plane = FAR_PLANE * unit if far_plane is None else far_plane
+    if eps2d is None and gaussians.origin.pixel_sizes is not None:
+        from gatlas.raster.blur import fitted_blur
+
+        eps2d = fitted_blur(gaussians, cameras)
+    eps2d = EPS2D if eps2d is None else eps2d
+    shape = list(getattr(eps2d, "shape", []))
+    if shape not in ([], [len(cameras)]):
+        raise ValueError(f"eps2d must be a number or have shape [{len(cameras)}], got {shape}")
+    antialiased = gaussians.origin.antialiased if rasterize_mode is None else rasterize_mode == "antialiased"
+    return ProjectionOptions(near_plane, far_plane, eps2d, antialiased)
 
 
 def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
@@ -92,15 +112,21 @@ def straight_rgba(rendering: Rendering) -> Float[np.ndarray, "c h w 4"]:
 
 
 def visibility(
-    gaussians: Gaussians, cameras: Cameras, *, reduce: Literal["sum", "max"] = "sum"
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    reduce: Literal["sum", "max"] = "sum",
+    eps2d: float | Float[np.ndarray, " c"] | None = None,
+    rasterize_mode: Literal["classic", "antialiased"] | None = None,
 ) -> Float32[np.ndarray, "c n"]:
     """Return the blending weight of each Gaussian in each picture, summed over the pixels (numpy only).
 
-    With `reduce="max"` it is the largest weight in any one pixel, in [0, 1]. Planes and blur are the defaults.
+    With `reduce="max"` it is the largest weight in any one pixel, in [0, 1]. The planes are the defaults, blur and mode
+    as in `rasterize`.
     """
     if reduce not in ("sum", "max"):
         raise ValueError(f"reduce must be 'sum' or 'max', got {reduce!r}")
     from gatlas.raster.cpu import visibility_arrays
 
-    unit = _unit(gaussians)
-    return visibility_arrays(gaussians, cameras, reduce, ProjectionOptions(NEAR_PLANE * unit, FAR_PLANE * unit))
+    options = _options(gaussians, cameras, None, None, eps2d, rasterize_mode)
+    return visibility_arrays(gaussians, cameras, reduce, options)

@@ -223,7 +223,7 @@ def pinhole(cameras: Cameras, index: int, options: ProjectionOptions) -> Pinhole
     """One of the cameras (numpy) in the types that the kernels are compiled for."""
     view = np.ascontiguousarray(cameras.viewmats[index], dtype=np.float64)
     K = np.ascontiguousarray(cameras.Ks[index], dtype=np.float64)
-    near_plane, far_plane, eps2d = (float(length) for length in options[:3])
+    near_plane, far_plane, eps2d = (float(length) for length in options.of_camera(index)[:3])
     return Pinhole(view, K, cameras.width, cameras.height, near_plane, far_plane, eps2d, options.antialiased)
 
 

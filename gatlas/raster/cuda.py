@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,6 +36,9 @@ def rasterize_gsplat(
         return Rendering(backgrounds[:, None, None, :].expand(*shape, 3).clone(), nothing, nothing.clone())
     from gsplat import rasterization
 
+    blurs = {options.of_camera(i).eps2d for i in range(len(cameras))}
+    if len(blurs) > 1:  # gsplat has one for all cameras of a call
+        return _each_blur(gaussians, cameras, backgrounds, means2d_absgrad, options)
     # Colors are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
     images, alphas, intermediates = rasterization(
         means=gaussians.means.contiguous(),
@@ -48,7 +52,7 @@ def rasterize_gsplat(
         height=cameras.height,
         near_plane=options.near_plane,
         far_plane=options.far_plane,
-        eps2d=options.eps2d,
+        eps2d=blurs.pop(),
         rasterize_mode="antialiased" if options.antialiased else "classic",
         absgrad=means2d_absgrad is not None,
         packed=False,
@@ -58,6 +62,24 @@ def rasterize_gsplat(
     if means2d_absgrad is not None and intermediates["means2d"].requires_grad:
         collect_absgrad(intermediates["means2d"], means2d_absgrad)
     return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+def _each_blur(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    backgrounds: Float[Tensor, "c 3"],
+    means2d_absgrad: Float32[Tensor, "c n 2"] | None,
+    options: ProjectionOptions,
+) -> Rendering:
+    """Render each run of cameras with equal blur in a call of its own."""
+    blurs = [options.of_camera(i).eps2d for i in range(len(cameras))]
+    starts = [i for i in range(len(blurs)) if i == 0 or blurs[i] != blurs[i - 1]]
+    parts = []
+    for first, end in pairwise([*starts, len(blurs)]):
+        absolute = None if means2d_absgrad is None else means2d_absgrad[first:end]
+        own = options.of_camera(first)
+        parts.append(rasterize_gsplat(gaussians, cameras[first:end], backgrounds[first:end], absolute, own))
+    return Rendering(*(torch.cat(images) for images in zip(*parts, strict=True)))
 
 
 def collect_absgrad(means2d: Tensor, total: Float32[Tensor, "c n 2"]) -> None:

@@ -60,7 +60,7 @@ def rasterize_reference(
     """`gatlas.raster.rasterize` for torch tensors; the cameras' gradients too."""
     pictures = []
     for i, colors in enumerate(seen_colors(gaussians, cameras.viewmats)):
-        projection = project(gaussians, cameras[i], options)
+        projection = project(gaussians, cameras[i], options.of_camera(i))
         absolute = None if means2d_absgrad is None else means2d_absgrad[i]
         pictures.append(_blend(projection, colors, backgrounds[i], absolute, cameras.width, cameras.height))
     if not pictures:

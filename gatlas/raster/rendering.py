@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    import numpy as np
+    from jaxtyping import Float, Float64
 
     Array = Any  # a numpy array or a torch tensor
+
+
+def is_scalar(value: Any) -> bool:
+    """Return True of a number, also one of numpy's or a tensor of no dimension."""
+    return getattr(value, "ndim", 0) == 0
 
 
 class Rendering(NamedTuple):
@@ -18,6 +24,7 @@ class Rendering(NamedTuple):
     depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
 
 
+EPS2D = 0.3  # square pixels: the blur of gsplat and of the 3DGS viewers
 NEAR_PLANE, FAR_PLANE = 0.01, 1e10  # in units of the scene: see `gatlas.geometry.scene_unit`
 
 
@@ -26,5 +33,10 @@ class ProjectionOptions(NamedTuple):
 
     near_plane: float = NEAR_PLANE  # world units
     far_plane: float = FAR_PLANE
-    eps2d: float = 0.3  # square pixels
+    eps2d: float | Float64[np.ndarray, " c"] = EPS2D  # square pixels; of all cameras or of each
     antialiased: bool = False
+
+    def of_camera(self, index: int) -> ProjectionOptions:
+        """Return the settings of one camera, whose blur is a number."""
+        eps2d: Any = self.eps2d if is_scalar(self.eps2d) else self.eps2d[index]  # type: ignore[index]
+        return self._replace(eps2d=float(eps2d))

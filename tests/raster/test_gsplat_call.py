@@ -50,11 +50,19 @@ def test_each_camera_has_its_background():
     assert agree(found, differentiate(CLOUD, CAMERAS, "reference", "cpu", torch.float64, background=colors))
 
 
-def test_absolute_gradients_are_those_of_the_reference():
+@pytest.mark.parametrize("mode", ["classic", "antialiased"])
+def test_each_camera_has_its_blur(mode):
+    options = {"eps2d": np.array([0.3, 1.5]), "rasterize_mode": mode}
+    found = differentiate(CLOUD, CAMERAS, "auto", "cuda", torch.float32, **options)
+    assert agree(found, differentiate(CLOUD, CAMERAS, "reference", "cpu", torch.float64, **options))
+
+
+@pytest.mark.parametrize("eps2d", [0.3, np.array([0.3, 1.5])])
+def test_absolute_gradients_are_those_of_the_reference(eps2d):
     shape = (len(CAMERAS), len(CLOUD), 2)
     absolute, expected = torch.zeros(shape, device="cuda"), torch.zeros(shape)
-    differentiate(CLOUD, CAMERAS, "auto", "cuda", torch.float32, means2d_absgrad=absolute)
-    differentiate(CLOUD, CAMERAS, "reference", "cpu", torch.float64, means2d_absgrad=expected)
+    differentiate(CLOUD, CAMERAS, "auto", "cuda", torch.float32, means2d_absgrad=absolute, eps2d=eps2d)
+    differentiate(CLOUD, CAMERAS, "reference", "cpu", torch.float64, means2d_absgrad=expected, eps2d=eps2d)
     assert expected.norm() > 0
     assert (absolute.cpu() - expected).norm() <= 1e-3 * expected.norm()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +64,7 @@ def generated_atlas(
             "view_dependent": 0,
         },
         "normalization": {"center": [0.0, 0.0, 0.0], "scale": 1.0},
-        "origin": asdict(Origin(name=name, normalized=True)),
+        "origin": Origin(name=name, normalized=True).as_record(),
         "sample": dict(record),
     }
     if layout.get("frame") is not None:
