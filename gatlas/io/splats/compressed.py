@@ -13,7 +13,7 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.io import ply_container as plyheader
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
-from gatlas.io.splats.ply import header_up
+from gatlas.io.splats.ply import header_up, is_antialiased
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt32
@@ -66,7 +66,8 @@ def decode_compressed_ply(blob: Blob, **asked: Any) -> Gaussians:
     if "sh" in tables:
         sh = np.concatenate([sh, _rest(tables["sh"])], axis=1)
     stated = header_up(blob, header.comments, reading)
-    return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, reading, stated=stated)
+    aa = is_antialiased(header.comments)
+    return checked_gaussians(blob, means, quats, log_scales, color[:, 3], sh, reading, stated=stated, antialiased=aa)
 
 
 def _tables(blob: Blob, header: Header) -> dict[str, np.ndarray]:

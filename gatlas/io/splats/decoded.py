@@ -81,11 +81,12 @@ def checked_gaussians(
     *,
     stated: Up = Y_DOWN,
     origin: Origin | None = None,
+    antialiased: bool = False,
 ) -> Gaussians:
     """Return the float32 Gaussians of a file that points `stated` up, upright unless `reading` keeps its axes.
 
     Quaternions are wxyz and need not be unit. None at all, or what cannot be shown, is a GatlasError. Without an
-    `origin` the object has the file's name.
+    `origin` the object has the file's name, and the mode that `antialiased` says.
     """
     if len(means) == 0:
         raise GatlasError(f"{blob.name}: it holds no Gaussians")
@@ -109,7 +110,7 @@ def checked_gaussians(
         means, quats, norms, scales = means[good], quats[good], norms[good], scales[good]
         rounded = rounded[good]
         opacities, sh = opacities[good], sh[good]
-    origin = origin or Origin(name=blob.stem.removesuffix(".compressed"))
+    origin = origin or Origin(name=blob.stem.removesuffix(".compressed"), antialiased=antialiased)
     if good is not None:
         origin = replace(origin, grid=None)
     center = None if origin.normalized else center_of_far(means, 6 * float(np.median(scales)))
@@ -119,6 +120,8 @@ def checked_gaussians(
         means, quats, sh = stand_up(means, quats, sh, up)
         origin = _turned_with(origin, stated, up)
         center = None if center is None else upright_rotation(up) @ center
+    elif origin.ball is not None:  # a header's lengths are of the upright object
+        origin = _with_ball(origin, upright_rotation(stated).T)
     if center is not None:
         origin = _moved(blob, origin, center)
     quats = canonical_quats(quats, norms).astype(np.float32)
@@ -127,10 +130,24 @@ def checked_gaussians(
 
 def _turned_with(origin: Origin, stated: Up, up: Up) -> Origin:
     """Return the origin of an object that stands otherwise than the file says: its center turns with it."""
-    if up == stated or not any(origin.center):
+    if up == stated:
         return origin
-    x, y, z = upright_rotation(up) @ upright_rotation(stated).T @ np.asarray(origin.center)
+    rotation = upright_rotation(up) @ upright_rotation(stated).T
+    origin = _with_ball(origin, rotation)
+    if not any(origin.center):
+        return origin
+    x, y, z = rotation @ np.asarray(origin.center)
     return replace(origin, center=(float(x), float(y), float(z)))
+
+
+def _with_ball(
+    origin: Origin, rotation: Float[np.ndarray, "3 3"], center: Float[np.ndarray, " 3"] | None = None
+) -> Origin:
+    """Return the origin with the ball of its pixel sizes turned, and moved to positions relative to `center`."""
+    if origin.ball is None:
+        return origin
+    x, y, z = rotation @ np.asarray(origin.ball[:3]) - (np.zeros(3) if center is None else center)
+    return replace(origin, ball=(float(x), float(y), float(z), origin.ball[3]))
 
 
 def _moved(blob: Blob, origin: Origin, center: Float[np.ndarray, " 3"]) -> Origin:
@@ -141,7 +158,7 @@ def _moved(blob: Blob, origin: Origin, center: Float[np.ndarray, " 3"]) -> Origi
         f"({x:.10g}, {y:.10g}, {z:.10g}), which the header of a splat PLY made of it holds",
         stacklevel=4,
     )
-    return replace(origin, center=(x, y, z))
+    return replace(_with_ball(origin, np.eye(3), center), center=(x, y, z))
 
 
 def smallest_three(small: Float[np.ndarray, "n 3"], largest: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:

@@ -30,6 +30,7 @@ MAGIC = b"NGSP"
 _HEADER = struct.Struct("<4sIIBBBB")
 _COEFFICIENTS = (1, 4, 9, 16)  # of degree 0 to 3
 _COLOR_SCALE = 0.15  # of a degree-0 coefficient
+_ANTIALIASED = 1  # flag
 _HAS_EXTENSIONS = 2
 _CONVERT = (
     "to convert it, run: npx @playcanvas/splat-transform INPUT.spz OUTPUT.ply "
@@ -83,7 +84,8 @@ def decode_spz(blob: Blob, **asked: Any) -> Gaussians:
             means, quats, sh = turned(means, quats, sh, to_rub)
         means, quats, sh = half_turn(means, quats, sh, "x")  # from RUB to RDF
         reading = replace(reading, up=None)
-    return checked_gaussians(blob, means, quats, scales / 16.0 - 10.0, alphas[:, 0] / 255.0, sh, reading, stated=stated)
+    log_scales, opacities, aa = scales / 16.0 - 10.0, alphas[:, 0] / 255.0, bool(flags & _ANTIALIASED)
+    return checked_gaussians(blob, means, quats, log_scales, opacities, sh, reading, stated=stated, antialiased=aa)
 
 
 def _y_down(blob: Blob, version: int, reading: SplatReading) -> bool:

@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,13 @@ def test_its_spz_is_close(judge, splat, gaussians, tmp_path):
     np.testing.assert_allclose(np.log(back.scales), np.log(gaussians.scales), atol=0.04)
     np.testing.assert_allclose(back.opacities, gaussians.opacities, atol=0.01)
     assert np.degrees(2 * np.arccos(np.clip(np.abs((back.quats * gaussians.quats).sum(axis=1)), 0, 1))).max() < 1
+
+
+def test_it_keeps_the_mode(judge, gaussians, tmp_path):
+    marked = Gaussians(*(getattr(gaussians, n) for n in ("means", "quats", "scales", "opacities", "sh")), Origin("x"))
+    for antialiased in (True, False):
+        fitted = Origin("tea pot", normalized=True, pixel_sizes=(0.001, 0.004), antialiased=antialiased)
+        io.save_gaussians(tmp_path / "x.ply", replace(marked, origin=fitted), force=True)
+        for name in ("back.ply", "back.compressed.ply"):
+            judge("-w", tmp_path / "x.ply", tmp_path / name)
+            assert io.load_gaussians(tmp_path / name).origin.antialiased is antialiased
