@@ -123,7 +123,9 @@ def _interruptible(name: str, options: FitOptions, identity: dict[str, Any]) -> 
     """
     resume, preview = options.resume, options.preview
     snapshot = None if resume is None else _load_snapshot(resume, identity)
-    picture = None if preview is None else Preview(lambda image: io.save_image(preview, image, force=True))
+    picture = None
+    if preview is not None:
+        picture = Preview(lambda image: io.save_image(preview, image, force=True), antialiased=options.antialiased)
     guard: Any = nullcontext() if resume is None else stopping(options.time_limit)
     iterations = options.budget.iterations
     try:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gatlas.fit.set_count import set_count
 from gatlas.fit.start import surface_gaussians
-from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.cameras import fibonacci_views, pixel_sizes
 from gatlas.geometry.frames import unscaled
 from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
@@ -22,7 +22,7 @@ from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
     from gatlas.fit.options import FitOptions
-    from gatlas.types import AnyViews, Gaussians, Mesh
+    from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
 
 SUPERSAMPLE = 4
 
@@ -52,20 +52,37 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
         start = surface_gaussians(mesh, views, options.count, rng, options.shading)
     else:
         start = set_count(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
+    start = for_training(start, options.antialiased)
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
-    gaussians = optimize(start, views, iterations, rng, coarse=coarse, **running)
+    gaussians = fitted_to(optimize(start, views, iterations, rng, coarse=coarse, **running), views.cameras)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     quality = measure(gaussians, held_out)
     return Fit(gaussians, views, *quality)
 
 
+def for_training(gaussians: Gaussians, antialiased: bool) -> Gaussians:
+    """Return the Gaussians for a fit in that mode, with the rasterizer's own blur at every pixel size."""
+    origin = replace(gaussians.origin, pixel_sizes=None, ball=None, antialiased=antialiased)
+    return replace(gaussians, origin=origin)
+
+
+def fitted_to(gaussians: Gaussians, *cameras: AnyCameras) -> Gaussians:
+    """Return the Gaussians, in the unit ball, with the pixel sizes of the cameras that they were fitted to."""
+    return replace(gaussians, origin=replace(gaussians.origin, pixel_sizes=pixel_sizes(*cameras), ball=None))
+
+
 def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
-    """Given Gaussians, in own units or the unit ball, without view-dependent color, in a normalized mesh's frame."""
+    """Given Gaussians, in own units or the unit ball, without view-dependent color, in a normalized mesh's frame.
+
+    The mode and the pixels that they were fitted to stay.
+    """
     origin = mesh.origin
     if not gaussians.origin.normalized:
         x, y, z = (float(value) for value in np.subtract(origin.center, gaussians.origin.center))
         gaussians = unscaled(gaussians, (x, y, z), origin.scale)
     scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
+    fitted = gaussians.origin
+    origin = replace(origin, pixel_sizes=fitted.pixel_sizes, ball=fitted.ball, antialiased=fitted.antialiased)
     return replace(gaussians, scales=scales, sh=with_flat_color(gaussians).sh, origin=origin)
 
 

@@ -68,7 +68,8 @@ def optimize(
     `Interrupted`; its snapshot, given as `resume` to the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
-    scales in LOG_SCALE_RANGE. The scene must have about radius 1.
+    scales in LOG_SCALE_RANGE. The scene must have about radius 1. Blur and mode of the rasterizer are those of the
+    Gaussians' origin.
     """
     training = TrainingViews(views, coarse, iterations)
     with one_torch_thread():
@@ -90,7 +91,7 @@ def optimize(
                 group["lr"] = rate * learning_rate * cosine_decay(step, iterations)
             view = training.at(step)[int(order[step])]
             target, background = over_random_color(view, rng, device)
-            image = rasterize(_activated(parameters), view.cameras, background=background).colors
+            image = rasterize(_activated(parameters, gaussians.origin), view.cameras, background=background).colors
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)
             if weights.scales:
@@ -110,7 +111,8 @@ def optimize(
 
 def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
     """The Gaussians (numpy) that an optimization's parameters stand for."""
-    return as_arrays(_activated({name: parameter.detach().cpu() for name, parameter in parameters.items()}), origin)
+    detached = {name: parameter.detach().cpu() for name, parameter in parameters.items()}
+    return as_arrays(_activated(detached, origin), origin)
 
 
 def _snapshot(
@@ -173,11 +175,12 @@ def _parameters(gaussians: Gaussians, device: str) -> dict[str, torch.Tensor]:
     }
 
 
-def _activated(parameters: dict[str, torch.Tensor]) -> Gaussians:
+def _activated(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
     return Gaussians(
         means=parameters["means"],
         quats=parameters["quats"],
         scales=parameters["log_scales"].exp(),
         opacities=parameters["logits"].sigmoid(),
         sh=rgb_to_dc(parameters["rgb"])[:, None],
+        origin=origin,
     )

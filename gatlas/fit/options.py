@@ -96,6 +96,11 @@ class FitOptions(Options):
     lambda_reg: float | None = option(
         None, min=0, help="Weight of the mean product of the scales; default 0, of scaffold 0.01."
     )
+    antialiased: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Fit for the antialiased mode of viewers (Mip-Splatting), which the header then names.",
+    )
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )

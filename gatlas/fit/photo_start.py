@@ -101,11 +101,13 @@ def _from_gaussians(
     else:
         own_means = gaussians.means + np.array(origin.center)
         frame = frame_of_points(views.cameras, own_means)
+        fitted = origin.scaled(tuple((origin.center - frame.center) / frame.radius), 1 / frame.radius)
+        placed = replace(_origin(frame, origin.name), pixel_sizes=fitted.pixel_sizes, ball=fitted.ball)
         start = replace(
             gaussians,
             means=((own_means - frame.center) / frame.radius).astype(np.float32),
             scales=np.clip(gaussians.scales / frame.radius, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
-            origin=_origin(frame, origin.name),
+            origin=replace(placed, antialiased=origin.antialiased),
         )
     cameras = views_into_frame(views, frame).cameras
     return set_count(with_flat_color(start, cameras), cameras, count, rng), frame

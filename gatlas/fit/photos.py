@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.fit.mesh import Fit, measure
+from gatlas.fit.mesh import Fit, fitted_to, for_training, measure
 from gatlas.fit.photo_start import INITS, start_photos
 from gatlas.fit.scene_frame import views_into_frame
 from gatlas.images.resize import map_views, resize_views
@@ -62,7 +62,7 @@ def fit_photos(
     rng = np.random.default_rng(options.seed)
     views = rgba_views(resize_views(views, budget.resolution))
     start, frame = start_photos(views, options.count, points, init, rng)
-    views = views_into_frame(views, frame)
+    start, views = for_training(start, options.antialiased), views_into_frame(views, frame)
 
     # Training and held-out photos
     held_out = held_out_indices(len(views))
@@ -70,7 +70,7 @@ def fit_photos(
     coarse = None
     if budget.coarse_iterations:
         coarse = (halved(training), budget.coarse_iterations)
-    relocate = Relocator(training, budget.iterations, rng)
+    relocate = Relocator(training, budget.iterations, rng, antialiased=options.antialiased)
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         relocate(step, parameters, adam)
@@ -81,9 +81,11 @@ def fit_photos(
     if scaffold:
         limit = min(options.count, CAP)
         gaussians = optimize_scaffold(start, training, budget.iterations, rng, limit=limit, coarse=coarse, **running)
+        gaussians = fitted_to(gaussians, training.cameras)
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     running["on_parameters"] = each_step
     gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, **running)
+    gaussians = fitted_to(gaussians, training.cameras)
     return Fit(gaussians, training, *measure(gaussians, views[held_out]))
 
 

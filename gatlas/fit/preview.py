@@ -25,14 +25,14 @@ SIDE = 320  # pixels
 class Preview:
     """A callback of `optimize` that every few seconds passes on a picture from three sides over white."""
 
-    def __init__(self, show: Callable[[Float[np.ndarray, "h w 3"]], None]) -> None:
-        self._show = show
+    def __init__(self, show: Callable[[Float[np.ndarray, "h w 3"]], None], *, antialiased: bool = False) -> None:
+        self._show, self._origin = show, Origin(normalized=True, antialiased=antialiased)
         self._next = 0.0
 
     def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         if time.monotonic() < self._next:
             return
-        gaussians = as_gaussians(parameters, Origin(normalized=True))
+        gaussians = as_gaussians(parameters, self._origin)
         images = rasterize(gaussians, orbit(CAMERAS, SIDE, SIDE), background=np.ones(3, dtype=np.float32)).colors
         self._show(np.concatenate(list(images), axis=1))
         self._next = time.monotonic() + SECONDS

@@ -43,13 +43,16 @@ class Relocator:
     (3DGS-MCMC) move dead ones onto living ones instead, which finds no part that is missing altogether.
     """
 
-    def __init__(self, views: AnyViews, iterations: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, views: AnyViews, iterations: int, rng: np.random.Generator, *, antialiased: bool = False
+    ) -> None:
         self._views, self._last, self._rng = views, int(UNTIL * iterations), rng
+        self._origin = Origin(normalized=True, antialiased=antialiased)
 
     def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         if step % EVERY or step > self._last:
             return
-        gaussians = as_gaussians(parameters, Origin(normalized=True))
+        gaussians = as_gaussians(parameters, self._origin)
         count = min(PICTURES, len(self._views))
         looked_at = self._views[np.sort(self._rng.choice(len(self._views), size=count, replace=False))]
         rows = idle_gaussians(gaussians, looked_at.cameras)

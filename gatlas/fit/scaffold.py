@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
 from gatlas.errors import GatlasError
 from gatlas.fit.losses import SCAFFOLD_WEIGHTS, LossWeights, foreground_window, picture_loss
-from gatlas.fit.mesh import Fit, measure
+from gatlas.fit.mesh import Fit, fitted_to, for_training, measure
 from gatlas.fit.scaffold_growth import GrowthStatistics, drop_transparent, grow, keep_anchors
 from gatlas.fit.scaffold_model import OFFSETS, build_scaffold
 from gatlas.fit.scaffold_ranking import average_ranks, highest_ranked, random_camera_visibility
@@ -22,14 +22,13 @@ from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
-from gatlas.types import Origin
 
 if TYPE_CHECKING:
     from gatlas.fit.optimize import OnStep
     from gatlas.fit.options import FitOptions
     from gatlas.fit.scaffold_model import Decoded, Scaffold
     from gatlas.metrics.lpips import Lpips
-    from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
+    from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh, Origin
 
 CAP = 36_864  # tau of Xiang et al. 2025: 192^2
 START_SHARE = 0.85  # of the limit: the growth has the rest
@@ -72,7 +71,7 @@ def fit_scaffold(
     start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng, options.shading)
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
     gaussians = optimize_scaffold(
-        start,
+        for_training(start, options.antialiased),
         views,
         iterations,
         rng,
@@ -83,6 +82,7 @@ def fit_scaffold(
         device=device,
         on_step=on_step,
     )
+    gaussians = fitted_to(gaussians, views.cameras)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     return Fit(gaussians, views, *measure(gaussians, held_out))
 
@@ -108,6 +108,7 @@ def optimize_scaffold(
     `device` is "cpu" or "cuda"; `lpips` must be there.
     """
     training = TrainingViews(views, coarse, iterations)
+    mode: Literal["classic", "antialiased"] = "antialiased" if gaussians.origin.antialiased else "classic"
     if limit < 1:
         raise ValueError(f"limit must be >= 1, got {limit}")
     with one_torch_thread():
@@ -118,7 +119,7 @@ def optimize_scaffold(
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
         decay = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: cosine_decay(step, iterations))
         spacing = float(2 * scaffold.rows["scalings"].detach()[:, 0].exp().median())
-        _prune(scaffold, adam, views.cameras, limit, rng)
+        _prune(scaffold, adam, views.cameras, limit, rng, gaussians.origin)
         evidence = GrowthStatistics.none(len(scaffold), device)
         for step, index in enumerate(map(int, training.order(rng)), start=1):
             pictures = training.at(step - 1)
@@ -126,7 +127,7 @@ def optimize_scaffold(
             target, background = over_random_color(view, rng, device)
             decoded = _require_visible(scaffold.decode())
             decoded.gaussians.means.retain_grad()
-            image = rasterize(decoded.gaussians, view.cameras, background=background).colors
+            image = rasterize(decoded.gaussians, view.cameras, background=background, rasterize_mode=mode).colors
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)
             loss = loss + weights.scales * decoded.gaussians.scales.prod(dim=1).mean()
@@ -138,12 +139,13 @@ def optimize_scaffold(
             if step % GROW_EVERY == 0 and step <= GROW_UNTIL * iterations:
                 grow(scaffold, adam, evidence, spacing, rng)
                 drop_transparent(scaffold, adam, evidence)
-                _prune(scaffold, adam, pictures.cameras, limit, rng)
+                _prune(scaffold, adam, pictures.cameras, limit, rng, gaussians.origin)
                 evidence = GrowthStatistics.none(len(scaffold), device)
             if on_step is not None:
                 on_step(step, float(psnr(image.detach(), target, limit=120.0)))
         _require_visible(scaffold.decode())
-        _prune(scaffold, adam, views.cameras, limit, rng)  # slots that were hidden at the last growth may show by now
+        # Slots that were hidden at the last growth may show by now.
+        _prune(scaffold, adam, views.cameras, limit, rng, gaussians.origin)
         return scaffold.bake(gaussians.origin)
 
 
@@ -155,12 +157,17 @@ def _require_visible(decoded: Decoded) -> Decoded:
 
 
 def _prune(
-    scaffold: Scaffold, adam: torch.optim.Adam, cameras: AnyCameras, limit: int, rng: np.random.Generator
+    scaffold: Scaffold,
+    adam: torch.optim.Adam,
+    cameras: AnyCameras,
+    limit: int,
+    rng: np.random.Generator,
+    origin: Origin,
 ) -> None:
     """Leave the `limit` Gaussians that rank highest by visibility, and the anchors that have a slot alive."""
     slots = scaffold.decode().slots.cpu().numpy()
     if len(slots) > limit:
-        visibilities = random_camera_visibility(scaffold.bake(Origin()), cameras, rng)
+        visibilities = random_camera_visibility(scaffold.bake(origin), cameras, rng)
         keep = highest_ranked(average_ranks(visibilities, slots // OFFSETS), limit)
         alive = np.zeros(scaffold.alive.numel(), dtype=bool)
         alive[slots[keep]] = True

@@ -14,7 +14,7 @@ from gatlas.geometry.sh import half_turn_sh, rotated_sh
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
-    from gatlas.types import Gaussians
+    from gatlas.types import Gaussians, Origin
 
 # Rotations that stand an object up, by the axis of its file that points up: of z, x stays and the front, -y, faces +z.
 UPRIGHT = {
@@ -89,7 +89,7 @@ def into_unit_ball(gaussians: Gaussians) -> tuple[Gaussians, tuple[float, float,
         gaussians,
         means=((means - center) / scale).astype(np.float32),
         scales=(gaussians.scales.astype(np.float64) / scale).astype(np.float32),
-        origin=gaussians.origin.scaled((-x / scale, -y / scale, -z / scale), 1 / scale),
+        origin=_scaled_origin(gaussians, (-x / scale, -y / scale, -z / scale), 1 / scale),
     )
     return unit, (x, y, z), scale
 
@@ -100,8 +100,15 @@ def scaled(gaussians: Gaussians, center: tuple[float, float, float], scale: floa
         gaussians,
         means=(gaussians.means.astype(np.float64) * scale + center).astype(np.float32),
         scales=(gaussians.scales.astype(np.float64) * scale).astype(np.float32),
-        origin=gaussians.origin.scaled(center, scale),
+        origin=_scaled_origin(gaussians, center, scale),
     )
+
+
+def _scaled_origin(gaussians: Gaussians, center: tuple[float, float, float], scale: float) -> Origin:
+    origin = gaussians.origin
+    if origin.pixel_sizes is not None and origin.normalized and not in_unit_ball(gaussians):
+        return replace(origin, pixel_sizes=None, ball=None)  # moved by another program: they are of other units
+    return origin.scaled(center, scale)
 
 
 def unscaled(gaussians: Gaussians, center: tuple[float, float, float], scale: float) -> Gaussians:
