@@ -161,11 +161,14 @@ def fit_report(
     result: Fit, options: FitOptions, path: str, lpips: str | None, spent: dict[str, float]
 ) -> dict[str, Any]:
     """Return what --report holds."""
+    from gatlas.fit.cleanness import cleanness
+
     chosen = {"input": path, "model": options.model, "profile": options.profile, "init": options.init}
     return {
         "source": result.gaussians.origin.name,
         "count": len(result.gaussians),
         "held_out": {"psnr": finite(result.psnr), "ssim": result.ssim},
+        "clean": cleanness(result.gaussians, result.mesh),
         **spent,
         "seed": options.seed,
         "version": __version__,

@@ -82,8 +82,15 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is up")
     if options.model_dir is not None and not photos:
         raise GatlasError("--model-dir names a COLMAP model of photos: the input is a mesh")
+    if options.max_offset is not None and photos:
+        raise GatlasError("--max-offset bounds the distance from a mesh's surface, which photos do not have")
     if options.model == "scaffold":
-        refused = {"--init": None if photos else init, "--resume": options.resume, "--preview": options.preview}
+        refused = {
+            "--max-offset": options.max_offset,
+            "--init": None if photos else init,
+            "--resume": options.resume,
+            "--preview": options.preview,
+        }
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")

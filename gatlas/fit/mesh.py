@@ -32,6 +32,7 @@ class Fit(NamedTuple):
     views: AnyViews  # the training pictures
     psnr: float  # dB over white, mean over the held-out views
     ssim: float  # over white, mean over the held-out views
+    mesh: Mesh | None = None  # what was fitted, in the unit ball; None of photos
 
 
 def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:
@@ -41,7 +42,8 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     another lattice, between them. `start` begins at given Gaussians, in the mesh's own units or its unit ball, instead
     of the surface; their number is made right first. For the callbacks see `gatlas.fit.optimize.optimize`.
     """
-    from gatlas.fit.optimize import optimize
+    from gatlas.fit.offset import OffsetBound
+    from gatlas.fit.optimize import in_turn, optimize
 
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)
@@ -53,11 +55,17 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     else:
         start = set_count(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
     start = for_training(start, options.antialiased)
+    bound = None if options.max_offset is None else OffsetBound(mesh, options.max_offset)
+    if bound is not None:
+        start = bound.applied(start)
+        running["on_parameters"] = in_turn(bound, running.get("on_parameters"))
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
     gaussians = fitted_to(optimize(start, views, iterations, rng, coarse=coarse, **running), views.cameras)
+    if bound is not None:
+        gaussians = bound.applied(gaussians)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     quality = measure(gaussians, held_out)
-    return Fit(gaussians, views, *quality)
+    return Fit(gaussians, views, *quality, mesh=mesh)
 
 
 def for_training(gaussians: Gaussians, antialiased: bool) -> Gaussians:

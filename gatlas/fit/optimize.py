@@ -109,6 +109,17 @@ def optimize(
     return as_gaussians(parameters, gaussians.origin)
 
 
+def in_turn(*hooks: OnParameters | None) -> OnParameters:
+    """Return an `on_parameters` that calls these one after another; None is left out."""
+    given = [hook for hook in hooks if hook is not None]
+
+    def call(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
+        for hook in given:
+            hook(step, parameters, adam)
+
+    return call
+
+
 def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
     """The Gaussians (numpy) that an optimization's parameters stand for."""
     detached = {name: parameter.detach().cpu() for name, parameter in parameters.items()}

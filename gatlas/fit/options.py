@@ -137,6 +137,14 @@ class FitOptions(Options):
         affects_result=False,
         help="Stop and save after this time; needs --resume.",
     )
+    max_offset: float | None = option(
+        None,
+        min=1e-4,
+        max=1,
+        metavar="R",
+        recorded=ABSENT,
+        help="Greatest distance of a center from a mesh's surface, in radii of the unit ball; default unbounded.",
+    )
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", affects_result=False, help="Device for rendering Gaussians; see above."
     )

@@ -84,7 +84,7 @@ def fit_scaffold(
     )
     gaussians = fitted_to(gaussians, views.cameras)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
-    return Fit(gaussians, views, *measure(gaussians, held_out))
+    return Fit(gaussians, views, *measure(gaussians, held_out), mesh=mesh)
 
 
 def optimize_scaffold(

@@ -51,6 +51,8 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
         ({"init": "nowhere"}, True, "--init nowhere: photos start from"),
         ({"time_limit": 5.0}, False, "--time-limit needs --resume"),
         ({"model": "scaffold", "resume": "x.npz"}, False, "--model scaffold does not go with --resume"),
+        ({"model": "scaffold", "max_offset": 0.01}, False, "--model scaffold does not go with --max-offset"),
+        ({"max_offset": 0.01}, True, "--max-offset bounds the distance from a mesh's surface"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, photos, message):

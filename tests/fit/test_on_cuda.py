@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gatlas.fit import FitOptions, fit, relocate, scaffold
+from gatlas.fit import FitOptions, fit, offset, relocate, scaffold
 from gatlas.fit.finetune import finetune
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import Interrupted
@@ -42,6 +42,12 @@ def test_a_mesh():
     found, expected = fit(MESH, OPTIONS), fit(MESH, on_cpu(OPTIONS))
     assert_near(found.gaussians, expected.gaussians)
     assert found.psnr == pytest.approx(expected.psnr, abs=0.01)
+
+
+def test_a_mesh_with_a_bound_on_the_offsets(monkeypatch):
+    monkeypatch.setattr(offset, "EVERY", 2)
+    options = replace(OPTIONS, max_offset=1e-3)
+    assert_near(fit(MESH, options).gaussians, fit(MESH, on_cpu(options)).gaussians)
 
 
 @pytest.mark.slow
