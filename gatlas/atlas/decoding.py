@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.atlas.fitted import fitted_fields
 from gatlas.atlas.plane import plane_permutation
 from gatlas.atlas.spaces import STORED_FRAME
 from gatlas.errors import GatlasError
-from gatlas.geometry.frames import half_turn
+from gatlas.geometry.frames import half_turn, with_turned_ball
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.transport import PROJECTIONS, SPHERE_NAME, fibonacci_sphere
@@ -54,7 +55,8 @@ def decode(atlas: Atlas) -> Gaussians:
 def half_turned(gaussians: Gaussians) -> Gaussians:
     """Return the Gaussians after half a turn about z: from a published file's axes to the object's, and back."""
     means, quats, sh = half_turn(gaussians.means, gaussians.quats.astype(np.float64), gaussians.sh, "z")
-    return replace(gaussians, means=means, quats=normalize_quats(quats).astype(np.float32), sh=sh)
+    origin = with_turned_ball(gaussians.origin, np.diag([-1.0, -1.0, 1.0]))
+    return replace(gaussians, means=means, quats=normalize_quats(quats).astype(np.float32), sh=sh, origin=origin)
 
 
 def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:
@@ -93,6 +95,7 @@ def _origin(meta: Any) -> Origin:
             center=(x, y, z),
             scale=scale,
             normalized=bool(record.get("normalized", False)),
+            **fitted_fields(record),
         )
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise GatlasError(f"the atlas's meta has a broken 'origin': {record!r}") from error

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.atlas.fitted import check_fitted, fitted_meta, joined_sizes
 from gatlas.errors import GatlasError
 from gatlas.types import Atlas, AtlasStats
 
@@ -71,11 +72,11 @@ def unstack(planes: Float[Array, "h h c"], meta: Mapping[str, Any]) -> Atlas:
 
 
 def shared_meta(atlas: Atlas, name: str) -> dict[str, Any]:
-    """Return the meta that all atlases of a set share: size, spaces, sphere, projection, frame."""
+    """Return the meta that all atlases of a set share (size, spaces, sphere, projection, frame) and of their fits."""
     meta = {key: atlas.meta.get(key) for key in (*_SHARED, "spaces")}
     if meta["size"] not in (None, atlas.size):
         raise GatlasError(f"{name}: damaged: its meta says size {meta['size']}, its planes have {atlas.size}")
-    return meta | {"size": atlas.size}
+    return meta | {"size": atlas.size} | fitted_meta(atlas, name)
 
 
 class Accumulator:
@@ -115,6 +116,7 @@ class Accumulator:
     def add_stats(self, stats: AtlasStats, name: str) -> None:
         """Take in the statistics of atlases that are not among those so far. Chan, Golub and LeVeque 1979, eq. 2.1."""
         size = int(stats.mean.shape[0])
+        check_fitted(stats.meta, name)
         self._join({**stats.meta, "size": size}, name)
         count = self._count + stats.count
         mean, m2 = (np.asarray(part, dtype=np.float64).reshape(-1, COUNT).T for part in (stats.mean, stats.m2))
@@ -138,6 +140,8 @@ class Accumulator:
             self._mean, self._m2, self._delta, self._step = (np.zeros(shape) for _ in range(4))
         else:
             _refuse_mixture(self._meta, self._first, self._sources, meta, name)
+            sizes = joined_sizes(self._meta, meta)
+            self._meta = {key: value for key, value in self._meta.items() if key != "pixel_sizes"} | sizes
         self._sources += 1
 
 
@@ -160,6 +164,7 @@ def _refuse_mixture(known: Mapping[str, Any], first: str, count: int, meta: Mapp
         (f"value space of {plane!r}", spaces.get(plane), other_spaces.get(plane))
         for plane in sorted({*spaces, *other_spaces})
     ]
+    pairs.append(("mode of the rasterizer", _mode(known), _mode(meta)))
     for what, wanted, got in pairs:
         if wanted != got:
             others = "" if count == 1 else f" and {count - 1} other{'s' if count > 2 else ''}"
@@ -171,6 +176,10 @@ def _refuse_mixture(known: Mapping[str, Any], first: str, count: int, meta: Mapp
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {"all planes": value}
+
+
+def _mode(meta: Mapping[str, Any]) -> str:
+    return "antialiased" if meta.get("antialiased") else "classic"
 
 
 def _show(value: Any) -> str:

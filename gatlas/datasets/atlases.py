@@ -148,11 +148,14 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
                 f"{name}: the atlas is {atlas.size} x {atlas.size}, the statistics are {self._size} x {self._size}: "
                 f"encode it with --size {self._size}, or make statistics of these atlases with gatlas normalize-stats"
             )
-        for field, found in shared_meta(atlas, name).items():
-            wanted = self._layout.get(field)
-            if found != wanted:
+        meta = shared_meta(atlas, name)
+        for field in {**meta, "antialiased": None}:
+            found, wanted = meta.get(field), self._layout.get(field)
+            if found != wanted and field != "pixel_sizes":  # those of the statistics are of all
                 fault = "are others than" if field == "spaces" else f"is {found!r}, not {wanted!r} like"
-                noun = {"spaces": "value spaces", "gatlas_atlas": "format"}.get(field, field)
+                noun = {"spaces": "value spaces", "gatlas_atlas": "format", "antialiased": "mark 'antialiased'"}.get(
+                    field, field
+                )
                 raise GatlasError(
                     f"{name}: its {noun} {fault} those of the statistics: make statistics of these atlases with gatlas "
                     "normalize-stats"

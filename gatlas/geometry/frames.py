@@ -124,6 +124,16 @@ def denormalized(gaussians: Gaussians) -> Gaussians:
     return replace(back, origin=replace(back.origin, center=(0.0, 0.0, 0.0), scale=1.0, normalized=False))
 
 
+def with_turned_ball(
+    origin: Origin, rotation: Float[np.ndarray, "3 3"], center: Float[np.ndarray, " 3"] | None = None
+) -> Origin:
+    """Return the origin with the ball of its pixel sizes turned, and then moved to positions relative to `center`."""
+    if origin.ball is None:
+        return origin
+    x, y, z = rotation @ np.asarray(origin.ball[:3]) - (np.zeros(3) if center is None else center)
+    return replace(origin, ball=(float(x), float(y), float(z), origin.ball[3]))
+
+
 def scaled_views(
     viewmats: Float[np.ndarray, "*c 4 4"], center: Float[np.ndarray, " 3"] | tuple[float, float, float], scale: float
 ) -> Float[np.ndarray, "*c 4 4"]:

@@ -11,6 +11,7 @@ import numpy as np
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
 from gatlas.geometry.far_coordinates import center_of_far
+from gatlas.geometry.frames import with_turned_ball
 from gatlas.io.splats.up_axis import Y_DOWN, axis, stand_up, upright_rotation
 from gatlas.types import Gaussians, Origin
 
@@ -121,7 +122,7 @@ def checked_gaussians(
         origin = _turned_with(origin, stated, up)
         center = None if center is None else upright_rotation(up) @ center
     elif origin.ball is not None:  # a header's lengths are of the upright object
-        origin = _with_ball(origin, upright_rotation(stated).T)
+        origin = with_turned_ball(origin, upright_rotation(stated).T)
     if center is not None:
         origin = _moved(blob, origin, center)
     quats = canonical_quats(quats, norms).astype(np.float32)
@@ -133,21 +134,11 @@ def _turned_with(origin: Origin, stated: Up, up: Up) -> Origin:
     if up == stated:
         return origin
     rotation = upright_rotation(up) @ upright_rotation(stated).T
-    origin = _with_ball(origin, rotation)
+    origin = with_turned_ball(origin, rotation)
     if not any(origin.center):
         return origin
     x, y, z = rotation @ np.asarray(origin.center)
     return replace(origin, center=(float(x), float(y), float(z)))
-
-
-def _with_ball(
-    origin: Origin, rotation: Float[np.ndarray, "3 3"], center: Float[np.ndarray, " 3"] | None = None
-) -> Origin:
-    """Return the origin with the ball of its pixel sizes turned, and moved to positions relative to `center`."""
-    if origin.ball is None:
-        return origin
-    x, y, z = rotation @ np.asarray(origin.ball[:3]) - (np.zeros(3) if center is None else center)
-    return replace(origin, ball=(float(x), float(y), float(z), origin.ball[3]))
 
 
 def _moved(blob: Blob, origin: Origin, center: Float[np.ndarray, " 3"]) -> Origin:
@@ -158,7 +149,7 @@ def _moved(blob: Blob, origin: Origin, center: Float[np.ndarray, " 3"]) -> Origi
         f"({x:.10g}, {y:.10g}, {z:.10g}), which the header of a splat PLY made of it holds",
         stacklevel=4,
     )
-    return replace(_with_ball(origin, np.eye(3), center), center=(x, y, z))
+    return replace(with_turned_ball(origin, np.eye(3), center), center=(x, y, z))
 
 
 def smallest_three(small: Float[np.ndarray, "n 3"], largest: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 4"]:

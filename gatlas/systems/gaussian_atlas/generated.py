@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatlas import __version__
+from gatlas.atlas.fitted import check_fitted, fitted_fields
 from gatlas.atlas.spaces import FORMAT, SPACES
 from gatlas.atlas.statistics import unstack
 from gatlas.errors import GatlasError
@@ -29,7 +30,8 @@ def generated_atlas(
     """Return the atlas of raw planes from a network: every value inside its space, unit quaternions with w >= 0.
 
     Positions outside the unit ball are moved onto it, and cells fainter than MIN_OPACITY become padding (0).
-    `layout` has the "projection" and "frame" of the training set; `record` describes how the sample was made.
+    `layout` has the "projection" and "frame" of the training set, and the pixels and the mode that it was fitted to;
+    `record` describes how the sample was made.
     """
     if not np.isfinite(planes).all():
         raise GatlasError(
@@ -64,10 +66,15 @@ def generated_atlas(
             "view_dependent": 0,
         },
         "normalization": {"center": [0.0, 0.0, 0.0], "scale": 1.0},
-        "origin": Origin(name=name, normalized=True).as_record(),
+        "origin": _origin(name, layout).as_record(),
         "sample": dict(record),
     }
     if layout.get("frame") is not None:
         meta["frame"] = layout["frame"]
     parts = [position - sphere, inside_color, opacity, inside_scale, rotation]
     return unstack(np.concatenate(parts, axis=-1).astype(np.float32), meta)
+
+
+def _origin(name: str, layout: Mapping[str, Any]) -> Origin:
+    check_fitted(layout, "the statistics")
+    return Origin(name=name, normalized=True, **fitted_fields(layout))
