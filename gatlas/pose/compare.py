@@ -14,6 +14,8 @@ from gatlas.images.composite import composite, masked
 from gatlas.images.resize import reduce_picture, reduced_size
 from gatlas.pose.motion import Pivot, move_camera
 from gatlas.raster import rasterize
+from gatlas.raster.blur import fitted_blur
+from gatlas.raster.rendering import EPS2D
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ SIDE_PER_RIM_PIXEL = 128  # pixels of the longer side per pixel of the object's 
 MIN_PIXEL_SHARE = 1 / 500  # of the picture: fewer pixels are too few to compare
 GAIN_RANGE = (0.25, 4.0)  # gains outside are not taken for an exposure
 NOISE_STD = 0.03  # color difference that is explained by noise
-EPS2D = 0.3  # square pixels: the rasterizer's default
 SUPERSAMPLING = 2  # per side, of smaller pictures; 4 is not better (measured)
 EXPOSURE_RIDGE = 1e-3  # per pixel, in squared color, towards no change: an object of one color has no contrast to fit
 
@@ -38,7 +39,9 @@ class Camera(NamedTuple):
 
     viewmat: Float[np.ndarray, "4 4"]  # world -> camera
     K: Float[np.ndarray, "3 3"]  # pixels of the full photo
-    eps2d: float = EPS2D  # variance added to the Gaussians in a picture of scale 1, square pixels
+    # Variance added to the Gaussians in a picture of scale 1, square pixels, where its pixels are among those that the
+    # Gaussians were fitted to; see `blur_variance`.
+    eps2d: float = EPS2D
 
     def moved(self, pivot: Pivot, step: Float[np.ndarray, " k"]) -> Camera:
         """Return the camera moved by six numbers in the pivot's units; a seventh is the log of a focal factor."""
@@ -192,7 +195,21 @@ def _rasterize(gaussians: Gaussians, camera: Camera, target: Target) -> SingleRe
     width, height, scale, stretch_x, stretch_y = _raster_size(target)
     K = camera.K * [[stretch_x], [stretch_y], [1.0]]
     cameras = Cameras(camera.viewmat[None], K[None], int(width), int(height))
-    return SingleRender(*(image[0] for image in rasterize(gaussians, cameras, eps2d=camera.eps2d * scale**2)))
+    eps2d = blur_variance(gaussians, camera._replace(K=K), scale)
+    return SingleRender(*(image[0] for image in rasterize(gaussians, cameras, eps2d=eps2d)))
+
+
+def blur_variance(gaussians: Gaussians, camera: Camera, scale: float = 1.0) -> float:
+    """Return the variance, in square pixels of the camera's K, that it adds to the Gaussians in a picture of `scale`.
+
+    Outside the pixels that they were fitted to, the rasterizer's blur is another one, and the camera's `eps2d` is a
+    multiple of it.
+    """
+    if gaussians.origin.pixel_sizes is None:
+        return camera.eps2d * scale**2
+    full = camera.K / [[scale], [scale], [1.0]]
+    fitted = float(fitted_blur(gaussians, Cameras(camera.viewmat[None], full[None], 1, 1))[0])
+    return camera.eps2d * (fitted / EPS2D) * scale**2
 
 
 def _reduce(render: SingleRender, factor: int) -> SingleRender:

@@ -16,12 +16,21 @@ import numpy as np
 
 from gatlas.geometry.scene_unit import scene_unit
 from gatlas.geometry.sh import SH_C0
-from gatlas.pose.compare import IDENTITY_EXPOSURE, Camera, Comparison, Exposure, Target, predict_photo, render_at
+from gatlas.pose.compare import (
+    IDENTITY_EXPOSURE,
+    Camera,
+    Comparison,
+    Exposure,
+    Target,
+    blur_variance,
+    predict_photo,
+    render_at,
+)
 from gatlas.pose.levenberg import picture_gradient, pixel_flow
 from gatlas.pose.motion import Pivot, step_gradient
 from gatlas.raster.colors import seen_colors
 from gatlas.raster.rendering import NEAR_PLANE
-from gatlas.types import Cameras, Gaussians
+from gatlas.types import Cameras, Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
 SSIM_WEIGHT = 0.2
 LPIPS_WEIGHT = 0.05
 LOG_EPS2D_STEP = 0.1  # of the finite difference by log eps2d
+BLUR_STEP = 1e-3  # of the finite difference of the blur by the camera, pivot's units
 EPS2D_RANGE = (0.02, 2.0)  # square pixels
 MAX_STEP = np.array([0.02] * 6 + [0.7])  # per variable: the pivot's units, and log eps2d
 MIN_DECREASE = 1e-4  # of the decrease predicted by the gradient (Nocedal & Wright 2006, eq. 3.4)
@@ -166,7 +176,28 @@ def loss_gradient(
     center = camera.viewmat[:3, :3] @ pivot.point + camera.viewmat[:3, 3]
     v_means, v_quats, v_scales = (each.numpy() for each in torch.autograd.grad(loss, leaves))
     gradient = step_gradient(gaussians, v_means, v_quats, camera.viewmat, center) * pivot.units
-    return float(loss.detach()), np.append(gradient, eps2d_gradient(gaussians, target, camera, v_scales))
+    v_log_eps2d = eps2d_gradient(gaussians, target, camera, v_scales)
+    if gaussians.origin.antialiased:  # the opacities change with it too
+        wider = camera._replace(eps2d=camera.eps2d * float(np.exp(LOG_EPS2D_STEP)))
+        changed = Comparison(wider, target, render_at(gaussians, wider, target))
+        v_log_eps2d = (comparison_loss(changed, weights, exposure, lpips) - float(loss.detach())) / LOG_EPS2D_STEP
+    gradient += v_log_eps2d * blur_flow(gaussians, target, camera, pivot)
+    return float(loss.detach()), np.append(gradient, v_log_eps2d)
+
+
+def blur_flow(gaussians: Gaussians, target: Target, camera: Camera, pivot: Pivot) -> Float[np.ndarray, " 6"]:
+    """Return the derivatives of the log of `blur_variance` by a step in the pivot's units.
+
+    They are 0 where the camera's pixels are among those that the Gaussians were fitted to.
+    """
+    if gaussians.origin.pixel_sizes is None:
+        return np.zeros(6)
+    own = camera._replace(K=target.stretch * camera.K)
+    steps = BLUR_STEP * np.eye(6)
+    ahead, behind = (
+        [np.log(blur_variance(gaussians, own.moved(pivot, sign * step))) for step in steps] for sign in (1, -1)
+    )
+    return np.subtract(ahead, behind) / (2 * BLUR_STEP)
 
 
 def eps2d_gradient(gaussians: Gaussians, target: Target, camera: Camera, v_scales: Float32[np.ndarray, "n 3"]) -> float:
@@ -176,7 +207,7 @@ def eps2d_gradient(gaussians: Gaussians, target: Target, camera: Camera, v_scale
     """
     z = gaussians.means.astype(np.float64) @ camera.viewmat[2, :3] + camera.viewmat[2, 3]
     K = target.stretch * camera.K
-    ball = camera.eps2d * z**2 / (K[0, 0] * K[1, 1])  # world units squared
+    ball = blur_variance(gaussians, camera._replace(K=K)) * z**2 / (K[0, 0] * K[1, 1])  # world units squared
     tiny = np.finfo(np.float32).tiny  # no length: scales are above 0 in any unit
     return float((0.5 * v_scales / np.maximum(gaussians.scales, tiny) * ball[:, None]).sum())
 
@@ -195,5 +226,6 @@ def render_differentiable(gaussians: Gaussians, target: Target, camera: Camera) 
     leaves = (means.requires_grad_(), quats.requires_grad_(), scales.requires_grad_())
     cameras = Cameras(camera.viewmat[None], (target.stretch * camera.K)[None], width, height)
     near_plane = NEAR_PLANE * scene_unit(gaussians)
-    frozen = Gaussians(means, quats, scales, opacities, sh)
-    return rasterize(frozen, cameras, eps2d=camera.eps2d, near_plane=near_plane, far_plane=math.inf), leaves
+    frozen = Gaussians(means, quats, scales, opacities, sh, Origin(antialiased=gaussians.origin.antialiased))
+    eps2d = blur_variance(gaussians, camera._replace(K=target.stretch * camera.K))
+    return rasterize(frozen, cameras, eps2d=eps2d, near_plane=near_plane, far_plane=math.inf), leaves

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatlas.geometry.cameras import pixel_widths
 from gatlas.geometry.rotations import se3_exp
 from gatlas.images.composite import composite
 from gatlas.pose import compare, levenberg
@@ -312,6 +313,30 @@ def test_the_gradient_to_the_widening_is_that_of_the_loss(gaussians, scene):
         for sign in (1, -1)
     )
     assert gradient[6] == pytest.approx((ahead - behind) / 0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("antialiased", [False, True])
+def test_the_gradient_is_that_of_the_loss_where_the_blur_is_that_of_the_fit(gaussians, scene, antialiased):
+    """Outside the pixels that the splat was fitted to, the blur has a length: it is more pixels from nearby."""
+    camera, target, pivot, _ = scene
+    size = 3 * float(pixel_widths(Cameras(camera.viewmat[None], K[None], SIDE, SIDE))[0])
+    origin = replace(gaussians.origin, normalized=True, pixel_sizes=(size, size), antialiased=antialiased)
+    fitted = replace(gaussians, origin=origin)
+    weights = np.ones((SIDE, SIDE), dtype=np.float32)
+    _, gradient = loss_gradient(fitted, target, camera, pivot, weights, compare.IDENTITY_EXPOSURE)
+
+    def loss_at(moved):
+        comparison = compare.render_comparison(fitted, moved, target)
+        return comparison_loss(comparison, weights, compare.IDENTITY_EXPOSURE)
+
+    numeric = [
+        (loss_at(camera.moved(pivot, step)) - loss_at(camera.moved(pivot, -step))) / 0.01 for step in 0.005 * np.eye(6)
+    ]
+    np.testing.assert_allclose(gradient[:6], numeric, atol=0.06 * np.abs(numeric).max())
+    wider, narrower = (camera._replace(eps2d=0.3 * np.exp(sign * 0.05)) for sign in (1, -1))
+    assert gradient[6] == pytest.approx((loss_at(wider) - loss_at(narrower)) / 0.1, rel=0.1)
+    plain = compare.render_comparison(gaussians, camera, target).render.alphas
+    assert compare.render_comparison(fitted, camera, target).render.alphas.sum() != pytest.approx(plain.sum(), rel=0.01)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])

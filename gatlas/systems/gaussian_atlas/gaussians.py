@@ -15,7 +15,7 @@ from gatlas.atlas.plane import plane_permutation
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.transport import fibonacci_sphere
-from gatlas.types import LOG_SCALE_RANGE, Gaussians
+from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -51,7 +51,9 @@ def bounded(values: Float[Tensor, "*n"], low: float, high: float) -> Float[Tenso
     return result
 
 
-def planes_to_gaussians(planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"]) -> Gaussians:
+def planes_to_gaussians(
+    planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"], *, antialiased: bool = False
+) -> Gaussians:
     """Return the Gaussians of all cells, in the unit ball, row by row, padding (opacity 0) included.
 
     `planes` are raw, in the order offset, color, opacity, scale, rotation. Values outside their spaces are clamped; a
@@ -67,4 +69,5 @@ def planes_to_gaussians(planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "
         scales=bounded(scale, *LOG_SCALE_RANGE).exp(),
         opacities=bounded(opacity[:, 0], 0.0, 1.0),
         sh=rgb_to_dc(bounded(color, 0.0, 1.0))[:, None],
+        origin=Origin(antialiased=antialiased),
     )

@@ -34,7 +34,7 @@ from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
 from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.systems.gaussian_atlas.rendered_loss import Reference, from_gaussians, from_views, rendered_terms
 from gatlas.systems.gaussian_atlas.text_effect import text_effect
-from gatlas.types import Atlas
+from gatlas.types import Atlas, Gaussians
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -168,15 +168,16 @@ class GaussianAtlasSystem(System):
         guessed = self.whitening.unwhiten(unpack(clean))
         weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
 
+        def as_gaussians(planes: Tensor) -> Gaussians:
+            return planes_to_gaussians(planes, self._sphere, antialiased=bool(self.stats.meta.get("antialiased")))
+
         def reference(i: int) -> Reference:
             views = batch.views[i]
             if views is None:
-                return from_gaussians(planes_to_gaussians(planes[i], self._sphere), count, side, generator)
+                return from_gaussians(as_gaussians(planes[i]), count, side, generator)
             return from_views(views)
 
-        return rendered_terms(
-            lambda i: planes_to_gaussians(guessed[i], self._sphere), reference, weights.to(clean.device), self.lpips
-        )
+        return rendered_terms(lambda i: as_gaussians(guessed[i]), reference, weights.to(clean.device), self.lpips)
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator) -> dict[str, float]:

@@ -81,6 +81,14 @@ def test_the_true_gaussians_have_no_loss():
     assert {name: float(term) for name, term in compare(truth, reference, None).items()} == {"rgb": 0.0, "mask": 0.0}
 
 
+def test_gaussians_of_an_antialiased_set_are_compared_in_its_mode():
+    atlas = encode(ball("green"), EncodeOptions(size=8))
+    thin, plain = (planes_to_gaussians(planes(atlas), sphere(atlas), antialiased=mode) for mode in (True, False))
+    reference = from_gaussians(thin, 2, 24, seeded())
+    assert float(compare(thin, reference, None)["mask"]) == 0.0
+    assert float(compare(plain, reference, None)["mask"]) > 0.001
+
+
 def test_the_terms_are_mean_absolute_differences():
     atlas = encode(ball("red"), EncodeOptions(size=8))
     nothing = replace(atlas, opacity=np.zeros_like(atlas.opacity))
