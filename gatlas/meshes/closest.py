@@ -25,7 +25,7 @@ class ClosestPoints(NamedTuple):
 
     distances: Float64[np.ndarray, " n"]  # units of the vertices, >= 0
     points: Float64[np.ndarray, "n 3"]  # on the surface
-    faces: Int64[np.ndarray, " n"]  # the triangle that the point lies on; of several the first
+    faces: Int64[np.ndarray, " n"]  # the triangle that the point lies on; one of several
 
 
 class Surroundings(NamedTuple):
@@ -106,16 +106,15 @@ def _find_closest(start, stop, boxes, corners, faces, points, found, found_faces
         nodes[0], bounds[0], height = 0, 0.0, 1
         while height > 0:
             height -= 1
-            if bounds[height] > best:
+            if bounds[height] >= best:  # also as near: of many faces in one place one is looked at
                 continue
             node = nodes[height]
             if node >= leaves - 1:
                 leaf = node - leaves + 1
                 for slot in range(size):
                     squared, near_x, near_y, near_z = _nearest_of_triangle(corners[leaf, slot], x, y, z)
-                    face = faces[leaf, slot]
-                    if squared < best or (squared == best and face < best_face):
-                        best, best_face, at_x, at_y, at_z = squared, face, near_x, near_y, near_z
+                    if squared < best:
+                        best, best_face, at_x, at_y, at_z = squared, faces[leaf, slot], near_x, near_y, near_z
                 continue
             left, right = 2 * node + 1, 2 * node + 2
             near_left, near_right = _squared_to_box(boxes[left], x, y, z), _squared_to_box(boxes[right], x, y, z)

@@ -92,11 +92,6 @@ def test_distances_from_a_triangle_by_hand():
     np.testing.assert_allclose(found.points, [[1, 1, 0], [2, 0, 0], [4, 0, 0], [1, 2, 0]])
 
 
-def test_of_faces_at_one_distance_the_first_is_given():
-    square = soup([[[0, 0, 0], [1, 0, 0], [1, 1, 0]]] * 20)
-    assert closest_points(square, [[0.5, 0.25, 1.0]]).faces.tolist() == [0]
-
-
 def test_own_units_are_those_of_the_vertices():
     triangles = random_triangles("even", 50, np.random.default_rng(1))
     points = np.random.default_rng(2).uniform(-1, 1, size=(30, 3))
