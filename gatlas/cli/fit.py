@@ -19,7 +19,6 @@ from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
-from gatlas.fit.preview import Preview
 from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
 from gatlas.io.registry import names_a
@@ -104,7 +103,7 @@ def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
 
 def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     """Return the network that LPIPS is measured with and its name; (None, None) where LPIPS is off."""
-    if loss_weights(options).lpips == 0:
+    if loss_weights(options).lpips == 0 or options.profile == "instant":
         return None, None
     if options.lpips_weights is None and (lack := io.missing_lpips_weights()) is not None:
         message(f"LPIPS is off: {lack}; --lambda-lpips 0 silences this message")
@@ -125,6 +124,8 @@ def _interruptible(name: str, options: FitOptions, identity: dict[str, Any]) -> 
     snapshot = None if resume is None else _load_snapshot(resume, identity)
     picture = None
     if preview is not None:
+        from gatlas.fit.preview import Preview
+
         picture = Preview(lambda image: io.save_image(preview, image, force=True), antialiased=options.antialiased)
     guard: Any = nullcontext() if resume is None else stopping(options.time_limit)
     iterations = options.budget.iterations

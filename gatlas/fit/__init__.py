@@ -7,9 +7,9 @@ from gatlas.lazy import lazy_names
 if TYPE_CHECKING:
     from gatlas.fit.fitting import fit
     from gatlas.fit.mesh import Fit, fit_mesh
-    from gatlas.fit.optimize import Interrupted, Snapshot
     from gatlas.fit.options import PROFILES, FitOptions
     from gatlas.fit.photos import fit_photos
+    from gatlas.fit.snapshot import Interrupted, Snapshot
 
 __all__ = ["PROFILES", "Fit", "FitOptions", "Interrupted", "Snapshot", "fit", "fit_mesh", "fit_photos"]
 
@@ -19,8 +19,8 @@ __getattr__, __dir__ = lazy_names(
         "PROFILES": "gatlas.fit.options",
         "Fit": "gatlas.fit.mesh",
         "FitOptions": "gatlas.fit.options",
-        "Interrupted": "gatlas.fit.optimize",
-        "Snapshot": "gatlas.fit.optimize",
+        "Interrupted": "gatlas.fit.snapshot",
+        "Snapshot": "gatlas.fit.snapshot",
         "fit": "gatlas.fit.fitting",
         "fit_mesh": "gatlas.fit.mesh",
         "fit_photos": "gatlas.fit.photos",

@@ -17,9 +17,10 @@ from gatlas.types import Mesh
 
 if TYPE_CHECKING:
     from gatlas.fit.mesh import Fit
-    from gatlas.fit.optimize import OnParameters, OnStep, Snapshot
+    from gatlas.fit.optimize import OnParameters, OnStep
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud
+    from gatlas.fit.snapshot import Snapshot
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Gaussians
 
@@ -46,6 +47,8 @@ def fit(
     together are a GatlasError.
     """
     check_fit(options, photos=not isinstance(source, Mesh))
+    if options.profile == "instant" and isinstance(source, Mesh):
+        return _fit_instant(source, options, start, report)
     from gatlas.raster.devices import choose_device
 
     device = choose_device(options.device)
@@ -75,6 +78,16 @@ def fit(
     return fit_mesh(mesh, options, start=start, on_parameters=on_parameters, **running)
 
 
+def _fit_instant(mesh: Mesh, options: FitOptions, start: Gaussians | None, report: Report) -> Fit:
+    from gatlas.fit.instant import fit_instant
+    from gatlas.meshes.shading import choose_shading
+
+    if start is not None:
+        raise GatlasError("--profile instant starts from the surface, not from given Gaussians: use --profile quick")
+    mesh = prepare_mesh(mesh, options)
+    return fit_instant(mesh, replace(options, shading=choose_shading(mesh, options.shading, report)))
+
+
 def check_fit(options: FitOptions, *, photos: bool) -> None:
     """Raise a GatlasError where the options do not go together, or not with a mesh or photos."""
     init = options.init
@@ -84,6 +97,8 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         raise GatlasError("--model-dir names a COLMAP model of photos: the input is a mesh")
     if options.max_offset is not None and photos:
         raise GatlasError("--max-offset bounds the distance from a mesh's surface, which photos do not have")
+    if options.profile == "instant":
+        _check_instant(options, photos=photos)
     if options.model == "scaffold":
         refused = {
             "--max-offset": options.max_offset,
@@ -107,6 +122,23 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         raise GatlasError(f"--init {init}: photos start from points, hull, random or a splat FILE.ply")
     if not photos and init != "surface":
         raise GatlasError(f"--init {init} is for photos: a mesh starts from its surface or a splat FILE.ply")
+
+
+def _check_instant(options: FitOptions, *, photos: bool) -> None:
+    """Raise a GatlasError for what belongs to an optimization."""
+    if photos:
+        raise GatlasError("--profile instant is for meshes: photos need an optimization, such as --profile quick")
+    refused = {
+        "--model scaffold": options.model == "scaffold",
+        "--device cuda": options.device == "cuda",
+        "--init FILE": options.init not in (None, "surface"),
+    }
+    names = ("iterations", "preview", "resume", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg")
+    refused |= {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}
+    refused |= {"--lpips-weights": options.lpips_weights is not None, "--antialiased": options.antialiased}
+    for name, given in refused.items():
+        if given:
+            raise GatlasError(f"--profile instant does not go with {name}: it does not optimize; use --profile quick")
 
 
 def prepare_mesh(mesh: Mesh, options: FitOptions) -> Mesh:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
+from gatlas.fit.snapshot import Interrupted, Snapshot
 from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
@@ -27,22 +28,6 @@ OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training 
 
 # Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
 OnParameters = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
-
-
-class Snapshot(NamedTuple):
-    """State of an interrupted optimization: with it, the same call resumes, bit for bit on the CPU."""
-
-    step: int  # steps done
-    arrays: dict[str, np.ndarray]  # parameters, Adam's moments and the order of the views
-    rng: dict[str, Any]  # state of the bit generator
-
-
-class Interrupted(Exception):  # noqa: N818
-    """The optimization was asked to stop before its end."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        super().__init__(f"stopped after {snapshot.step} steps")
-        self.snapshot = snapshot
 
 
 def optimize(

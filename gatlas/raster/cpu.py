@@ -201,7 +201,7 @@ def rasterize_arrays(
         alphas=np.empty((count, height, width, 1), dtype=np.float32),
         depths=np.empty((count, height, width, 1), dtype=np.float32),
     )
-    for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
+    for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
         camera = pinhole(cameras, i, options)
         images = Images(rendering.colors[i], rendering.alphas[i, :, :, 0], rendering.depths[i, :, :, 0])
         render(parameters, camera, backgrounds[i], images)
@@ -214,7 +214,7 @@ def visibility_arrays(
     """`gatlas.raster.visibility`."""
     compile_kernels(weights=True)
     weights = np.empty((len(cameras), len(gaussians)), dtype=np.float32)
-    for i, parameters in enumerate(_seen_parameters(gaussians, cameras)):
+    for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
         weights[i] = blending_weights(parameters, pinhole(cameras, i, options), reduce)
     return weights
 
@@ -227,7 +227,8 @@ def pinhole(cameras: Cameras, index: int, options: ProjectionOptions) -> Pinhole
     return Pinhole(view, K, cameras.width, cameras.height, near_plane, far_plane, eps2d, options.antialiased)
 
 
-def _seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Parameters]:
+def seen_parameters(gaussians: Gaussians, cameras: Cameras) -> Iterator[Parameters]:
+    """Yield the Gaussians (numpy) with the colors that each camera sees."""
     fields = (gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities)
     means, quats, scales, opacities = (_plain(field) for field in fields)
     for colors in seen_colors(gaussians, cameras.viewmats):

@@ -11,6 +11,7 @@ ROCKET = FOLDER.parents[1] / "examples" / "rocket.glb"
 ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
     "bench_fit": ["MESH", "--profile", "quick", "--count", "200", "--resolution", "64"],
+    "bench_instant": ["MESH", "--count", "200", "--sizes", "64"],
     "bench_noposplat": ["--steps", "2", "--scenes", "2", "--held", "1"],
     "bench_pose": ["MESH", "SPLAT", "--queries", "1"],
     "bench_prune": ["MESH", "--count", "200", "--keep", "100", "--iterations", "20", "--finetune", "3"],
