@@ -179,9 +179,7 @@ def _discs(found: Candidates, drawn: Int[np.ndarray, " m"], count: int, inwards:
     means = np.stack([np.bincount(nearest, colors[:, channel], count) for channel in range(4)], axis=1)
     rgba = means / shares[:, None]  # of the points around: of one alone a fine pattern would stay as noise
     rgba = np.where((np.bincount(nearest, minlength=count) > 0)[:, None], rgba, colors[chosen])
-    around = KDTree(points[chosen]).query(points[chosen], k=min(AROUND, count))[1].reshape(count, -1)
-    # The mean is shorter where the surface bends, and short where the opposite side is near, so that sheets stay.
-    offsets = inwards * normals[chosen][around].mean(axis=1)
+    offsets = _inwards(points[chosen], normals[chosen], inwards)
     scales = spacing[:, None] * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
     return Gaussians(
         means=(points[chosen] - offsets).astype(np.float32),
@@ -190,6 +188,25 @@ def _discs(found: Candidates, drawn: Int[np.ndarray, " m"], count: int, inwards:
         opacities=(OPACITY * np.clip(rgba[:, 3], FAINTEST, 1.0)).astype(np.float32),
         sh=rgb_to_dc(np.clip(rgba[:, None, :3], 0.0, 1.0)).astype(np.float32),
     )
+
+
+def _inwards(
+    points: Float64[np.ndarray, "n 3"], normals: Float64[np.ndarray, "n 3"], length: float
+) -> Float64[np.ndarray, "n 3"]:
+    """Return the offsets, at most `length` long, by which centers are moved against the normals around them.
+
+    Their mean is shorter where the surface bends. Towards an opposite side it is at most a third of the way there, so
+    that the sides of a thin plate do not change places and a sheet that is seen from both sides stays.
+    """
+    from scipy.spatial import KDTree
+
+    around = KDTree(points).query(points, k=min(AROUND, len(points)))[1].reshape(len(points), -1)
+    offsets = length * normals[around].mean(axis=1)
+    opposite = np.einsum("ni,nki->nk", normals, normals[around]) < -0.5
+    depths = np.einsum("ni,nki->nk", normals, points[:, None] - points[around])
+    room = np.where(opposite, np.maximum(depths, 0.0), np.inf).min(axis=1) / 3
+    lengths = np.linalg.norm(offsets, axis=1)
+    return offsets * np.minimum(1.0, room / np.maximum(lengths, 1e-12))[:, None]
 
 
 def _within_outline(gaussians: Gaussians, views: Views, resolution: int) -> Gaussians:

@@ -113,7 +113,7 @@ def test_a_surface_that_no_view_sees_gets_no_gaussian():
 def test_a_single_sheet_stays_where_it_is_and_shows_from_both_sides():
     sheet = triangles(*square(0.0, 1.0, [0.2, 0.5, 0.1]))
     found, _ = instant_gaussians(normalize_mesh(sheet), TINY, np.random.default_rng(0))
-    assert np.median(np.abs(found.means[:, 2])) < 0.5 * 0.0212  # of how far a closed body's centers move
+    assert (np.abs(found.means[:, 2]) < 1e-6).mean() > 0.9  # in a closed body, 0.02
     alphas = rasterize(found, fibonacci_views(2, 64, 64)).alphas
     expected = render_mesh(normalize_mesh(sheet), fibonacci_views(2, 64, 64)).images[..., 3]
     assert alphas.sum() == pytest.approx(expected.sum(), rel=0.1)
@@ -123,8 +123,9 @@ def test_the_two_sides_of_a_thin_plate_keep_their_colors():
     plate = joined(square(0.01, 1.0, [1.0, 0.0, 0.0]), square(-0.01, 1.0, [0.0, 0.0, 1.0]))
     found, _ = instant_gaussians(normalize_mesh(plate), TINY, np.random.default_rng(0))
     rgb = dc_to_rgb(found.sh[:, 0])
-    assert (np.minimum(rgb[:, 0], rgb[:, 2]) < 0.01).mean() > 0.8  # the others are mixtures
-    assert ((rgb[:, 0] > 0.5) == (found.means[:, 2] > 0)).mean() > 0.8  # the half of them without sides
+    mixed = np.minimum(rgb[:, 0], rgb[:, 2]) > 0.01
+    assert mixed.mean() < 0.2
+    assert ((rgb[:, 0] > 0.5) == (found.means[:, 2] > 0))[~mixed].mean() > 0.95
 
 
 def test_what_is_seen_through_glass_and_the_glass_get_gaussians():
