@@ -51,9 +51,9 @@ class FitOptions(Options):
     eighth photo. Photos without known cameras need COLMAP first; its models are searched for in sparse/, the folder
     itself and colmap/sparse/, and of several the one with most images is taken.
 
-    --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,000 on 64 of 512 x 512, quality 4,000 on 96.
-    instant places the Gaussians of a mesh on the surface that 24 pictures show and does not optimize them: about a
-    second per mesh. Without --report its PSNR and SSIM are of 4 held-out pictures.
+    --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,000 on 64 of 512 x 512, quality 4,000 on 96,
+    instant 0 on 24: it places the Gaussians of a mesh on the surface that these show and does not optimize them, in
+    about a second per mesh. Without --report its PSNR and SSIM are of 4 held-out pictures.
 
     --model scaffold ends with COUNT Gaussians or fewer (at most 36,864), as the fits of the paper do. The loss is
     lambda-rgb L1 + lambda-ssim (1 - SSIM) + lambda-lpips LPIPS + lambda-reg times the mean product of the scales. LPIPS
