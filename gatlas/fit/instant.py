@@ -37,6 +37,7 @@ POOL = 3  # candidates per Gaussian
 EVEN_SHARE = 0.2  # of the density, whatever the detail
 FAINTEST = 0.05  # opacity of a surface that gets Gaussians
 DISC_SIGMA = 0.6  # of the spacing; wider than where an optimization closes the holes
+WIDER = 0.3  # share by which discs are wider at twice the usual spacing and beyond
 OPACITY = 0.97
 NEIGHBORS = 25  # of a candidate, itself counted, whose distance measures the spacing: fewer vary by chance
 NORMAL_REACH = 0.7  # of a usual spacing: by twice this the opposite sides of a sheet count as farther apart
@@ -180,7 +181,8 @@ def _discs(found: Candidates, drawn: Int[np.ndarray, " m"], count: int, inwards:
     rgba = means / shares[:, None]  # of the points around: of one alone a fine pattern would stay as noise
     rgba = np.where((np.bincount(nearest, minlength=count) > 0)[:, None], rgba, colors[chosen])
     offsets = _inwards(points[chosen], normals[chosen], inwards)
-    scales = spacing[:, None] * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
+    sparse = np.clip(spacing / np.median(spacing) - 1, 0.0, 1.0)  # plain parts: wider discs close the gaps of chance
+    scales = (spacing * (1 + WIDER * sparse))[:, None] * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
     return Gaussians(
         means=(points[chosen] - offsets).astype(np.float32),
         quats=quats_from_normals(normals[chosen]).astype(np.float32),
