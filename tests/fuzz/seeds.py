@@ -17,7 +17,7 @@ from PIL import Image
 from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.io.atlases.npz import atlas_bytes, stats_bytes
 from gatlas.io.photos.transforms import encode_index
-from gatlas.types import AtlasStats, Cameras
+from gatlas.types import AtlasStats, Cameras, Origin
 from tests.fuzz.damage import Files
 from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.colmap_files import rows_of, write_binary, write_text
@@ -25,6 +25,7 @@ from tests.helpers.gltf_files import Gltf
 from tests.helpers.splat_files import NAMES, dump, foreign, gaussians_of, table
 
 SIDE = 8  # of the grid of atlases
+FITTED = Origin(center=(1.0, 2.0, 3.0), pixel_sizes=(0.01, 0.02), ball=(1.0, 2.0, 3.0, 4.0), antialiased=True)
 REST = [f"f_rest_{i}" for i in range(9)]
 
 
@@ -35,6 +36,7 @@ def splat_plys() -> list[Files]:
     return [
         {"a.ply": dump(gaussians_of(4))},
         {"a.ply": dump(gaussians_of(4, degree=1), "y-up")},
+        {"a.ply": dump(gaussians_of(4, origin=FITTED))},
         {"a.ply": foreign(table(4, **columns), text=True, comments=["up axis: z", "by a scanner"])},
         {"a.ply": foreign(table(4, names=[*NAMES, *REST], dtype="f8", **wide), byte_order=">")},
     ]
@@ -209,7 +211,8 @@ def pictures() -> list[Files]:
 def atlases() -> list[Files]:
     rich = random_atlas(
         seed=1, size=4, frame="stored", normalization={"center": [0.0, 1.0, 2.0], "scale": 2.5}, count=16, padded=0,
-        dropped=0, split=0, version="0.1.0", origin={"name": "thing", "normalized": False}, sh_degree=0,
+        dropped=0, split=0, version="0.1.0", sh_degree=0,
+        origin={"name": "thing", "normalized": False, "pixel_sizes": [0.1, 0.2], "antialiased": True},
     )  # fmt: skip
     return [{"a.npz": atlas_bytes(random_atlas(size=4))}, {"a.npz": atlas_bytes(rich)}]
 
