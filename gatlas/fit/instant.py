@@ -102,25 +102,19 @@ def instant_gaussians(mesh: Mesh, options: FitOptions, rng: np.random.Generator)
 
 def _candidates(mesh: Mesh, cameras: Cameras, options: FitOptions) -> Candidates:
     """The points that the pixels' centers meet, and behind translucent surfaces those that are seen through them."""
-    layers = [mesh]
-    if any(material.alpha_mode == "BLEND" for material in mesh.materials):
-        solid = tuple(
-            replace(material, alpha_mode="MASK", alpha_cutoff=FAINTEST) if material.alpha_mode == "BLEND" else material
-            for material in mesh.materials
-        )
-        layers.append(replace(mesh, materials=solid))
-    pixels, faces, places = [], [], []
-    seen = None
-    for layer in layers:
-        hits = mesh_hits(layer, cameras)
-        new = hits.faces >= 0 if seen is None else (hits.faces >= 0) & (hits.faces != seen)
-        seen = hits.faces
-        on = np.flatnonzero(new)
-        pixels.append(on)
-        faces.append(hits.faces.reshape(-1)[on])
-        places.append(hits.barycentrics.reshape(-1, 2)[on])
-    at, hit = np.concatenate(pixels), np.concatenate(faces)
-    ab = np.concatenate(places).astype(np.float64)
+    first = mesh_hits(mesh, cameras)
+    layers = [(first.faces >= 0, first.faces, first.barycentrics)]
+    translucent = np.array([material.alpha_mode == "BLEND" for material in mesh.materials], dtype=bool)
+    faces = np.flatnonzero(translucent[np.asarray(mesh.face_materials)])
+    if len(faces):
+        glass = mesh_hits(_solid(mesh, faces), cameras)
+        hit_faces = np.where(glass.faces >= 0, faces[glass.faces], -1)
+        in_front = (hit_faces >= 0) & (hit_faces != first.faces) & (glass.depths < first.depths)
+        layers.append((in_front, hit_faces, glass.barycentrics))
+    pixels = [np.flatnonzero(new) for new, _, _ in layers]
+    hit = np.concatenate([hits.reshape(-1)[on] for on, (_, hits, _) in zip(pixels, layers, strict=True)])
+    ab = np.concatenate([places.reshape(-1, 2)[on] for on, (_, _, places) in zip(pixels, layers, strict=True)])
+    at, ab = np.concatenate(pixels), ab.astype(np.float64)
     barycentrics = np.concatenate([ab, 1 - ab.sum(axis=1, keepdims=True)], axis=1)
     colors = surface_colors(mesh, hit, barycentrics, options.shading)
 
@@ -134,6 +128,16 @@ def _candidates(mesh: Mesh, cameras: Cameras, options: FitOptions) -> Candidates
     images[at] = colors  # the nearer layer comes last
     views = Views(images.reshape(len(cameras), cameras.height, cameras.width, 4), cameras)
     return Candidates(views, points, normals, colors, at)
+
+
+def _solid(mesh: Mesh, faces: Int[np.ndarray, " k"]) -> Mesh:
+    """Return some faces of a mesh, its translucent materials cut out where they are faint and solid elsewhere."""
+    materials = tuple(
+        replace(material, alpha_mode="MASK", alpha_cutoff=FAINTEST) if material.alpha_mode == "BLEND" else material
+        for material in mesh.materials
+    )
+    face_materials = np.asarray(mesh.face_materials)[faces]
+    return replace(mesh, faces=np.asarray(mesh.faces)[faces], face_materials=face_materials, materials=materials)
 
 
 def _draw(found: Candidates, count: int, rng: np.random.Generator) -> Int[np.ndarray, " m"]:

@@ -115,18 +115,10 @@ def render(parameters: Parameters, camera: Pinhole, background: Float32[np.ndarr
     return Rendered(projected, background, images.alphas, images.depths, transmittances, ended, hits)
 
 
-def render_backward(
-    parameters: Parameters,
-    camera: Pinhole,
-    rendered: Rendered,
-    v_images: Images,
-    v_parameters: Parameters,
-    absolute: Float32[np.ndarray, "n 2"] | None = None,
-) -> None:
-    """Add to `v_parameters` the gradients that `v_images`, the gradients of one picture, give.
-
-    To `absolute` are added the sums over the pixels of the absolute gradients to the means in the picture.
-    """
+def pair_gradients(
+    rendered: Rendered, v_images: Images, absolute: Float32[np.ndarray, "n 2"] | None = None
+) -> Float32[np.ndarray, "pairs 16"]:
+    """Return the gradients of the pairs of a Gaussian and a tile: columns S_RED, ... of `projection_kernels`."""
     projected = rendered.projected
     slots = _aligned(len(projected.pairs), projection_kernels.SLOT_SIZE)
     launch(
@@ -145,6 +137,23 @@ def render_backward(
         slots,
         absolute,
     )
+    return slots
+
+
+def render_backward(
+    parameters: Parameters,
+    camera: Pinhole,
+    rendered: Rendered,
+    v_images: Images,
+    v_parameters: Parameters,
+    absolute: Float32[np.ndarray, "n 2"] | None = None,
+) -> None:
+    """Add to `v_parameters` the gradients that `v_images`, the gradients of one picture, give.
+
+    To `absolute` are added the sums over the pixels of the absolute gradients to the means in the picture.
+    """
+    projected = rendered.projected
+    slots = pair_gradients(rendered, v_images, absolute)
     launch(
         projection_kernels.project_backward,
         split_range(len(projected.order), get_num_threads()),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.raster.cpu import Images, Parameters, compile_kernels, pinhole, render, render_backward, seen_parameters
+from gatlas.raster.cpu import Images, compile_kernels, pair_gradients, pinhole, render, seen_parameters
+from gatlas.raster.projection_kernels import S_BLUE, S_RED
 from gatlas.raster.rendering import ProjectionOptions
 
 if TYPE_CHECKING:
@@ -30,12 +31,13 @@ def gather(
     options = ProjectionOptions(eps2d=eps2d)
     black, nothing = np.zeros(3, dtype=np.float32), np.zeros(shape, dtype=np.float32)
     shown = Images(np.empty((*shape, 3), np.float32), np.empty(shape, np.float32), np.empty(shape, np.float32))
-    gradients = None
+    sums = np.zeros((len(gaussians), 3), dtype=np.float32)
     for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
-        if gradients is None:
-            gradients = Parameters(*map(np.zeros_like, parameters))
-        camera = pinhole(cameras, i, options)
-        rendered = render(parameters, camera, black, shown)
+        rendered = render(parameters, pinhole(cameras, i, options), black, shown)
         values = np.ascontiguousarray(images[i], dtype=np.float32)
-        render_backward(parameters, camera, rendered, Images(values, nothing, nothing), gradients)
-    return np.zeros((len(gaussians), 3), np.float32) if gradients is None else gradients.colors
+        slots = pair_gradients(rendered, Images(values, nothing, nothing))
+        projected = rendered.projected
+        if len(projected.order):  # every visible Gaussian has a slot, so no segment is empty
+            starts = projected.slot_starts[:-1]
+            sums[projected.order] += np.add.reduceat(slots[:, S_RED : S_BLUE + 1], starts, axis=0)
+    return sums
