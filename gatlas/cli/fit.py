@@ -26,6 +26,7 @@ from gatlas.types import Views
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
+    from gatlas.fit.exposure import FittedExposure
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Gaussians, Mesh
 
@@ -55,13 +56,18 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
 
     seconds = time.perf_counter() - started[0]
     summary = f"{len(result.gaussians):,} Gaussians, held-out PSNR {result.psnr:.2f} dB, SSIM {result.ssim:.4f}"
+    if result.exposure is not None:
+        summary += f", {result.exposure.psnr:.2f} dB with each photo's exposure corrected"
     message(f"{summary}, {seconds:.1f} s")
     if options.views_out is not None:
         io.save_views(options.views_out, result.views, force=force)
     if options.report is not None:
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - started[1]}
         path = source if isinstance(source, str) else source.name
-        io.save_json(options.report, fit_report(result, options, path, lpips, spent), force=force)
+        held = fit_report(result, options, path, lpips, spent)
+        if result.exposure is not None:
+            held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=options.model_dir))
+        io.save_json(options.report, held, force=force)
     gaussians = _denormalized(result.gaussians) if options.denormalize else result.gaussians
     io.save_gaussians(output, gaussians, force=force)
     if options.resume is not None:
@@ -176,3 +182,15 @@ def fit_report(
         "lpips": lpips,
         "arguments": {**chosen, **options.as_record(), "lambda": asdict(loss_weights(options))},
     }
+
+
+def exposure_report(exposure: FittedExposure, names: list[str]) -> dict[str, Any]:
+    """Return the gain and offset (red, green, blue) of each photo by its name; those held out were solved, not fitted.
+
+    "psnr" is of the held-out photos with their exposure, that of "held_out" without.
+    """
+    found = [
+        {"photo": name, "gain": gain.tolist(), "offset": offset.tolist(), "held_out": i in exposure.held_out}
+        for i, (name, gain, offset) in enumerate(zip(names, *exposure.photos, strict=True))
+    ]
+    return {"psnr": finite(exposure.psnr), "photos": found}

@@ -16,7 +16,7 @@ from gatlas.geometry.frames import into_unit_ball, scaled, unscaled
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
-from gatlas.raster.flat_color import with_flat_color
+from gatlas.raster.flat_color import view_dependent
 from gatlas.types import Mesh, MixedViews, Views
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def finetune(
 ) -> Gaussians:
     """The same number of Gaussians after `iterations` steps towards pictures of the reference (numpy).
 
-    View-dependent color is not kept. The reference is the mesh or the photos (in their own units) that they were
-    fitted to, or the Gaussians before some were taken. Of photos those that a fit holds out are left out here as well,
-    and `views` and `resolution` are not for them.
+    View-dependent color stays and is optimized; the degree is 0 where there is none. The reference is the mesh or the
+    photos (in their own units) that they were fitted to, or the Gaussians before some were taken. Of photos those that
+    a fit holds out are left out here as well, and `views` and `resolution` are not for them.
     """
     unit, judged, center, scale = _together(gaussians, reference)
     if isinstance(judged, Views | MixedViews):
         pictures = judged[np.setdiff1d(np.arange(len(judged)), held_out_indices(len(judged)))]
     else:
         pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
-    start = with_flat_color(unit, pictures.cameras)
+    start = unit if view_dependent(unit).any() else replace(unit, sh=unit.sh[:, :1])
     tuned = optimize(start, pictures, iterations, rng, rate=RATE, device=device, on_step=on_step)
     return replace(scaled(tuned, center, scale), origin=gaussians.origin)
 

@@ -109,6 +109,12 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         for name, given in refused.items():
             if given:
                 raise GatlasError(f"--model scaffold does not go with {name}: use --model direct")
+        if options.sh_degree:
+            raise GatlasError("--model scaffold has no view-dependent color: use --sh-degree 0, or --model direct")
+    if options.exposure == "on" and not photos:
+        raise GatlasError("--exposure on is for photos: the pictures of a mesh are all exposed alike")
+    if options.exposure == "on" and options.model == "scaffold":
+        raise GatlasError("--model scaffold does not go with --exposure on: use --model direct")
     starts_from_splat = init is not None and names_a("splat", init)
     if photos and options.up is not None and not starts_from_splat:
         raise GatlasError("--up is for meshes and for --init FILE.ply: photos have the axes of their cameras")

@@ -11,6 +11,7 @@ from gatlas.fit.set_count import set_count
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views, pixel_sizes
 from gatlas.geometry.frames import unscaled
+from gatlas.geometry.sh import with_degree
 from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
@@ -21,6 +22,7 @@ from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
+    from gatlas.fit.exposure import FittedExposure
     from gatlas.fit.options import FitOptions
     from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
 
@@ -33,6 +35,7 @@ class Fit(NamedTuple):
     psnr: float  # dB over white, mean over the held-out views
     ssim: float  # over white, mean over the held-out views
     mesh: Mesh | None = None  # what was fitted, in the unit ball; None of photos
+    exposure: FittedExposure | None = None  # of photos
 
 
 def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:
@@ -53,7 +56,9 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     if start is None:
         start = surface_gaussians(mesh, views, options.count, rng, options.shading)
     else:
-        start = set_count(in_unit_ball_of(mesh, start), views.cameras, options.count, rng)
+        start = in_unit_ball_of(mesh, start, flat=options.sh_degree == 0)
+        start = set_count(start, views.cameras, options.count, rng)
+    start = replace(start, sh=with_degree(start.sh, options.sh_degree))
     start = for_training(start, options.antialiased)
     bound = None if options.max_offset is None else OffsetBound(mesh, options.max_offset)
     if bound is not None:
@@ -79,8 +84,8 @@ def fitted_to(gaussians: Gaussians, *cameras: AnyCameras) -> Gaussians:
     return replace(gaussians, origin=replace(gaussians.origin, pixel_sizes=pixel_sizes(*cameras), ball=None))
 
 
-def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
-    """Given Gaussians, in own units or the unit ball, without view-dependent color, in a normalized mesh's frame.
+def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians, *, flat: bool = False) -> Gaussians:
+    """Given Gaussians, in own units or the unit ball, in a normalized mesh's frame; `flat` takes one color of each.
 
     The mode and the pixels that they were fitted to stay.
     """
@@ -91,7 +96,8 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians) -> Gaussians:
     scales = np.clip(gaussians.scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32)
     fitted = gaussians.origin
     origin = replace(origin, pixel_sizes=fitted.pixel_sizes, ball=fitted.ball, antialiased=fitted.antialiased)
-    return replace(gaussians, scales=scales, sh=with_flat_color(gaussians).sh, origin=origin)
+    sh = with_flat_color(gaussians).sh if flat else gaussians.sh
+    return replace(gaussians, scales=scales, sh=sh, origin=origin)
 
 
 def measure(gaussians: Gaussians, views: AnyViews) -> tuple[float, float]:

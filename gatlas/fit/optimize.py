@@ -8,21 +8,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from gatlas.fit.exposure import BEGIN, SATURATED
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
 from gatlas.fit.snapshot import Interrupted, Snapshot
-from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
+from gatlas.geometry.sh import SH_C0, dc_to_rgb, degree_of, rgb_to_dc
 from gatlas.metrics import psnr
 from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
+    from gatlas.fit.exposure import PhotoExposures
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Origin
 
 # Adam's learning rates; world units of an object of radius 1. Positions move a thirtieth of a pixel of a 256^2 view.
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
+LEARNING_RATES["sh_rest"] = LEARNING_RATES["rgb"] / SH_C0 / 20  # Kerbl et al. 2023: a twentieth of degree 0
+DEGREE_EVERY = 0.1  # of the steps: a start without view-dependent color gets another degree
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of a parameter
+
+_State = dict[str, tuple[torch.Tensor, torch.optim.Adam | None]]  # all that changes, and the Adam that changes it
 
 OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
 
@@ -40,6 +46,7 @@ def optimize(
     rate: float = 1.0,
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
+    exposures: PhotoExposures | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
     on_parameters: OnParameters | None = None,
@@ -54,38 +61,57 @@ def optimize(
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1. Blur and mode of the rasterizer are those of the
-    Gaussians' origin.
+    Gaussians' origin. `exposures` are solved in place: the pictures of the Gaussians are compared as each photo was
+    exposed. Spherical harmonics keep the degree of `gaussians`; where they are 0 beyond degree 0, one degree more is
+    optimized every DEGREE_EVERY of the steps.
     """
     training = TrainingViews(views, coarse, iterations)
     with one_torch_thread():
         parameters = _parameters(gaussians, device)
-        groups = [{"params": [parameters[name]], "lr": first} for name, first in LEARNING_RATES.items()]
+        groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
         adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        state: _State = {name: (parameter, adam) for name, parameter in parameters.items()}
+        if exposures is not None:
+            state["exposure"] = exposures.values, None
+        degrees = _degrees(gaussians, iterations)
         if resume is None:
             first, order = 0, training.order(rng)
         else:
             if not 0 <= resume.step <= iterations:
                 raise ValueError(f"the snapshot is of step {resume.step} of {iterations}")
-            first, order = resume.step, _restore(resume, parameters, adam, rng)
+            first, order = resume.step, _restore(resume, state, rng)
             if not training.is_order(order):
                 raise ValueError("the snapshot's order of the views is of other views or steps")
         for step in range(first, iterations):
             if should_stop is not None and should_stop():
-                raise Interrupted(_snapshot(step, order, parameters, adam, rng))
-            for group, learning_rate in zip(adam.param_groups, LEARNING_RATES.values(), strict=True):
-                group["lr"] = rate * learning_rate * cosine_decay(step, iterations)
+                raise Interrupted(_snapshot(step, order, state, rng))
+            decay = cosine_decay(step, iterations)
+            for group in adam.param_groups:
+                group["lr"] = rate * LEARNING_RATES[group["name"]] * decay
             view = training.at(step)[int(order[step])]
             target, background = over_random_color(view, rng, device)
-            image = rasterize(_activated(parameters, gaussians.origin), view.cameras, background=background).colors
+            shown = _activated(parameters, gaussians.origin, degrees(step))
+            if exposures is not None:
+                shown = exposures.of(shown, int(order[step]))
+            rendering = rasterize(shown, view.cameras, background=background)
+            image = rendering.colors
+            if exposures is not None:
+                if step >= BEGIN * iterations:
+                    exposures.update(int(order[step]), rendering, target, background)
+                image = torch.where((target >= SATURATED) & (image > target), target, image)
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             loss = picture_loss(image, target, weights, lpips, window)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
             loss.backward()
+            for parameter in parameters.values():
+                if parameter.grad is None:  # a degree that has not begun: Adam would count its steps apart
+                    parameter.grad = torch.zeros_like(parameter)
             adam.step()
             with torch.no_grad():
-                parameters["rgb"].clamp_(0.0, 1.0)
+                if "sh_rest" not in parameters:  # else degree 0 is the mean over directions that nobody may see
+                    parameters["rgb"].clamp_(0.0, 1.0)
                 parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
             if on_parameters is not None:
                 on_parameters(step + 1, parameters, adam)
@@ -111,33 +137,34 @@ def as_gaussians(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussia
     return as_arrays(_activated(detached, origin), origin)
 
 
-def _snapshot(
-    step: int,
-    order: np.ndarray,
-    parameters: dict[str, torch.Tensor],
-    adam: torch.optim.Adam,
-    rng: np.random.Generator,
-) -> Snapshot:
+def _degrees(gaussians: Gaussians, iterations: int) -> Callable[[int], int]:
+    """Return the degree of the spherical harmonics that each step, from 0, optimizes."""
+    degree = degree_of(gaussians.sh.shape[1])
+    if (gaussians.sh[:, 1:] != 0).any():
+        return lambda step: degree
+    every = max(1, round(DEGREE_EVERY * iterations))
+    return lambda step: min(degree, step // every)
+
+
+def _snapshot(step: int, order: np.ndarray, state: _State, rng: np.random.Generator) -> Snapshot:
     arrays = {"order": order}
-    for name, parameter in parameters.items():
+    for name, (parameter, adam) in state.items():
         arrays[name] = parameter.detach().cpu().numpy().copy()
         for moment in MOMENTS:
-            if parameter in adam.state:
+            if adam is not None and parameter in adam.state:
                 arrays[f"{name}.{moment}"] = adam.state[parameter][moment].cpu().numpy().copy()
     return Snapshot(step, arrays, dict(rng.bit_generator.state))
 
 
-def _restore(
-    snapshot: Snapshot, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam, rng: np.random.Generator
-) -> np.ndarray:
+def _restore(snapshot: Snapshot, state: _State, rng: np.random.Generator) -> np.ndarray:
     """Put a snapshot's values where they were, and return the order of the views."""
     try:
         rng.bit_generator.state = snapshot.rng
     except Exception as error:  # numpy's, of any kind, where it is not the state of such a generator
         raise ValueError(f"the snapshot's state of the random numbers is none: {error}") from None
-    for name, parameter in parameters.items():
+    for name, (parameter, adam) in state.items():
         parameter.data.copy_(_stored(snapshot, name, parameter))
-        if snapshot.step:
+        if snapshot.step and adam is not None:
             moments = {m: _stored(snapshot, f"{name}.{m}", parameter).to(parameter.device) for m in MOMENTS}
             adam.state[parameter] = {
                 "step": torch.tensor(float(snapshot.step), device=parameter.device),
@@ -148,6 +175,8 @@ def _restore(
 
 def _stored(snapshot: Snapshot, name: str, parameter: torch.Tensor) -> torch.Tensor:
     """Return a copy of a snapshot's array that belongs to a parameter."""
+    if name not in snapshot.arrays:
+        raise ValueError(f"the snapshot has no {name}: it is of another version or of other options")
     array = snapshot.arrays[name]
     if array.dtype != np.float32 or array.shape != tuple(parameter.shape) or not np.isfinite(array).all():
         raise ValueError(
@@ -166,17 +195,23 @@ def _parameters(gaussians: Gaussians, device: str) -> dict[str, torch.Tensor]:
         "logits": np.log(opacities / (1 - opacities)),
         "rgb": dc_to_rgb(gaussians.sh[:, 0]),
     }
+    if gaussians.sh.shape[1] > 1:
+        raw["sh_rest"] = gaussians.sh[:, 1:]
     return {
         name: torch.tensor(value, dtype=torch.float32, device=device, requires_grad=True) for name, value in raw.items()
     }
 
 
-def _activated(parameters: dict[str, torch.Tensor], origin: Origin) -> Gaussians:
+def _activated(parameters: dict[str, torch.Tensor], origin: Origin, degree: int = 3) -> Gaussians:
+    """The Gaussians of the parameters, with spherical harmonics up to a degree."""
+    sh = rgb_to_dc(parameters["rgb"])[:, None]
+    if "sh_rest" in parameters and degree > 0:
+        sh = torch.cat([sh, parameters["sh_rest"][:, : (degree + 1) ** 2 - 1]], dim=1)
     return Gaussians(
         means=parameters["means"],
         quats=parameters["quats"],
         scales=parameters["log_scales"].exp(),
         opacities=parameters["logits"].sigmoid(),
-        sh=rgb_to_dc(parameters["rgb"])[:, None],
+        sh=sh,
         origin=origin,
     )

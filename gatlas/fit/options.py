@@ -59,6 +59,11 @@ class FitOptions(Options):
     lambda-rgb L1 + lambda-ssim (1 - SSIM) + lambda-lpips LPIPS + lambda-reg times the mean product of the scales. LPIPS
     is used if its weights are found: in --lpips-weights, or in torchvision's cache (~/.cache/torch/hub/checkpoints).
 
+    --exposure fits a gain and an offset per photo and channel; their mean over the photos is the identity. The report
+    lists them under "exposure", with the PSNR of the held-out photos after their own, solved, exposure is applied.
+
+    --sh-degree 1 to 3 is for splats that stay splats: it pays where the surface is glossy, and files are larger.
+
     The splat and --views-out are written in the units of the unit ball; --denormalize applies to the splat.
 
     --device auto uses CUDA if gsplat runs on a GPU, else the CPU.
@@ -104,6 +109,18 @@ class FitOptions(Options):
         False,
         recorded=ABSENT,
         help="Fit for the antialiased mode of viewers (Mip-Splatting), which the header then names.",
+    )
+    sh_degree: int = option(
+        0,
+        min=0,
+        max=3,
+        recorded=ABSENT,
+        help="Degree of the spherical harmonics: above 0 colors depend on the direction, which atlases do not store.",
+    )
+    exposure: Literal["auto", "on", "off"] = option(
+        "auto",
+        recorded=ABSENT,
+        help="Fit a gain and an offset of the colors of each photo; auto is on for photos, and a mesh has none.",
     )
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."

@@ -32,14 +32,15 @@ UNIT_TEST_VIEWS = 4  # photos that decide the units of a given splat
 
 
 def start_photos(
-    views: AnyViews, count: int, points: Cloud | None, init: Init, rng: np.random.Generator
+    views: AnyViews, count: int, points: Cloud | None, init: Init, rng: np.random.Generator, *, flat: bool = True
 ) -> tuple[Gaussians, SceneFrame]:
     """`count` Gaussians in the unit ball, their origin leading back, and the ball in the units of the RGBA views.
 
+    With `flat` given Gaussians lose view-dependent color, see `gatlas.raster.flat_color`.
     See `gatlas.fit.photos.fit_photos` for `points` and `init`. What the photos lack for `init` is a GatlasError.
     """
     if isinstance(init, Gaussians):
-        return _from_gaussians(init, views, count, rng)
+        return _from_gaussians(init, views, count, rng, flat)
     opaque = _mean_alpha(views) > OPAQUE
     cloud = points if points is not None and len(points[0]) else None
     if init == "points" and cloud is None:
@@ -85,7 +86,7 @@ def _from_hull(hull: Hull, views: AnyViews, count: int, rng: np.random.Generator
 
 
 def _from_gaussians(
-    gaussians: Gaussians, views: AnyViews, count: int, rng: np.random.Generator
+    gaussians: Gaussians, views: AnyViews, count: int, rng: np.random.Generator, flat: bool
 ) -> tuple[Gaussians, SceneFrame]:
     """Given Gaussians, made `count`: of a splat that is in the unit ball, the photos' world may be that ball or not."""
     origin = gaussians.origin
@@ -110,7 +111,7 @@ def _from_gaussians(
             origin=replace(placed, antialiased=origin.antialiased),
         )
     cameras = views_into_frame(views, frame).cameras
-    return set_count(with_flat_color(start, cameras), cameras, count, rng), frame
+    return set_count(with_flat_color(start, cameras) if flat else start, cameras, count, rng), frame
 
 
 def _mean_alpha(views: AnyViews) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from gatlas.errors import GatlasError
 from gatlas.fit.mesh import Fit, fitted_to, for_training, measure
 from gatlas.fit.photo_start import INITS, start_photos
 from gatlas.fit.scene_frame import views_into_frame
+from gatlas.geometry.sh import with_degree
 from gatlas.images.resize import map_views, resize_views
 from gatlas.types import Gaussians, MixedViews, Views
 
@@ -48,6 +50,7 @@ def fit_photos(
     input, options and seed give the same bytes on one CPU. For `on_parameters` and `running` (device, loss,
     on_step, stopping) see `gatlas.fit.optimize.optimize`.
     """
+    from gatlas.fit.exposure import PhotoExposures, fitted_exposure
     from gatlas.fit.optimize import optimize
     from gatlas.fit.relocate import Relocator
     from gatlas.fit.scaffold import CAP, optimize_scaffold
@@ -61,7 +64,8 @@ def fit_photos(
     budget = options.budget
     rng = np.random.default_rng(options.seed)
     views = rgba_views(resize_views(views, budget.resolution))
-    start, frame = start_photos(views, options.count, points, init, rng)
+    start, frame = start_photos(views, options.count, points, init, rng, flat=options.sh_degree == 0)
+    start = replace(start, sh=with_degree(start.sh, options.sh_degree))
     start, views = for_training(start, options.antialiased), views_into_frame(views, frame)
 
     # Training and held-out photos
@@ -70,7 +74,8 @@ def fit_photos(
     coarse = None
     if budget.coarse_iterations:
         coarse = (halved(training), budget.coarse_iterations)
-    relocate = Relocator(training, budget.iterations, rng, antialiased=options.antialiased)
+    exposures = PhotoExposures(len(training)) if options.exposure != "off" else None
+    relocate = Relocator(training, budget.iterations, rng, exposures, antialiased=options.antialiased)
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         relocate(step, parameters, adam)
@@ -84,9 +89,11 @@ def fit_photos(
         gaussians = fitted_to(gaussians, training.cameras)
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     running["on_parameters"] = each_step
-    gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, **running)
+    gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, exposures=exposures, **running)
     gaussians = fitted_to(gaussians, training.cameras)
-    return Fit(gaussians, training, *measure(gaussians, views[held_out]))
+    quality = measure(gaussians, views[held_out])
+    found = None if exposures is None else fitted_exposure(gaussians, views, held_out, exposures)
+    return Fit(gaussians, training, *quality, exposure=found)
 
 
 def held_out_indices(count: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from gatlas.fit.exposure import without_exposure
 from gatlas.fit.hull import inside_silhouettes
 from gatlas.fit.optimize import MOMENTS, as_gaussians
 from gatlas.fit.projection import pixels_at
@@ -19,6 +20,7 @@ from gatlas.types import LOG_SCALE_RANGE, Origin
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
+    from gatlas.fit.exposure import PhotoExposures
     from gatlas.types import AnyCameras, AnyViews, Gaussians
 
 EVERY = 100  # steps
@@ -44,9 +46,15 @@ class Relocator:
     """
 
     def __init__(
-        self, views: AnyViews, iterations: int, rng: np.random.Generator, *, antialiased: bool = False
+        self,
+        views: AnyViews,
+        iterations: int,
+        rng: np.random.Generator,
+        exposures: PhotoExposures | None = None,
+        *,
+        antialiased: bool = False,
     ) -> None:
-        self._views, self._last, self._rng = views, int(UNTIL * iterations), rng
+        self._views, self._last, self._rng, self._exposures = views, int(UNTIL * iterations), rng, exposures
         self._origin = Origin(normalized=True, antialiased=antialiased)
 
     def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
@@ -54,7 +62,10 @@ class Relocator:
             return
         gaussians = as_gaussians(parameters, self._origin)
         count = min(PICTURES, len(self._views))
-        looked_at = self._views[np.sort(self._rng.choice(len(self._views), size=count, replace=False))]
+        chosen = np.sort(self._rng.choice(len(self._views), size=count, replace=False))
+        looked_at = self._views[chosen]
+        if self._exposures is not None:
+            looked_at = without_exposure(looked_at, self._exposures.found().at(chosen))
         rows = idle_gaussians(gaussians, looked_at.cameras)
         spots = wrong_spots(gaussians, looked_at, len(rows), self._rng)
         _move(rows[: len(spots.means)], spots, parameters, adam)
@@ -150,6 +161,8 @@ def _move(
         "logits": np.full(len(rows), np.log(NEW_OPACITY / (1 - NEW_OPACITY))),
         "rgb": spots.rgb,
     }
+    if "sh_rest" in parameters:
+        values["sh_rest"] = np.zeros((len(rows), *parameters["sh_rest"].shape[1:]))
     with torch.no_grad():
         for name, value in values.items():
             parameters[name][index] = torch.from_numpy(np.asarray(value, dtype=np.float32)).to(device)

@@ -48,6 +48,14 @@ def degree_of(count: int) -> int:
     return degrees[count]
 
 
+def with_degree(sh: Float[np.ndarray, "n k 3"], degree: int) -> Float[np.ndarray, "n j 3"]:
+    """Return the coefficients up to a degree, 0 where there were none (numpy)."""
+    import numpy as np
+
+    count = (degree + 1) ** 2
+    return np.pad(sh[:, :count], ((0, 0), (0, max(0, count - sh.shape[1])), (0, 0)))
+
+
 def eval_sh(sh: Float[Array, "n k 3"], directions: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
     """Color (sRGB, unclamped) seen along unit `directions` from the camera to each Gaussian."""
     degree = degree_of(sh.shape[-2])

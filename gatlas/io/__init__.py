@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         save_stats,
     )
     from gatlas.io.outputs import check_output
-    from gatlas.io.photos.scenes import load_cameras, load_points, load_views
+    from gatlas.io.photos.scenes import load_cameras, load_points, load_views, photo_names
     from gatlas.io.photos.transforms import save_views
     from gatlas.io.runs.fit_snapshot import load_checkpoint, remove_checkpoint, save_checkpoint
     from gatlas.io.sets.digests import sha256_of, stamp
@@ -47,7 +47,7 @@ _NAMES = {
         "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_gaussians save_image save_stats"
     ),
     "outputs": "check_output",
-    "photos.scenes": "load_cameras load_points load_views",
+    "photos.scenes": "load_cameras load_points load_views photo_names",
     "photos.transforms": "save_views",
     "runs.fit_snapshot": "load_checkpoint remove_checkpoint save_checkpoint",
     "sets.digests": "sha256_of stamp",

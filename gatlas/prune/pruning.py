@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.config import Report, ignore
+from gatlas.geometry.sh import degree_of
 from gatlas.prune.ranking import drop_faint, keep_highest, rank
+from gatlas.raster.flat_color import view_dependent
 
 if TYPE_CHECKING:
     from gatlas.prune.options import PruneOptions
@@ -36,8 +38,8 @@ def prune(
         kept = keep_highest(kept, scores, options.count)
     if not options.finetune:
         return kept
-    if kept.sh.shape[1] > 1:
-        report("finetuning begins with the mean of the view-dependent color and discards the rest")
+    if view_dependent(kept).any():
+        report(f"finetuning keeps the spherical harmonics of degree {degree_of(kept.sh.shape[1])}")
     from gatlas.fit.finetune import finetune
     from gatlas.raster.devices import choose_device
 

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
-from gatlas.raster import cpu
+from gatlas.geometry.cameras import camera_centers
+from gatlas.raster import color_kernels, cpu
+from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -71,6 +73,36 @@ class _RasterizeCamera(torch.autograd.Function):
             transmittances = ctx.rendered.transmittances.astype(np.float64)
             v_background = torch.from_numpy(np.einsum("hw,hwk->k", transmittances, v_images.colors).astype(np.float32))
         return *(torch.from_numpy(gradient) for gradient in v_parameters), v_background, None, None
+
+
+def colors_seen_by(
+    means: Float32[Tensor, "n 3"], sh: Float32[Tensor, "n k 3"], viewmat: Float32[Tensor, "4 4"]
+) -> Float32[Tensor, "n 3"]:
+    """Colors >= 0 of spherical harmonics of degree 1 to 3 from one camera, differentiable to means and sh (CPU)."""
+    eye = camera_centers(viewmat.detach().numpy().astype(np.float64))
+    return _SeenColors.apply(means, sh, eye)
+
+
+class _SeenColors(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, means: Tensor, sh: Tensor, eye: np.ndarray) -> Tensor:
+        colors = np.empty((len(means), 3), np.float32)
+        with announced_compilation(color_kernels.evaluate):
+            shares = split_range(len(means), get_num_threads())
+            launch(color_kernels.evaluate, shares, _to_numpy(means), _to_numpy(sh), eye, colors)
+        ctx.save_for_backward(means, sh)
+        ctx.eye = eye
+        return torch.from_numpy(colors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, v_colors: Tensor) -> tuple[Tensor, Tensor, None]:
+        means, sh = (_to_numpy(tensor) for tensor in ctx.saved_tensors)
+        v_means, v_sh = np.empty_like(means), np.empty_like(sh)
+        with announced_compilation(color_kernels.evaluate_backward):
+            shares = split_range(len(means), get_num_threads())
+            launch(color_kernels.evaluate_backward, shares, means, sh, ctx.eye, _to_numpy(v_colors), v_means, v_sh)
+        return torch.from_numpy(v_means), torch.from_numpy(v_sh), None
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

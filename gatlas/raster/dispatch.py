@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -118,13 +119,16 @@ def _rasterize_cpu(
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
     options: ProjectionOptions,
 ) -> Rendering:
-    from gatlas.raster.autograd import rasterize_camera
+    from gatlas.raster.autograd import colors_seen_by, rasterize_camera
     from gatlas.raster.colors import seen_colors
     from gatlas.raster.cpu import pinhole
 
     viewmats = torch.as_tensor(cameras.viewmats).detach().cpu()
     on_cpu = replace(cameras, viewmats=viewmats.numpy(), Ks=torch.as_tensor(cameras.Ks).detach().cpu().numpy())
     shape = (len(cameras), cameras.height, cameras.width)
+    seen: Iterable[Tensor] = seen_colors(gaussians, viewmats.to(torch.float32))
+    if gaussians.sh.shape[1] > 1 and gaussians.sh.requires_grad:
+        seen = (colors_seen_by(gaussians.means, gaussians.sh, viewmat) for viewmat in viewmats.to(torch.float32))
     if len(cameras) == 0:
         empty = gaussians.means.new_zeros
         return Rendering(empty((*shape, 3)), empty((*shape, 1)), empty((*shape, 1)))
@@ -139,7 +143,7 @@ def _rasterize_cpu(
             pinhole(on_cpu, i, options),
             None if means2d_absgrad is None else means2d_absgrad[i],
         )
-        for i, colors in enumerate(seen_colors(gaussians, viewmats.to(torch.float32)))
+        for i, colors in enumerate(seen)
     ]
     if len(pictures) == 1:  # the usual case of a fit, without a copy
         colors, alphas, depths = (image[None] for image in pictures[0])

@@ -72,6 +72,8 @@ def scenes() -> dict[str, tuple[Gaussians, Cameras]]:
         "around the camera": (gaussians(400, 10, spread=1.0), camera((0.3, 0.2, 0.5), 48, 40, 40.0)),
         "half of them too faint": (faint, camera((0.3, 0.2, 2.5), 40, 40, 40.0)),
         "two cameras": (gaussians(200, 11), orbit(2, 40, 48, distance=2.5)),
+        "degree 1": (gaussians(60, 13, degree=1), orbit(1, 40, 40, distance=2.0, azimuth=70)),
+        "degree 2": (gaussians(60, 14, degree=2), orbit(1, 40, 40, distance=2.0, azimuth=110)),
         "degree 3": (gaussians(200, 12, degree=3), orbit(2, 48, 40, distance=2.0, azimuth=30)),
         "one pixel": (gaussians(30, 13, size=0.3), camera((0.3, 0.2, 2.5), 1, 1, 2.0)),
         "none": (gaussians(0, 14), camera((0.3, 0.2, 2.5), 20, 10, 20.0)),

@@ -107,6 +107,11 @@ def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
     return str(model.file("images")), photos
 
 
+def registered_photos(folder: str | Path, model_dir: str | None = None) -> list[PosedPhoto]:
+    """Return the photos of a model, sorted by name, without a message; see `find_model`."""
+    return _posed_photos(find_model(folder, model_dir))
+
+
 def read_points(folder: str | Path, *, model_dir: str | None = None) -> Points | None:
     """The model's sparse points; None where it has no such file or no points in it."""
     model = find_model(folder, model_dir)

@@ -47,6 +47,15 @@ def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | 
     return transforms.read_views(folder, side=side)
 
 
+def photo_names(folder: str | Path, *, model_dir: str | None = None) -> list[str]:
+    """Return the names of the photos that `load_views` returns, in their order, as the index calls them."""
+    if model_dir is not None or _is_colmap(folder):
+        photos = colmap.registered_photos(folder, model_dir)
+    else:
+        _, photos = transforms.read_posed_photos(folder)
+    return [photo.name for photo in photos if photo.picture is not None]
+
+
 def load_points(source: Source, *, model_dir: str | None = None) -> Points | None:
     """Return colored points: of a point-cloud PLY, of a COLMAP model's folder, or those that a transforms.json names.
 
