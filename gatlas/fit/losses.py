@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.metrics.ssim import ssim
+from gatlas.metrics.ssim import ssim_and_distance
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -43,7 +43,8 @@ def picture_loss(
 
     Differentiable to `image`. Without a window the network sees the whole pictures.
     """
-    loss = weights.rgb * (image - target).abs().mean() + weights.ssim * (1 - ssim(image, target))
+    similarity, distance = ssim_and_distance(image, target)
+    loss = weights.rgb * distance + weights.ssim * (1 - similarity)
     if lpips is None:
         return loss
     rows, columns = window or (slice(None), slice(None))

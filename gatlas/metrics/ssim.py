@@ -29,17 +29,29 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
     if tuple(images_b.shape) != shape:
         raise ValueError(f"images_b must have the shape of images_a, {list(shape)}, got {list(images_b.shape)}")
     if is_tensor(images_a):
-        import torch
-
-        if images_a.is_cuda:
-            from kornia.metrics import ssim as kornia_ssim
-
-            first = images_a.permute(0, 3, 1, 2)
-            second = torch.as_tensor(images_b, device=images_a.device).detach().permute(0, 3, 1, 2)
-            return kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean()
-        from gatlas.metrics.ssim_autograd import ssim_tensors
-
-        return ssim_tensors(images_a, torch.as_tensor(images_b))
+        return _compare_tensors(images_a, images_b)[0]
     compile_kernels()
-    values = [compare(a, b, with_derivatives=False)[0] for a, b in zip(images_a, images_b, strict=True)]
+    values = [compare(a, b, with_derivatives=False).similarity for a, b in zip(images_a, images_b, strict=True)]
     return float(np.mean(values))
+
+
+def ssim_and_distance(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> tuple[Any, Any]:
+    """`ssim` of torch tensors and their mean absolute difference, at the cost of one: scalar tensors.
+
+    Differentiable to `images_a`.
+    """
+    return _compare_tensors(images_a, images_b)
+
+
+def _compare_tensors(images_a: Any, images_b: Any) -> tuple[Any, Any]:
+    import torch
+
+    images_b = torch.as_tensor(images_b, device=images_a.device)
+    if images_a.is_cuda:
+        from kornia.metrics import ssim as kornia_ssim
+
+        first, second = images_a.permute(0, 3, 1, 2), images_b.permute(0, 3, 1, 2).detach()
+        return kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean(), (images_a - images_b).abs().mean()
+    from gatlas.metrics.ssim_autograd import compare_tensors
+
+    return compare_tensors(images_a, images_b)

@@ -4,6 +4,9 @@ Pictures are padded with black and flattened to rows of width x 3 floats, so tha
 Values are kept less SHIFT, which leaves variances as they are and costs them fewer digits.
 Every inner loop runs over CHUNK floats and compiles to vector code; windows add up in registers. One thread handles a
 range of rows. After an edit of `lanes`, touch this file: see `tile_kernels`.
+
+Where both pictures are equal throughout a window, the similarity is 1 and its gradient 0, as it has its maximum there.
+Such stretches are left out: around an object on a plain background that is most of a picture.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from gatlas.jit import njit
 from gatlas.raster.lanes import COUNT, UNALIGNED, Lanes, constant, element, load
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64
+    from jaxtyping import Float32, Float64, Int64
 
 TAPS = 11
 SIGMA = 1.5  # pixels
@@ -32,6 +35,7 @@ C2 = np.float32(0.03**2)
 SHIFT = np.float32(0.5)
 
 CHUNK = 64
+REACH = (TAPS - 1) * CHANNELS  # floats of a padded row that an output needs beyond its own
 # Planes of the scratch memory: moments of the window, then the derivatives of the similarity to the first three.
 A, B, AA, BB, AB = (np.uint64(CHUNK * k) for k in range(5))
 MOMENTS = 5
@@ -41,6 +45,7 @@ DERIVATIVES = 3
 _window = np.exp(-0.5 * ((np.arange(TAPS) - RADIUS) / SIGMA) ** 2)
 WINDOW = (_window / _window.sum()).astype(np.float32)
 
+ZERO = np.float32(0.0)
 _TWO = np.float32(2.0)
 _FAST = {"contract", "nsz", "arcp"}
 
@@ -102,6 +107,64 @@ def _taps(builder: ir.IRBuilder, source: ir.Value, step: ir.Value) -> Iterator[L
         yield load(builder, element(builder, source, offset), UNALIGNED)
 
 
+@njit(cache=True, nogil=True)
+def pad(
+    start: int,
+    stop: int,
+    stride: int,
+    a: Float32[np.ndarray, "h floats"],
+    b: Float32[np.ndarray, "h floats"],
+    first: Float32[np.ndarray, " padded"],
+    second: Float32[np.ndarray, " padded"],
+    unequal: Int64[np.ndarray, "h 2"],
+    distances: Float64[np.ndarray, " h"],
+) -> None:
+    """Write both pictures, less SHIFT, inside a black border, for the rows [start, stop) of the padded pictures.
+
+    `unequal` are the first float of a row that differs, and one more than the last; 0 and 0 where none does.
+    `distances` are the rows' sums of absolute differences.
+    """
+    height, floats = a.shape
+    left = RADIUS * CHANNELS
+    for row in range(start, stop):
+        to = row * stride
+        y = row - RADIUS
+        if not 0 <= y < height:
+            first[to : to + stride] = -SHIFT
+            second[to : to + stride] = -SHIFT
+            continue
+        for picture in (first, second):
+            picture[to : to + left] = -SHIFT
+            picture[to + left + floats : to + stride] = -SHIFT
+        low, high = 0, floats
+        while low < floats and a[y, low] == b[y, low]:
+            low += 1
+        while high > low and a[y, high - 1] == b[y, high - 1]:
+            high -= 1
+        unequal[y, 0], unequal[y, 1] = (low, high) if high > low else (0, 0)
+        for x in range(floats):
+            first[to + left + x] = a[y, x] - SHIFT
+            second[to + left + x] = b[y, x] - SHIFT
+        distance = 0.0
+        for x in range(low, high):
+            distance += abs(np.float64(a[y, x]) - np.float64(b[y, x]))
+        distances[y] = distance
+
+
+@njit(nogil=True)
+def _chunks_within_reach(stretches, y, floats):  # type: ignore[no-untyped-def]
+    """The first float, and one more than the last, of the chunks of a row whose windows meet the stretches."""
+    low, high = floats, 0
+    for row in range(max(0, y - RADIUS), min(len(stretches), y + RADIUS + 1)):
+        if stretches[row, 1] > 0:
+            low, high = min(low, stretches[row, 0]), max(high, stretches[row, 1])
+    if high <= low:
+        return 0, 0
+    low = max(0, low - RADIUS * CHANNELS) // CHUNK * CHUNK
+    high = min(floats, -(-(high + RADIUS * CHANNELS) // CHUNK) * CHUNK)
+    return low, high
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 def similarity(
     start: int,
@@ -110,25 +173,33 @@ def similarity(
     stride: int,
     first: Float32[np.ndarray, " padded"],
     second: Float32[np.ndarray, " padded"],
+    unequal: Int64[np.ndarray, "h 2"],
     with_derivatives: bool,
     derivatives: Float32[np.ndarray, "3 padded"],
+    reached: Int64[np.ndarray, "h 2"],
     totals: Float64[np.ndarray, " h"],
 ) -> None:
     """For the rows [start, stop), the sum of the similarity over pixels and channels, and its derivatives.
 
-    The derivatives are those to the windowed means of a, a^2 and a b, laid out as the padded pictures are.
+    The derivatives are those to the windowed means of a, a^2 and a b, laid out as the padded pictures are. They are
+    written within the stretches `reached` only, beyond which they are 0.
     """
     columns = np.empty((MOMENTS, stride), dtype=np.float32)
     moments = np.empty(MOMENTS * CHUNK, dtype=np.float32)
     values = np.empty((1 + DERIVATIVES) * CHUNK, dtype=np.float32)
     floats = width * CHANNELS
     for y in range(start, stop):
-        for x in range(0, stride, CHUNK):
+        low, high = _chunks_within_reach(unequal, y, floats)
+        reached[y, 0], reached[y, 1] = low, high
+        if high == 0:
+            totals[y] = floats
+            continue
+        for x in range(low, min(stride, high + REACH), CHUNK):
             _weigh_columns(moments, first, second, y * stride + x, stride)  # type: ignore[call-arg]
             for moment in range(MOMENTS):
                 columns[moment, x : x + CHUNK] = moments[moment * CHUNK : (moment + 1) * CHUNK]
-        total = 0.0
-        for x in range(0, floats, CHUNK):
+        total = float(floats - (high - low))
+        for x in range(low, high, CHUNK):
             for moment in range(MOMENTS):
                 _blur(moments, np.uint64(moment * CHUNK), columns[moment], x, CHANNELS)  # type: ignore[call-arg]
             for k in range(CHUNK):
@@ -149,7 +220,7 @@ def similarity(
                 values[np.uint64((1 + D_A) * CHUNK) + j] = through_means + through_moments
                 values[np.uint64((1 + D_AA) * CHUNK) + j] = d_aa
                 values[np.uint64((1 + D_AB) * CHUNK) + j] = d_ab
-            count = min(CHUNK, floats - x)
+            count = min(CHUNK, high - x)
             for k in range(count):
                 total += values[k]
             if with_derivatives:
@@ -168,27 +239,41 @@ def similarity_backward(
     first: Float32[np.ndarray, " padded"],
     second: Float32[np.ndarray, " padded"],
     derivatives: Float32[np.ndarray, "3 padded"],
+    reached: Int64[np.ndarray, "h 2"],
     scale: float,
+    distance_scale: float,
     v_first: Float32[np.ndarray, "h floats"],
 ) -> None:
-    """Gradient of `scale` x the sum of the similarity to the first picture, for the rows [start, stop).
+    """Gradient to the first picture, for the rows [start, stop).
+
+    It is that of `scale` x the sum of the similarity + `distance_scale` x the sum of the absolute differences.
 
     The window is symmetric and the padding zero, so blurring is its own transpose.
     """
     columns = np.empty((DERIVATIVES, stride), dtype=np.float32)
     blurred = np.empty(DERIVATIVES * CHUNK, dtype=np.float32)
-    factor = np.float32(scale)
+    similar = np.empty(CHUNK, dtype=np.float32)
+    factor, slope = np.float32(scale), np.float32(distance_scale)
     floats = width * CHANNELS
     for y in range(start, stop):
-        for x in range(0, stride, CHUNK):
+        row = v_first[y]
+        low, high = _chunks_within_reach(reached, y, floats)
+        row[:low] = ZERO
+        row[high:] = ZERO
+        for x in range(low, min(stride, high + REACH) if high else 0, CHUNK):
             for plane in range(DERIVATIVES):
                 _blur(columns[plane], np.uint64(x), derivatives[plane], y * stride + x, stride)  # type: ignore[call-arg]
-        row = v_first[y]
-        for x in range(0, floats, CHUNK):
+        for x in range(low, high, CHUNK):
             for plane in range(DERIVATIVES):
                 _blur(blurred, np.uint64(plane * CHUNK), columns[plane], x, CHANNELS)  # type: ignore[call-arg]
             place = (y + RADIUS) * stride + RADIUS * CHANNELS + x
-            for k in range(min(CHUNK, floats - x)):
+            for k in range(CHUNK):
                 through_squares = _TWO * first[place + k] * blurred[D_AA * CHUNK + k]
                 through_products = second[place + k] * blurred[D_AB * CHUNK + k]
-                row[x + k] = factor * (blurred[D_A * CHUNK + k] + through_squares + through_products)
+                similar[k] = factor * (blurred[D_A * CHUNK + k] + through_squares + through_products)
+            # A loop of its own, without branches and with exact products: the bits must not depend on how LLVM fuses
+            # multiplications and additions, which may differ between a loop's vector and its scalar version.
+            for k in range(min(CHUNK, high - x)):
+                difference = first[place + k] - second[place + k]
+                sign = np.float32(difference > ZERO) - np.float32(difference < ZERO)
+                row[x + k] = similar[k] + slope * sign

@@ -155,6 +155,15 @@ def blend(
         tile_x, tile_y = (tile % columns) * TILE, (tile // columns) * TILE
         left, top = float32(tile_x), float32(tile_y)
         first, stop = tile_starts[tile], tile_starts[tile + 1]
+        if first == stop:
+            rows, across = slice(tile_y, tile_y + TILE), slice(tile_x, tile_x + TILE)
+            for channel in range(3):
+                colors[rows, across, channel] = background[channel]
+            alphas[rows, across] = ZERO
+            depths[rows, across] = ZERO
+            transmittances[rows, across] = ONE
+            ended[rows, across] = NEVER
+            continue
         nearest = _nearest_depth(records, pairs, first, stop)
         live = start_tile(state, tile_x, tile_y, width, height)
         for entry in range(first, stop):
@@ -213,6 +222,8 @@ def blend_backward(
         tile_x, tile_y = (tile % columns) * TILE, (tile // columns) * TILE
         left, top = float32(tile_x), float32(tile_y)
         first, stop = tile_starts[tile], tile_starts[tile + 1]
+        if first == stop:
+            continue
         nearest = _nearest_depth(records, pairs, first, stop)
         # Gradients of the tile's pixels, block by block
         state[STATE:] = ZERO

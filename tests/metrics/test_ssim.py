@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gatlas.metrics.ssim import ssim
+from gatlas.metrics.ssim import ssim, ssim_and_distance
 from gatlas.raster.threads import set_num_threads
 
 
@@ -46,6 +46,40 @@ def test_value_and_gradient_agree_with_a_plain_convolution(shape):
     (gradient,) = torch.autograd.grad(value, single)
     np.testing.assert_allclose(value.item(), expected.item(), rtol=1e-6)
     assert (gradient - expected_gradient).norm() < 1e-5 * expected_gradient.norm()
+
+
+@pytest.mark.parametrize(
+    "unequal",
+    [[(20, 30, 40, 90)], [(0, 1, 0, 1)], [(59, 60, 119, 120)], [(5, 9, 30, 33), (40, 44, 90, 91)], []],
+    ids=["middle", "first corner", "last corner", "two", "nowhere"],
+)
+def test_pictures_that_are_equal_in_parts_agree_with_a_plain_convolution(unequal):
+    """Windows in which nothing differs are left out: they count 1 and have no gradient."""
+    _, b = pictures((1, 60, 120, 3))
+    noisy, _ = pictures((1, 60, 120, 3), seed=1)
+    a = b.clone()
+    for top, bottom, left, right in unequal:
+        a[:, top:bottom, left:right] = noisy[:, top:bottom, left:right]
+    a.requires_grad_()
+    expected = slow_ssim(a, b)
+    (expected_gradient,) = torch.autograd.grad(expected, a)
+    single = a.detach().float().requires_grad_()
+    value = ssim(single, b.float())
+    (gradient,) = torch.autograd.grad(value, single)
+    np.testing.assert_allclose(value.item(), expected.item(), rtol=1e-6)
+    assert (gradient - expected_gradient).norm() <= 1e-4 * expected_gradient.norm() + 1e-12
+
+
+def test_the_distance_is_the_mean_absolute_difference_and_adds_its_gradient():
+    a, b = (image.float() for image in pictures((2, 37, 50, 3)))
+    a[:, :20] = b[:, :20]
+    a.requires_grad_()
+    plain = 0.7 * (a - b).abs().mean() + 0.2 * (1 - ssim(a, b))
+    similarity, distance = ssim_and_distance(a, b)
+    fused = 0.7 * distance + 0.2 * (1 - similarity)
+    np.testing.assert_allclose(fused.item(), plain.item(), rtol=1e-6)
+    (expected,), (gradient,) = torch.autograd.grad(plain, a), torch.autograd.grad(fused, a)
+    np.testing.assert_allclose(gradient, expected, atol=1e-10)
 
 
 def test_the_gradient_scales_with_the_loss():
