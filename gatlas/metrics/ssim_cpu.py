@@ -24,15 +24,15 @@ class SsimState(NamedTuple):
     reached: Int64[np.ndarray, "h 2"]  # the stretch of each row, in floats, beyond which the derivatives are 0
 
 
-class Comparison(NamedTuple):
-    """How two pictures agree, means over pixels and channels."""
+class Agreement(NamedTuple):
+    """Agreement of two pictures: means over pixels and channels."""
 
     similarity: float
     distance: float  # mean absolute difference
     state: SsimState
 
 
-def compare(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"], with_derivatives: bool) -> Comparison:
+def compare(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"], with_derivatives: bool) -> Agreement:
     """Mean similarity and distance of two pictures, and what `compare_backward` needs."""
     height, width = a.shape[:2]
     stride = ssim_kernels.row_stride(width)
@@ -59,7 +59,7 @@ def compare(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"], with_d
         totals,
     )
     state = SsimState(first, second, derivatives, reached)
-    return Comparison(float(totals.sum()) / a.size, float(distances.sum()) / a.size, state)
+    return Agreement(float(totals.sum()) / a.size, float(distances.sum()) / a.size, state)
 
 
 def compare_backward(
