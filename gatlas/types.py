@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # The fit stays inside them and the atlas stores nothing else.
 LOG_SCALE_RANGE = (-9.0, -1.5)
 
+# Bound of `Origin.growth`: at a half, the Gaussians of a level cover the area that all of them cover.
+MAX_GROWTH = 0.5
+
 # The value spaces of an atlas's planes. Every atlas file names them, so that no reader has to guess.
 SPACES = {
     "offset": "position in the unit ball minus the cell's sphere point",
@@ -63,6 +66,11 @@ class Origin:
     # Center and radius, in units of `means`, of the ball at which pixels are measured; None: the unit ball.
     ball: tuple[float, float, float, float] | None = None
     antialiased: bool = False  # fitted to opacities that are lowered by as much as the blur widens the Gaussians
+    # Levels of detail: the first so many Gaussians stand for the whole object, for each of these counts, which ascend
+    # and end with all of them; (): only all of them do. To be shown, the scales of level n of N take the factor
+    # (N / n)^growth: at 0 the level is the first Gaussians as they are.
+    levels: tuple[int, ...] = ()
+    growth: float = 0.0
 
     @property
     def recentered(self) -> bool:
@@ -70,9 +78,13 @@ class Origin:
         return not self.normalized and any(self.center)
 
     def as_record(self) -> dict[str, Any]:
-        """Return what an atlas holds of it, JSON-able; what later versions added only where it says something."""
+        """Return what an atlas holds of it, JSON-able; what later versions added only where it says something.
+
+        An atlas orders the Gaussians anew, so that their levels of detail are none any more.
+        """
         added = {"pixel_sizes": None, "ball": None, "antialiased": False}
         record = asdict(self)
+        del record["levels"], record["growth"]
         return {name: value for name, value in record.items() if name not in added or value != added[name]}
 
     def scaled(self, center: tuple[float, float, float], scale: float) -> Origin:
@@ -105,9 +117,21 @@ class Gaussians:
         return int(self.means.shape[0])
 
     def __getitem__(self, index: Any) -> Gaussians:
-        """The Gaussians at a slice, an index array or a mask, with the same origin; a pixel grid does not survive."""
+        """The Gaussians at a slice, an index array or a mask, with the same origin.
+
+        A pixel grid and levels of detail do not survive; for one of the levels see `level`.
+        """
         arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "origin"}
-        return replace(self, **arrays, origin=replace(self.origin, grid=None))
+        return replace(self, **arrays, origin=replace(self.origin, grid=None, levels=(), growth=0.0))
+
+    def level(self, count: int) -> Gaussians:
+        """The level of detail of so many Gaussians: the first of them, as they are shown, with the levels below."""
+        if count not in self.origin.levels:
+            raise ValueError(f"count must be one of the levels {list(self.origin.levels)}, got {count}")
+        levels = tuple(each for each in self.origin.levels if each <= count)
+        first = self[:count]
+        scales = first.scales * (len(self) / count) ** self.origin.growth if self.origin.growth else first.scales
+        return replace(first, scales=scales, origin=replace(self.origin, grid=None, levels=levels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
 from gatlas.meshes.edits import stand_up
 from gatlas.prune import PruneOptions, measure_pruning, prune
+from gatlas.prune.pruning import takes_level
 
 if TYPE_CHECKING:
     from gatlas.types import AnyViews, Mesh
@@ -24,14 +25,20 @@ def run(source: Input, output: str, options: PruneOptions, *, force: bool) -> di
     bar = progress_bar("finetune", options.finetune) if options.finetune else nullcontext()
     with about(source), bar as progress:
         kept = prune(gaussians, options, reference=reference, report=message, on_step=progress)
-    summary = f"kept {len(kept):,} of {len(gaussians):,} Gaussians"
+    by_level = takes_level(gaussians, options)
+    summary = f"kept {'the level of ' if by_level else ''}{len(kept):,} of {len(gaussians):,} Gaussians"
     if options.finetune or name is not None or options.report is not None:
         against = "the original splat" if name is None else name
         quality = measure_pruning(gaussians, kept, reference, resolution=options.resolution)
         summary += f", PSNR {_shown(quality, 'psnr', '.2f', ' dB')}, SSIM {_shown(quality, 'ssim', '.4f')}"
         summary += f" against {against}"
         if options.report is not None:
-            chosen = {"score": options.score, "finetune": options.finetune, "count": len(kept), "against": against}
+            chosen = {
+                "score": "level" if by_level else options.score,
+                "finetune": options.finetune,
+                "count": len(kept),
+                "against": against,
+            }
             io.save_json(options.report, chosen | {key: finite(value) for key, value in quality.items()}, force=force)
     message(summary)
     io.save_gaussians(output, kept, force=force)

@@ -50,7 +50,8 @@ def finetune(
         pictures = reference_views(judged, fibonacci_views(views, resolution, resolution))
     start = unit if view_dependent(unit).any() else replace(unit, sh=unit.sh[:, :1])
     tuned = optimize(start, pictures, iterations, rng, rate=RATE, device=device, on_step=on_step)
-    return replace(scaled(tuned, center, scale), origin=gaussians.origin)
+    # The steps are towards all of them together: their levels of detail are none any more.
+    return replace(scaled(tuned, center, scale), origin=replace(gaussians.origin, levels=(), growth=0.0))
 
 
 def picture_quality(

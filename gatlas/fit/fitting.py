@@ -47,6 +47,8 @@ def fit(
     together are a GatlasError.
     """
     check_fit(options, photos=not isinstance(source, Mesh))
+    if start is not None and options.lod is not None:
+        raise GatlasError("levels of detail do not begin at given Gaussians")
     if options.profile == "instant" and isinstance(source, Mesh):
         return _fit_instant(source, options, start, report)
     from gatlas.raster.devices import choose_device
@@ -101,6 +103,7 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         _check_instant(options, photos=photos)
     if options.model == "scaffold":
         refused = {
+            "--lod": options.lod,
             "--max-offset": options.max_offset,
             "--init": None if photos else init,
             "--resume": options.resume,
@@ -116,6 +119,10 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
     if options.exposure == "on" and options.model == "scaffold":
         raise GatlasError("--model scaffold does not go with --exposure on: use --model direct")
     starts_from_splat = init is not None and names_a("splat", init)
+    if options.lod is not None and starts_from_splat:
+        raise GatlasError(
+            f"--lod does not go with --init {init}: levels of detail begin at a surface, at points or the like"
+        )
     if photos and options.up is not None and not starts_from_splat:
         raise GatlasError("--up is for meshes and for --init FILE.ply: photos have the axes of their cameras")
     if init is None or starts_from_splat:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gatlas.fit.lod import in_levels, marked, shown_at
 from gatlas.fit.set_count import set_count
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views, pixel_sizes
@@ -29,6 +31,14 @@ if TYPE_CHECKING:
 SUPERSAMPLE = 4
 
 
+class LevelQuality(NamedTuple):
+    """The quality of one level, as `measure` gives it."""
+
+    count: int
+    psnr: float  # dB
+    ssim: float
+
+
 class Fit(NamedTuple):
     gaussians: Gaussians  # in the unit ball; origin leads back to the mesh's own units
     views: AnyViews  # the training pictures
@@ -36,6 +46,7 @@ class Fit(NamedTuple):
     ssim: float  # over white, mean over the held-out views
     mesh: Mesh | None = None  # what was fitted, in the unit ball; None of photos
     exposure: FittedExposure | None = None  # of photos
+    levels: tuple[LevelQuality, ...] = ()  # of `FitOptions.levels`, the smallest first
 
 
 def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:
@@ -60,6 +71,10 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
         start = set_count(start, views.cameras, options.count, rng)
     start = replace(start, sh=with_degree(start.sh, options.sh_degree))
     start = for_training(start, options.antialiased)
+    levels = options.levels
+    if levels:
+        start = in_levels(start, levels, options.lod_growth)
+        running["shown"] = partial(shown_at, iterations=iterations, levels=levels, growth=options.lod_growth)
     bound = None if options.max_offset is None else OffsetBound(mesh, options.max_offset)
     if bound is not None:
         start = bound.applied(start)
@@ -68,9 +83,10 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     gaussians = fitted_to(optimize(start, views, iterations, rng, coarse=coarse, **running), views.cameras)
     if bound is not None:
         gaussians = bound.applied(gaussians)
+    gaussians = marked(gaussians, levels, options.lod_growth)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
     quality = measure(gaussians, held_out)
-    return Fit(gaussians, views, *quality, mesh=mesh)
+    return Fit(gaussians, views, *quality, mesh=mesh, levels=measure_levels(gaussians, held_out, quality))
 
 
 def for_training(gaussians: Gaussians, antialiased: bool) -> Gaussians:
@@ -113,3 +129,9 @@ def measure(gaussians: Gaussians, views: AnyViews) -> tuple[float, float]:
         decibels.append(float(psnr(image, reference)[0]))
         similarity.append(float(ssim(image, reference)))
     return float(np.mean(decibels)), float(np.mean(similarity))
+
+
+def measure_levels(gaussians: Gaussians, views: AnyViews, full: tuple[float, float]) -> tuple[LevelQuality, ...]:
+    """The quality of every level that the origin names; `full` is that of all Gaussians, which is known already."""
+    smaller = [LevelQuality(n, *measure(gaussians.level(n), views)) for n in gaussians.origin.levels[:-1]]
+    return (*smaller, LevelQuality(len(gaussians), *full)) if gaussians.origin.levels else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
     from gatlas.fit.exposure import PhotoExposures
+    from gatlas.fit.lod import Shown
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Origin
 
@@ -43,6 +45,7 @@ def optimize(
     rng: np.random.Generator,
     *,
     coarse: tuple[AnyViews, int] | None = None,
+    shown: Callable[[int], Shown] | None = None,
     rate: float = 1.0,
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
@@ -56,8 +59,9 @@ def optimize(
     """Return the Gaussians after `iterations` steps of Adam, one RGBA view per step (numpy, the same number).
 
     `rate` scales the learning rates; `device` is "cpu" or "cuda", where `lpips` must be. With `coarse`, the first so
-    many of the steps take other, usually smaller, pictures. When `should_stop` returns True, the optimization ends with
-    `Interrupted`; its snapshot, given as `resume` to the same call, resumes it.
+    many of the steps take other, usually smaller, pictures. `shown` says which Gaussians a step, from 0, renders; None:
+    all. When `should_stop` returns True, the optimization ends with `Interrupted`; its snapshot, given as `resume` to
+    the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE. The scene must have about radius 1. Blur and mode of the rasterizer are those of the
@@ -90,10 +94,11 @@ def optimize(
                 group["lr"] = rate * LEARNING_RATES[group["name"]] * decay
             view = training.at(step)[int(order[step])]
             target, background = over_random_color(view, rng, device)
-            shown = _activated(parameters, gaussians.origin, degrees(step))
+            rendered = parameters if shown is None else _first(parameters, *shown(step))
+            drawn = _activated(rendered, gaussians.origin, degrees(step))
             if exposures is not None:
-                shown = exposures.of(shown, int(order[step]))
-            rendering = rasterize(shown, view.cameras, background=background)
+                drawn = exposures.of(drawn, int(order[step]))
+            rendering = rasterize(drawn, view.cameras, background=background)
             image = rendering.colors
             if exposures is not None:
                 if step >= BEGIN * iterations:
@@ -200,6 +205,13 @@ def _parameters(gaussians: Gaussians, device: str) -> dict[str, torch.Tensor]:
     return {
         name: torch.tensor(value, dtype=torch.float32, device=device, requires_grad=True) for name, value in raw.items()
     }
+
+
+def _first(parameters: dict[str, torch.Tensor], count: int, growth: float) -> dict[str, torch.Tensor]:
+    first = {name: parameter[:count] for name, parameter in parameters.items()}
+    if growth != 1.0:
+        first["log_scales"] = first["log_scales"] + math.log(growth)
+    return first
 
 
 def _activated(parameters: dict[str, torch.Tensor], origin: Origin, degree: int = 3) -> Gaussians:

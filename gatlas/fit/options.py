@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from gatlas.config import ABSENT, Options, option, option_fields, result_fields
 from gatlas.io.splats.options import drop_invalid_option
+from gatlas.types import MAX_GROWTH
 
 
 class Budget(NamedTuple):
@@ -28,6 +30,7 @@ PROFILES = {
     "default": Budget(iterations=1000, views=64, resolution=512),
     "quality": Budget(iterations=4000, views=96, resolution=512),
 }
+MAX_LEVELS = 16
 # Fields that reports and checkpoints always hold, in this order. Other options that change the result are added where
 # they differ from their default, so that checkpoints from before an option was added can still be resumed.
 RECORDED = ("count", "iterations", "views", "resolution", "held_out", "seed", "supersample", "shading")
@@ -66,6 +69,11 @@ class FitOptions(Options):
 
     The splat and --views-out are written in the units of the unit ball; --denormalize applies to the splat.
 
+    --lod 1024,4096,16384 makes levels of detail: the first 1,024 Gaussians of the file, and the first 4,096, show the
+    whole object as well; prune -n 1024 takes them out. The levels are fitted together, with half as many steps again
+    as the profile has. Each is 1 to 2 dB short of a fit of its count alone, as large Gaussians remain in the large
+    levels. With --lod-growth 0.3 it is 0.3 dB: prune then enlarges those of a small level, by a factor in the header.
+
     --device auto uses CUDA if gsplat runs on a GPU, else the CPU.
 
     Example: gatlas fit obj.glb --profile quick -o obj.ply
@@ -85,6 +93,15 @@ class FitOptions(Options):
         None,
         metavar="surface|points|hull|random|FILE.ply",
         help="Initialization: the surface of a mesh; the points, visual hull or random positions of photos.",
+    )
+    lod: str | None = option(
+        None,
+        metavar="N,N,...",
+        recorded=ABSENT,
+        help="Levels of detail: ascending numbers of Gaussians that end with -n; see above.",
+    )
+    lod_growth: float = option(
+        0.0, min=0, max=MAX_GROWTH, recorded=ABSENT, help="Scales of a level of n are to be times (COUNT / n)^X."
     )
     drop_invalid: bool = drop_invalid_option("Gaussians of --init FILE.ply")
     model_dir: str | None = option(
@@ -175,7 +192,27 @@ class FitOptions(Options):
     def budget(self) -> Budget:
         """The profile's budget, with the values that are given."""
         given = {name: getattr(self, name) for name in Budget._fields if getattr(self, name) is not None}
-        return PROFILES[self.profile]._replace(**given)
+        budget = PROFILES[self.profile]
+        if self.lod is not None:  # the levels share the steps
+            budget = budget._replace(iterations=budget.iterations * 3 // 2)
+        return budget._replace(**given)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The numbers of Gaussians of the levels of detail, ascending; () without."""
+        return () if self.lod is None else tuple(int(word) for word in self.lod.split(","))
+
+    def validate(self) -> None:
+        """Refuse levels of detail that are not ascending numbers which end with the number of Gaussians."""
+        if self.lod is None:
+            self.require(self.lod_growth == 0, "lod_growth", "is for levels of detail: give --lod")
+            return
+        words = self.lod.split(",")
+        rule = f"must be 2 to {MAX_LEVELS} ascending numbers such as 1024,4096,16384"
+        numbers = all(word.isascii() and word.isdigit() and len(word) < 10 for word in words)
+        self.require(numbers and 2 <= len(words) <= MAX_LEVELS, "lod", rule)
+        self.require(all(low < high for low, high in pairwise((0, *self.levels))), "lod", rule)
+        self.require(self.levels[-1] == self.count, "lod", f"must end with the number of Gaussians, -n {self.count}")
 
     def as_record(self) -> dict[str, Any]:
         """Return what a report and a checkpoint hold of the options."""

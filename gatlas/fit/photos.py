@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.fit.mesh import Fit, fitted_to, for_training, measure
+from gatlas.fit.lod import in_levels, marked, shown_at
+from gatlas.fit.mesh import Fit, fitted_to, for_training, measure, measure_levels
 from gatlas.fit.photo_start import INITS, start_photos
 from gatlas.fit.scene_frame import views_into_frame
 from gatlas.geometry.sh import with_degree
@@ -75,7 +77,18 @@ def fit_photos(
     if budget.coarse_iterations:
         coarse = (halved(training), budget.coarse_iterations)
     exposures = PhotoExposures(len(training)) if options.exposure != "off" else None
-    relocate = Relocator(training, budget.iterations, rng, exposures, antialiased=options.antialiased)
+    levels = options.levels
+    if levels:
+        start = in_levels(start, levels, options.lod_growth)
+        running["shown"] = partial(shown_at, iterations=budget.iterations, levels=levels, growth=options.lod_growth)
+    relocate = Relocator(
+        training,
+        budget.iterations,
+        rng,
+        exposures,
+        antialiased=options.antialiased,
+        first=levels[-2] if levels else 0,
+    )
 
     def each_step(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
         relocate(step, parameters, adam)
@@ -90,10 +103,11 @@ def fit_photos(
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     running["on_parameters"] = each_step
     gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, exposures=exposures, **running)
-    gaussians = fitted_to(gaussians, training.cameras)
+    gaussians = marked(fitted_to(gaussians, training.cameras), levels, options.lod_growth)
     quality = measure(gaussians, views[held_out])
     found = None if exposures is None else fitted_exposure(gaussians, views, held_out, exposures)
-    return Fit(gaussians, training, *quality, exposure=found)
+    ladder = measure_levels(gaussians, views[held_out], quality)
+    return Fit(gaussians, training, *quality, exposure=found, levels=ladder)
 
 
 def held_out_indices(count: int) -> np.ndarray:

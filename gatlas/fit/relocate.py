@@ -41,8 +41,9 @@ class Relocator:
 
     Dead is an opacity below DEAD_OPACITY; idle are the IDLE_SHARE that make up least of the pictures, summed over at
     most PICTURES views. Each goes to a random pixel, likelier where the pictures differ, at the depth that is rendered
-    there, with the photo's color and the size of a pixel. Its moments in Adam begin anew. Kheradmand et al. 2024
-    (3DGS-MCMC) move dead ones onto living ones instead, which finds no part that is missing altogether.
+    there, with the photo's color and the size of a pixel. Its moments in Adam begin anew. Those before `first` stay
+    where they are. Kheradmand et al. 2024 (3DGS-MCMC) move dead ones onto living ones instead, which finds no part that
+    is missing altogether.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class Relocator:
         exposures: PhotoExposures | None = None,
         *,
         antialiased: bool = False,
+        first: int = 0,
     ) -> None:
         self._views, self._last, self._rng, self._exposures = views, int(UNTIL * iterations), rng, exposures
+        self._first = first
         self._origin = Origin(normalized=True, antialiased=antialiased)
 
     def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
@@ -67,6 +70,7 @@ class Relocator:
         if self._exposures is not None:
             looked_at = without_exposure(looked_at, self._exposures.found().at(chosen))
         rows = idle_gaussians(gaussians, looked_at.cameras)
+        rows = rows[rows >= self._first]
         spots = wrong_spots(gaussians, looked_at, len(rows), self._rng)
         _move(rows[: len(spots.means)], spots, parameters, adam)
 

@@ -16,7 +16,8 @@ class PruneOptions(Options):
     The scores visibility-sum and visibility-max are the transmittance x alpha of a Gaussian over random cameras around
     the object: summed over all pixels, or the largest in any. sampled draws at random in proportion to the sum, which
     keeps thin and faint parts covered. opacity and volume need no cameras.
-    A splat of COUNT Gaussians or fewer keeps them all.
+    A splat of COUNT Gaussians or fewer keeps them all. If the splat was fitted with --lod and COUNT is one of its
+    levels, that level is taken as it is: its first COUNT Gaussians. --min-opacity or a --score other than sampled rank.
 
     Scores are computed on the CPU; --device applies to --finetune, and auto uses CUDA if gsplat runs on a GPU.
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from gatlas.config import Report, ignore
 from gatlas.geometry.sh import degree_of
+from gatlas.prune.options import PruneOptions
 from gatlas.prune.ranking import drop_faint, keep_highest, rank
 from gatlas.raster.flat_color import view_dependent
 
 if TYPE_CHECKING:
-    from gatlas.prune.options import PruneOptions
     from gatlas.types import AnyViews, Gaussians, Mesh
 
 
@@ -27,13 +27,18 @@ def prune(
 ) -> Gaussians:
     """Return the `options.count` Gaussians of highest score, in their order, finetuned where asked for (numpy).
 
+    Where the Gaussians have a level of detail of that many, that level, as it is, unless the options choose another way
+    to rank or drop some first.
+
     `reference` is what the finetuning compares with; None: the Gaussians themselves. `options.reference` and
     `options.report` name files and are not read here. `on_step` is called with (steps done, PSNR in dB or NaN). That no
     Gaussian reaches `options.min_opacity` is a GatlasError.
     """
     rng = np.random.default_rng(options.seed)
     kept = drop_faint(gaussians, options.min_opacity) if options.min_opacity > 0 else gaussians
-    if options.count < len(kept):
+    if takes_level(gaussians, options):
+        kept = gaussians.level(options.count)
+    elif options.count < len(kept):
         scores = rank(kept, options.score, rng, views=options.views, resolution=options.resolution)
         kept = keep_highest(kept, scores, options.count)
     if not options.finetune:
@@ -53,6 +58,12 @@ def prune(
         device=choose_device(options.device),
         on_step=on_step,
     )
+
+
+def takes_level(gaussians: Gaussians, options: PruneOptions) -> bool:
+    """Return True where pruning takes the first Gaussians: a fit made them to stand for the whole object."""
+    as_fitted = options.score == PruneOptions.score and options.min_opacity == 0
+    return as_fitted and options.count < len(gaussians) and options.count in gaussians.origin.levels
 
 
 def measure_pruning(

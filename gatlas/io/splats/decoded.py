@@ -113,7 +113,7 @@ def checked_gaussians(
         opacities, sh = opacities[good], sh[good]
     origin = origin or Origin(name=blob.stem.removesuffix(".compressed"), antialiased=antialiased)
     if good is not None:
-        origin = replace(origin, grid=None)
+        origin = replace(origin, grid=None, levels=(), growth=0.0)
     center = None if origin.normalized else center_of_far(means, 6 * float(np.median(scales)))
     means = rounded if center is None else (means - center).astype(np.float32)
     if not reading.as_stored:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_to_bytes
@@ -24,7 +25,7 @@ from gatlas.io.sniff import is_ply
 from gatlas.io.splats.decoded import SplatReading, canonical_quats, checked_gaussians
 from gatlas.io.splats.up_axis import Y_DOWN, Y_UP, describe, stated_up
 from gatlas.io.streams import as_blob
-from gatlas.types import Gaussians, Origin
+from gatlas.types import MAX_GROWTH, Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -44,7 +45,7 @@ _NAMES = {
     "dc": ("f_dc_0", "f_dc_1", "f_dc_2"),
     "means": ("x", "y", "z"),
 }
-_FIELD = re.compile(r"gatlas (frame|name|center|scale|normalized|grid|pixels|ball)(?:\s+(.*?))?\s*")
+_FIELD = re.compile(r"gatlas (frame|name|center|scale|normalized|grid|pixels|ball|levels|growth)(?:\s+(.*?))?\s*")
 _RENDER_MODE = re.compile(r"SplatRenderMode:\s*(default|mip|2dgs)|antialiased\s+([01])", re.IGNORECASE)
 _LAYOUT = "gatlas reads the 3DGS layout (x, y, z, f_dc_*, opacity, scale_*, rot_*)."
 
@@ -229,6 +230,10 @@ class _Comments:
                 lines.append("gatlas ball " + " ".join(repr(float(x)) for x in origin.ball))
         if origin.grid is not None and _grid_holds(origin.grid, count):
             lines.append(f"gatlas grid {origin.grid[0]} {origin.grid[1]}")
+        if origin.levels and origin.levels[-1] == count:
+            lines.append("gatlas levels " + " ".join(str(int(each)) for each in origin.levels))
+            if origin.growth:
+                lines.append(f"gatlas growth {float(origin.growth)!r}")
         return lines
 
     @classmethod
@@ -244,11 +249,14 @@ class _Comments:
             center = [float(x) for x in fields.get("center", "0 0 0").split()]
             scale = float(fields.get("scale", "1"))
             height, width = (int(x) for x in fields.get("grid", "0 0").split())
+            levels = tuple(int(x) for x in fields.get("levels", "").split())
+            growth = float(fields.get("growth", "0"))
             name = unquote_to_bytes(fields["name"]).decode("utf-8", "surrogatepass") if "name" in fields else blob.stem
             sound = frame in (None, *FRAMES) and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
             low, high = (float(x) for x in fields.get("pixels", "1 1").split())
             x, y, z, radius = (float(x) for x in fields.get("ball", "0 0 0 1").split())
             sound = sound and 0 < low <= high < np.inf and radius > 0 and bool(np.isfinite([x, y, z, radius]).all())
+            sound = sound and 0 <= growth <= MAX_GROWTH and all(one < more for one, more in pairwise((0, *levels)))
         except ValueError:
             sound = False
         if not sound:
@@ -257,6 +265,8 @@ class _Comments:
         origin = Origin(name, (center[0], center[1], center[2]), scale, "normalized" in fields, grid)
         if "pixels" in fields:
             origin = replace(origin, pixel_sizes=(low, high), ball=(x, y, z, radius) if "ball" in fields else None)
+        if levels[-1:] == (count,):  # of a file that lost or gained some since, no one knows which they were
+            origin = replace(origin, levels=levels, growth=growth)
         return cls(frame, replace(origin, antialiased=is_antialiased(comments)))
 
 

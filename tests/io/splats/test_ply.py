@@ -50,6 +50,35 @@ def test_the_header_is_the_one_that_viewers_read():
     assert len(body) == 5 * (14 + 9) * 4
 
 
+def test_levels_of_detail_are_in_the_header_while_they_hold():
+    gaussians = gaussians_of(5, origin=Origin(levels=(1, 3, 5)))
+    data = dump(gaussians)
+    assert b"\ncomment gatlas levels 1 3 5\n" in data
+    assert load(data).origin.levels == (1, 3, 5)
+    assert dump(load(data)) == data
+    assert b"levels" not in dump(gaussians[::-1])
+    assert load(data.replace(b"levels 1 3 5", b"levels 1 3 6")).origin.levels == ()  # another tool took one
+    for damaged in (b"levels 3 1 5", b"levels 0 3 5", b"levels 1 x 5", b"levels -1 3 5"):
+        with pytest.raises(GatlasError, match="lines are damaged"):
+            load(data.replace(b"levels 1 3 5", damaged))
+
+
+def test_the_growth_of_levels_is_in_the_header():
+    gaussians = gaussians_of(5, origin=Origin(levels=(1, 5), growth=0.3))
+    data = dump(gaussians)
+    assert (load(data).origin.levels, load(data).origin.growth) == ((1, 5), 0.3)
+    for damaged in (b"growth 0.9", b"growth -.1", b"growth nan"):
+        with pytest.raises(GatlasError, match="lines are damaged"):
+            load(data.replace(b"growth 0.3", damaged))
+
+
+def test_what_cannot_be_shown_takes_the_levels_of_detail_along():
+    header, body = encode_ply(gaussians_of(5, origin=Origin(levels=(1, 4, 5))))
+    body[1, 0] = np.nan
+    blob = Blob("splat.ply", header + body.tobytes())
+    assert decode_ply(blob, drop_invalid=True).origin.levels == ()
+
+
 def test_the_header_stays_below_ten_kib():
     origin = Origin(name="ü" * 512, center=(1 / 3, 1 / 3, 1 / 3), scale=1 / 3, normalized=True, grid=(1, 5))
     assert len(encode_ply(gaussians_of(5, 3, origin=origin))[0]) < 10 * 1024
