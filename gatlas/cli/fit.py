@@ -60,7 +60,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         summary += f", {result.exposure.psnr:.2f} dB with each photo's exposure corrected"
     message(f"{summary}, {seconds:.1f} s")
     if result.levels:
-        message("levels: " + ", ".join(f"{level.count:,} {level.psnr:.2f} dB" for level in result.levels))
+        message("levels: " + ", ".join(f"{level.number:,} {level.psnr:.2f} dB" for level in result.levels))
     if options.views_out is not None:
         io.save_views(options.views_out, result.views, force=force)
     if options.report is not None:
@@ -172,7 +172,7 @@ def fit_report(
     """Return what --report holds."""
     from gatlas.fit.cleanness import cleanness
 
-    measured = [level._asdict() | {"psnr": finite(level.psnr)} for level in result.levels]
+    measured = [{"count": level.number, "psnr": finite(level.psnr), "ssim": level.ssim} for level in result.levels]
     levels = {"levels": measured} if measured else {}
     chosen = {"input": path, "model": options.model, "profile": options.profile, "init": options.init}
     return {

@@ -146,7 +146,7 @@ def _check_instant(options: FitOptions, *, photos: bool) -> None:
         "--device cuda": options.device == "cuda",
         "--init FILE": options.init not in (None, "surface"),
     }
-    names = ("iterations", "preview", "resume", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg")
+    names = ("iterations", "lod", "preview", "resume", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg")
     refused |= {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}
     refused |= {"--lpips-weights": options.lpips_weights is not None, "--antialiased": options.antialiased}
     for name, given in refused.items():

@@ -28,7 +28,7 @@ GOLDEN = (5**0.5 - 1) / 2
 class Shown(NamedTuple):
     """The Gaussians that a step of an optimization renders."""
 
-    count: int  # so many, from the first on
+    number: int  # so many, from the first on
     growth: float = 1.0  # factor of their scales
 
 

@@ -34,7 +34,7 @@ SUPERSAMPLE = 4
 class LevelQuality(NamedTuple):
     """The quality of one level, as `measure` gives it."""
 
-    count: int
+    number: int  # of Gaussians
     psnr: float  # dB
     ssim: float
 

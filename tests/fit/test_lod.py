@@ -54,9 +54,9 @@ def grid_of_discs(side):
 
 def test_every_level_is_better_than_as_many_gaussians_at_random(fitted, held_out):
     rng = np.random.default_rng(0)
-    assert [level.count for level in fitted.levels] == list(LEVELS)
+    assert [level.number for level in fitted.levels] == list(LEVELS)
     for level in fitted.levels[:-1]:
-        random = fitted.gaussians[np.sort(rng.choice(300, size=level.count, replace=False))]
+        random = fitted.gaussians[np.sort(rng.choice(300, size=level.number, replace=False))]
         assert level.psnr > measure(random, held_out)[0] + 2
 
 
@@ -71,7 +71,7 @@ def test_the_report_is_of_the_first_gaussians(mesh, fitted):
     assert fitted.gaussians.origin.levels == LEVELS
     held_out = render_mesh(normalize_mesh(mesh), fibonacci_views(20, 40, 40, phase=0.5), supersample=2)
     for level in fitted.levels:
-        first = Gaussians(*(getattr(fitted.gaussians, name)[: level.count] for name in ARRAYS))
+        first = Gaussians(*(getattr(fitted.gaussians, name)[: level.number] for name in ARRAYS))
         assert measure(first, held_out) == (level.psnr, level.ssim)
     assert fitted.levels[-1] == (300, fitted.psnr, fitted.ssim)
 
@@ -108,7 +108,7 @@ def test_the_levels_of_a_start_are_spread_out_and_as_large_as_their_spacing():
 
 @pytest.mark.parametrize("levels", [(5,), (5, 9), (5, 9, 20), (1, 2, 3, 4, 5)])
 def test_the_steps_of_each_half_are_shared_out_over_the_levels(levels):
-    steps = np.array([shown_at(step, 1000, levels).count for step in range(1000)])
+    steps = np.array([shown_at(step, 1000, levels).number for step in range(1000)])
     for half, full in zip((steps[:500], steps[500:]), FULL_SHARES, strict=True):
         shares = [(1 - full) / (len(levels) - 1)] * (len(levels) - 1) + [full] if len(levels) > 1 else [1.0]
         np.testing.assert_allclose([(half == level).mean() for level in levels], shares, atol=0.01)
@@ -158,7 +158,9 @@ def test_levels_that_do_not_ascend_to_the_count_are_refused(lod):
         FitOptions(count=300, lod=lod)
 
 
-@pytest.mark.parametrize("wrong", [{"model": "scaffold"}, {"init": "start.ply"}])
+@pytest.mark.parametrize(
+    "wrong", [{"model": "scaffold"}, {"init": "start.ply"}, {"profile": "instant", "iterations": None}]
+)
 def test_what_does_not_go_with_levels_is_refused(mesh, wrong):
     with pytest.raises(GatlasError, match="does not go with --"):
         fit(mesh, replace(OPTIONS, **wrong))
