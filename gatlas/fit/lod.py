@@ -25,14 +25,14 @@ FULL_SHARES = (0.3, 0.65)
 GOLDEN = (5**0.5 - 1) / 2
 
 
-class Shown(NamedTuple):
+class ShownLevel(NamedTuple):
     """The Gaussians that a step of an optimization renders."""
 
     number: int  # so many, from the first on
     growth: float = 1.0  # factor of their scales
 
 
-def shown_at(step: int, iterations: int, levels: tuple[int, ...], growth: float = 0.0) -> Shown:
+def shown_at(step: int, iterations: int, levels: tuple[int, ...], growth: float = 0.0) -> ShownLevel:
     """Return the level that a step, from 0, of so many renders; for `growth` see `gatlas.types.Origin`.
 
     Over any few steps each level comes nearly as often as its share says (Weyl's sequence of the golden ratio).
@@ -42,7 +42,7 @@ def shown_at(step: int, iterations: int, levels: tuple[int, ...], growth: float 
     place = step * GOLDEN % 1.0
     if place < 1 - full and len(levels) > 1:
         count = levels[int(place / (1 - full) * (len(levels) - 1))]
-    return Shown(count, (levels[-1] / count) ** growth)
+    return ShownLevel(count, (levels[-1] / count) ** growth)
 
 
 def in_levels(start: Gaussians, levels: tuple[int, ...], growth: float = 0.0) -> Gaussians:

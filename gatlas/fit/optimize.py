@@ -20,7 +20,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
     from gatlas.fit.exposure import PhotoExposures
-    from gatlas.fit.lod import Shown
+    from gatlas.fit.lod import ShownLevel
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Origin
 
@@ -45,7 +45,7 @@ def optimize(
     rng: np.random.Generator,
     *,
     coarse: tuple[AnyViews, int] | None = None,
-    shown: Callable[[int], Shown] | None = None,
+    shown: Callable[[int], ShownLevel] | None = None,
     rate: float = 1.0,
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
