@@ -19,10 +19,11 @@ from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
+from gatlas.fit.photo_budget import with_count
 from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
 from gatlas.io.registry import names_a
-from gatlas.types import Views
+from gatlas.types import MixedViews, Views
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
@@ -38,6 +39,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     photos = isinstance(source, str) and (io.is_folder(source) or source.endswith(".json"))
     check_fit(options, photos=photos)
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
+    if isinstance(loaded, Views | MixedViews):
+        options = with_count(options, loaded, message)
     inputs: dict[str, Any] = {"points": io.load_points(name, model_dir=options.model_dir) if photos else None}
     if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)

@@ -86,16 +86,16 @@ def instant_gaussians(mesh: Mesh, options: FitOptions, rng: np.random.Generator)
     _, count, resolution = options.budget
     side = max(resolution // 2, SMALLEST)
     found = _candidates(mesh, fibonacci_views(count, side, side), options)
-    if len(found.points) < 2 * options.count:  # thin, or many Gaussians
+    if len(found.points) < 2 * options.mesh_count:  # thin, or many Gaussians
         found = _candidates(mesh, fibonacci_views(count, 2 * side, 2 * side), options)
     if len(found.points) == 0:
         raise GatlasError("no point of the surface is seen from any camera: the mesh is fully transparent or too thin")
-    chosen = _draw(found, POOL * options.count, rng)
+    chosen = _draw(found, POOL * options.mesh_count, rng)
     pixel = pixel_sizes(fibonacci_views(count, resolution, resolution))
     inwards = INWARDS * pixel[0]
     if options.max_offset is not None:
         inwards = min(inwards, options.max_offset - 1e-6)  # float32 rounds a position by less
-    gaussians = _discs(found, chosen, options.count, inwards)
+    gaussians = _discs(found, chosen, options.mesh_count, inwards)
     gaussians = replace(gaussians, origin=replace(mesh.origin, pixel_sizes=pixel))
     return _within_outline(gaussians, found.views, resolution), found.views
 

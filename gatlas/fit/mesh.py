@@ -65,10 +65,10 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
     views = render_mesh(mesh, fibonacci_views(count, side, side), **look)
     if start is None:
-        start = surface_gaussians(mesh, views, options.count, rng, options.shading)
+        start = surface_gaussians(mesh, views, options.mesh_count, rng, options.shading)
     else:
         start = in_unit_ball_of(mesh, start, flat=options.sh_degree == 0)
-        start = set_count(start, views.cameras, options.count, rng)
+        start = set_count(start, views.cameras, options.mesh_count, rng)
     start = replace(start, sh=with_degree(start.sh, options.sh_degree))
     start = for_training(start, options.antialiased)
     levels = options.levels

@@ -64,10 +64,10 @@ def optimize(
     the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
-    scales in LOG_SCALE_RANGE. The scene must have about radius 1. Blur and mode of the rasterizer are those of the
-    Gaussians' origin. `exposures` are solved in place: the pictures of the Gaussians are compared as each photo was
-    exposed. Spherical harmonics keep the degree of `gaussians`; where they are 0 beyond degree 0, one degree more is
-    optimized every DEGREE_EVERY of the steps.
+    scales in LOG_SCALE_RANGE, or, of Gaussians that begin larger, up to where they begin. The scene must have about
+    radius 1. Blur and mode of the rasterizer are those of the Gaussians' origin. `exposures` are solved in place: the
+    pictures of the Gaussians are compared as each photo was exposed. Spherical harmonics keep the degree of
+    `gaussians`; where they are 0 beyond degree 0, one degree more is optimized every DEGREE_EVERY of the steps.
     """
     training = TrainingViews(views, coarse, iterations)
     with one_torch_thread():
@@ -77,6 +77,7 @@ def optimize(
         state: _State = {name: (parameter, adam) for name, parameter in parameters.items()}
         if exposures is not None:
             state["exposure"] = exposures.values, None
+        largest = parameters["log_scales"].detach().amax(dim=1, keepdim=True).clamp(min=LOG_SCALE_RANGE[1])
         degrees = _degrees(gaussians, iterations)
         if resume is None:
             first, order = 0, training.order(rng)
@@ -117,7 +118,8 @@ def optimize(
             with torch.no_grad():
                 if "sh_rest" not in parameters:  # else degree 0 is the mean over directions that nobody may see
                     parameters["rgb"].clamp_(0.0, 1.0)
-                parameters["log_scales"].clamp_(*LOG_SCALE_RANGE)
+                log_scales = parameters["log_scales"]
+                torch.minimum(log_scales.clamp_(min=LOG_SCALE_RANGE[0]), largest, out=log_scales)
             if on_parameters is not None:
                 on_parameters(step + 1, parameters, adam)
             if on_step is not None:

@@ -31,6 +31,7 @@ PROFILES = {
     "quality": Budget(iterations=4000, views=96, resolution=512),
 }
 MAX_LEVELS = 16
+MESH_COUNT = 16_384  # default number of Gaussians of a mesh, and of an object that photos show cut out
 # Fields that reports and checkpoints always hold, in this order. Other options that change the result are added where
 # they differ from their default, so that checkpoints from before an option was added can still be resumed.
 RECORDED = ("count", "iterations", "views", "resolution", "held_out", "seed", "supersample", "shading")
@@ -53,6 +54,9 @@ class FitOptions(Options):
     to them. PSNR and SSIM are measured on held-out pictures, which are never trained on: 20 renders of a mesh, every
     eighth photo. Photos without known cameras need COLMAP first; its models are searched for in sparse/, the folder
     itself and colmap/sparse/, and of several the one with most images is taken.
+
+    Photos without transparency show a scene with all that is around it: by default it gets a Gaussian for every 100
+    pixels of all photos, from 16,384 to 65,536, and begins on the surfaces that the photos agree about (--init stereo).
 
     --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,000 on 64 of 512 x 512, quality 4,000 on 96,
     instant 0 on 24: it places the Gaussians of a mesh on the surface that these show and does not optimize them, in
@@ -80,7 +84,14 @@ class FitOptions(Options):
     Example: gatlas fit obj.glb --profile quick -o obj.ply
     """
 
-    count: int = option(16_384, "-n", min=1, help="Number of Gaussians (exact).")
+    count: int | None = option(
+        None,
+        "-n",
+        min=1,
+        recorded=MESH_COUNT,
+        show_default="16384; of opaque photos by their number and size, up to 65536",
+        help="Number of Gaussians (exact).",
+    )
     profile: Literal["instant", "quick", "default", "quality"] = option(
         "default",
         help="Preset of iterations, views and resolution; explicit options win. instant does not optimize.",
@@ -92,8 +103,8 @@ class FitOptions(Options):
     )
     init: str | None = option(
         None,
-        metavar="surface|points|hull|random|FILE.ply",
-        help="Initialization: the surface of a mesh; the points, visual hull or random positions of photos.",
+        metavar="surface|points|hull|stereo|random|FILE.ply",
+        help="Initialization: the surface of a mesh; points, visual hull, stereo or random positions of photos.",
     )
     lod: str | None = option(
         None,
@@ -213,11 +224,18 @@ class FitOptions(Options):
         numbers = all(word.isascii() and word.isdigit() and len(word) < 10 for word in words)
         self.require(numbers and 2 <= len(words) <= MAX_LEVELS, "lod", rule)
         self.require(all(low < high for low, high in pairwise((0, *self.levels))), "lod", rule)
-        self.require(self.levels[-1] == self.count, "lod", f"must end with the number of Gaussians, -n {self.count}")
+        self.require(
+            self.levels[-1] == self.mesh_count, "lod", f"must end with the number of Gaussians, -n {self.mesh_count}"
+        )
+
+    @property
+    def mesh_count(self) -> int:
+        """The number of Gaussians of a mesh."""
+        return MESH_COUNT if self.count is None else self.count
 
     def as_record(self) -> dict[str, Any]:
         """Return what a report and a checkpoint hold of the options."""
-        stored = {**asdict(self), **self.budget._asdict()}
+        stored = {**asdict(self), **self.budget._asdict(), "count": self.mesh_count}
         defaults = {field.name: field.default for field in option_fields(type(self)).values()}
         others = {
             name: value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -12,43 +12,76 @@ from gatlas.errors import GatlasError
 from gatlas.fit import seeds
 from gatlas.fit.hull import Hull, carve_hull, hull_frame, inside_silhouettes
 from gatlas.fit.mesh import measure
+from gatlas.fit.photo_budget import is_opaque
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, views_into_frame
 from gatlas.fit.set_count import set_count
+from gatlas.fit.stereo import stereo_cloud
 from gatlas.raster.flat_color import with_flat_color
-from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin, Views
+from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
 
+    from gatlas.fit.stereo import StereoCloud
     from gatlas.types import AnyViews
 
-    Init = Literal["auto", "points", "hull", "random"] | Gaussians
+    Init = Literal["auto", "points", "hull", "stereo", "random"] | Gaussians
     Cloud = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]  # positions; sRGB in [0, 1]
 
-INITS = ("auto", "points", "hull", "random")
-OPAQUE = 0.999  # mean alpha above which photos have no silhouettes
+INITS = ("auto", "points", "hull", "stereo", "random")
+STEREO_POOL = 8  # points of surfaces for each Gaussian
+FEWEST = 500  # points of surfaces that a fit begins on
+BEHIND_SURFACES = 0.04  # of the count, where surfaces were found
+STRAY_SURFACES = 0.005  # of the points of surfaces, the farthest, that the background does not stand behind
 STRAY_MISSES = 0.2  # of the photos that show a point, saying that it is empty: above it the point is not the object's
 UNIT_TEST_VIEWS = 4  # photos that decide the units of a given splat
 
 
+class PhotoStart(NamedTuple):
+    """The place where a fit of photos begins."""
+
+    gaussians: Gaussians  # in the unit ball; the origin leads back
+    frame: SceneFrame  # the ball in the photos' units
+    on_surfaces: bool = False  # they are where the photos agree, and need not be moved elsewhere
+
+
 def start_photos(
-    views: AnyViews, count: int, points: Cloud | None, init: Init, rng: np.random.Generator, *, flat: bool = True
-) -> tuple[Gaussians, SceneFrame]:
-    """`count` Gaussians in the unit ball, their origin leading back, and the ball in the units of the RGBA views.
+    views: AnyViews,
+    trained_on: Int[np.ndarray, " t"],
+    count: int,
+    points: Cloud | None,
+    init: Init,
+    rng: np.random.Generator,
+    *,
+    flat: bool = True,
+) -> PhotoStart:
+    """Return `count` Gaussians for RGBA views, and the ball that becomes the unit ball.
 
     With `flat` given Gaussians lose view-dependent color, see `gatlas.raster.flat_color`.
-    See `gatlas.fit.photos.fit_photos` for `points` and `init`. What the photos lack for `init` is a GatlasError.
+    See `gatlas.fit.photos.fit_photos` for `points` and `init`. Surfaces are found in the views `trained_on` only. What
+    the photos lack for `init` is a GatlasError.
     """
     if isinstance(init, Gaussians):
-        return _from_gaussians(init, views, count, rng, flat)
-    opaque = _mean_alpha(views) > OPAQUE
+        return PhotoStart(*_from_gaussians(init, views, count, rng, flat))
+    opaque = is_opaque(views)
     cloud = points if points is not None and len(points[0]) else None
     if init == "points" and cloud is None:
         raise GatlasError("there are no points to begin with: use --init hull (photos with transparency) or random")
     if init == "hull" and opaque:
-        raise GatlasError("the photos have no transparency, so there is no visual hull: use --init points or random")
+        raise GatlasError("the photos have no transparency, so there is no visual hull: use --init stereo or random")
+    if init == "stereo" or (init == "auto" and opaque):
+        frame = frame_of_cameras(views.cameras) if cloud is None else frame_of_points(views.cameras, cloud[0])
+        framed = views_into_frame(views[trained_on], frame)
+        found = stereo_cloud(framed, STEREO_POOL * count, rng)
+        if len(found.points) >= FEWEST:
+            start = _from_stereo(found, framed, count, opaque, frame, rng)
+            return PhotoStart(start, frame, on_surfaces=True)
+        lack = "the photos overlap too little to find surfaces in them"
+        if init == "stereo":
+            raise GatlasError(f"{lack}: use --init points, hull or random")
+        warnings.warn(f"{lack}; the fit begins at {'random places' if cloud is None else 'points'}", stacklevel=3)
     if cloud is not None and init in ("auto", "points"):
-        return _from_points(cloud, views, count, opaque, rng)
+        return PhotoStart(*_from_points(cloud, views, count, opaque, rng))
     frame = frame_of_cameras(views.cameras)
     if init == "hull" or (init == "auto" and not opaque):
         try:
@@ -58,10 +91,19 @@ def start_photos(
                 raise
             warnings.warn(f"{error}; the fit begins at random places", stacklevel=3)
         else:
-            return _from_hull(hull, views, count, rng)
+            return PhotoStart(*_from_hull(hull, views, count, rng))
     framed = views_into_frame(views, frame)
     behind = _backdrop(framed, count, opaque, rng)
-    return _with(seeds.random_gaussians(framed, count - len(behind), rng), behind, frame), frame
+    return PhotoStart(_with(seeds.random_gaussians(framed, count - len(behind), rng), behind, frame), frame)
+
+
+def _from_stereo(
+    found: StereoCloud, views: AnyViews, count: int, opaque: bool, frame: SceneFrame, rng: np.random.Generator
+) -> Gaussians:
+    farthest = float(np.quantile(np.linalg.norm(found.points, axis=1), 1 - STRAY_SURFACES))
+    share = int(BEHIND_SURFACES * count) if opaque else 0
+    behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest)
+    return _with(seeds.surface_gaussians(found, views.cameras, count - len(behind), rng), behind, frame)
 
 
 def _from_points(
@@ -112,12 +154,6 @@ def _from_gaussians(
         )
     cameras = views_into_frame(views, frame).cameras
     return set_count(with_flat_color(start, cameras) if flat else start, cameras, count, rng), frame
-
-
-def _mean_alpha(views: AnyViews) -> float:
-    if isinstance(views, Views):
-        return float(views.images[..., 3].mean())
-    return float(np.concatenate([image[..., 3].ravel() for image in views.images]).mean())
 
 
 def _backdrop(views: AnyViews, count: int, opaque: bool, rng: np.random.Generator) -> Gaussians:

@@ -65,7 +65,7 @@ def fit_scaffold(
     rng = np.random.default_rng(options.seed)
     mesh = normalize_mesh(mesh)
     iterations, count, side = budget = options.budget
-    limit = min(options.count, cap)
+    limit = min(options.mesh_count, cap)
     look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
     views = render_mesh(mesh, fibonacci_views(count, side, side), **look)
     start = surface_gaussians(mesh, views, max(1, round(START_SHARE * limit)), rng, options.shading)

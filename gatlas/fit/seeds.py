@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.fit.hull import Hull
+    from gatlas.fit.stereo import StereoCloud
     from gatlas.types import AnyCameras, AnyViews
 
 POOL = 6  # candidates on the hull per Gaussian
 DISC_SIGMA = 0.45  # of the spacing
 THICKNESS_SIGMA = 0.15  # of the spacing: a hull is only near the surface
 HULL_OPACITY = 0.7
+SURFACE_OPACITY = 0.5  # wrong ones must be able to fade
+DETAIL_POWER, PLAIN_SHARE = 0.67, 0.15  # of the Laplacian; and what plain parts get of the density
+ISOLATED = 8.0  # matched pixels: the largest spacing that a point stands for
 POINT_OPACITY = 0.5
 POINT_SIGMA = 0.5  # of the distance to the nearest neighbors
 RANDOM_REACH = 1.25  # radii: pictures hold more along their longer side
@@ -87,6 +91,26 @@ def point_gaussians(
     return _gaussians(xyz[copies] + scatter, quats, np.repeat(sigmas[:, None], 3, axis=1), POINT_OPACITY, rgb[copies])
 
 
+def surface_gaussians(cloud: StereoCloud, cameras: AnyCameras, count: int, rng: np.random.Generator) -> Gaussians:
+    """`count` discs on surfaces that photos agree about, denser where the photos have detail and where they are near.
+
+    Of fewer points each stands for several, as in `point_gaussians`.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(cloud.points) <= count:
+        return point_gaussians(cloud.points, cloud.rgb, cameras, count, rng)
+    detail = cloud.detail**DETAIL_POWER
+    density = (PLAIN_SHARE + (1 - PLAIN_SHARE) * detail / max(float(detail.mean()), 1e-9)) / cloud.pixels
+    chosen = choose_blue_noise(cloud.points, density, count)
+    points = cloud.points[chosen]
+    around = cKDTree(points).query(points, k=min(5, count))[0][:, 1:]
+    spacing = np.sqrt((around**2).mean(axis=1)) if count > 1 else cloud.pixels[chosen]
+    spacing = np.minimum(spacing, ISOLATED * cloud.pixels[chosen])[:, None]
+    scales = spacing * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
+    return _gaussians(points, quats_from_normals(cloud.normals[chosen]), scales, SURFACE_OPACITY, cloud.rgb[chosen])
+
+
 def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
     """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colors."""
     found: list[np.ndarray] = []
@@ -108,8 +132,10 @@ def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> G
     return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
 
 
-def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
+def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator, *, beyond: float = 1.0) -> Gaussians:
     """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colors.
+
+    The sphere is larger than one of radius `beyond`.
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
     """
@@ -120,7 +146,7 @@ def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator) ->
         return _gaussians(empty, np.empty((0, 4)), empty, BACKDROP_OPACITY, empty)
     cameras = views.cameras
     eyes = camera_centers(cameras.viewmats).astype(np.float64)
-    radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), 1.0)
+    radius = BACKDROP_DISTANCE * max(float(np.linalg.norm(eyes, axis=1).max()), beyond)
     pool = POOL * count
     index = rng.integers(len(views), size=pool)
     # A little beyond the pictures' edges, so that the discs cover the edges too.
@@ -138,7 +164,8 @@ def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator) ->
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
     scales = spacing[:, None] * np.array([BACKDROP_SIGMA, BACKDROP_SIGMA, THICKNESS_SIGMA])
     quats = quats_from_normals(-points[chosen] / radius)
-    return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen])
+    bounds = (LOG_SCALE_RANGE[0], LOG_SCALE_RANGE[1] + np.log(max(radius, 1.0)))  # what is far is as large as it looks
+    return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen], bounds)
 
 
 def joined(first: Gaussians, second: Gaussians) -> Gaussians:
@@ -156,11 +183,12 @@ def _gaussians(
     scales: Float[np.ndarray, "n 3"],
     opacity: float,
     colors: Float[np.ndarray, "n 3"],
+    log_scale_range: tuple[float, float] = LOG_SCALE_RANGE,
 ) -> Gaussians:
     return Gaussians(
         means=points.astype(np.float32),
         quats=quats.astype(np.float32),
-        scales=np.clip(scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
+        scales=np.clip(scales, *np.exp(log_scale_range)).astype(np.float32),
         opacities=np.full(len(points), opacity, dtype=np.float32),
         sh=rgb_to_dc(np.clip(colors, 0.0, 1.0))[:, None].astype(np.float32),
     )
