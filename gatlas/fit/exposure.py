@@ -135,9 +135,7 @@ def solve_exposure(gaussians: Gaussians, views: AnyViews) -> ExposureValues:
     """
     solved = np.empty((len(views), 2, 3))
     for i in range(len(views)):
-        image, alpha, wanted = _premultiplied(gaussians, views, i)
-        over_white = wanted + (1 - alpha[:, None])
-        solved[i] = _solve(image, alpha, wanted, (over_white < SATURATED) | (alpha[:, None] < 1), RIDGE)
+        solved[i] = _solve_photo(*_premultiplied(gaussians, views, i))
     return ExposureValues(solved[:, 0], solved[:, 1])
 
 
@@ -153,25 +151,46 @@ def fitted_exposure(
     gaussians: Gaussians, views: AnyViews, held_out: Int[np.ndarray, " h"], exposures: PhotoExposures
 ) -> FittedExposure:
     """Return the exposures of a fit's RGBA photos, and the PSNR of the held-out ones under theirs."""
-    judged = views[held_out]
-    solved, trained = solve_exposure(gaussians, judged), exposures.found()
     gains, offsets = np.empty((len(views), 3)), np.empty((len(views), 3))
     kept = np.setdiff1d(np.arange(len(views)), held_out)
-    gains[kept], offsets[kept] = trained
-    gains[held_out], offsets[held_out] = solved
-    return FittedExposure(ExposureValues(gains, offsets), held_out, corrected_psnr(gaussians, judged, solved))
+    gains[kept], offsets[kept] = exposures.found()
+    decibels = []
+    for i in held_out:
+        pictures = _premultiplied(gaussians, views, i)
+        gains[i], offsets[i] = _solve_photo(*pictures)
+        decibels.append(_exposed_psnr(*pictures, gains[i], offsets[i]))
+    return FittedExposure(ExposureValues(gains, offsets), held_out, float(np.mean(decibels)))
 
 
 def corrected_psnr(gaussians: Gaussians, views: AnyViews, exposure: ExposureValues) -> float:
     """Return the PSNR in dB against RGBA views over white, the rendered colors exposed as the photos: their mean."""
-    decibels = []
-    for i in range(len(views)):
-        image, alpha, wanted = _premultiplied(gaussians, views, i)
-        exposed = image * exposure.gains[i] + alpha[:, None] * exposure.offsets[i] + (1 - alpha[:, None])
-        # `wanted` is the photo less the white that shows through the rendered picture.
-        reference = wanted + (1 - alpha[:, None])
-        decibels.append(float(psnr(np.clip(exposed, 0.0, 1.0)[None, None], reference[None, None])[0]))
+    decibels = [
+        _exposed_psnr(*_premultiplied(gaussians, views, i), gain, offset)
+        for i, (gain, offset) in enumerate(zip(*exposure, strict=True))
+    ]
     return float(np.mean(decibels))
+
+
+def _solve_photo(
+    image: Float[np.ndarray, "p 3"], alpha: Float[np.ndarray, " p"], wanted: Float[np.ndarray, "p 3"]
+) -> Float[np.ndarray, "2 3"]:
+    """Gain and offset of one photo; for the pictures see `_premultiplied`."""
+    over_white = wanted + (1 - alpha[:, None])
+    return _solve(image, alpha, wanted, (over_white < SATURATED) | (alpha[:, None] < 1), RIDGE)
+
+
+def _exposed_psnr(
+    image: Float[np.ndarray, "p 3"],
+    alpha: Float[np.ndarray, " p"],
+    wanted: Float[np.ndarray, "p 3"],
+    gain: Float[np.ndarray, " 3"],
+    offset: Float[np.ndarray, " 3"],
+) -> float:
+    """PSNR in dB of one exposed picture over white; for the pictures see `_premultiplied`."""
+    white = 1 - alpha[:, None]
+    exposed = image * gain + alpha[:, None] * offset + white
+    # `wanted` is the photo less the white that shows through the rendered picture.
+    return float(psnr(np.clip(exposed, 0.0, 1.0)[None, None], (wanted + white)[None, None])[0])
 
 
 def _premultiplied(

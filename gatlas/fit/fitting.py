@@ -49,8 +49,13 @@ def fit(
     check_fit(options, photos=not isinstance(source, Mesh))
     if start is not None and options.lod is not None:
         raise GatlasError("levels of detail do not begin at given Gaussians")
-    if options.profile == "instant" and isinstance(source, Mesh):
-        return _fit_instant(source, options, start, report)
+    if isinstance(source, Mesh):
+        from gatlas.meshes.shading import choose_shading
+
+        source = prepare_mesh(source, options)
+        options = replace(options, shading=choose_shading(source, options.shading, report))
+        if options.profile == "instant":
+            return _fit_instant(source, options, start)
     from gatlas.raster.devices import choose_device
 
     device = choose_device(options.device)
@@ -67,27 +72,21 @@ def fit(
         return fit_photos(
             source, options, points=points, init=begin, scaffold=scaffold, on_parameters=on_parameters, **running
         )
-    from gatlas.meshes.shading import choose_shading
-
-    mesh = prepare_mesh(source, options)
-    options = replace(options, shading=choose_shading(mesh, options.shading, report))
     if scaffold:
         from gatlas.fit.scaffold import fit_scaffold
 
-        return fit_scaffold(mesh, options, **running)
+        return fit_scaffold(source, options, **running)
     from gatlas.fit.mesh import fit_mesh
 
-    return fit_mesh(mesh, options, start=start, on_parameters=on_parameters, **running)
+    return fit_mesh(source, options, start=start, on_parameters=on_parameters, **running)
 
 
-def _fit_instant(mesh: Mesh, options: FitOptions, start: Gaussians | None, report: Report) -> Fit:
+def _fit_instant(mesh: Mesh, options: FitOptions, start: Gaussians | None) -> Fit:
     from gatlas.fit.instant import fit_instant
-    from gatlas.meshes.shading import choose_shading
 
     if start is not None:
         raise GatlasError("--profile instant starts from the surface, not from given Gaussians: use --profile quick")
-    mesh = prepare_mesh(mesh, options)
-    return fit_instant(mesh, replace(options, shading=choose_shading(mesh, options.shading, report)))
+    return fit_instant(mesh, options)
 
 
 def check_fit(options: FitOptions, *, photos: bool) -> None:
@@ -132,7 +131,8 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
             "--init surface is for meshes: photos start from their points, their hull or random positions"
         )
     if photos and init not in INITS:
-        raise GatlasError(f"--init {init}: photos start from points, hull, random or a splat FILE.ply")
+        named = ", ".join(name for name in INITS if name != "auto")
+        raise GatlasError(f"--init {init}: photos start from {named} or a splat FILE.ply")
     if not photos and init != "surface":
         raise GatlasError(f"--init {init} is for photos: a mesh starts from its surface or a splat FILE.ply")
 

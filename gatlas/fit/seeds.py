@@ -9,6 +9,7 @@ import numpy as np
 from gatlas.fit.blue_noise import choose_blue_noise
 from gatlas.fit.hull import HullSurface, hull_surface
 from gatlas.fit.projection import mean_colors, pixels_at, project_points
+from gatlas.fit.start import DETAIL_POWER
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
 from gatlas.geometry.rotations import quats_from_normals
@@ -27,7 +28,7 @@ DISC_SIGMA = 0.45  # of the spacing
 THICKNESS_SIGMA = 0.15  # of the spacing: a hull is only near the surface
 HULL_OPACITY = 0.7
 SURFACE_OPACITY = 0.5  # wrong ones must be able to fade
-DETAIL_POWER, PLAIN_SHARE = 0.67, 0.15  # of the Laplacian; and what plain parts get of the density
+PLAIN_SHARE = 0.15  # of the density, whatever the detail
 ISOLATED = 8.0  # matched pixels: the largest spacing that a point stands for
 POINT_OPACITY = 0.5
 POINT_SIGMA = 0.5  # of the distance to the nearest neighbors

@@ -67,7 +67,7 @@ def stereo_cloud(views: AnyViews, limit: int, rng: np.random.Generator) -> Stere
     if len(views) > MOST_PHOTOS:
         views = views[np.unique(np.linspace(0, len(views) - 1, MOST_PHOTOS).astype(int))]
     neighbors = matching_views(views.cameras)
-    depths = np.maximum(_subject_depths(views.cameras), 1e-3)
+    depths = _subject_depths(views.cameras)
     ranges = [(1 / FARTHEST, 1 / (NEAREST * min(depth, FARTHEST / 2))) for depth in depths]
     coarse = _depth_maps(resize_views(views, COARSE_SIDE), neighbors, ranges, COARSE_PLANES)
     small = resize_views(views, SIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,10 +87,10 @@ def colors_seen_by(
 class _SeenColors(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, means: Tensor, sh: Tensor, eye: np.ndarray) -> Tensor:
+        _compile_color_kernels()
         colors = np.empty((len(means), 3), np.float32)
-        with announced_compilation(color_kernels.evaluate):
-            shares = split_range(len(means), get_num_threads())
-            launch(color_kernels.evaluate, shares, _to_numpy(means), _to_numpy(sh), eye, colors)
+        shares = split_range(len(means), get_num_threads())
+        launch(color_kernels.evaluate, shares, _to_numpy(means), _to_numpy(sh), eye, colors)
         ctx.save_for_backward(means, sh)
         ctx.eye = eye
         return torch.from_numpy(colors)
@@ -99,10 +100,19 @@ class _SeenColors(torch.autograd.Function):
     def backward(ctx: Any, v_colors: Tensor) -> tuple[Tensor, Tensor, None]:
         means, sh = (_to_numpy(tensor) for tensor in ctx.saved_tensors)
         v_means, v_sh = np.empty_like(means), np.empty_like(sh)
-        with announced_compilation(color_kernels.evaluate_backward):
-            shares = split_range(len(means), get_num_threads())
-            launch(color_kernels.evaluate_backward, shares, means, sh, ctx.eye, _to_numpy(v_colors), v_means, v_sh)
+        shares = split_range(len(means), get_num_threads())
+        launch(color_kernels.evaluate_backward, shares, means, sh, ctx.eye, _to_numpy(v_colors), v_means, v_sh)
         return torch.from_numpy(v_means), torch.from_numpy(v_sh), None
+
+
+@cache
+def _compile_color_kernels() -> None:
+    """Compile both kernels once, not in every step: the announcement of it takes a thread."""
+    means, colors = np.ones((2, 1, 3), dtype=np.float32)
+    sh, eye = np.zeros((1, 4, 3), dtype=np.float32), np.zeros(3)
+    with announced_compilation(color_kernels.evaluate, color_kernels.evaluate_backward):
+        color_kernels.evaluate(0, 1, means, sh, eye, colors)
+        color_kernels.evaluate_backward(0, 1, means, sh, eye, colors, np.empty_like(means), np.empty_like(sh))
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

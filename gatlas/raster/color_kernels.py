@@ -77,6 +77,17 @@ def _direction(means, eye, i):  # type: ignore[no-untyped-def]
     return x / distance, y / distance, z / distance, distance
 
 
+@njit(nogil=True)
+def _color(sh, i, basis):  # type: ignore[no-untyped-def]
+    """The unclamped color of a Gaussian, by the values of the spherical harmonics in its direction."""
+    red, green, blue = 0.5, 0.5, 0.5
+    for j in range(sh.shape[1]):
+        red += basis[j] * sh[i, j, 0]
+        green += basis[j] * sh[i, j, 1]
+        blue += basis[j] * sh[i, j, 2]
+    return red, green, blue
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def evaluate(
     start: int,
@@ -92,11 +103,7 @@ def evaluate(
     for i in range(start, stop):
         x, y, z, _ = _direction(means, eye, i)
         _fill_basis(x, y, z, count, basis)
-        red, green, blue = 0.5, 0.5, 0.5
-        for j in range(count):
-            red += basis[j] * sh[i, j, 0]
-            green += basis[j] * sh[i, j, 1]
-            blue += basis[j] * sh[i, j, 2]
+        red, green, blue = _color(sh, i, basis)
         colors[i, 0], colors[i, 1], colors[i, 2] = max(red, 0.0), max(green, 0.0), max(blue, 0.0)
 
 
@@ -122,11 +129,7 @@ def evaluate_backward(
             continue
         x, y, z, distance = _direction(means, eye, i)
         _fill_basis(x, y, z, count, basis)
-        seen_red, seen_green, seen_blue = 0.5, 0.5, 0.5
-        for j in range(count):
-            seen_red += basis[j] * sh[i, j, 0]
-            seen_green += basis[j] * sh[i, j, 1]
-            seen_blue += basis[j] * sh[i, j, 2]
+        seen_red, seen_green, seen_blue = _color(sh, i, basis)
         red = red if seen_red >= 0 else np.float32(0)
         green = green if seen_green >= 0 else np.float32(0)
         blue = blue if seen_blue >= 0 else np.float32(0)

@@ -36,9 +36,10 @@ def rasterize_gsplat(
         return Rendering(backgrounds[:, None, None, :].expand(*shape, 3).clone(), nothing, nothing.clone())
     from gsplat import rasterization
 
-    blurs = {options.of_camera(i).eps2d for i in range(len(cameras))}
-    if len(blurs) > 1:  # gsplat has one for all cameras of a call
-        return _each_blur(gaussians, cameras, backgrounds, means2d_absgrad, options)
+    blurs = [options.of_camera(i).eps2d for i in range(len(cameras))]
+    if len(set(blurs)) > 1:  # gsplat has one for all cameras of a call
+        starts = [i for i in range(len(blurs)) if i == 0 or blurs[i] != blurs[i - 1]]
+        return _each_blur(gaussians, cameras, backgrounds, means2d_absgrad, options, starts)
     # Colors are evaluated here rather than by gsplat, so that every backend shows the same spherical harmonics.
     images, alphas, intermediates = rasterization(
         means=gaussians.means.contiguous(),
@@ -52,7 +53,7 @@ def rasterize_gsplat(
         height=cameras.height,
         near_plane=options.near_plane,
         far_plane=options.far_plane,
-        eps2d=blurs.pop(),
+        eps2d=blurs[0],
         rasterize_mode="antialiased" if options.antialiased else "classic",
         absgrad=means2d_absgrad is not None,
         packed=False,
@@ -70,12 +71,11 @@ def _each_blur(
     backgrounds: Float[Tensor, "c 3"],
     means2d_absgrad: Float32[Tensor, "c n 2"] | None,
     options: ProjectionOptions,
+    starts: list[int],
 ) -> Rendering:
-    """Render each run of cameras with equal blur in a call of its own."""
-    blurs = [options.of_camera(i).eps2d for i in range(len(cameras))]
-    starts = [i for i in range(len(blurs)) if i == 0 or blurs[i] != blurs[i - 1]]
+    """Render each run of cameras with equal blur, which begins at one of `starts`, in a call of its own."""
     parts = []
-    for first, end in pairwise([*starts, len(blurs)]):
+    for first, end in pairwise([*starts, len(cameras)]):
         absolute = None if means2d_absgrad is None else means2d_absgrad[first:end]
         own = options.of_camera(first)
         parts.append(rasterize_gsplat(gaussians, cameras[first:end], backgrounds[first:end], absolute, own))

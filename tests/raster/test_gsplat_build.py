@@ -32,11 +32,17 @@ def gsplat_from_pypi(tmp_path, monkeypatch):
     (tmp_path / "path" / "gsplat").mkdir(parents=True)
     (tmp_path / "path" / "gsplat" / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path / "path")
-    for name in [name for name in sys.modules if name.split(".")[0] == "gsplat"]:
-        monkeypatch.delitem(sys.modules, name)
+    before = _forget_gsplat()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"), prepend=":")
-    return tmp_path
+    yield tmp_path
+    _forget_gsplat()  # the tests after these import the real one
+    sys.modules.update(before)
+
+
+def _forget_gsplat():
+    """Remove gsplat from the imported modules and return what was removed, by name."""
+    return {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "gsplat"}
 
 
 @pytest.mark.slow
