@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from gatlas.metrics.lpips import Lpips
 
+SQUARED = 10.0  # weight of the squared error against that of the absolute one: the same pull at an error of 0.05
 LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^2 picture costs 100 steps of the rest
 
 
@@ -22,7 +23,7 @@ LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^
 class LossWeights:
     """Weights of the terms of the loss."""
 
-    rgb: float = 0.8  # L1
+    rgb: float = 0.8  # L1, or SQUARED times the mean squared error
     ssim: float = 0.2  # 1 - SSIM
     lpips: float = 0.1  # only where a network is given
     scales: float = 0.0  # mean product of a Gaussian's three scales (Lu et al. 2024, Scaffold-GS, eq. 10)
@@ -38,12 +39,17 @@ def picture_loss(
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
     window: tuple[slice, slice] | None = None,
+    *,
+    squared: bool = False,
 ) -> Float[Tensor, ""]:
     """Weighted L1 and 1 - SSIM, and LPIPS of the rows and columns of `window` where a network is given.
 
-    Differentiable to `image`. Without a window the network sees the whole pictures.
+    Differentiable to `image`. `squared` takes SQUARED times the mean squared error instead of L1. Without a window the
+    network sees the whole pictures.
     """
     similarity, distance = ssim_and_distance(image, target)
+    if squared:
+        distance = SQUARED * (image - target).square().mean()
     loss = weights.rgb * distance + weights.ssim * (1 - similarity)
     if lpips is None:
         return loss

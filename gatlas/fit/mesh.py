@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
 
 SUPERSAMPLE = 4
+# Pictures of a mesh have no outliers: from half of the steps on the error counts squared, as in PSNR, and Adam needs
+# little memory. FlightHelmet gains 0.4 dB, Knight 0.2; with these betas photos lose (templeRing: 0.1).
+SQUARED_FROM = 0.5
+BETAS = (0.8, 0.99)
 
 
 class LevelQuality(NamedTuple):
@@ -80,7 +84,9 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
         start = bound.applied(start)
         running["on_parameters"] = in_turn(bound, running.get("on_parameters"))
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
-    gaussians = fitted_to(optimize(start, views, iterations, rng, coarse=coarse, **running), views.cameras)
+    recipe: dict[str, Any] = {"coarse": coarse, "squared_from": SQUARED_FROM, "betas": BETAS}
+    gaussians = optimize(start, views, iterations, rng, **recipe, **running)
+    gaussians = fitted_to(gaussians, views.cameras)
     if bound is not None:
         gaussians = bound.applied(gaussians)
     gaussians = marked(gaussians, levels, options.lod_growth)

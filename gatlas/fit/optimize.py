@@ -45,8 +45,10 @@ def optimize(
     rng: np.random.Generator,
     *,
     coarse: tuple[AnyViews, int] | None = None,
+    squared_from: float = 1.0,
     shown: Callable[[int], ShownLevel] | None = None,
     rate: float = 1.0,
+    betas: tuple[float, float] = (0.9, 0.999),
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
     exposures: PhotoExposures | None = None,
@@ -58,10 +60,12 @@ def optimize(
 ) -> Gaussians:
     """Return the Gaussians after `iterations` steps of Adam, one RGBA view per step (numpy, the same number).
 
-    `rate` scales the learning rates; `device` is "cpu" or "cuda", where `lpips` must be. With `coarse`, the first so
-    many of the steps take other, usually smaller, pictures. `shown` says which Gaussians a step, from 0, renders; None:
-    all. When `should_stop` returns True, the optimization ends with `Interrupted`; its snapshot, given as `resume` to
-    the same call, resumes it.
+    `rate` scales the learning rates, `betas` are Adam's; `device` is "cpu" or "cuda", where `lpips` must be. With
+    `coarse`, the first so many of the steps take other, usually smaller, pictures, of which the rasterizer's blur is as
+    wide on the object as of the full ones. From the share `squared_from` of the steps on, the loss has the squared
+    error in place of L1.
+    `shown` says which Gaussians a step, from 0, renders; None: all. When `should_stop` returns True, the optimization
+    ends with `Interrupted`; its snapshot, given as `resume` to the same call, resumes it.
 
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE, or, of Gaussians that begin larger, up to where they begin. The scene must have about
@@ -73,7 +77,7 @@ def optimize(
     with one_torch_thread():
         parameters = _parameters(gaussians, device)
         groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
-        adam = torch.optim.Adam(groups, eps=1e-15, fused=True)
+        adam = torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)
         state: _State = {name: (parameter, adam) for name, parameter in parameters.items()}
         if exposures is not None:
             state["exposure"] = exposures.values, None
@@ -99,14 +103,15 @@ def optimize(
             drawn = _activated(rendered, gaussians.origin, degrees(step))
             if exposures is not None:
                 drawn = exposures.of(drawn, int(order[step]))
-            rendering = rasterize(drawn, view.cameras, background=background)
+            rendering = rasterize(drawn, view.cameras, background=background, eps2d=training.blur(step))
             image = rendering.colors
             if exposures is not None:
                 if step >= BEGIN * iterations:
                     exposures.update(int(order[step]), rendering, target, background)
                 image = torch.where((target >= SATURATED) & (image > target), target, image)
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
-            loss = picture_loss(image, target, weights, lpips, window)
+            squared = step >= squared_from * iterations
+            loss = picture_loss(image, target, weights, lpips, window, squared=squared)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)

@@ -27,7 +27,7 @@ class Budget(NamedTuple):
 PROFILES = {
     "instant": Budget(iterations=0, views=24, resolution=512),  # resolution is what its splats are meant for
     "quick": Budget(iterations=200, views=48, resolution=256),
-    "default": Budget(iterations=1000, views=64, resolution=512),
+    "default": Budget(iterations=1200, views=64, resolution=512),
     "quality": Budget(iterations=4000, views=96, resolution=512),
 }
 MAX_LEVELS = 16
@@ -58,7 +58,7 @@ class FitOptions(Options):
     Photos without transparency show a scene with all that is around it: by default it gets a Gaussian for every 100
     pixels of all photos, from 16,384 to 65,536, and begins on the surfaces that the photos agree about (--init stereo).
 
-    --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,000 on 64 of 512 x 512, quality 4,000 on 96,
+    --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,200 on 64 of 512 x 512, quality 4,000 on 96,
     instant 0 on 24: it places the Gaussians of a mesh on the surface that these show and does not optimize them, in
     about a second per mesh. Without --report its PSNR and SSIM are of 4 held-out pictures.
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 OPAQUE = 0.999  # mean alpha above which photos have no silhouettes
 PIXELS = 100  # of the photos, for each Gaussian of a scene
-LARGEST = 65_536  # what 1,000 steps still fit well
+LARGEST = 65_536  # what 1,200 steps still fit well
 STEP = 1024
 
 

@@ -12,6 +12,7 @@ import torch
 
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.images.composite import composite
+from gatlas.raster.rendering import EPS2D
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
@@ -60,9 +61,24 @@ class TrainingViews:
         within = ((part >= 0) & (part < len(views)) for part, views in ((early, self._early), (late, self._views)))
         return all(bool(part.all()) for part in within)
 
+    def blur(self, step: int) -> float | None:
+        """Return the variance in square pixels that a step's picture adds to the projected Gaussians.
+
+        None is what belongs to the Gaussians. The first steps' is as wide on the object as that of the full pictures:
+        what they settle then fits those.
+        """
+        if step >= self._early_steps:
+            return None
+        return EPS2D * (_longer_side(self._early) / _longer_side(self._views)) ** 2
+
     def at(self, step: int) -> AnyViews:
         """Return the views that a step, from 0, takes one of."""
         return self._early if step < self._early_steps else self._views
+
+
+def _longer_side(views: AnyViews) -> int:
+    cameras = views[0].cameras
+    return max(cameras.width, cameras.height)
 
 
 def over_random_color(

@@ -140,6 +140,32 @@ def test_impossible_options_are_refused(wrong):
         FitOptions(**wrong)
 
 
+def test_the_steps_at_half_size_have_the_blur_of_the_full_pictures(mesh, views, monkeypatch):
+    from gatlas.fit import optimize as module
+
+    blurs = []
+
+    def rasterize(*arguments, eps2d, **options):
+        blurs.append((arguments[1].width, eps2d))
+        return real(*arguments, eps2d=eps2d, **options)
+
+    real = module.rasterize
+    monkeypatch.setattr(module, "rasterize", rasterize)
+    start = surface_gaussians(mesh, views, 30, np.random.default_rng(0))
+    optimize(start, views, 5, np.random.default_rng(1), coarse=(halve(views), 2))
+    assert blurs == [(24, pytest.approx(0.3 / 4))] * 2 + [(48, None)] * 3
+
+
+def test_the_squared_error_of_the_last_half_makes_the_pictures_of_a_mesh_better(mesh, views):
+    start = surface_gaussians(mesh, views, 100, np.random.default_rng(0))
+    held_out = render_mesh(mesh, fibonacci_views(8, 48, 48, phase=0.5), supersample=2)
+    absolute, squared = (
+        measure(optimize(start, views, 120, np.random.default_rng(1), squared_from=share), held_out)[0]
+        for share in (1.0, 0.5)
+    )
+    assert squared > absolute + 0.1
+
+
 @pytest.mark.parametrize("stop_at", [0, 7, 13])
 def test_a_resumed_optimisation_is_the_undisturbed_one(mesh, views, stop_at):
     start = surface_gaussians(mesh, views, 60, np.random.default_rng(0))

@@ -365,5 +365,5 @@ def test_it_is_within_one_decibel_of_the_direct_fit_at_the_same_count(shared_dat
     scaffold = fit_scaffold(mesh, options)
     direct = fit_mesh(mesh, replace(options, count=len(scaffold.gaussians)))
     print(f"{name}: {len(scaffold.gaussians)} Gaussians, {scaffold.psnr:.2f} dB, direct {direct.psnr:.2f} dB")
-    assert len(scaffold.gaussians) <= options.count
+    assert len(scaffold.gaussians) <= options.mesh_count
     assert scaffold.psnr > direct.psnr - 1
