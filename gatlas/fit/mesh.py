@@ -33,6 +33,7 @@ SUPERSAMPLE = 4
 # little memory. FlightHelmet gains 0.4 dB, Knight 0.2; with these betas photos lose (templeRing: 0.1).
 SQUARED_FROM = 0.5
 BETAS = (0.8, 0.99)
+FINER = 4  # pixels of an antialiased splat to one of its fit; blur is the least up to half of these
 
 
 class LevelQuality(NamedTuple):
@@ -75,6 +76,8 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
         start = set_count(start, views.cameras, options.mesh_count, rng)
     start = replace(start, sh=with_degree(start.sh, options.sh_degree))
     start = for_training(start, options.antialiased)
+    if options.antialiased:
+        start = fitted_below(start, views.cameras)
     levels = options.levels
     if levels:
         start = in_levels(start, levels, options.lod_growth)
@@ -86,7 +89,8 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     coarse = (halve(views), budget.coarse_iterations) if budget.coarse_iterations else None
     recipe: dict[str, Any] = {"coarse": coarse, "squared_from": SQUARED_FROM, "betas": BETAS}
     gaussians = optimize(start, views, iterations, rng, **recipe, **running)
-    gaussians = fitted_to(gaussians, views.cameras)
+    if not options.antialiased:
+        gaussians = fitted_to(gaussians, views.cameras)
     if bound is not None:
         gaussians = bound.applied(gaussians)
     gaussians = marked(gaussians, levels, options.lod_growth)
@@ -104,6 +108,16 @@ def for_training(gaussians: Gaussians, antialiased: bool) -> Gaussians:
 def fitted_to(gaussians: Gaussians, *cameras: AnyCameras) -> Gaussians:
     """Return the Gaussians, in the unit ball, with the pixel sizes of the cameras that they were fitted to."""
     return replace(gaussians, origin=replace(gaussians.origin, pixel_sizes=pixel_sizes(*cameras), ball=None))
+
+
+def fitted_below(gaussians: Gaussians, cameras: AnyCameras) -> Gaussians:
+    """Return the antialiased Gaussians, in the unit ball, for pixels FINER times as fine as the cameras' finest.
+
+    In the cameras' own pixels, and in those of pictures up to twice as large, the rasterizer's blur is then its least,
+    about a pixel's square. Of a wider one, a fit sharpens away what it adds, which suits one size of pixels only.
+    """
+    finest = pixel_sizes(cameras)[0] / FINER
+    return replace(gaussians, origin=replace(gaussians.origin, pixel_sizes=(finest, finest), ball=None))
 
 
 def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians, *, flat: bool = False) -> Gaussians:

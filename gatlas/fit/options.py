@@ -137,7 +137,8 @@ class FitOptions(Options):
     antialiased: bool = option(
         False,
         recorded=ABSENT,
-        help="Fit for the antialiased mode of viewers (Mip-Splatting), which the header then names.",
+        help="Fit for pictures of all sizes, in the antialiased mode (Mip-Splatting), which the header then names; "
+        "viewers without that mode need fits without it.",
     )
     sh_degree: int = option(
         0,

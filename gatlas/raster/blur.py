@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gatlas.types import Gaussians, SomeCameras
 
 TOLERANCE = 1e-3  # of a pixel's width: cameras of one orbit differ by rounding
+LEAST_EPS2D = EPS2D / 4  # square pixels, antialiased: about the variance of the square that a pixel is, 1/12
 
 
 def fitted_blur(gaussians: Gaussians, cameras: SomeCameras) -> Float64[np.ndarray, " c"]:
@@ -28,7 +29,8 @@ def fitted_blur(gaussians: Gaussians, cameras: SomeCameras) -> Float64[np.ndarra
 
     It is EPS2D where the camera's pixel is among `origin.pixel_sizes`, and where these are not known. Outside it is
     EPS2D (s / p)^2, of the camera's pixel p and the nearer end s of the sizes: the length that it was in the fit, so
-    more pixels of a finer camera and fewer of a coarser one.
+    more pixels of a finer camera and fewer of a coarser one. Antialiased Gaussians lose what the blur adds to their
+    outline, so that they bear a blur that suits the coarser pixel: it is at least LEAST_EPS2D.
     """
     origin = gaussians.origin
     stale = origin.normalized and not is_tensor(gaussians.means) and not in_unit_ball(gaussians)
@@ -37,4 +39,5 @@ def fitted_blur(gaussians: Gaussians, cameras: SomeCameras) -> Float64[np.ndarra
     low, high = origin.pixel_sizes
     widths = pixel_widths(cameras, origin.ball)
     nearest = np.clip(widths, low * (1 - TOLERANCE), high * (1 + TOLERANCE))
-    return EPS2D * (nearest / widths) ** 2
+    blur = EPS2D * (nearest / widths) ** 2
+    return np.maximum(blur, LEAST_EPS2D) if origin.antialiased else blur

@@ -16,6 +16,7 @@ from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.prune import PruneOptions, prune
 from gatlas.raster import rasterize
+from gatlas.raster.blur import fitted_blur
 from gatlas.types import Origin
 from tests.fit.test_fit import textured_box
 
@@ -49,6 +50,36 @@ def test_an_antialiased_fit_is_right_in_its_own_mode(held_out, model):
     assert fitted.origin.pixel_sizes is not None
     other = replace(plain, origin=fitted.origin)
     assert measure(fitted, held_out)[0] > measure(other, held_out)[0] + 1
+
+
+def test_the_steps_of_an_antialiased_fit_have_the_blur_that_shows_it_up_to_twice_their_size(monkeypatch, thin):
+    seen = []
+
+    def watched(gaussians, cameras, **named):
+        seen.append((float(fitted_blur(gaussians, cameras)[0]), gaussians.origin.antialiased))
+        return rasterize(gaussians, cameras, **named)
+
+    monkeypatch.setattr("gatlas.fit.optimize.rasterize", watched)
+    fit_mesh(textured_box(), replace(OPTIONS, antialiased=True, iterations=3))
+    assert seen == [(pytest.approx(0.075), True)] * 3
+    for side, blur in ((12, 0.075), (48, 0.075), (96, 0.075), (192, 0.3)):
+        assert fitted_blur(thin.gaussians, fibonacci_views(1, side, side)) == pytest.approx([blur], rel=3e-3)
+
+
+@pytest.mark.parametrize("more", [{"lod": "100,300"}, {"max_offset": 0.05}])
+def test_levels_and_a_bound_keep_the_pixels_of_an_antialiased_fit(thin, more):
+    done = fit_mesh(textured_box(), replace(OPTIONS, antialiased=True, iterations=2, **more))
+    assert done.gaussians.origin.pixel_sizes == thin.gaussians.origin.pixel_sizes
+    assert done.gaussians.origin.antialiased
+
+
+def test_an_antialiased_fit_is_shown_better_than_a_classic_one_from_half_to_twice_its_size():
+    options = replace(OPTIONS, count=1500, iterations=150, resolution=64)
+    modes = [fit_mesh(textured_box(), replace(options, antialiased=mode)).gaussians for mode in (True, False)]
+    for side in (32, 64, 128):
+        views = render_mesh(normalize_mesh(textured_box()), fibonacci_views(3, side, side, phase=0.5))
+        antialiased, classic = (measure(gaussians, views)[0] for gaussians in modes)
+        assert antialiased > classic + 0.5
 
 
 def test_photos_are_fitted_in_the_mode_and_carry_the_pixels_of_their_cameras(held_out):
