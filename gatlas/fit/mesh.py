@@ -33,7 +33,7 @@ SUPERSAMPLE = 4
 # little memory. FlightHelmet gains 0.4 dB, Knight 0.2; with these betas photos lose (templeRing: 0.1).
 SQUARED_FROM = 0.5
 BETAS = (0.8, 0.99)
-FINER = 4  # pixels of an antialiased splat to one of its fit; blur is the least up to half of these
+FINER = 4  # pixels of an antialiased splat to one of its fit: there is little blur in pictures of up to twice its size
 
 
 class LevelQuality(NamedTuple):
@@ -113,8 +113,8 @@ def fitted_to(gaussians: Gaussians, *cameras: AnyCameras) -> Gaussians:
 def fitted_below(gaussians: Gaussians, cameras: AnyCameras) -> Gaussians:
     """Return the antialiased Gaussians, in the unit ball, for pixels FINER times as fine as the cameras' finest.
 
-    In the cameras' own pixels, and in those of pictures up to twice as large, the rasterizer's blur is then its least,
-    about a pixel's square. Of a wider one, a fit sharpens away what it adds, which suits one size of pixels only.
+    In the cameras' own pixels the rasterizer's blur is then its least, and little more in those of pictures twice as
+    large. What a wider one adds, a fit sharpens away, which suits one size of pixels only.
     """
     finest = pixel_sizes(cameras)[0] / FINER
     return replace(gaussians, origin=replace(gaussians.origin, pixel_sizes=(finest, finest), ball=None))

@@ -52,7 +52,7 @@ def test_an_antialiased_fit_is_right_in_its_own_mode(held_out, model):
     assert measure(fitted, held_out)[0] > measure(other, held_out)[0] + 1
 
 
-def test_the_steps_of_an_antialiased_fit_have_the_blur_that_shows_it_up_to_twice_their_size(monkeypatch, thin):
+def test_the_steps_of_an_antialiased_fit_have_the_blur_that_shows_it(monkeypatch, thin):
     seen = []
 
     def watched(gaussians, cameras, **named):
@@ -61,8 +61,8 @@ def test_the_steps_of_an_antialiased_fit_have_the_blur_that_shows_it_up_to_twice
 
     monkeypatch.setattr("gatlas.fit.optimize.rasterize", watched)
     fit_mesh(textured_box(), replace(OPTIONS, antialiased=True, iterations=3))
-    assert seen == [(pytest.approx(0.075), True)] * 3
-    for side, blur in ((12, 0.075), (48, 0.075), (96, 0.075), (192, 0.3)):
+    assert seen == [(pytest.approx(0.05), True)] * 3
+    for side, blur in ((12, 0.05), (48, 0.05), (96, 0.075), (192, 0.3)):
         assert fitted_blur(thin.gaussians, fibonacci_views(1, side, side)) == pytest.approx([blur], rel=3e-3)
 
 
