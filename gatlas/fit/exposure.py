@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 BEGIN = 0.05  # of the steps: before, the pictures of the Gaussians say too little
 PACE = 0.5  # of the way to the solved exposure, each time that a photo is looked at
 SPREAD = (0.3, 0.05)  # standard deviations of the gains and offsets of photos, as far as nothing is known of them
+KNOWN_SPREAD = (0.05, 0.05)  # where gains are known beforehand
 INDEPENDENT = 4  # pixels of a photo, as its errors count: they are alike over large parts of it
 RIDGE = np.array([1e-6, 1e-6])  # per pixel, towards the identity: a picture of one color determines no gain
+IDENTITY = np.array([[1.0] * 3, [0.0] * 3])  # gain, offset
 GAINS = (0.1, 10.0)
 PIXELS = 16_384  # of a photo that are looked at, in a grid
 SATURATED = 254.5 / 255  # of a photo: the exposure may be any that is as bright or brighter
@@ -46,14 +48,19 @@ class ExposureValues(NamedTuple):
 class PhotoExposures:
     """The exposures of the training photos in `gatlas.fit.optimize.optimize`, which are solved as the Gaussians change.
 
-    They begin as the identity, and their mean over the photos stays it: brightness belongs to the Gaussians. Each time
+    They begin at `gains`, of mean 1, or as the identity, and are near it until the pictures of the Gaussians say more.
+    Their mean over the photos stays the identity: brightness belongs to the Gaussians. Each time
     that a photo is trained on, least squares between it and the rendered picture gives its exposure: unlike a gradient
     step, it gets there in few looks at each of many photos. Photo i is that of view i of the optimization, and of view
     i plus a multiple of the number of photos.
     """
 
-    def __init__(self, photos: int) -> None:
+    def __init__(self, photos: int, gains: Float[np.ndarray, "photos 3"] | None = None) -> None:
         self.values = torch.tensor([[1.0], [0.0]]).repeat(photos, 1, 3)  # [photos 2 3]: gain, offset
+        if gains is not None:
+            self.values[:, 0] = torch.from_numpy(gains)
+        self._first = self.values.double().numpy()
+        self._spread = SPREAD if gains is None else KNOWN_SPREAD
 
     def __len__(self) -> int:
         return len(self.values)
@@ -84,9 +91,9 @@ class PhotoExposures:
         photo = view % len(self)
         gain, offset = self.values[photo].double().numpy()
         unexposed = (image - behind - alpha * offset) / gain
-        # The worse the picture is yet, the nearer to the identity: errors alone would make a gain small.
-        ridge = RIDGE + np.mean((image - wanted) ** 2) / (INDEPENDENT * np.square(SPREAD))
-        solved = _solve(unexposed, alpha[:, 0], wanted - behind, wanted < SATURATED, ridge)
+        # The worse the picture is yet, the nearer to the beginning: errors alone would make a gain small.
+        ridge = RIDGE + np.mean((image - wanted) ** 2) / (INDEPENDENT * np.square(self._spread))
+        solved = _solve(unexposed, alpha[:, 0], wanted - behind, wanted < SATURATED, ridge, self._first[photo])
         self.values[photo] += PACE * (torch.from_numpy(solved).float() - self.values[photo])
         gains, offsets = self.values[:, 0], self.values[:, 1]
         mean, shift = gains.mean(dim=0), offsets.mean(dim=0)
@@ -105,14 +112,18 @@ def _solve(
     wanted: Float[np.ndarray, "p 3"],
     counts: Bool[np.ndarray, "p 3"],
     ridge: Float[np.ndarray, " 2"],
+    prior: Float[np.ndarray, "2 3"] = IDENTITY,
 ) -> Float[np.ndarray, "2 3"]:
-    """Gain and offset of each channel with least squared error of image * gain + alpha * offset (premultiplied)."""
+    """Gain and offset of each channel with least squared error of image * gain + alpha * offset (premultiplied).
+
+    The ridge is towards the prior.
+    """
     solved = np.empty((2, 3))
     for channel in range(3):
         inputs = np.stack([image[:, channel], alpha], axis=1) * counts[:, channel, None]  # [p 2]
         normal = inputs.T @ inputs + len(alpha) * np.diag(ridge)
-        change = np.linalg.solve(normal, inputs.T @ (wanted[:, channel] - image[:, channel]))
-        solved[:, channel] = change + np.array([1.0, 0.0])
+        error = wanted[:, channel] - image[:, channel] * prior[0, channel] - alpha * prior[1, channel]
+        solved[:, channel] = prior[:, channel] + np.linalg.solve(normal, inputs.T @ error)
     solved[0] = np.clip(solved[0], *GAINS)
     return solved
 

@@ -15,14 +15,14 @@ from gatlas.fit.mesh import measure
 from gatlas.fit.photo_budget import is_opaque
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, frame_of_points, views_into_frame
 from gatlas.fit.set_count import set_count
-from gatlas.fit.stereo import stereo_cloud
+from gatlas.fit.stereo import find_surfaces
 from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from gatlas.fit.stereo import StereoCloud
+    from gatlas.fit.stereo import StereoSurfaces
     from gatlas.types import AnyViews
 
     Init = Literal["auto", "points", "hull", "stereo", "random"] | Gaussians
@@ -43,6 +43,7 @@ class PhotoStart(NamedTuple):
     gaussians: Gaussians  # in the unit ball; the origin leads back
     frame: SceneFrame  # the ball in the photos' units
     on_surfaces: bool = False  # they are where the photos agree, and need not be moved elsewhere
+    gains: Float[np.ndarray, "t 3"] | None = None  # of the colors of the training photos, where they are known
 
 
 def start_photos(
@@ -72,10 +73,10 @@ def start_photos(
     if init == "stereo" or (init == "auto" and opaque):
         frame = frame_of_cameras(views.cameras) if cloud is None else frame_of_points(views.cameras, cloud[0])
         framed = views_into_frame(views[trained_on], frame)
-        found = stereo_cloud(framed, STEREO_POOL * count, rng)
-        if len(found.points) >= FEWEST:
+        found = find_surfaces(framed, STEREO_POOL * count, rng)
+        if len(found.cloud.points) >= FEWEST:
             start = _from_stereo(found, framed, count, opaque, frame, rng)
-            return PhotoStart(start, frame, on_surfaces=True)
+            return PhotoStart(start, frame, on_surfaces=True, gains=found.gains)
         lack = "the photos overlap too little to find surfaces in them"
         if init == "stereo":
             raise GatlasError(f"{lack}: use --init points, hull or random")
@@ -98,12 +99,12 @@ def start_photos(
 
 
 def _from_stereo(
-    found: StereoCloud, views: AnyViews, count: int, opaque: bool, frame: SceneFrame, rng: np.random.Generator
+    found: StereoSurfaces, views: AnyViews, count: int, opaque: bool, frame: SceneFrame, rng: np.random.Generator
 ) -> Gaussians:
-    farthest = float(np.quantile(np.linalg.norm(found.points, axis=1), 1 - STRAY_SURFACES))
+    farthest = float(np.quantile(np.linalg.norm(found.cloud.points, axis=1), 1 - STRAY_SURFACES))
     share = int(BEHIND_SURFACES * count) if opaque else 0
-    behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest)
-    return _with(seeds.surface_gaussians(found, views.cameras, count - len(behind), rng), behind, frame)
+    behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest, gains=found.gains)
+    return _with(seeds.surface_gaussians(found.cloud, views.cameras, count - len(behind), rng), behind, frame)
 
 
 def _from_points(

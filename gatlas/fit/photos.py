@@ -77,7 +77,7 @@ def fit_photos(
     coarse = None
     if budget.coarse_iterations:
         coarse = (halved(training), budget.coarse_iterations)
-    exposures = PhotoExposures(len(training)) if options.exposure != "off" else None
+    exposures = PhotoExposures(len(training), begun.gains) if options.exposure != "off" else None
     levels = options.levels
     if levels:
         start = in_levels(start, levels, options.lod_growth)

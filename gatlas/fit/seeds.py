@@ -133,10 +133,17 @@ def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> G
     return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
 
 
-def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator, *, beyond: float = 1.0) -> Gaussians:
+def backdrop_gaussians(
+    views: AnyViews,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    beyond: float = 1.0,
+    gains: Float[np.ndarray, "c 3"] | None = None,
+) -> Gaussians:
     """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colors.
 
-    The sphere is larger than one of radius `beyond`.
+    The sphere is larger than one of radius `beyond`. The colors are those of the photos over their `gains`.
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
     """
@@ -160,6 +167,8 @@ def backdrop_gaussians(views: AnyViews, count: int, rng: np.random.Generator, *,
     points = eyes[index] + distance[:, None] * rays
     columns, rows = (np.clip(pixels[:, i].astype(int), 0, sizes[:, i] - 1) for i in range(2))
     colors = pixels_at(views, index, rows, columns)[:, :3]
+    if gains is not None:
+        colors = colors / gains[index]
     chosen = choose_blue_noise(points, np.ones(pool), count)
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)

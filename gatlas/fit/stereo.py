@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.fit.photo_gains import gain_from_points, gain_ratio, solve_gains
 from gatlas.fit.projection import project_points
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
@@ -43,10 +44,17 @@ class StereoCloud(NamedTuple):
     """Points on surfaces, in the units of the cameras: pixels that other photos agree with, and some between them."""
 
     points: Float[np.ndarray, "n 3"]
-    rgb: Float[np.ndarray, "n 3"]
+    rgb: Float[np.ndarray, "n 3"]  # of the photo, over its gain
     normals: Float[np.ndarray, "n 3"]  # unit, towards the photo
     pixels: Float[np.ndarray, " n"]  # size of a matched pixel at the point
     detail: Float[np.ndarray, " n"]  # of the photo there: the magnitude of its Laplacian
+
+
+class StereoSurfaces(NamedTuple):
+    """Surfaces that photos show, and how bright each of the photos is."""
+
+    cloud: StereoCloud
+    gains: Float[np.ndarray, "c 3"]  # of the colors of each photo, with mean 1
 
 
 class _DepthMap(NamedTuple):
@@ -57,27 +65,34 @@ class _DepthMap(NamedTuple):
     agreed: Bool[np.ndarray, "h w"]
 
 
-def stereo_cloud(views: AnyViews, limit: int, rng: np.random.Generator) -> StereoCloud:
+def find_surfaces(views: AnyViews, limit: int, rng: np.random.Generator) -> StereoSurfaces:
     """Return points on the surfaces that several photos show, in random order, of which `limit` are looked at.
 
-    Parts of a photo that no other agrees about continue the surfaces beside them, with fewer points. The cameras must
-    be in the units of the unit ball. What photos see something behind of is left out; without agreement about
-    anything there are no points.
+    Photos may be of unequal exposure: they are matched by their structure, and the places that they agree about give
+    the gain of each, which the points' colors are without. Parts of a photo that no other agrees about continue the
+    surfaces beside them, with fewer points. The cameras must be in the units of the unit ball. What photos see
+    something behind of is left out; without agreement about anything there are no points.
     """
+    every = views
+    matched = np.arange(len(every))
     if len(views) > MOST_PHOTOS:
-        views = views[np.unique(np.linspace(0, len(views) - 1, MOST_PHOTOS).astype(int))]
+        matched = np.unique(np.linspace(0, len(views) - 1, MOST_PHOTOS).astype(int))
+        views = views[matched]
     neighbors = matching_views(views.cameras)
     depths = _subject_depths(views.cameras)
     ranges = [(1 / FARTHEST, 1 / (NEAREST * min(depth, FARTHEST / 2))) for depth in depths]
-    coarse = _depth_maps(resize_views(views, COARSE_SIDE), neighbors, ranges, COARSE_PLANES)
-    small = resize_views(views, SIDE)
-    maps = _depth_maps(small, neighbors, _narrowed(ranges, coarse), PLANES)
-    parts = [_points(small, index, found) for index, found in enumerate(maps)]
+    thumbnails, small = resize_views(views, COARSE_SIDE), resize_views(views, SIDE)
+    coarse = _depth_maps(thumbnails, neighbors, ranges, COARSE_PLANES)
+    gains = _photo_gains(thumbnails, neighbors, coarse)
+    maps = _depth_maps(small, neighbors, _narrowed(ranges, coarse), PLANES, gains)
+    gains = _photo_gains(small, neighbors, maps)
+    parts = [_points(small, index, found, gains[index]) for index, found in enumerate(maps)]
     cloud = StereoCloud(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     looked_at = rng.permutation(len(cloud.points))[:limit]
     cloud = StereoCloud(*(column[looked_at] for column in cloud))
     kept = _not_seen_through(cloud.points, small.cameras, maps)
-    return StereoCloud(*(column[kept] for column in cloud))
+    cloud = StereoCloud(*(column[kept] for column in cloud))
+    return StereoSurfaces(cloud, _gains_of_all(gains, matched, cloud, every))
 
 
 def matching_views(cameras: AnyCameras) -> list[list[int]]:
@@ -117,9 +132,17 @@ def _narrowed(ranges: list[tuple[float, float]], coarse: list[_DepthMap]) -> lis
 
 
 def _depth_maps(
-    views: AnyViews, neighbors: list[list[int]], ranges: list[tuple[float, float]], planes: int
+    views: AnyViews,
+    neighbors: list[list[int]],
+    ranges: list[tuple[float, float]],
+    planes: int,
+    gains: Float[np.ndarray, "c 3"] | None = None,
 ) -> list[_DepthMap]:
-    grays = [_normalized_gray(np.asarray(image)) for image in views.images]
+    """The views' depths, matched as they are or, where they are known, without the gains of their exposures."""
+    gains = np.ones((len(views), 3), dtype=np.float32) if gains is None else gains.astype(np.float32)
+    grays = [
+        _normalized_gray(np.asarray(image)[..., :3] / gain) for image, gain in zip(views.images, gains, strict=True)
+    ]
     swept = []
     for index, others in enumerate(neighbors):
         inverses = np.linspace(*ranges[index], planes)
@@ -137,7 +160,10 @@ def _depth_maps(
 
 
 def _normalized_gray(image: Float32[np.ndarray, "h w _"]) -> Float32[np.ndarray, "h w"]:
-    """Gray less its local mean, over its local deviation: what two photos of different exposure have in common."""
+    """Gray less its local mean, over its local deviation: what two photos of different exposure have in common.
+
+    Only FLAT depends on the exposure.
+    """
     import cv2
 
     gray = np.ascontiguousarray(image[..., :3].mean(axis=-1), dtype=np.float32)
@@ -247,6 +273,33 @@ def _not_seen_through(
     return behind <= SEEN_THROUGH * same
 
 
+def _photo_gains(views: AnyViews, neighbors: list[list[int]], maps: list[_DepthMap]) -> Float[np.ndarray, "c 3"]:
+    """The gains of photos by the colors of places where two of them agree."""
+    ratios = []
+    for index, others in enumerate(neighbors):
+        agreed = maps[index].agreed.ravel()
+        points = _lifted(views.cameras, index, maps[index].inverse)[agreed]
+        own = np.asarray(views.images[index])[..., :3].reshape(-1, 3)[agreed].astype(np.float64)
+        for other in others:
+            inside, inverse, row, column = _seen(points, views.cameras, other)
+            apart = np.abs(maps[other].inverse[row, column] - inverse)
+            same = inside & (apart < AGREE * max(maps[index].step, maps[other].step))
+            shown = np.asarray(views.images[other])[row[same], column[same], :3].astype(np.float64)
+            ratios.append(gain_ratio(index, other, own[same], shown))
+    return solve_gains([ratio for ratio in ratios if ratio is not None], len(views))
+
+
+def _gains_of_all(
+    gains: Float[np.ndarray, "m 3"], matched: Int[np.ndarray, " m"], cloud: StereoCloud, views: AnyViews
+) -> Float[np.ndarray, "c 3"]:
+    """The gains of the photos that were matched, and of the others, which the points give."""
+    found = np.ones((len(views), 3))
+    found[matched] = gains
+    for index in np.setdiff1d(np.arange(len(views)), matched):
+        found[index] = gain_from_points(cloud.points, cloud.rgb, views, int(index))
+    return found / found.mean(axis=0)
+
+
 def _seen(
     points: Float[np.ndarray, "n 3"], cameras: AnyCameras, index: int
 ) -> tuple[Bool[np.ndarray, " n"], Float[np.ndarray, " n"], Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
@@ -265,7 +318,7 @@ def _lifted(cameras: AnyCameras, index: int, inverse: Float32[np.ndarray, "h w"]
     return eye + directions_through(pixels, cameras, view) / inverse.reshape(-1, 1)
 
 
-def _points(views: AnyViews, index: int, found: _DepthMap) -> StereoCloud:
+def _points(views: AnyViews, index: int, found: _DepthMap, gain: Float[np.ndarray, " 3"]) -> StereoCloud:
     from scipy.ndimage import distance_transform_edt, gaussian_laplace
 
     if not found.agreed.any():
@@ -283,6 +336,6 @@ def _points(views: AnyViews, index: int, found: _DepthMap) -> StereoCloud:
     between[::FILLED_EVERY, ::FILLED_EVERY] = True
     kept = np.flatnonzero(found.agreed | between)
     sizes = 1 / (inverse.ravel() * views.cameras.Ks[index, 0, 0])
-    picture = np.asarray(views.images[index])[..., :3]
+    picture = np.asarray(views.images[index])[..., :3] / gain
     detail = np.where(found.agreed, np.abs(gaussian_laplace(picture, (1.0, 1.0, 0.0))).mean(axis=-1), 0.0).ravel()
     return StereoCloud(places[kept], picture.reshape(-1, 3)[kept], normals[kept], sizes[kept], detail[kept])

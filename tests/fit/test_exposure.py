@@ -75,9 +75,9 @@ def test_photos_of_unequal_exposure_fit_nearly_as_well_as_equal_ones(clean, uneq
 
 @pytest.mark.slow
 def test_opaque_photos_of_unequal_exposure_fit_within_a_decibel_of_equal_ones(clean):
-    photos = over_gray(clean)
-    found = fit_photos(exposed(photos, GAINS), OPTIONS)
-    equal = fit_photos(photos, replace(OPTIONS, exposure="off"))
+    photos = over_gray(clean)  # 40 degrees apart: what stereo finds in them is chance
+    found = fit_photos(exposed(photos, GAINS), OPTIONS, init="random")
+    equal = fit_photos(photos, replace(OPTIONS, exposure="off"), init="random")
     assert likeness(found, photos) > likeness(equal, photos) - 1.0
 
 

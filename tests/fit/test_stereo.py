@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
 
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, Interrupted, fit
+from gatlas.fit.exposure import corrected_psnr, solve_exposure
 from gatlas.fit.photo_budget import with_count
-from gatlas.fit.photos import fit_photos
-from gatlas.fit.scene_frame import frame_of_cameras, views_into_frame
-from gatlas.fit.stereo import matching_views, stereo_cloud
+from gatlas.fit.photos import fit_photos, rgba_views
+from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, views_into_frame
+from gatlas.fit.stereo import find_surfaces, matching_views
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.types import LOG_SCALE_RANGE, MixedViews, Views, join_cameras
 from tests.helpers.room import HALF, photograph
@@ -22,7 +24,7 @@ def photos():
 
 def test_points_lie_on_the_surfaces_and_have_their_colors(photos):
     frame = frame_of_cameras(photos.cameras)
-    cloud = stereo_cloud(views_into_frame(photos, frame), 4000, np.random.default_rng(0))
+    cloud = find_surfaces(views_into_frame(photos, frame), 4000, np.random.default_rng(0)).cloud
     assert len(cloud.points) > 3000
     own = cloud.points * frame.radius + frame.center
     from_walls = np.abs(own + HALF).min(axis=1)
@@ -31,6 +33,50 @@ def test_points_lie_on_the_surfaces_and_have_their_colors(photos):
     assert (own > -HALF - 0.3).all(axis=1).mean() > 0.99
     np.testing.assert_allclose(np.linalg.norm(cloud.normals, axis=1), 1, atol=1e-6)
     assert (np.abs(cloud.normals).max(axis=1)[from_walls < 0.02] > 0.8).mean() > 0.7  # the walls face along the axes
+
+
+def exposed(views, gains):
+    images = np.round(np.clip(views.images * gains[:, None, None], 0, 1) * 255) / 255
+    return Views(images.astype(np.float32), views.cameras)
+
+
+@pytest.fixture(scope="module")
+def gains(photos):
+    """Of each photo and channel."""
+    rng = np.random.default_rng(1)
+    return rng.uniform(0.7, 1.3, (len(photos), 1)) * rng.uniform(0.95, 1.05, (len(photos), 3))
+
+
+@pytest.mark.parametrize("matched", [64, 7])
+def test_photos_of_unequal_exposure_have_the_points_and_colors_of_equal_ones(photos, gains, matched, monkeypatch):
+    monkeypatch.setattr("gatlas.fit.stereo.MOST_PHOTOS", matched)
+    frame = frame_of_cameras(photos.cameras)
+    equal, unequal = (
+        find_surfaces(views_into_frame(each, frame), 100_000, np.random.default_rng(0))
+        for each in (photos, exposed(photos, gains))
+    )
+    np.testing.assert_allclose(equal.gains, 1.0, atol=0.015)
+    np.testing.assert_allclose(unequal.gains, gains / gains.mean(axis=0), rtol=0.02)
+    near, index = cKDTree(equal.cloud.points).query(unequal.cloud.points)
+    same = near < 0.01
+    assert same.mean() > 0.5
+    colors = unequal.cloud.rgb[same] * gains.mean(axis=0)
+    assert np.median(np.abs(colors - equal.cloud.rgb[index[same]])) < 0.03
+
+
+def test_a_fit_of_photos_of_unequal_exposure_that_begins_on_the_surfaces_is_within_a_decibel(photos, gains):
+    options = FitOptions(count=1500, iterations=100, resolution=96)
+    found, equal = (fit_photos(each, options) for each in (exposed(photos, gains), photos))
+
+    def likeness(gaussians):
+        frame = SceneFrame(np.array(gaussians.origin.center), gaussians.origin.scale)
+        judges = views_into_frame(rgba_views(photos), frame)
+        return corrected_psnr(gaussians, judges, solve_exposure(gaussians, judges))
+
+    assert likeness(found.gaussians) > likeness(equal.gaussians) - 1.0
+    trained = np.setdiff1d(np.arange(len(photos)), found.exposure.held_out)
+    relative = (found.exposure.photos.gains / gains)[trained]
+    np.testing.assert_allclose(relative / relative.mean(axis=0), 1.0, atol=0.03)
 
 
 def test_photos_are_matched_with_those_beside_them(photos):
@@ -75,7 +121,7 @@ def test_portrait_photos_among_the_others_are_matched_too(photos):
     Ks[::3, 0, 2] -= 12
     cameras = join_cameras(photos.cameras.viewmats, Ks, [image.shape[1::-1] for image in images])
     mixed = views_into_frame(MixedViews(tuple(images), cameras), frame_of_cameras(cameras))
-    assert len(stereo_cloud(mixed, 4000, np.random.default_rng(0)).points) > 3000
+    assert len(find_surfaces(mixed, 4000, np.random.default_rng(0)).cloud.points) > 3000
 
 
 def test_photos_that_hardly_overlap_are_refused_or_begin_elsewhere_with_a_warning(photos):
