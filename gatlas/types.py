@@ -60,8 +60,8 @@ class Origin:
     # the origin that float32 cannot hold it there: then positions are relative to it.
     normalized: bool = False
     grid: tuple[int, int] | None = None  # (height, width) where the Gaussians are pixel-aligned, row by row
-    # Smallest and largest pixel of the cameras that a fit saw, in units of `means` (see `gatlas.geometry.cameras`), by
-    # which a rasterizer chooses its blur; None: not known.
+    # Smallest and largest pixel that the Gaussians are for, in units of `means` (see `gatlas.geometry.cameras`), by
+    # which a rasterizer chooses its blur: those of a fit's cameras, finer ones of an antialiased mesh. None: not known.
     pixel_sizes: tuple[float, float] | None = None
     # Center and radius, in units of `means`, of the ball at which pixels are measured; None: the unit ball.
     ball: tuple[float, float, float, float] | None = None
