@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SYSTEMS = {
     "gaussian-atlas": "gatlas.systems.gaussian_atlas",
     "noposplat": "gatlas.systems.noposplat",
+    "lgm": "gatlas.systems.lgm",
 }
 
 

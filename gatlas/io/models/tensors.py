@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import read_json_object
-from gatlas.io.streams import os_errors, read
+from gatlas.io.streams import opened_file, os_errors, read
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
+
+_NAMED = 3  # weights that a message names
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 
 
@@ -57,6 +60,21 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
             "load the folder with diffusers in a place that you trust it and write it again with save_pretrained"
         )
     raise GatlasError(f"{folder}: has no weights: there is no {whole.name}")
+
+
+def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor of a safetensors file, from its header alone; {} of any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    with opened_file(path) as file:
+        head = file.read(9)
+    if head[8:] != b"{":
+        return {}
+    try:
+        with safe_open(str(path), framework="numpy") as stored:
+            return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return {}
 
 
 def read_tensors(
@@ -125,3 +143,20 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, pre
             )
         state[name] = found
     network.load_state_dict(state, assign=True)
+
+
+def check_weights(source: Path, found: Mapping[str, Tensor], shapes: Shapes, advice: str) -> None:
+    """Raise a GatlasError where names or shapes are not those of the network. It ends in the advice."""
+    missing = [name for name in shapes if name not in found]
+    extra = [name for name in found if name not in shapes]
+    for names, fault in ((missing, "lacks"), (extra, "has unknown")):
+        if names:
+            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            listed = ", ".join(f"'{name}'" for name in names[:_NAMED])
+            raise GatlasError(f"{source}: {fault} weights {listed}{rest}: {advice}")
+    wrong = [name for name, shape in shapes.items() if tuple(found[name].shape) != tuple(shape)]
+    if wrong:
+        name = wrong[0]
+        rest = f" (and {len(wrong) - 1} more are wrong)" if len(wrong) > 1 else ""
+        sizes = f"{list(found[name].shape)}, and the network has {list(shapes[name])}"
+        raise GatlasError(f"{source}: '{name}' has shape {sizes}{rest}: {advice}")

@@ -10,13 +10,20 @@ for three views and for two have the same names. It is read as data: a file that
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
-from gatlas.io.models.tensors import read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.models.tensors import (
+    Shapes,
+    check_weights,
+    read_tensors,
+    weight_files,
+    write_json,
+    write_tensors,
+)
 from gatlas.io.models.torch_file import load_state
 from gatlas.systems.noposplat.declaration import NAME
 
@@ -29,9 +36,6 @@ PART, STEM, PREFIX = "network", "model", "encoder."
 
 # The published files hold four layers of each head twice, under two names.
 _SECOND_NAME = re.compile(r"^(.*\.scratch\.)layer_rn\.(\d)(\..*)$")
-_NAMED = 3  # weights that a message names
-
-Shapes = Mapping[str, Sequence[int]]
 
 
 def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
@@ -45,7 +49,7 @@ def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
     if any(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
     advice = "this is no published checkpoint of NoPoSplat, or of another version"
-    _check(path, state, shapes, advice)
+    check_weights(path, state, shapes, advice)
     for name in shapes:
         first = _first_name(name)
         if first != name and not bool((state[name] == state[first]).all()):
@@ -88,7 +92,7 @@ def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
         )
     weights = read_tensors(weight_files(part, STEM), torch.float32)
     unique = {name: shape for name, shape in shapes.items() if _first_name(name) == name}
-    _check(part, weights, unique, f"{DESCRIPTION} and the weights are not of one model")
+    check_weights(part, weights, unique, f"{DESCRIPTION} and the weights are not of one model")
     return _with_second_names(weights, shapes)
 
 
@@ -100,23 +104,6 @@ def _first_name(name: str) -> str:
 
 def _with_second_names(weights: Mapping[str, Tensor], shapes: Shapes) -> dict[str, Tensor]:
     return {name: weights[_first_name(name)] for name in shapes}
-
-
-def _check(source: Path, found: Mapping[str, Tensor], shapes: Shapes, advice: str) -> None:
-    """Raise a GatlasError where names or shapes are not those of the network."""
-    missing = [name for name in shapes if name not in found]
-    extra = [name for name in found if name not in shapes]
-    for names, fault in ((missing, "lacks"), (extra, "has unknown")):
-        if names:
-            rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-            listed = ", ".join(f"'{name}'" for name in names[:_NAMED])
-            raise GatlasError(f"{source}: {fault} weights {listed}{rest}: {advice}")
-    wrong = [name for name, shape in shapes.items() if tuple(found[name].shape) != tuple(shape)]
-    if wrong:
-        name = wrong[0]
-        rest = f" (and {len(wrong) - 1} more are wrong)" if len(wrong) > 1 else ""
-        sizes = f"{list(found[name].shape)}, and the network has {list(shapes[name])}"
-        raise GatlasError(f"{source}: '{name}' has shape {sizes}{rest}: {advice}")
 
 
 def _as_float(path: Path, name: str, tensor: Tensor) -> Tensor:

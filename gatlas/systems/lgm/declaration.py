@@ -1,0 +1,26 @@
+"""Names, presets and inputs of the LGM system, without loading it."""
+
+from __future__ import annotations
+
+from gatlas.systems.contract import ANY_NUMBER, Preset, Takes
+from gatlas.systems.lgm.config import BIG, CPU, SMALL, TINY
+
+NAME = "lgm"
+TAKES = Takes(photos=range(1, ANY_NUMBER), posed=True, keys=("legacy_rot",))
+TRAINING = "learns objects from folders of views (render MESH --orbit N or --sphere N)."
+_PUBLISHED = {"lr": 4e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "clip": 1.0}
+PRESETS = {
+    "cpu": Preset(CPU, _PUBLISHED, help="pictures of 64 x 64; minutes on a CPU"),
+    "big": Preset(BIG, _PUBLISHED, with_base=True, help="the published network: 128 x 128 Gaussians per view"),
+    "small": Preset(SMALL, _PUBLISHED, help="as big, with 64 x 64 Gaussians per view"),
+    "tiny": Preset(TINY, _PUBLISHED, help="the published network of 60 million weights"),
+}
+# One weight of every network of this kind: what tells a published file.
+MARK, MARK_SHAPE = "conv.weight", (14, 14, 1, 1)
+
+
+def recognizes(path: str) -> bool:
+    """Return True for safetensors of an LGM network."""
+    from gatlas.io.models.tensors import tensor_shapes
+
+    return tensor_shapes(path).get(MARK) == MARK_SHAPE

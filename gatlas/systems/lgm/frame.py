@@ -1,0 +1,90 @@
+"""The frame that the network sees an object in: the first camera in front of it, at one distance, looks at its center.
+
+The network's axes are those of the first camera in OpenGL's convention (x right, y up, z towards the camera), which
+stands at (0, 0, distance). Tang et al. 2024, LGM: all poses are multiplied by T inv(P_0), with P_0 the first camera's
+pose and T the move by (0, 0, distance). The published poses all look at one center from that distance; here the center
+follows from the cameras' axes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.frames import turned
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64
+
+    from gatlas.types import Gaussians
+
+# Of the mean of 1 - f f^T over the cameras' axes f, the smallest eigenvalue: two cameras that stand 12 degrees apart
+# have it. Below, their axes do not show where they meet.
+MIN_SPREAD = 0.01
+MIN_DEPTH = 1e-3  # of the object's center in a camera, relative to the distance of the camera from it
+
+
+class ObjectFrame(NamedTuple):
+    """The network's frame in the world: `rotation @ (point - center) * scale` is the point in it."""
+
+    rotation: Float64[np.ndarray, "3 3"]
+    center: Float64[np.ndarray, " 3"]  # world units
+    scale: float  # network's units per world unit
+
+    def viewmats(self, viewmats: Float[np.ndarray, "c 4 4"]) -> Float64[np.ndarray, "c 4 4"]:
+        """Return world-to-camera matrices as matrices from the network's frame, in its units."""
+        moved = np.tile(np.eye(4), (len(viewmats), 1, 1))
+        rotations = np.asarray(viewmats[:, :3, :3], dtype=np.float64)
+        moved[:, :3, :3] = rotations @ self.rotation.T
+        moved[:, :3, 3] = self.scale * (viewmats[:, :3, 3] + rotations @ self.center)
+        return moved
+
+    def to_world(self, gaussians: Gaussians) -> Gaussians:
+        """Return Gaussians of the network's frame in the world (numpy)."""
+        means, quats, sh = turned(gaussians.means, gaussians.quats, gaussians.sh, self.rotation.T)
+        return replace(
+            gaussians,
+            means=(means.astype(np.float64) / self.scale + self.center).astype(np.float32),
+            quats=quats.astype(np.float32),
+            scales=(gaussians.scales / self.scale).astype(np.float32),
+            sh=sh,
+        )
+
+
+def object_frame(viewmats: Float[np.ndarray, "c 4 4"], distance: float) -> ObjectFrame:
+    """Return the frame of the object that world-to-camera matrices (OpenCV) look at.
+
+    The first camera stands `distance` from the center in the network's units. Cameras that do not look at one object
+    are a GatlasError.
+    """
+    viewmats = np.asarray(viewmats, dtype=np.float64)
+    center = look_at_point(viewmats)
+    depths = viewmats[:, 2, :3] @ center + viewmats[:, 2, 3]
+    lengths = np.linalg.norm(camera_centers(viewmats) - center, axis=-1)
+    if (wrong := np.flatnonzero(depths <= MIN_DEPTH * lengths)).size:
+        raise GatlasError(f"the cameras do not look at one object: it is not in front of camera {wrong[0]}")
+    return ObjectFrame(np.diag([1.0, -1.0, -1.0]) @ viewmats[0, :3, :3], center, distance / float(lengths[0]))
+
+
+def look_at_point(viewmats: Float64[np.ndarray, "c 4 4"]) -> Float64[np.ndarray, " 3"]:
+    """Return the point that is nearest to the axes of all cameras, by least squares.
+
+    Where the axes are nearly parallel, as that of one camera is, it is the mean of their points nearest to the world's
+    origin; one that does not lie in front of its camera is a GatlasError.
+    """
+    eyes, axes = camera_centers(viewmats), viewmats[:, 2, :3]
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # [c 3 3], onto the plane at right angles to an axis
+    mean = across.mean(axis=0)
+    if np.linalg.eigvalsh(mean)[0] >= MIN_SPREAD:
+        return np.asarray(np.linalg.solve(mean, np.einsum("cij,cj->i", across, eyes) / len(eyes)))
+    along = -(eyes * axes).sum(axis=-1)  # depth of the world's origin
+    if (along <= 0).any():
+        raise GatlasError(
+            "the views do not show where the object is: their cameras look in one direction, away from the origin of "
+            "their world: add views from other sides"
+        )
+    return np.asarray((eyes + along[:, None] * axes).mean(axis=0))

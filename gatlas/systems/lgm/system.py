@@ -1,0 +1,163 @@
+"""Views of an object to Gaussians in one pass (Tang et al. 2024, LGM: Large Multi-View Gaussian Model for
+High-Resolution 3D Content Creation)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gatlas.errors import GatlasError
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.models.lgm import activate, network_inputs
+from gatlas.systems.contract import Located, SampleRequest, System
+from gatlas.systems.lgm import checkpoint
+from gatlas.systems.lgm.config import LgmSystemConfig
+from gatlas.systems.lgm.declaration import NAME, TAKES
+from gatlas.systems.lgm.pictures import ObjectViews, network_views, ray_maps
+from gatlas.types import Gaussians, Origin, Views
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gatlas.models.lgm import LGM, ViewGaussians
+    from gatlas.systems.contract import Photo, SampleSet, SampleSpec, Sources
+
+MIN_OPACITY = 0.005  # Gaussians below it are left out of a splat
+MIN_SCALE = 1e-9  # files store the logarithm
+MAX_TILT = 30.0  # degrees between the vertical of the views and the y axis, beyond which a message says so
+
+
+class LgmSystem(System):
+    """A network that predicts a Gaussian for each pixel of a few views of an object."""
+
+    name = NAME
+    part = checkpoint.PART
+    takes = TAKES
+    gives = Gaussians
+    locates = True
+    renders = True
+
+    def __init__(self, config: LgmSystemConfig, network: LGM) -> None:
+        """`network` is one of the config."""
+        self.config = config
+        self.network: LGM = network
+        self.model = ""  # what it was loaded from
+        self.weights: str | None = None  # digest of those that were loaded
+        self._device = torch.device("cpu")
+        self._dtype = torch.float32  # of the network's computation in `sample`; its weights stay float32
+
+    def to(self, device: Any, dtype: Any = None) -> None:
+        """Set the device and the precision of sampling."""
+        self._device = torch.device(device)
+        if dtype is not None:
+            self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+
+    def dataset(self, sources: Sources) -> SampleSet:
+        """Return the objects of folders of views."""
+        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+
+    def loss(
+        self, network: nn.Module, batch: Any, generator: torch.Generator, *, step: int, steps: int
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss."""
+        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute the activations of each block in the backward pass."""
+        self.network.enable_gradient_checkpointing()
+
+    def check(self, request: SampleRequest) -> list[str]:
+        """Return what the user should know of a request, one message each."""
+        messages = []
+        for condition in request.conditions:
+            count = len(condition.photos)
+            if count != self.config.views:
+                views = "1 view is" if count == 1 else f"{count} views are"
+                messages.append(f"{views} beyond what the weights were trained on, {self.config.views} views")
+            messages += _tilted(condition.name, condition.photos)
+        return list(dict.fromkeys(messages))
+
+    def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Gaussians]:
+        """Yield one splat per condition, in the world of its photos' cameras."""
+        network = self.network if network is None else network
+        for sample in request.samples:
+            photos = sample.condition.photos
+            if len(photos) not in TAKES.photos or any(photo.viewmat is None for photo in photos):
+                raise GatlasError(f"{NAME} needs views of an object with their cameras")
+            views = network_views(photos, self.config)
+            with torch.no_grad(), self._precision():
+                raw = network(self._inputs(views))
+            gaussians = activate(raw, legacy_rot=self.config.legacy_rot)
+            if not all(bool(array.isfinite().all()) for array in gaussians):
+                raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
+            yield views.frame.to_world(_visible(gaussians, sample.name))
+
+    def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
+        """Return how a sample is made."""
+        dtype = str(self._dtype).removeprefix("torch.")
+        return {**super().record(request, sample), "dtype": dtype, "model": self.model, "weights": self.weights}
+
+    def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:
+        """Return the photos as the network saw them, with their cameras, in the world of the splat of `sample`."""
+        views = network_views(photos, self.config)
+        return Located(Views(views.images, views.cameras), ())
+
+    def save_frozen(self, folder: str) -> None:
+        """Write gatlas.json."""
+        checkpoint.save_description(folder, self.config.to_json())
+
+    def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
+        """Write the network with the given weights."""
+        checkpoint.save_weights(folder, weights)
+
+    def _inputs(self, views: ObjectViews) -> Tensor:
+        """Return the network's input for the views of one object."""
+        cameras = views.cameras
+        maps = ray_maps(views.frame.viewmats(cameras.viewmats), cameras.Ks, self.config.side)
+        images, maps = (torch.from_numpy(array)[None].to(self._device) for array in (views.images, maps))
+        return network_inputs(images.movedim(-1, 2), maps)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+
+def _visible(gaussians: ViewGaussians, name: str) -> Gaussians:
+    """Return the first object's Gaussians of MIN_OPACITY or more (numpy), in the network's frame."""
+    means, quats, scales, opacities, colors = (array[0].float().cpu().numpy() for array in gaussians)
+    kept = opacities >= MIN_OPACITY
+    if not kept.any():
+        raise GatlasError(f"{name}: the network makes nothing visible of these views: all is empty")
+    return Gaussians(
+        means=means[kept],
+        quats=quats[kept],
+        scales=np.maximum(scales[kept], MIN_SCALE),
+        opacities=opacities[kept],
+        sh=rgb_to_dc(colors[kept])[:, None, :],
+        origin=Origin(name),
+    )
+
+
+def _tilted(name: str, photos: Sequence[Photo]) -> list[str]:
+    """Return a message where the photos' cameras do not stand upright about the y axis of their world."""
+    ups = [-np.asarray(photo.viewmat)[1, :3] for photo in photos if photo.viewmat is not None]
+    if not ups:
+        return []
+    up = np.mean(ups, axis=0)
+    length = float(np.linalg.norm(up))
+    if length < 1e-6 or up[1] >= length * np.cos(np.radians(MAX_TILT)):
+        return []
+    nearest = int(np.abs(up).argmax())
+    axis = ("-" if up[nearest] < 0 else "") + "xyz"[nearest]
+    return [
+        f"{name}: the cameras stand upright about {axis}, not y: the splat keeps the axes of their world, so that "
+        f"viewers show it lying; where gatlas reads it, --up={axis} stands it up"
+    ]
+
+
+SYSTEM = LgmSystem
