@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from gatlas.models.lgm_config import LgmConfig
+from gatlas.models.view_unet_config import LgmConfig
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -20,7 +20,7 @@ from gatlas.models.lgm import (
     network_inputs,
     weight_shapes,
 )
-from gatlas.models.lgm_config import BIG, CPU, SMALL, TINY, LgmConfig
+from gatlas.models.view_unet_config import BIG, CPU, SMALL, TINY, LgmConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gatlas.config import option
-from gatlas.models import lgm_config as sizes
-from gatlas.models.lgm_config import LgmConfig
+from gatlas.models import view_unet_config as sizes
+from gatlas.models.view_unet_config import LgmConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
 from gatlas.models.lgm import LGM, fresh_network, weight_shapes
-from gatlas.models.lgm_config import LgmConfig
+from gatlas.models.view_unet_config import LgmConfig
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.lgm import checkpoint
 from gatlas.systems.lgm.config import LgmSystemConfig
