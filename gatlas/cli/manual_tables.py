@@ -6,7 +6,7 @@ Nothing here imports a network, so that `gatlas man` answers at once.
 from __future__ import annotations
 
 from gatlas.config import Options, settings_table
-from gatlas.systems import SYSTEMS, default_preset, system_module
+from gatlas.systems import SYSTEMS, config_class, default_preset, system_module
 from gatlas.train.options import TrainOptions
 
 BATCHES = {
@@ -62,7 +62,7 @@ def system_sections() -> dict[str, Section]:
         module = system_module(name)
         title = name.upper()
         presets[f"PRESETS OF {title}"] = f"--system {name} {module.TRAINING}", _preset_table(name)
-        config = type(next(iter(module.PRESETS.values())).config)
+        config = config_class(module)
         keys[f"KEYS OF {title}"] = "For --set, likewise.", _key_table(config)
     return presets | keys
 

@@ -11,7 +11,7 @@ from gatlas.cli.terminal import counting_bar, message
 from gatlas.config import option_fields
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import refuse_shared_names
-from gatlas.systems import load_system, system_module, system_of
+from gatlas.systems import config_class, load_system, system_module, system_of
 from gatlas.types import MixedCameras
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     )
     check_output(module.SYSTEM, request, output, views=options.views, force=force)
     device = choose_device(options.device, gsplat=False)
-    config = type(next(iter(module.PRESETS.values())).config)
-    settings = read_settings(name, module.TAKES, config, options)
+    settings = read_settings(name, module.TAKES, config_class(module), options)
     system = load_system(options.model, device=device, dtype=_dtype(options.dtype, device), settings=settings)
     if not request.conditions:
         request = replace(request, conditions=system.default_conditions())
@@ -72,15 +71,22 @@ def target_cameras(name: str) -> Cameras:
 
 def _convert(options: SampleOptions, folder: str, force: bool, given: Collection[str]) -> None:
     """Write the model as a folder of safetensors."""
+    from gatlas.systems.conditions import read_settings
     from gatlas.systems.sampling import save_model
 
     mixed = ["the photos"] if "inputs" in given else []
-    mixed += [field.flag for field in option_fields(type(options)).values() if field.name in given and field.info.group]
+    fields = [field for field in option_fields(type(options)).values() if field.name in given and field.info.group]
+    mixed += [field.flag for field in fields if field.name != "settings"]
     mixed += ["--output"] if "output" in given else []
     if mixed:
         raise GatlasError(f"--convert only writes the model: leave out {mixed[0]}")
     io.check_output(folder, force=force, folder=True)
-    system = load_system(options.model)
+    name = system_of(options.model)
+    module = system_module(name)
+    if options.settings and not module.TAKES.keys:
+        raise GatlasError("--convert only writes the model: leave out --set")
+    settings = read_settings(name, module.TAKES, config_class(module), options) if options.settings else None
+    system = load_system(options.model, settings=settings)
     save_model(system, folder, force=force)
     message(f"{folder}: a model folder of {system.name}")
 

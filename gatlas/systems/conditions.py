@@ -28,7 +28,7 @@ def check_options(
             raise GatlasError(f"{field.flag}: {advice}")
     if photos and not takes.photos:
         raise GatlasError(f"{photos[0]}: {advice}")
-    if not photos and takes.photos and not takes.text:
+    if not photos and takes.photos and not takes.text and takes.orbit is None:
         raise GatlasError(f"there is no photo: {advice}")
 
 
@@ -57,7 +57,8 @@ def read_conditions(
     """Return a condition for each prompt of the options, and for the photos or each folder of photos.
 
     Duplicate prompts count once. The condition of a folder has the folder's name; for a system that takes photos with
-    cameras it is a folder of views. What cannot be used is a GatlasError.
+    cameras it is a folder of views. One that takes views of objects reads a tar of them from standard input where no
+    photo is named. What cannot be used is a GatlasError.
     """
     lines = io.load_lines(options.prompts) if options.prompts is not None else []
     given = [text.strip() for text in [*options.prompt, *lines]]
@@ -65,6 +66,13 @@ def read_conditions(
     if len(prompts) < len(given):
         report(f"{len(given) - len(prompts)} duplicate prompts are ignored; -n N makes more samples of each")
     conditions = [Condition(prompt=text) for text in prompts]
+    if takes.orbit is not None and (photos or not conditions):
+        from gatlas.systems.object_photos import read_objects
+
+        objects = read_objects(options, photos or ["-"], takes.orbit, report)
+        for each in objects:
+            _check_count(system, takes, each.name, len(each.photos))
+        return tuple(conditions + objects)
     folders = [name for name in photos if io.is_folder(name) or name.lower().endswith(".json")]
     if folders and len(folders) < len(photos):
         raise GatlasError(f"{folders[0]}: name photos of one scene, or folders of photos, not both")

@@ -108,6 +108,14 @@ class SampleRequest:
         return tuple(sample for sample in each if sample.name not in self.skip)
 
 
+class Orbit(NamedTuple):
+    """Cameras around an object that look at it, as `gatlas.geometry.cameras.orbit` places them."""
+
+    azimuths: tuple[float, ...]  # degrees, of the photos in order
+    radius: float  # distance from the object
+    fov: float  # degrees, across the shorter side
+
+
 class Takes(NamedTuple):
     """Inputs that a system samples from. Options of other inputs are refused."""
 
@@ -117,6 +125,9 @@ class Takes(NamedTuple):
     target_cameras: bool = False  # cameras of the views that it gives
     noise: bool = False  # random numbers: the options of a sampler, a seed and several samples of a condition
     keys: tuple[str, ...] = ()  # of the config, which `sample --set` may change
+    # The photos show one object without its background. Those without cameras are of an orbit: what it is by default.
+    orbit: Orbit | None = None
+    weights: str = ""  # where its published weights are, for a message
 
 
 class Located(NamedTuple):

@@ -58,6 +58,34 @@ class SampleOptions(Options):
     intrinsics: str | None = option(
         None, group="photos", metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json."
     )
+    mask: str | None = option(
+        None,
+        group="orbit",
+        metavar="FILE",
+        help="Gray pictures that are white where the object is; {stem} stands for the photo's name. Default: the "
+        "photo's transparency, or the mask_path of its frame.",
+    )
+    orbit_azimuths: str | None = option(
+        None,
+        group="orbit",
+        metavar="A,B,...",
+        help="Azimuths that the photos are taken from, in degrees, in order; 0 is the front, 90 the side of +x. "
+        "Default: 0,90,180,270.",
+    )
+    orbit_elevation: float | None = option(
+        None,
+        min=-90,
+        max=90,
+        group="orbit",
+        metavar="DEGREES",
+        help="Their elevation; above 0 the camera is higher than the object and looks down. Default: 0.",
+    )
+    radius: float | None = option(
+        None, above=0, group="orbit", metavar="UNITS", help="Their distance from the object. Default: 1.5."
+    )
+    recenter: bool = option(
+        False, group="orbit", help="Cut the photos so that the object has 0.8 of their side, in the middle."
+    )
     cameras: str | None = option(
         None, group="target_cameras", metavar="FILE", help="Cameras of the views to make, from a transforms.json."
     )

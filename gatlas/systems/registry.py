@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from gatlas.errors import GatlasError
 
 if TYPE_CHECKING:
+    from gatlas.config import Options
     from gatlas.systems.contract import Preset, System, Takes
 
 SYSTEMS = {
@@ -42,6 +43,11 @@ def system_module(name: str) -> SystemModule:
     return cast("SystemModule", importlib.import_module(SYSTEMS[name]))
 
 
+def config_class(module: SystemModule) -> type[Options]:
+    """Return the class of a system's configs."""
+    return type(next(iter(module.PRESETS.values())).config)
+
+
 def default_preset(name: str, *, with_base: bool) -> str:
     """Return the preset that a training has where none is named: the system's first for pretrained weights, or not."""
     presets = system_module(name).PRESETS
@@ -53,6 +59,10 @@ def system_of(model: str) -> str:
     from gatlas import io
     from gatlas.io.models.pipeline import read_description
 
+    if model in SYSTEMS and not io.exists(model):
+        weights = system_module(model).TAKES.weights
+        source = f"download {weights}, and name it" if weights else "train one, and name its folder"
+        raise GatlasError(f"{model}: is a system without its weights: {source} with --model")
     if not model or not io.exists(model) or io.is_folder(model):
         return str(read_description(model)["system"])
     found = next((name for name in SYSTEMS if system_module(name).recognizes(model)), None)

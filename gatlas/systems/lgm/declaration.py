@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from gatlas.systems.contract import ANY_NUMBER, Preset, Takes
+from gatlas.systems.contract import ANY_NUMBER, Orbit, Preset, Takes
 from gatlas.systems.lgm.config import BIG, CPU, SMALL, TINY
 
 NAME = "lgm"
-TAKES = Takes(photos=range(1, ANY_NUMBER), posed=True, keys=("legacy_rot",))
+TAKES = Takes(
+    photos=range(1, ANY_NUMBER),
+    posed=True,
+    keys=("legacy_rot",),
+    orbit=Orbit((0.0, 90.0, 180.0, 270.0), BIG.distance, BIG.view_fov),
+    weights="model_fp16_fixrot.safetensors of huggingface.co/ashawkey/LGM",
+)
 TRAINING = "learns objects from folders of views (render MESH --orbit N or --sphere N)."
 _PUBLISHED = {"lr": 4e-4, "betas": (0.9, 0.95), "weight_decay": 0.05, "clip": 1.0}
 PRESETS = {

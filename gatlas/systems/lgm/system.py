@@ -76,8 +76,10 @@ class LgmSystem(System):
         for condition in request.conditions:
             count = len(condition.photos)
             if count != self.config.views:
-                views = "1 view is" if count == 1 else f"{count} views are"
-                messages.append(f"{views} beyond what the weights were trained on, {self.config.views} views")
+                views = "1 view" if count == 1 else f"{count} views"
+                messages.append(
+                    f"{condition.name}: {views}, beyond what the weights were trained on ({self.config.views} views)"
+                )
             messages += _tilted(condition.name, condition.photos)
         return list(dict.fromkeys(messages))
 

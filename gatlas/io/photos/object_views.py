@@ -1,0 +1,127 @@
+"""Views of single objects with their cameras: folders of them, folders of folders, and tars.
+
+A tar holds the files of views folders: NAME/transforms.json beside NAME/images/000.png, as `gatlas sample` and tar
+itself write them. It is read from front to back, from a pipe too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, NamedTuple
+
+from gatlas.errors import GatlasError
+from gatlas.io import registry, streams
+from gatlas.io.photos import colmap, transforms
+from gatlas.io.photos.posed_photos import PosedPhoto, views_of
+from gatlas.io.photos.scenes import scene_folders
+from gatlas.io.sets.scratch import temporary_folder
+from gatlas.io.sets.shards import SUFFIX, stream_members
+from gatlas.io.streams import Blob
+from gatlas.types import MixedViews
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from gatlas.types import Cameras
+
+STEM = "{stem}"  # in the name of a mask: the picture's name without its suffix
+TARS = (SUFFIX, ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+class ObjectViewSet(NamedTuple):
+    """The views of one object."""
+
+    name: str
+    pictures: tuple[str, ...]  # names, for messages
+    images: Float[np.ndarray, "v h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
+    cameras: Cameras
+    masked: bool  # every picture has a mask, which is its alpha
+
+
+def is_view_source(name: str) -> bool:
+    """Return True for a name of a folder, a transforms.json, a tar or standard input: not of a picture."""
+    return streams.is_stream(name) or streams.is_folder(name) or name.lower().endswith((".json", *TARS))
+
+
+def read_object_views(name: str, mask: str | None = None) -> Iterator[ObjectViewSet]:
+    """Yield the views of each object that a name stands for; see `is_view_source`.
+
+    `mask` is the name of a gray picture, white where the object is, in which {stem} is a picture's name; without it,
+    the `mask_path` of a frame is taken. A picture that is missing, pictures of several sizes, and a source without
+    cameras are a GatlasError.
+    """
+    if not streams.is_stream(name) and streams.is_folder(name):
+        for folder in _folders(name):
+            yield _read(Path(folder).resolve().name, *_index(folder), mask)
+    elif name.lower().endswith(".json"):
+        yield _read(Path(name).resolve().parent.name, *transforms.read_posed_photos(name), mask)
+    else:
+        with temporary_folder() as scratch:
+            for key, index in _unpacked(name, scratch):
+                yield _read(key, *transforms.read_posed_photos(index), mask)
+
+
+def _folders(name: str) -> list[Path]:
+    found = scene_folders(name)
+    if not found:
+        suffix = transforms.picture_suffix(name)
+        pictures = f"; to name the pictures of an orbit in order: {Path(name)}/*{suffix}" if suffix else ""
+        raise GatlasError(f"{Path(name)}: there is no {transforms.INDEX} with the cameras of its views{pictures}")
+    return found
+
+
+def _index(folder: Path) -> tuple[str, list[PosedPhoto]]:
+    if transforms.has_index(folder):
+        return transforms.read_posed_photos(folder)
+    return colmap.read_posed_photos(folder)
+
+
+def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None) -> ObjectViewSet:
+    missing = [photo.name for photo in photos if photo.picture is None]
+    if missing:
+        raise GatlasError(
+            f"{index}: {len(missing)} of its {len(photos)} pictures are missing, the first is {missing[0]:.200}"
+        )
+    if mask is not None:
+        photos = [photo._replace(mask=Path(mask.replace(STEM, Path(photo.name).stem))) for photo in photos]
+        if len({photo.mask for photo in photos}) < len(photos):
+            raise GatlasError(f"--mask {mask}: pictures would share a mask: put {STEM} into its name")
+    views = views_of(index, photos, None)
+    if isinstance(views, MixedViews):
+        sizes = ", ".join(f"{width} x {height}" for width, height in sorted(set(views.cameras.sizes))[:3])
+        raise GatlasError(f"{index}: its pictures have several sizes ({sizes}): views of an object have one")
+    names = tuple(f"{index}: {photo.name}" for photo in photos)
+    return ObjectViewSet(name, names, views.images, views.cameras, all(photo.mask is not None for photo in photos))
+
+
+def _unpacked(source: str, scratch: Path) -> Iterator[tuple[str, Blob]]:
+    """Write the pictures of a tar into a folder, and yield the name and the index of each object, in its order."""
+    title = "standard input" if streams.is_stream(source) else source
+    indexes: list[tuple[PurePosixPath, Blob]] = []
+    for blob in stream_members(source):
+        if blob.key is None:
+            raise GatlasError(f"{title}: not a tar of views, which holds {transforms.INDEX} and its pictures")
+        path = PurePosixPath(blob.name[len(title) + 1 :])
+        if path.is_absolute() or ".." in path.parts:
+            raise GatlasError(f"{blob.name:.200}: the name leads out of the tar: pack it again with relative names")
+        place = scratch / path
+        if path.name == transforms.INDEX:
+            indexes.append((path.parent, Blob(blob.name, blob.data, place)))
+        elif path.suffix.lower() in registry.suffixes("image"):
+            with streams.os_errors(blob.name):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(blob.data)
+    if not indexes:
+        raise GatlasError(f"{title}: there is no {transforms.INDEX} with the cameras of its views in this tar")
+    for folder, index in indexes:
+        yield folder.name or _stem(source), index
+
+
+def _stem(source: str) -> str:
+    """Return the name of the only object of a tar."""
+    if streams.is_stream(source):
+        return "object"
+    name = Path(source).name
+    return next((name[: -len(end)] for end in TARS if name.lower().endswith(end)), name)
