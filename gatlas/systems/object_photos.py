@@ -83,6 +83,9 @@ def _orbit_condition(options: SampleOptions, names: Sequence[str], defaults: Orb
         Photo(each.path, _cut_out(each), each.K, _viewmat(azimuth, elevation, radius))
         for each, azimuth in zip(found, azimuths, strict=True)
     ]
+    opaque = next((photo.name for photo in photos if _is_opaque(photo.image)), None)
+    if options.recenter and opaque is not None and masks is None:
+        raise GatlasError(f"{opaque}: --recenter needs to know where the object is: {MASK_HINT}")
     _check_backgrounds(photos, masks is not None, report)
     if options.recenter:
         photos = _recentered(photos, defaults.fov if fov is None else fov)
@@ -98,9 +101,6 @@ def _viewmat(azimuth: float, elevation: float, radius: float) -> Float[np.ndarra
 
 
 def _recentered(photos: Sequence[Photo], fov: float) -> list[Photo]:
-    opaque = next((photo.name for photo in photos if photo.image.shape[2] == 3), None)
-    if opaque is not None:
-        raise GatlasError(f"{opaque}: --recenter needs to know where the object is: {MASK_HINT}")
     pictures = recentered([photo.image for photo in photos])
     return [
         photo._replace(image=picture, K=intrinsics(picture.shape[1], picture.shape[0], fov))
@@ -145,7 +145,7 @@ def _check_backgrounds(photos: Sequence[Photo], have_masks: bool, report: Report
         raise GatlasError(f"{empty}: shows nothing: all of it is transparent, or its mask is black")
     if have_masks:
         return
-    opaque = [each for each in photos if each.image.shape[2] == 3 or each.image[..., 3].min() >= OPAQUE]
+    opaque = [each for each in photos if _is_opaque(each.image)]
     if not opaque:
         return
     if len(opaque) < len(photos):
@@ -154,6 +154,10 @@ def _check_backgrounds(photos: Sequence[Photo], have_masks: bool, report: Report
     if photo is not None:
         raise GatlasError(f"{photo.name}: is opaque, so its background would be part of the object: {MASK_HINT}")
     report("the views are opaque with white edges: white is taken for their background")
+
+
+def _is_opaque(image: Float[np.ndarray, "h w d"]) -> bool:
+    return image.shape[2] == 3 or bool(image[..., 3].min() >= OPAQUE)
 
 
 def _has_white_edges(image: Float[np.ndarray, "h w d"]) -> bool:
