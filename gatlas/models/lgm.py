@@ -60,7 +60,7 @@ class LGM(nn.Module):
             raise ValueError(f"height and width must be multiples of {self.config.multiple}, got {height} x {width}")
         raw = self.conv(self.unet(inputs.flatten(0, 1), views)).float()
         if self.config.residual:
-            raw = raw + _pixel_values(inputs.flatten(0, 1).float(), raw.shape[-2:])
+            raw = raw + _pixel_values(inputs.flatten(0, 1).float(), raw.shape[-2], raw.shape[-1])
         return raw.unflatten(0, (batch, views))
 
     def enable_gradient_checkpointing(self) -> None:
@@ -136,17 +136,18 @@ def fresh_network(config: LgmConfig, generator: torch.Generator) -> LGM:
                     module.bias.uniform_(-bound, bound, generator=generator)
         if config.residual:
             units = START_SCALE / SCALE_UNIT
-            network.conv.weight.mul_(START_SPREAD)
-            network.conv.bias.zero_()
-            network.conv.bias[4:7] = units + math.log(-math.expm1(-units))  # inverse of softplus
-            network.conv.bias[7] = 1.0
+            weight, bias = network.conv.parameters()
+            weight.mul_(START_SPREAD)
+            bias.zero_()
+            bias[4:7] = units + math.log(-math.expm1(-units))  # inverse of softplus
+            bias[7] = 1.0
     return network
 
 
-def _pixel_values(inputs: Float[Tensor, "n 9 h w"], size: tuple[int, int] | torch.Size) -> Float[Tensor, "n 14 h2 w2"]:
+def _pixel_values(inputs: Float[Tensor, "n 9 h w"], height: int, width: int) -> Float[Tensor, "n 14 h2 w2"]:
     """Return, for each output pixel, the point of its ray that is nearest to the center, and its color, before the
     activation; 0 elsewhere."""
-    colors, moments, directions = functional.adaptive_avg_pool2d(inputs, tuple(size)).split(3, dim=1)
+    colors, moments, directions = functional.adaptive_avg_pool2d(inputs, (height, width)).split(3, dim=1)
     nearest = torch.linalg.cross(directions, moments, dim=1) / directions.square().sum(1, keepdim=True).clamp(min=EPS)
     mean, std = (torch.tensor(values, device=inputs.device)[:, None, None] for values in (MEAN, STD))
     spread = ((colors * std + mean) * 2 - 1).clamp(-MAX_TANH, MAX_TANH).atanh()

@@ -10,7 +10,7 @@ from gatlas.config import Options, option
 
 @dataclass(frozen=True)
 class SampleOptions(Options):
-    """Sample a trained model: 3D Gaussians from text, or a scene from photos.
+    """Sample a trained model: 3D Gaussians from text, a scene from photos, or an object from views of it.
 
     A sample from text is an atlas NPZ, or with -o x.ply a splat that any viewer opens. Several samples go into -o DIR/,
     one file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
@@ -26,6 +26,10 @@ class SampleOptions(Options):
     photos give a splat each. --views DIR writes the photos as the model saw them with a transforms.json, which render
     --camera, pose-pnp and fit read. --intrinsics takes fl_x, fl_y, cx, cy, w, h and lens coefficients, first those of
     a frame with the photo's name.
+
+    Views of an object give one splat in the world of their cameras. They are a folder with a transforms.json, of cameras
+    anywhere around the object, a tar of such folders, also from standard input, or the pictures of an orbit in order.
+    Their background is transparent or white, or given by --mask.
 
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """

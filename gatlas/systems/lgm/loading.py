@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from gatlas.types import AtlasStats
 
 
-def create(config: LgmSystemConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0) -> Any:
+def create(
+    config: LgmSystemConfig, *, base: str | None = None, stats: AtlasStats | None = None, seed: int = 0
+) -> LgmSystem:
     """Return a system to train: from random weights, or from a base: a published file or a model of gatlas.
 
     The sizes of the network must be the base's; others are a GatlasError.

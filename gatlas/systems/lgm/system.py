@@ -120,8 +120,8 @@ class LgmSystem(System):
         """Return the network's input for the views of one object."""
         cameras = views.cameras
         maps = ray_maps(views.frame.viewmats(cameras.viewmats), cameras.Ks, self.config.side)
-        images, maps = (torch.from_numpy(array)[None].to(self._device) for array in (views.images, maps))
-        return network_inputs(images.movedim(-1, 2), maps)
+        images, plucker = (torch.from_numpy(array)[None].to(self._device) for array in (views.images, maps))
+        return network_inputs(images.movedim(-1, 2), plucker)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:
