@@ -27,9 +27,9 @@ class SampleOptions(Options):
     --camera, pose-pnp and fit read. --intrinsics takes fl_x, fl_y, cx, cy, w, h and lens coefficients, first those of
     a frame with the photo's name.
 
-    Views of an object give one splat in the world of their cameras. They are a folder with a transforms.json, of cameras
-    anywhere around the object, a tar of such folders, also from standard input, or the pictures of an orbit in order.
-    Their background is transparent or white, or given by --mask.
+    Views of an object give one splat in the world of their cameras. They are a folder with a transforms.json, whose
+    cameras may be anywhere around the object, a tar of such folders, also from standard input, or the pictures of an
+    orbit in order. Their background is transparent or white, or given by --mask.
 
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """

@@ -56,6 +56,16 @@ def published_config(path: str | Path, settings: Mapping[str, Any]) -> LgmSystem
     return replace(nearest, **settings)
 
 
+def published_notes(path: str | Path, settings: Mapping[str, Any]) -> list[str]:
+    """Return what the user should know where a file's name does not tell which rotations it has."""
+    if FIXED in Path(path).name or "legacy_rot" in settings:
+        return []
+    return [
+        f"{path}: taken for weights whose rotations are right, as model_fp16_fixrot.safetensors is: if they are those "
+        f"of {LEGACY} under another name, add --set legacy_rot=true"
+    ]
+
+
 def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
     """Return the weights (float32, on the CPU) of a published file; one of another network is a GatlasError."""
     import torch

@@ -48,10 +48,11 @@ def create(
 
 def load(model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mapping[str, Any] | None = None) -> LgmSystem:
     """Return the trained system of a model folder, a run, a checkpoint or a published file."""
-    settings = settings or {}
+    settings, notes = settings or {}, list[str]()
     if io.exists(model) and not io.is_folder(model):
         config = checkpoint.published_config(model, settings)
         weights = checkpoint.load_published(model, weight_shapes(config))
+        notes = checkpoint.published_notes(model, settings)
     else:
         description = read_description(model)
         if description["system"] != NAME:
@@ -66,6 +67,6 @@ def load(model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mappin
         network = LGM(config)
     network.load_state_dict(weights, assign=True)
     system = LgmSystem(config, network.to(device).eval())
-    system.model, system.weights = model, digest_of_weights(network)
+    system.model, system.weights, system.notes = model, digest_of_weights(network), notes
     system.to(device, dtype)
     return system

@@ -46,6 +46,7 @@ class LgmSystem(System):
         self.config = config
         self.network: LGM = network
         self.model = ""  # what it was loaded from
+        self.notes: list[str] = []  # what the user should know of that
         self.weights: str | None = None  # digest of those that were loaded
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the network's computation in `sample`; its weights stay float32
@@ -72,7 +73,7 @@ class LgmSystem(System):
 
     def check(self, request: SampleRequest) -> list[str]:
         """Return what the user should know of a request, one message each."""
-        messages = []
+        messages = list(self.notes)
         for condition in request.conditions:
             count = len(condition.photos)
             if count != self.config.views:

@@ -8,6 +8,7 @@ import gatlas.systems.lgm.checkpoint as module
 from gatlas.errors import GatlasError
 from gatlas.models.lgm import weight_shapes
 from gatlas.systems import load_system, system_of
+from gatlas.systems.contract import SampleRequest
 from gatlas.systems.lgm import create, load, recognizes
 from gatlas.systems.lgm.checkpoint import load_published, published_config
 from gatlas.systems.lgm.config import BIG
@@ -65,6 +66,14 @@ def test_the_first_training_is_refused_and_named(tmp_path, stand_in):
     assert_refused(lambda: load(path), rf"{LEGACY}: .*fault in the rotations.*--set legacy_rot=true")
     assert load(path, settings={"legacy_rot": True}).config.legacy_rot
     assert not load(path, settings={"legacy_rot": False}).config.legacy_rot  # a file of that name from elsewhere
+
+
+def test_a_name_that_does_not_tell_the_rotations_is_reported(tmp_path, stand_in):
+    path = str(write_published(tmp_path / "lgm.safetensors"))
+    (note,) = load(path).check(SampleRequest(()))
+    assert "if they are those of model_fp16.safetensors under another name, add --set legacy_rot=true" in note
+    assert load(path, settings={"legacy_rot": False}).check(SampleRequest(())) == []
+    assert load(str(write_published(tmp_path / FIXED))).check(SampleRequest(())) == []
 
 
 def test_the_corrected_file_does_not_take_the_faulty_rotations(tmp_path, stand_in):

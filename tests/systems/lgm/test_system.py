@@ -10,7 +10,7 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.frames import UPRIGHT
 from gatlas.models.lgm import OUT_CHANNELS
 from gatlas.systems.contract import Condition, Photo, SampleRequest
-from gatlas.systems.lgm import create
+from gatlas.systems.lgm import create, load
 from tests.helpers.small_lgm import CONFIG, disc_views
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,6 +102,13 @@ def test_legacy_rotations_are_taken_as_they_were_trained():
 def test_a_number_of_views_that_was_not_trained_is_reported(system):
     (line,) = system.check(request_of(disc_views(3)))
     assert line == "disc: 3 views, beyond what the weights were trained on (4 views)"
+
+
+def test_a_splat_is_made_on_a_gpu(cuda_device, tmp_path):
+    create(CONFIG).save(str(tmp_path))
+    request = request_of(disc_views(2))
+    found, expected = (sample(load(str(tmp_path), device=device), request) for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(found.means, expected.means, atol=1e-5)
 
 
 def test_values_that_are_not_finite_are_refused(system):
