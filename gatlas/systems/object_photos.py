@@ -69,7 +69,7 @@ def _orbit_condition(options: SampleOptions, names: Sequence[str], defaults: Orb
     """Return the condition of photos that are taken from an orbit, in order."""
     if options.recenter and options.intrinsics is not None:
         raise GatlasError("--recenter makes pictures of its own field of view: give --fov instead of --intrinsics")
-    azimuths = _azimuths(options.orbit_azimuths, len(names), defaults)
+    azimuths = _azimuths(options.orbit_azimuths, len(names), defaults, report)
     fov = None if options.intrinsics is not None else defaults.fov if options.fov is None else options.fov
     masks = None if options.mask is None else _mask_names(options.mask, names)
     found = read_photos(names, fov=fov, source=options.intrinsics, masks=masks)
@@ -108,18 +108,19 @@ def _recentered(photos: Sequence[Photo], fov: float) -> list[Photo]:
     ]
 
 
-def _azimuths(text: str | None, count: int, defaults: Orbit) -> list[float]:
+def _azimuths(text: str | None, count: int, defaults: Orbit, report: Report) -> list[float]:
     """Return the azimuth of each of `count` photos, in degrees."""
     if text is None:
-        if count == 1:
-            return [defaults.azimuths[0]]
-        if count != len(defaults.azimuths):
-            usual = ", ".join(f"{azimuth:g}" for azimuth in defaults.azimuths)
+        azimuths = list(defaults.azimuths[:count])
+        listed = ", ".join(f"{azimuth:g}" for azimuth in azimuths)
+        if count > len(azimuths):
             raise GatlasError(
-                f"{count} photos are given, and the orbit has {len(defaults.azimuths)} (azimuths {usual}): say where "
-                "they are taken from with --orbit-azimuths A,B,..."
+                f"{count} photos are given, and the orbit has {len(azimuths)} (azimuths {listed}): say where they are "
+                "taken from with --orbit-azimuths A,B,..."
             )
-        return list(defaults.azimuths)
+        if 1 < count < len(defaults.azimuths):
+            report(f"{count} photos: they are taken to be from azimuths {listed}; --orbit-azimuths gives others")
+        return azimuths
     try:
         azimuths = [float(word) for word in text.split(",")]
     except ValueError:

@@ -58,6 +58,18 @@ def lpips_weights() -> list[Files]:
     ]
 
 
+def view_networks() -> list[Files]:
+    """Return weights of a small LGM network, as published files hold them."""
+    import torch
+    from safetensors.torch import save
+
+    from gatlas.models.lgm import fresh_network
+    from tests.helpers.small_lgm import TINIEST
+
+    weights = fresh_network(TINIEST, torch.Generator().manual_seed(0)).state_dict()
+    return [{"a.safetensors": save({name: weight.half() for name, weight in weights.items()})}]
+
+
 @cache
 def base_pipelines() -> list[Files]:
     from tests.helpers.pipeline_files import write_pipeline

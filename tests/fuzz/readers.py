@@ -204,6 +204,24 @@ def read_lpips(folder: Path) -> Any:
     return io.load_lpips_weights(files[0] if len(files) == 1 else folder).state
 
 
+def read_view_tar(folder: Path) -> Any:
+    from gatlas.io.photos.object_views import read_object_views
+
+    return [(found.name, found.images, found.cameras) for found in read_object_views(str(first(folder)))]
+
+
+def read_view_network(folder: Path) -> Any:
+    from gatlas.io.models.tensors import check_weights, read_tensors, tensor_shapes
+    from gatlas.models.lgm import weight_shapes
+    from tests.helpers.small_lgm import TINIEST
+
+    path = first(folder)
+    tensor_shapes(path)
+    weights = read_tensors([path])
+    check_weights(path, weights, weight_shapes(TINIEST), "another network")
+    return weights
+
+
 def read_base(folder: Path) -> Any:
     from gatlas.io.models.pipeline import load_pipeline
 
@@ -273,6 +291,10 @@ READERS: dict[str, Reader] = {
     "tar_stream": Reader(read_stream, seeds.packed_tars, 15, "gatlas.io.sets.shards gatlas.io.sets.inputs"),
     "names": Reader(read_names, seeds.name_lists, 5),
     "views_folder": Reader(read_views_folder, seeds.view_folders, 10, "gatlas.io.photos.views_folder"),
+    "view_tar": Reader(read_view_tar, seeds.view_tars, 12, "gatlas.io.photos.object_views gatlas.images.undistort"),
+    "view_network": Reader(
+        read_view_network, model_seeds.view_networks, 8, "torch gatlas.io.models.tensors gatlas.models.lgm"
+    ),
     "lpips": Reader(read_lpips, model_seeds.lpips_weights, 12, "torch gatlas.io.models.lpips_weights"),
     "base": Reader(read_base, model_seeds.base_pipelines, 4, "torch gatlas.io.models.pipeline"),
     "run": Reader(read_run, model_seeds.model_folders, 4, "torch gatlas.io.models.pipeline"),

@@ -346,6 +346,13 @@ def tars() -> list[Files]:
     return [{"a.tar": tar_of(members, form)} for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT)]
 
 
+def view_tars() -> list[Files]:
+    index = encode_index(cameras())[1]
+    one = {"transforms.json": index, **photo_files(mode="RGBA")}
+    many = {f"{name}/{path}": content for name in ("a", "b") for path, content in one.items()}
+    return [{"a.tar": tar_of(one)}, {"a.tar": tar_of(many)}]
+
+
 def packed_tars() -> list[Files]:
     return [{"a.tar.gz": gzip.compress(files["a.tar"], mtime=0)} for files in tars()]
 

@@ -15,7 +15,7 @@ from tests.fuzz.damage import OWN, damaged
 from tests.fuzz.damage_bytes import BYTES
 from tests.fuzz.readers import READERS, Reader, prepare
 
-HEAVY = {"atlas", "base", "run", "checkpoint", "re10k", "lpips"}
+HEAVY = {"atlas", "base", "run", "checkpoint", "re10k", "lpips", "view_network"}
 SEEDS = [{"a.json": b'{"a": [1, 2.5, "b"], "c": {"d": null}}', "b.txt": b"one 2 3.5\n"}]
 
 

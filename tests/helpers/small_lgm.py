@@ -16,6 +16,9 @@ CONFIG = replace(
 )  # fmt: skip
 
 
+TINIEST = replace(CONFIG, down_channels=(4,), up_channels=(4,), attention_levels=0)
+
+
 def write_published(path, config=CONFIG, change=lambda weights: weights):
     """Write random weights in half precision, as the published files hold them."""
     weights = fresh_network(config, torch.Generator().manual_seed(0)).state_dict()

@@ -98,6 +98,13 @@ def test_one_picture_is_the_front(sample, made, tmp_path):
     np.testing.assert_allclose(io.load_cameras(tmp_path / "seen").viewmats, front, atol=1e-6)
 
 
+def test_fewer_pictures_are_the_first_of_the_orbit(sample, made, tmp_path):
+    told = sample(*pictures(made, count=2), "-o", "x.ply", "--views", "seen").stderr
+    assert "2 photos: they are taken to be from azimuths 0, 90; --orbit-azimuths gives others" in told
+    expected = [orbit(1, 16, 16, elevation=0, azimuth=each, distance=1.5).viewmats[0] for each in (0, 90)]
+    np.testing.assert_allclose(io.load_cameras(tmp_path / "seen").viewmats, expected, atol=1e-6)
+
+
 def test_masks_and_transparency_and_a_white_background_are_the_same(sample, made, tmp_path):
     sample(*pictures(made), "-o", "alpha.ply")
     mask = str(made / "photos" / "{stem}_mask.png")
@@ -208,7 +215,7 @@ def test_bad_views_are_one_line(sample, made, tmp_path, make, told):
     ("words", "told"),
     [
         (["0_opaque.png"], "0_opaque.png: is opaque, so its background would be part of the object: give --mask"),
-        (["0.png", "1.png"], "2 photos are given, and the orbit has 4 (azimuths 0, 90, 180, 270)"),
+        (["0.png"] * 5, "5 photos are given, and the orbit has 4 (azimuths 0, 90, 180, 270): say where"),
         (["0.png", "--orbit-azimuths", "0,90"], "has 2 angles, and 1 photos are given"),
         (["0.png", "--orbit-azimuths", "0,x"], "must be degrees with commas between them"),
         (["0.png", "--recenter", "--intrinsics", "k.json"], "--recenter makes pictures of its own field of view"),
