@@ -24,7 +24,8 @@ SMALL = {
 
 def small(words):
     """The words of a command line with those that make it small."""
-    return [*words, *SMALL[words[0]].split()]
+    levels = ["--lod", "32,64"] if "--lod" in words else []
+    return [*words, *levels, *SMALL[words[0]].split()]
 
 
 if __name__ == "__main__":
