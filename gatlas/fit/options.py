@@ -75,7 +75,7 @@ class FitOptions(Options):
 
     --lod 1024,4096,16384 makes levels of detail: the first 1,024 Gaussians of the file, and the first 4,096, show the
     whole object as well; prune -n 1024 takes them out. The levels are fitted together, with half as many steps again
-    as the profile has. Each is 0.6 to 2.6 dB short of a fit of its count alone, as large Gaussians remain in the large
+    as the profile has. Each is 1.0 to 2.8 dB short of a fit of its count alone, as large Gaussians remain in the large
     levels. With --lod-growth 0.3 it is at most 0.6 dB: prune then enlarges those of a small level, by a factor that the
     header holds.
 
