@@ -123,8 +123,13 @@ def _solve(
         inputs = np.stack([image[:, channel], alpha], axis=1) * counts[:, channel, None]  # [p 2]
         normal = inputs.T @ inputs + len(alpha) * np.diag(ridge)
         error = wanted[:, channel] - image[:, channel] * prior[0, channel] - alpha * prior[1, channel]
-        solved[:, channel] = prior[:, channel] + np.linalg.solve(normal, inputs.T @ error)
-    solved[0] = np.clip(solved[0], *GAINS)
+        asked = inputs.T @ error
+        change = np.linalg.solve(normal, asked)
+        gain = np.clip(prior[0, channel] + change[0], *GAINS)
+        if gain != prior[0, channel] + change[0]:  # the offset that was solved with it belongs to another gain
+            change[0] = gain - prior[0, channel]
+            change[1] = (asked[1] - normal[1, 0] * change[0]) / normal[1, 1]
+        solved[:, channel] = gain, prior[1, channel] + change[1]
     return solved
 
 

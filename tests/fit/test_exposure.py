@@ -119,6 +119,17 @@ def test_the_solved_exposure_is_the_one_that_the_photos_were_taken_with():
     )
 
 
+def test_photos_without_contrast_get_an_exposure_that_is_no_worse_than_none():
+    """Their gain of 0 is out of bounds: the offset must be that of the gain which is taken."""
+    ball = shiny_ball(100)
+    cameras = fibonacci_views(2, 24, 24)
+    gray = Views(np.full((2, 24, 24, 4), [0.8, 0.8, 0.8, 1.0], dtype=np.float32), cameras)
+    identity = ExposureValues(np.ones((2, 3)), np.zeros((2, 3)))
+    solved = solve_exposure(ball, gray)
+    assert solved.gains.min() == pytest.approx(0.1)
+    assert corrected_psnr(ball, gray, solved) > corrected_psnr(ball, gray, identity)
+
+
 def test_an_exposed_picture_has_the_gain_and_offset_of_its_colors_and_the_background_of_before():
     ball = shiny_ball(60)
     tensors = {name: torch.from_numpy(getattr(ball, name)) for name in ("means", "quats", "scales", "opacities", "sh")}
