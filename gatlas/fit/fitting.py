@@ -145,6 +145,7 @@ def _check_instant(options: FitOptions, *, photos: bool) -> None:
         "--model scaffold": options.model == "scaffold",
         "--device cuda": options.device == "cuda",
         "--init FILE": options.init not in (None, "surface"),
+        "--sh-degree": options.sh_degree > 0,
     }
     names = ("iterations", "lod", "preview", "resume", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg")
     refused |= {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}

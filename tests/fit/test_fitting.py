@@ -52,6 +52,7 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
         ({"time_limit": 5.0}, False, "--time-limit needs --resume"),
         ({"model": "scaffold", "resume": "x.npz"}, False, "--model scaffold does not go with --resume"),
         ({"model": "scaffold", "max_offset": 0.01}, False, "--model scaffold does not go with --max-offset"),
+        ({"profile": "instant", "sh_degree": 1}, False, "--profile instant does not go with --sh-degree"),
         ({"max_offset": 0.01}, True, "--max-offset bounds the distance from a mesh's surface"),
     ],
 )
