@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     Cloud = tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]  # positions; sRGB in [0, 1]
 
 INITS = ("auto", "points", "hull", "stereo", "random")
-STEREO_POOL = 8  # points of surfaces for each Gaussian
 FEWEST = 500  # points of surfaces that a fit begins on
+STEREO_POOL = 8, 4 * FEWEST  # points of surfaces that are looked for: for each Gaussian, and at least
 BEHIND_SURFACES = 0.04  # of the count, where surfaces were found
 STRAY_SURFACES = 0.005  # of the points of surfaces, the farthest, that the background does not stand behind
 STRAY_MISSES = 0.2  # of the photos that show a point, saying that it is empty: above it the point is not the object's
@@ -73,7 +73,8 @@ def start_photos(
     if init == "stereo" or (init == "auto" and opaque):
         frame = frame_of_cameras(views.cameras) if cloud is None else frame_of_points(views.cameras, cloud[0])
         framed = views_into_frame(views[trained_on], frame)
-        found = find_surfaces(framed, STEREO_POOL * count, rng)
+        per_gaussian, least = STEREO_POOL
+        found = find_surfaces(framed, max(per_gaussian * count, least), rng)
         if len(found.cloud.points) >= FEWEST:
             start = _from_stereo(found, framed, count, opaque, frame, rng)
             return PhotoStart(start, frame, on_surfaces=True, gains=found.gains)
