@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import plausible_pixels
 
 if TYPE_CHECKING:
     from gatlas.types import Atlas
@@ -21,12 +22,11 @@ def fitted_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     for name, count in (("pixel_sizes", 2), ("ball", 4)):
         if record.get(name) is not None:
             fields[name] = tuple(float(value) for value in record[name])
-            if len(fields[name]) != count or not all(map(math.isfinite, fields[name])):
+            if len(fields[name]) != count:
                 raise ValueError(f"{name} {record[name]}")
-    low, high = fields.get("pixel_sizes", (1.0, 1.0))
-    if not (
-        0 < low <= high and fields.get("ball", (1.0,))[-1] > 0 and record.get("antialiased") in (None, False, True)
-    ):
+    ball = fields.get("ball")
+    sizes = fields.get("pixel_sizes", (1.0, 1.0) if ball is None else (ball[-1], ball[-1]))
+    if not plausible_pixels(sizes, ball) or record.get("antialiased") not in (None, False, True):
         raise ValueError(f"pixel_sizes {record.get('pixel_sizes')}, ball {record.get('ball')}")
     if record.get("antialiased"):
         fields["antialiased"] = True

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FOV = 47.0  # degrees; with DEFAULT_DISTANCE the unit ball fills the picture
 DEFAULT_DISTANCE = 2.6
+FINEST = 1e12  # pixels to a ball's radius, or radii to a pixel, that no camera has
+LARGEST = 3e38  # of a float32
 OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera (x right, y up, z backward) in OpenCV's, and back
 
 
@@ -169,6 +171,14 @@ def pixel_sizes(*sets: SomeCameras) -> tuple[float, float]:
     """Return the smallest and the largest pixel of cameras around the unit ball, for `Origin.pixel_sizes`."""
     widths = np.concatenate([pixel_widths(cameras) for cameras in sets])
     return float(widths.min()), float(widths.max())
+
+
+def plausible_pixels(sizes: tuple[float, float], ball: tuple[float, float, float, float] | None = None) -> bool:
+    """Return True for what `Origin.pixel_sizes` and `Origin.ball` may be: others blur pictures until nothing is left."""
+    low, high = sizes
+    x, y, z, radius = ball or (0.0, 0.0, 0.0, 1.0)
+    inside = all(abs(value) < LARGEST for value in (x, y, z)) and 1 / LARGEST < radius < LARGEST
+    return inside and radius / FINEST <= low <= high <= radius * FINEST
 
 
 def _on_host(array: Array) -> Any:

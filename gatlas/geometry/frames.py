@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from gatlas.geometry.rotations import matrices_to_quats, multiply_quats
-from gatlas.geometry.scene_unit import in_unit_ball
+from gatlas.geometry.scene_unit import in_ball, in_unit_ball
 from gatlas.geometry.sh import half_turn_sh, rotated_sh
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def scaled(gaussians: Gaussians, center: tuple[float, float, float], scale: floa
 
 def _scaled_origin(gaussians: Gaussians, center: tuple[float, float, float], scale: float) -> Origin:
     origin = gaussians.origin
-    if origin.pixel_sizes is not None and origin.normalized and not in_unit_ball(gaussians):
+    if origin.pixel_sizes is not None and not in_ball(gaussians, origin.ball):
         return replace(origin, pixel_sizes=None, ball=None)  # moved by another program: they are of other units
     return origin.scaled(center, scale)
 

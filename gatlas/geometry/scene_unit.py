@@ -34,10 +34,19 @@ def in_unit_ball(gaussians: Gaussians) -> bool:
     """Return True of a normalized object (numpy), unless another program scaled or moved it and left its header."""
     if not gaussians.origin.normalized:
         return False
-    means = _some_means(gaussians)
+    return in_ball(gaussians)
+
+
+def in_ball(gaussians: Gaussians, ball: tuple[float, float, float, float] | None = None) -> bool:
+    """Return True where the Gaussians (numpy) are as an object in that ball is: neither all far away nor tiny.
+
+    `ball` is center and radius; None is the unit ball.
+    """
+    x, y, z, radius = ball or (0.0, 0.0, 0.0, 1.0)
+    means = (_some_means(gaussians) - (x, y, z)) / radius
     if len(means) == 0:
         return True
-    reach = float(np.abs(means).max()) + 3 * float(np.max(gaussians.scales))
+    reach = float(np.abs(means).max()) + 3 * float(np.max(gaussians.scales)) / radius
     return reach > LEAST_REACH and float(np.median(np.linalg.norm(means, axis=1))) < FARTHEST
 
 

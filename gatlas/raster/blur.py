@@ -12,7 +12,7 @@ import numpy as np
 
 from gatlas.geometry.cameras import pixel_widths
 from gatlas.geometry.libraries import is_tensor
-from gatlas.geometry.scene_unit import in_unit_ball
+from gatlas.geometry.scene_unit import in_ball
 from gatlas.raster.rendering import EPS2D
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fitted_blur(gaussians: Gaussians, cameras: SomeCameras) -> Float64[np.ndarra
     which keeps those that are smaller than a coarse pixel from falling between its centers.
     """
     origin = gaussians.origin
-    stale = origin.normalized and not is_tensor(gaussians.means) and not in_unit_ball(gaussians)
+    stale = origin.pixel_sizes is not None and not is_tensor(gaussians.means) and not in_ball(gaussians, origin.ball)
     if origin.pixel_sizes is None or stale:  # moved by another program: then its header is of other units
         return np.full(len(cameras), EPS2D)
     low, high = origin.pixel_sizes

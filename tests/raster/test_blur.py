@@ -121,3 +121,11 @@ def test_a_header_that_another_programs_scaling_made_stale_counts_for_nothing():
     splat = fitted(3 / FOCAL, 3 / FOCAL)
     elsewhere = replace(splat, means=(splat.means + 1000).astype(np.float32))
     assert fitted_blur(elsewhere, NEAR).tolist() == [0.3]
+
+
+def test_so_does_one_of_an_object_in_its_own_units():
+    own = denormalized(fitted(3 / FOCAL, 3 / FOCAL, center=(3.0, -1.0, 0.5), scale=2.0))
+    larger = replace(own, means=own.means * np.float32(1000), scales=own.scales * np.float32(1000))
+    assert fitted_blur(larger, NEAR).tolist() == [0.3]
+    assert scaled(larger, (0.0, 0.0, 0.0), 2.0).origin.pixel_sizes is None
+    assert own.origin.pixel_sizes is not None

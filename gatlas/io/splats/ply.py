@@ -18,6 +18,7 @@ import numpy as np
 
 from gatlas import __version__
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import plausible_pixels
 from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
 from gatlas.io.arrays import host_array
@@ -255,7 +256,7 @@ class _Comments:
             sound = frame in (None, *FRAMES) and len(center) == 3 and np.isfinite([*center, scale]).all() and scale > 0
             low, high = (float(x) for x in fields.get("pixels", "1 1").split())
             x, y, z, radius = (float(x) for x in fields.get("ball", "0 0 0 1").split())
-            sound = sound and 0 < low <= high < np.inf and radius > 0 and bool(np.isfinite([x, y, z, radius]).all())
+            sound = sound and ("pixels" not in fields or plausible_pixels((low, high), (x, y, z, radius)))
             sound = sound and 0 <= growth <= MAX_GROWTH and all(one < more for one, more in pairwise((0, *levels)))
         except ValueError:
             sound = False

@@ -59,7 +59,17 @@ def test_damaged_pixels_are_refused(line, ball):
         load(foreign(table(), comments=[f"gatlas {line}", f"gatlas {ball}"]))
 
 
-@pytest.mark.parametrize("ball", ["ball 0 0 0", "ball 0 0 0 0", "ball 0 nan 0 1"])
+@pytest.mark.parametrize("line", ["pixels 1e30 1e30", "pixels 1e-300 1", "pixels 1 1e300"])
+@pytest.mark.parametrize("ball", [[], ["gatlas ball 0 0 0 1e3"]])
+def test_pixels_that_no_camera_has_are_refused(line, ball):
+    """They would blur every picture until it is empty."""
+    with pytest.raises(GatlasError, match="lines are damaged"):
+        load(foreign(table(), comments=[f"gatlas {line}", *ball]))
+
+
+@pytest.mark.parametrize(
+    "ball", ["ball 0 0 0", "ball 0 0 0 0", "ball 0 nan 0 1", "ball 1e300 0 0 1", "ball 0 0 0 1e99"]
+)
 def test_a_damaged_ball_is_refused(ball):
     with pytest.raises(GatlasError, match="lines are damaged"):
         load(foreign(table(), comments=["gatlas pixels 1 2", f"gatlas {ball}"]))
