@@ -105,8 +105,8 @@ def surface_gaussians(cloud: StereoCloud, cameras: AnyCameras, count: int, rng: 
     density = (PLAIN_SHARE + (1 - PLAIN_SHARE) * detail / max(float(detail.mean()), 1e-9)) / cloud.pixels
     chosen = choose_blue_noise(cloud.points, density, count)
     points = cloud.points[chosen]
-    around = cKDTree(points).query(points, k=min(5, count))[0][:, 1:]
-    spacing = np.sqrt((around**2).mean(axis=1)) if count > 1 else cloud.pixels[chosen]
+    around = cKDTree(points).query(points, k=min(5, count))[0]
+    spacing = np.sqrt((around[:, 1:] ** 2).mean(axis=1)) if count > 1 else ISOLATED * cloud.pixels[chosen]
     spacing = np.minimum(spacing, ISOLATED * cloud.pixels[chosen])[:, None]
     scales = spacing * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
     return _gaussians(points, quats_from_normals(cloud.normals[chosen]), scales, SURFACE_OPACITY, cloud.rgb[chosen])

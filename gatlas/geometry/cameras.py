@@ -174,7 +174,7 @@ def pixel_sizes(*sets: SomeCameras) -> tuple[float, float]:
 
 
 def plausible_pixels(sizes: tuple[float, float], ball: tuple[float, float, float, float] | None = None) -> bool:
-    """Return True for what `Origin.pixel_sizes` and `Origin.ball` may be: others blur pictures until nothing is left."""
+    """Return True for what `Origin.pixel_sizes` and `Origin.ball` may be: others blur pictures until they are empty."""
     low, high = sizes
     x, y, z, radius = ball or (0.0, 0.0, 0.0, 1.0)
     inside = all(abs(value) < LARGEST for value in (x, y, z)) and 1 / LARGEST < radius < LARGEST
