@@ -28,6 +28,7 @@ from gatlas.types import MixedViews, Views
 if TYPE_CHECKING:
     from gatlas.fit import Fit
     from gatlas.fit.exposure import FittedExposure
+    from gatlas.fit.photo_start import Cloud
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Gaussians, Mesh
 
@@ -49,6 +50,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         digest.update(blob.data + (up or "").encode())
     inputs["lpips"], lpips = lpips_network(options)
     identity = run_identity(options, digest.hexdigest(), lpips)
+    if isinstance(loaded, Views | MixedViews):
+        identity["geometry"] = _geometry_digest(loaded, inputs["points"])
 
     with _interruptible(name, options, identity) as running:
         result = fit(loaded, options, report=message, **inputs, **running)
@@ -112,6 +115,14 @@ def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
     return views, path, hashlib.sha256(content)
 
 
+def _geometry_digest(views: AnyViews, points: Cloud | None) -> str:
+    """Return a digest of what else a checkpoint must share: the photos' lenses, and the points that place the scene."""
+    digest = hashlib.sha256(np.ascontiguousarray(views.cameras.Ks).tobytes())
+    for array in points or ():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
 def lpips_network(options: FitOptions) -> tuple[Lpips | None, str | None]:
     """Return the network that LPIPS is measured with and its name; (None, None) where LPIPS is off."""
     if loss_weights(options).lpips == 0 or options.profile == "instant":
@@ -161,8 +172,11 @@ def _load_snapshot(resume: str, identity: dict[str, Any]) -> Snapshot | None:
     if stored is None:
         return None
     arrays, meta = stored
-    if {name: meta.get(name) for name in identity} != identity:
-        raise GatlasError(f"{resume}: the checkpoint of another mesh or of other options: remove it to start afresh")
+    earlier = {"geometry"} - set(meta)  # checkpoints of earlier versions lack it
+    if any(meta.get(name) != value for name, value in identity.items() if name not in earlier):
+        raise GatlasError(
+            f"{resume}: the checkpoint of another mesh, of other photos or of other options: remove it to start afresh"
+        )
     if type(meta.get("step")) is not int or not isinstance(meta.get("rng"), dict):
         raise GatlasError(f"{resume}: the checkpoint is damaged: remove it to start afresh")
     message(f"resuming after {meta['step']} steps")

@@ -117,6 +117,20 @@ def test_a_checkpoint_of_another_fit_is_refused(gatlas, example):
     assert "other options" in gatlas(*words, "--seed", 1, code=1).stderr
 
 
+def test_a_checkpoint_of_photos_with_another_lens_is_refused(gatlas, example, tmp_path):
+    gatlas("render", example, "--orbit", 4, "--width", 32, "-o", "photos/")
+    words = ["fit", "photos", "-n", 50, "--iterations", 4, "--resolution", 32, "--resume", "fit.npz", "-o", "x.ply"]
+    gatlas(*words, "--time-limit", 0, code=75)
+    cameras = tmp_path / "photos" / "transforms.json"
+    before = cameras.read_text()
+    held = json.loads(before)
+    held |= {"fl_x": 1.5 * held["fl_x"], "fl_y": 1.5 * held["fl_y"]}
+    cameras.write_text(json.dumps(held))
+    assert "of other photos" in gatlas(*words, code=1).stderr
+    cameras.write_text(before)
+    assert "resuming after 0 steps" in gatlas(*words).stderr
+
+
 def test_a_preview_is_drawn(gatlas, example, tmp_path):
     words = ["fit", example, "-n", 50, "--iterations", 2, "--views", 2, "--resolution", 32]
     gatlas(*words, "--preview", "now.png", "-o", "x.ply")
