@@ -104,7 +104,7 @@ def _from_stereo(
 ) -> Gaussians:
     farthest = float(np.quantile(np.linalg.norm(found.cloud.points, axis=1), 1 - STRAY_SURFACES))
     share = int(BEHIND_SURFACES * count) if opaque else 0
-    behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest, gains=found.gains)
+    behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest, gains=found.gains, subjects=found.subjects)
     return _with(seeds.surface_gaussians(found.cloud, views.cameras, count - len(behind), rng), behind, frame)
 
 

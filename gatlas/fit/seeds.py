@@ -17,7 +17,7 @@ from gatlas.geometry.sh import rgb_to_dc
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float, Int
 
     from gatlas.fit.hull import Hull
     from gatlas.fit.stereo import StereoCloud
@@ -140,10 +140,12 @@ def backdrop_gaussians(
     *,
     beyond: float = 1.0,
     gains: Float[np.ndarray, "c 3"] | None = None,
+    subjects: tuple[Bool[np.ndarray, "_ _"] | None, ...] = (),
 ) -> Gaussians:
     """`count` discs behind the scene: on a sphere around all cameras, where their rays meet it, in the rays' colors.
 
-    The sphere is larger than one of radius `beyond`. The colors are those of the photos over their `gains`.
+    The sphere is larger than one of radius `beyond`. The colors are those of the photos over their `gains`. What the
+    `subjects` of the photos hide has the color of what is seen beside them: other photos show it.
 
     Opaque photos show something in every pixel, also where the scene has nothing near.
     """
@@ -170,12 +172,29 @@ def backdrop_gaussians(
     if gains is not None:
         colors = colors / gains[index]
     chosen = choose_blue_noise(points, np.ones(pool), count)
+    clear = np.flatnonzero(_beside_subjects(subjects, index, pixels / sizes))
+    if len(clear):
+        colors = colors[clear[cKDTree(points[clear]).query(points)[1]]]
     apart = cKDTree(points[chosen]).query(points[chosen], k=min(5, count))[0]
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
     scales = spacing[:, None] * np.array([BACKDROP_SIGMA, BACKDROP_SIGMA, THICKNESS_SIGMA])
     quats = quats_from_normals(-points[chosen] / radius)
     bounds = (LOG_SCALE_RANGE[0], LOG_SCALE_RANGE[1] + np.log(max(radius, 1.0)))  # what is far is as large as it looks
     return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen], bounds)
+
+
+def _beside_subjects(
+    subjects: tuple[Bool[np.ndarray, "_ _"] | None, ...], index: Int[np.ndarray, " n"], places: Float[np.ndarray, "n 2"]
+) -> Bool[np.ndarray, " n"]:
+    """True for places (x, y; the picture is 0 to 1) of views `index` that are known not to show the subject."""
+    clear = np.zeros(len(index), dtype=bool)
+    for number, subject in enumerate(subjects):
+        if subject is not None:
+            of = index == number
+            height, width = subject.shape
+            columns, rows = np.clip((places[of] * (width, height)).astype(int), 0, (width - 1, height - 1)).T
+            clear[of] = ~subject[rows, columns]
+    return clear
 
 
 def joined(first: Gaussians, second: Gaussians) -> Gaussians:

@@ -55,6 +55,7 @@ class StereoSurfaces(NamedTuple):
 
     cloud: StereoCloud
     gains: Float[np.ndarray, "c 3"]  # of the colors of each photo, with mean 1
+    subjects: tuple[Bool[np.ndarray, "_ _"] | None, ...]  # pixels of each photo, reduced, that show the unit ball
 
 
 class _DepthMap(NamedTuple):
@@ -92,7 +93,11 @@ def find_surfaces(views: AnyViews, limit: int, rng: np.random.Generator) -> Ster
     cloud = StereoCloud(*(column[looked_at] for column in cloud))
     kept = _not_seen_through(cloud.points, small.cameras, maps)
     cloud = StereoCloud(*(column[kept] for column in cloud))
-    return StereoSurfaces(cloud, _gains_of_all(gains, matched, cloud, every))
+    subjects: list[np.ndarray | None] = [None] * len(every)
+    for index, found in enumerate(maps):
+        distances = np.linalg.norm(_lifted(small.cameras, index, found.inverse), axis=1)
+        subjects[matched[index]] = (distances < 1).reshape(found.inverse.shape)
+    return StereoSurfaces(cloud, _gains_of_all(gains, matched, cloud, every), tuple(subjects))
 
 
 def matching_views(cameras: AnyCameras) -> list[list[int]]:

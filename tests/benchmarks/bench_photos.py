@@ -57,7 +57,9 @@ def main():
             views = rgba_views(resize_views(io.load_views(str(folder), side=side), side))
             inputs = {folder.name: folder}
             if options.exposed:
-                inputs[f"{folder.name} x {GAINS[0]}-{GAINS[1]}"] = multiplied(Path(made) / "exposed", views)
+                inputs[f"{folder.name} x {GAINS[0]}-{GAINS[1]}"] = multiplied(
+                    Path(made) / f"{folder.name}-exposed", views
+                )
             for name, source in inputs.items():
                 for degree in options.sh_degree:
                     gaussians, quality, seconds = fitted(source, [*words, "--sh-degree", str(degree)], Path(made))
@@ -109,18 +111,16 @@ def held_out(views, gaussians):
 
 
 def sheet(gaussians, views):
-    """Photo, fit and error of some views, side by side (8 bits)."""
-    rows = []
+    """Photo, fit and error of some views, a row each (8 bits)."""
+    pictures = []
     for index in np.unique(np.linspace(0, len(views) - 1, SHOWN).astype(int)):
         photo = views[[index]]
         gains, offsets = solve_exposure(gaussians, photo)
         rendered = rasterize(gaussians, photo.cameras[0])
         fit = rendered.colors[0] * gains[0] + rendered.alphas[0] * (offsets[0] - 1) + 1
         truth = composite(np.asarray(photo.images[0]), 1.0)
-        rows += [truth, fit, ERROR * np.abs(truth - fit)]
-    pictures = [np.clip(picture, 0, 1) for picture in rows]
-    lines = [np.concatenate(pictures[i : i + 3], axis=1) for i in range(0, len(pictures), 3)]
-    return (contact_sheet(lines) * 255).round().astype(np.uint8)
+        pictures += [truth, fit, ERROR * np.abs(truth - fit)]
+    return (contact_sheet([np.clip(picture, 0, 1) for picture in pictures]) * 255).round().astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from gatlas.fit.exposure import corrected_psnr, solve_exposure
 from gatlas.fit.photo_budget import with_count
 from gatlas.fit.photos import fit_photos, rgba_views
 from gatlas.fit.scene_frame import SceneFrame, frame_of_cameras, views_into_frame
+from gatlas.fit.seeds import backdrop_gaussians
 from gatlas.fit.stereo import find_surfaces, matching_views
 from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.sh import dc_to_rgb
 from gatlas.types import LOG_SCALE_RANGE, MixedViews, Views, join_cameras
 from tests.helpers.room import HALF, photograph
 
@@ -94,6 +96,32 @@ def test_a_fit_that_begins_on_the_surfaces_is_better_than_one_at_random(photos):
     assert len(auto.gaussians) == 1500
     assert auto.ssim > random.ssim + 0.15
     assert auto.psnr > random.psnr
+
+
+def test_what_is_behind_the_subject_has_the_color_of_what_is_seen_beside_it():
+    """The photo is red with a green subject in the middle; the rest of the photos are not known."""
+    cameras = fibonacci_views(3, 40, 30)
+    images = np.zeros((3, 30, 40, 3), dtype=np.float32)
+    images[..., 0] = 1.0
+    images[:, 8:22, 10:30] = (0.0, 1.0, 0.0)
+    subject = np.zeros((15, 20), dtype=bool)
+    subject[4:11, 5:15] = True
+    views, rng = Views(images, cameras), np.random.default_rng
+    plain = backdrop_gaussians(views, 200, rng(0))
+    behind = backdrop_gaussians(views, 200, rng(0), subjects=(subject, None, subject))
+    np.testing.assert_array_equal(behind.means, plain.means)
+    green = dc_to_rgb(plain.sh[:, 0])[:, 1] > 0.5
+    assert 20 < green.sum() < 180
+    np.testing.assert_allclose(dc_to_rgb(behind.sh[:, 0]), np.tile([1.0, 0.0, 0.0], (200, 1)), atol=1e-6)
+
+
+def test_the_subject_of_a_photo_is_what_is_in_the_unit_ball(photos):
+    frame = frame_of_cameras(photos.cameras)
+    framed = views_into_frame(photos, frame)
+    found = find_surfaces(framed, 1000, np.random.default_rng(0))
+    shares = np.array([subject.mean() for subject in found.subjects])
+    assert (shares > 0.1).all()
+    assert (shares < 0.9).all()
 
 
 def test_what_is_far_may_be_larger_than_the_gaussians_of_an_object(photos):
