@@ -45,3 +45,42 @@ def test_the_same_bytes_come_out_each_time(folder, tmp_path):
     runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"](tmp_path)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def random_folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("random")
+    runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"](made, 40, 3)
+    return made
+
+
+def test_random_objects_are_as_many_as_asked_and_their_captions_name_a_color(random_folder):
+    captions = json.loads((random_folder / "captions.json").read_text())
+    assert sorted(captions) == sorted(path.stem for path in random_folder.glob("*.glb"))
+    assert len(captions) == 40
+    assert len(set(captions.values())) > 30
+    colors = runpy.run_path(str(EXAMPLES / "make_objects.py"))["COLORS"]
+    assert all(any(color in caption for color in colors) for caption in captions.values())
+
+
+def test_every_part_of_a_random_object_faces_outwards():
+    module = runpy.run_path(str(EXAMPLES / "make_objects.py"))
+    for kind in ("single", "striped", "stack", "tower", "beside", "table", "chair", "lamp", "plant", "house", "cup",
+                 "figure", "rocket", "car", "animal", "dumbbell", "flower", "planet"):  # fmt: skip
+        for seed in range(6):
+            rng = np.random.default_rng(seed)
+            for part in module[kind](rng, module["Palette"](rng))[1]:
+                corners, _ = module["facets"](part)
+                volume = sum(
+                    np.einsum("fi,fi->", corners[:, 0], np.cross(corners[:, i], corners[:, i + 1])) for i in (1, 2)
+                )
+                assert volume > 0, (kind, seed)
+
+
+def test_a_random_object_follows_from_the_seed_and_its_number(random_folder, tmp_path):
+    main = runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"]
+    main(tmp_path / "fewer", 3, 3)
+    main(tmp_path / "other", 3, 4)
+    name = "object-0002.glb"
+    assert (tmp_path / "fewer" / name).read_bytes() == (random_folder / name).read_bytes()
+    assert (tmp_path / "other" / name).read_bytes() != (random_folder / name).read_bytes()
