@@ -7,7 +7,7 @@ seed alone, so that a resumed run has the samples of a run without a break.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,8 +166,12 @@ class PosedViewSet(torch.utils.data.Dataset[PosedSample]):
         return np.rint(cut * 255).astype(np.uint8), moved.astype(np.float32)
 
 
-def posed_view_set(inputs: Sequence[str], sampling: SamplingConfig) -> PosedViewSet:
-    """Return the scenes that the inputs name.
+def posed_view_set(
+    inputs: Sequence[str],
+    sampling: SamplingConfig,
+    kind: Callable[[Sequence[SceneRef], SamplingConfig, Sequence[str]], PosedViewSet] = PosedViewSet,
+) -> PosedViewSet:
+    """Return the scenes that the inputs name, as a set of a kind.
 
     An input is a folder of posed photos (transforms.json or COLMAP), a folder of such folders, or a folder of
     RealEstate10K chunks (or the one above it, whose `train` is taken). All scenes are opened once: those that cannot be
@@ -195,7 +199,7 @@ def posed_view_set(inputs: Sequence[str], sampling: SamplingConfig) -> PosedView
     notes += sampling.policy.notes()
     photos = sum(scene.photos for scene in scenes)
     notes.append(f"{len(scenes):,} {'scene' if len(scenes) == 1 else 'scenes'} of {photos:,} photos")
-    return PosedViewSet(scenes, sampling, notes)
+    return kind(scenes, sampling, notes)
 
 
 def mirrored(

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gatlas.config import Options, option
+from gatlas.config import ABSENT, Options, option
 from gatlas.errors import GatlasError
 from gatlas.io.splats.options import drop_invalid_option
 
@@ -28,6 +28,12 @@ class RenderOptions(Options):
     """
 
     orbit: int | None = option(None, min=1, help="Number of cameras around the object.")
+    sphere: int | None = option(
+        None,
+        min=1,
+        recorded=ABSENT,
+        help="Number of cameras evenly on all sides; with --orbit after those of the orbit.",
+    )
     camera: str | None = option(None, metavar="FILE", help="Cameras from a transforms.json.")
     width: int | None = option(None, min=1, help="Width in pixels; default 512, or that of --camera.")
     height: int | None = option(None, min=1, help="Height in pixels; default the width, or that of --camera.")
@@ -57,5 +63,6 @@ class RenderOptions(Options):
     def validate(self) -> None:
         if not math.isfinite(self.azimuth):
             raise GatlasError(f"--azimuth must be a finite angle, not {self.azimuth}")
-        if self.camera is not None and self.orbit is not None:
-            raise GatlasError("--orbit and --camera exclude each other")
+        chosen = [name for name in ("orbit", "sphere", "camera") if getattr(self, name) is not None]
+        if "camera" in chosen[1:]:
+            raise GatlasError(f"--{chosen[0]} and --camera exclude each other")

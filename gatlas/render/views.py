@@ -9,7 +9,7 @@ import numpy as np
 
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import around, in_float32, orbit, resized
+from gatlas.geometry.cameras import around, fibonacci_views, in_float32, orbit, resized
 from gatlas.geometry.frames import scaled_views, unscaled_views
 from gatlas.images.colors import parse_background
 from gatlas.images.composite import composite
@@ -18,7 +18,7 @@ from gatlas.meshes.render import render_mesh
 from gatlas.meshes.shading import choose_shading
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.raster.devices import choose_device
-from gatlas.types import Gaussians, Mesh, MixedCameras, MixedViews, Views, join_cameras
+from gatlas.types import Cameras, Gaussians, Mesh, MixedCameras, MixedViews, Views, join_cameras
 
 if TYPE_CHECKING:
     from gatlas.images.colors import Background
@@ -53,14 +53,21 @@ def render(
 
 
 def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: AnyCameras | None) -> AnyCameras:
-    """Return the given cameras at the size that the options ask for, or an orbit about the subject."""
+    """Return the given cameras at the size that the options ask for, or an orbit or a sphere about the subject."""
     width, height = options.width, options.height
     if cameras is not None:
         cameras = cameras_in_scene(cameras, subject.origin)
         return cameras if width is None and height is None else _at_size(cameras, width, height)
     wide = width or height or 512
-    ring = orbit(options.orbit or 1, wide, height or wide, elevation=options.elevation, azimuth=options.azimuth)
-    return around(subject, ring) if isinstance(subject, Gaussians) else ring
+    size = wide, height or wide
+    placed = []
+    if options.orbit or not options.sphere:
+        placed.append(orbit(options.orbit or 1, *size, elevation=options.elevation, azimuth=options.azimuth))
+    if options.sphere:
+        placed.append(fibonacci_views(options.sphere, *size, phase=options.azimuth / 360.0))
+    viewmats, Ks = (np.concatenate([getattr(each, name) for each in placed]) for name in ("viewmats", "Ks"))
+    cameras = Cameras(viewmats, Ks, *size)
+    return around(subject, cameras) if isinstance(subject, Gaussians) else cameras
 
 
 def _at_size(cameras: AnyCameras, width: int | None, height: int | None) -> AnyCameras:

@@ -39,7 +39,8 @@ def network_views(photos: Sequence[Photo], config: LgmSystemConfig) -> ObjectVie
     """
     viewmats = np.stack([np.asarray(photo.viewmat, dtype=np.float64) for photo in photos])
     K = intrinsics(config.side, config.side, config.view_fov)
-    images = np.stack([_cut(photo, K, config.side) for photo in photos])
+    cuts = [cut_to(photo.image, photo.K, K, config.side) for photo in photos]
+    images = np.stack([np.asarray(composite(cut, WHITE), dtype=np.float32) for cut in cuts])
     frame = object_frame(viewmats, config.distance)
     Ks = np.tile(K, (len(photos), 1, 1))
     return ObjectViews(images, Cameras(viewmats, Ks, config.side, config.side), frame)
@@ -51,9 +52,11 @@ def ray_maps(viewmats: Float[np.ndarray, "v 4 4"], Ks: Float[np.ndarray, "v 3 3"
     return np.moveaxis(plucker(origins[:, None, None], directions), -1, 1).astype(np.float32)
 
 
-def _cut(photo: Photo, K: Float[np.ndarray, "3 3"], side: int) -> Float[np.ndarray, "s s 3"]:
-    """Return a photo of the intrinsics K, by a shift and a stretch of each axis."""
-    (fx, _, cx), (_, fy, cy), _ = np.asarray(photo.K, dtype=np.float64)
+def cut_to(
+    image: Float[np.ndarray, "h w d"], own: Float[np.ndarray, "3 3"], K: Float[np.ndarray, "3 3"], side: int
+) -> Float32[np.ndarray, "s s 4"]:
+    """Return a picture of intrinsics `own` as one of intrinsics K, straight RGBA, by a shift and a stretch of each
+    axis. The principal point of K is in the middle."""
+    (fx, _, cx), (_, fy, cy), _ = np.asarray(own, dtype=np.float64)
     half_x, half_y = 0.5 * side * fx / K[0, 0], 0.5 * side * fy / K[1, 1]
-    box = (cx - half_x, cy - half_y, cx + half_x, cy + half_y)
-    return np.asarray(composite(window(photo.image, box, side, side), WHITE), dtype=np.float32)
+    return window(image, (cx - half_x, cy - half_y, cx + half_x, cy + half_y), side, side)

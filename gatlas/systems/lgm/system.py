@@ -12,19 +12,26 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
+from gatlas.images.sheets import contact_sheet
+from gatlas.metrics import psnr
 from gatlas.models.lgm import activate, network_inputs
 from gatlas.systems.contract import Located, SampleRequest, System
 from gatlas.systems.lgm import checkpoint
 from gatlas.systems.lgm.config import LgmSystemConfig
 from gatlas.systems.lgm.declaration import NAME, TAKES
+from gatlas.systems.lgm.object_set import object_set
 from gatlas.systems.lgm.pictures import ObjectViews, network_views, ray_maps
+from gatlas.systems.lgm.view_loss import LPIPS_SIDE, MAX_PSNR, lpips_distance, posed_inputs, render_objects
 from gatlas.types import Gaussians, Origin, Views
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from gatlas.datasets.posed_views import PosedBatch, PosedViewSet
+    from gatlas.metrics.lpips import Lpips
     from gatlas.models.lgm import LGM, ViewGaussians
-    from gatlas.systems.contract import Photo, SampleSet, SampleSpec, Sources
+    from gatlas.systems.contract import Photo, SampleSpec, Sources
 
 MIN_OPACITY = 0.005  # Gaussians below it are left out of a splat
 MIN_SCALE = 1e-9  # files store the logarithm
@@ -50,22 +57,85 @@ class LgmSystem(System):
         self.weights: str | None = None  # digest of those that were loaded
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the network's computation in `sample`; its weights stay float32
+        self.lpips: Lpips | None = None
+        self._shown: PosedBatch | None = None
 
     def to(self, device: Any, dtype: Any = None) -> None:
-        """Set the device and the precision of sampling."""
+        """Move LPIPS, and set the device and the precision of sampling."""
         self._device = torch.device(device)
         if dtype is not None:
             self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+        if self.lpips is not None:
+            self.lpips.to(self._device)
 
-    def dataset(self, sources: Sources) -> SampleSet:
-        """Return the objects of folders of views."""
-        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+    def dataset(self, sources: Sources) -> PosedViewSet:
+        """Return the objects of folders of views, and load LPIPS where it has a weight."""
+        reason = f"{NAME} learns from views alone: name their folders as the INPUT"
+        sources.refuse("captions", "views", reason=reason)
+        sources.refuse("stats", reason=f"{NAME} needs no statistics")
+        note = self._load_lpips(sources.lpips_weights) if self.config.lpips > 0 else None
+        objects = object_set(sources.inputs, self.config, lpips=self.lpips is not None, note=note)
+        self._shown = objects.collate([objects[0]])  # refuses a set that cannot be used before any work
+        return objects
+
+    def _load_lpips(self, path: str | None) -> str | None:
+        """Load LPIPS; a message where it is left out, for there are no weights and none were named."""
+        from gatlas.metrics.lpips import load_lpips
+
+        side = min(self.config.render_side, LPIPS_SIDE)
+        try:
+            self.lpips = load_lpips(path, side=side, without="--set lpips=0").to(self._device)
+        except GatlasError as error:
+            if path is not None or self.config.mse == 0:
+                raise
+            return f"trained without LPIPS: {error}"
+        return None
 
     def loss(
-        self, network: nn.Module, batch: Any, generator: torch.Generator, *, step: int, steps: int
+        self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss."""
-        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+        """Return "mse" and "alpha" of all target views, and from its step on "lpips"."""
+        config = self.config
+        inputs = posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics)
+        rendered, truth = self._render(network(inputs), batch), batch.targets.float() / 255
+        squares = (rendered - truth).square()
+        terms = {"mse": squares[..., :3].mean(), "alpha": squares[..., 3].mean()}
+        total = config.mse * terms["mse"] + config.alpha * terms["alpha"]
+        if self.lpips is not None and step >= config.lpips_from:
+            terms["lpips"] = lpips_distance(self.lpips, rendered[..., :3], truth[..., :3])
+            total = total + config.lpips * terms["lpips"]
+        return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
+
+    def _render(self, raw: Tensor, batch: PosedBatch) -> Tensor:
+        gaussians = activate(raw, legacy_rot=self.config.legacy_rot)
+        return render_objects(gaussians, batch.target_viewmats, batch.target_intrinsics, self.config.render_side)
+
+    @torch.no_grad()
+    def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
+        """Return the mean PSNR (dB) of the views that the network saw, of the others and of their mean colors, and the
+        mean opacity and scale."""
+        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        gaussians = activate(raw, legacy_rot=self.config.legacy_rot)
+        truth, rendered = (batch.targets.float() / 255)[..., :3], self._render(raw, batch)[..., :3].clamp(0.0, 1.0)
+        others, views = truth[:, self.config.views :], self.config.views
+        flat = others.mean(dim=(-3, -2), keepdim=True).expand_as(others)
+        return {
+            "psnr_seen": float(psnr(rendered[:, :views], truth[:, :views], limit=MAX_PSNR).mean()),
+            "psnr": float(psnr(rendered[:, views:], others, limit=MAX_PSNR).mean()),
+            "psnr_mean_color": float(psnr(flat, others, limit=MAX_PSNR).mean()),
+            "opacity": float(gaussians.opacities.mean()),
+            "scale": float(gaussians.scales.median()),
+        }
+
+    @torch.no_grad()
+    def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
+        """Return rows of images of the first object: the views that the network saw first, renders and true views."""
+        if self._shown is None:
+            return None
+        batch = type(self._shown)(self._shown.keys, *(array.to(self._device) for array in self._shown[1:]))
+        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        rendered, truth = self._render(raw, batch)[0, ..., :3].clamp(0.0, 1.0), batch.targets[0, ..., :3].float() / 255
+        return contact_sheet(torch.cat([rendered, truth]).cpu().numpy())
 
     def checkpoint_gradients(self) -> None:
         """Recompute the activations of each block in the backward pass."""

@@ -1,0 +1,68 @@
+"""Losses of predicted Gaussians against the views of their objects, in the network's frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from gatlas.geometry.rays import plucker, rays
+from gatlas.geometry.sh import rgb_to_dc
+from gatlas.models.lgm import network_inputs
+from gatlas.raster import rasterize
+from gatlas.types import Cameras, Gaussians
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from torch import Tensor
+
+    from gatlas.metrics.lpips import Lpips
+    from gatlas.models.lgm import ViewGaussians
+
+LPIPS_SIDE = 256  # pixels; larger pictures are reduced to it
+MAX_PSNR = 100.0  # dB, that of equal images: logs hold finite numbers
+
+
+def posed_inputs(
+    pictures: UInt8[Tensor, "b v s s 4"], viewmats: Float[Tensor, "b v 4 4"], Ks: Float[Tensor, "b v 3 3"]
+) -> Float[Tensor, "b v 9 s s"]:
+    """Return the network's input. Pictures are over white; `Ks` have rows divided by the width and the height."""
+    batch, views, height, width = pictures.shape[:4]
+    origins, directions = rays(cameras_of(viewmats.flatten(0, 1), Ks.flatten(0, 1), width, height))
+    maps = plucker(origins[:, None, None], directions).movedim(-1, 1).unflatten(0, (batch, views))
+    return network_inputs(pictures[..., :3].float().movedim(-1, 2) / 255, maps)
+
+
+def render_objects(
+    gaussians: ViewGaussians, viewmats: Float[Tensor, "b t 4 4"], Ks: Float[Tensor, "b t 3 3"], side: int
+) -> Float[Tensor, "b t s s 4"]:
+    """Return renders of each object's Gaussians over white, and their alphas. `Ks` as in `posed_inputs`."""
+    white = viewmats.new_ones(3)
+    pictures = []
+    for i, (means, quats, scales, opacities, colors) in enumerate(zip(*gaussians, strict=True)):
+        splat = Gaussians(means, quats, scales, opacities, rgb_to_dc(colors)[:, None])
+        found = rasterize(splat, cameras_of(viewmats[i], Ks[i], side, side), background=white)
+        pictures.append(torch.cat([found.colors, found.alphas], dim=-1))
+    return torch.stack(pictures)
+
+
+def cameras_of(viewmats: Float[Tensor, "c 4 4"], Ks: Float[Tensor, "c 3 3"], width: int, height: int) -> Cameras:
+    """Return cameras of a size; `Ks` have rows divided by the width and the height."""
+    size = torch.tensor([[width], [height], [1.0]], device=Ks.device)
+    return Cameras(viewmats, Ks * size, width, height)
+
+
+def lpips_distance(
+    lpips: Lpips, rendered: Float[Tensor, "b t s s 3"], truth: Float[Tensor, "b t s s 3"]
+) -> Float[Tensor, ""]:
+    """Return the mean LPIPS of pictures at LPIPS_SIDE pixels or fewer."""
+    pairs = []
+    for pictures in (rendered, truth):
+        flat = pictures.flatten(0, 1).clamp(0.0, 1.0)
+        if flat.shape[1] > LPIPS_SIDE:
+            small = torch.nn.functional.interpolate(
+                flat.movedim(-1, 1), (LPIPS_SIDE, LPIPS_SIDE), mode="bilinear", align_corners=False
+            )
+            flat = small.movedim(1, -1)
+        pairs.append(flat)
+    return lpips(*pairs).mean()
