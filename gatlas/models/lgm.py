@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from gatlas.geometry.rotations import multiply_quats
 from gatlas.models.view_unet_config import LgmConfig
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class LGM(nn.Module):
             raise ValueError(f"height and width must be multiples of {self.config.multiple}, got {height} x {width}")
         raw = self.conv(self.unet(inputs.flatten(0, 1), views)).float()
         if self.config.residual:
-            raw = raw + _pixel_values(inputs.flatten(0, 1).float(), raw.shape[-2], raw.shape[-1])
+            raw = _from_pixels(raw, inputs.flatten(0, 1).float())
         return raw.unflatten(0, (batch, views))
 
     def enable_gradient_checkpointing(self) -> None:
@@ -144,15 +145,44 @@ def fresh_network(config: LgmConfig, generator: torch.Generator) -> LGM:
     return network
 
 
-def _pixel_values(inputs: Float[Tensor, "n 9 h w"], height: int, width: int) -> Float[Tensor, "n 14 h2 w2"]:
-    """Return, for each output pixel, the point of its ray that is nearest to the center, and its color, before the
-    activation; 0 elsewhere."""
-    colors, moments, directions = functional.adaptive_avg_pool2d(inputs, (height, width)).split(3, dim=1)
-    nearest = torch.linalg.cross(directions, moments, dim=1) / directions.square().sum(1, keepdim=True).clamp(min=EPS)
+def _from_pixels(raw: Float[Tensor, "n 14 h2 w2"], inputs: Float[Tensor, "n 9 h w"]) -> Float[Tensor, "n 14 h2 w2"]:
+    """Return what the output of a residual network stands for, in the frame of all views and before the activation.
+
+    Positions are relative to the point of the pixel's ray that is nearest to the center: to the right and down in the
+    view, and along the ray. Rotations are relative to the view's camera, and colors to the pixel's.
+    """
+    position, middle, quat, color = raw.split([3, 4, 4, 3], dim=1)
+    pixels, moments, rays = functional.adaptive_avg_pool2d(inputs, (raw.shape[-2], raw.shape[-1])).split(3, dim=1)
+    nearest = torch.linalg.cross(rays, moments, dim=1) / rays.square().sum(1, keepdim=True).clamp(min=EPS)
+    axes = _camera_axes(inputs[:, 6:])
+    along = functional.normalize(rays, dim=1, eps=EPS) * position[:, 2:]
+    moved = nearest + torch.einsum("nij,njhw->nihw", axes[:, :, :2], position[:, :2]) + along
+    turned = multiply_quats(_quats_of(axes)[:, None, None], quat.movedim(1, -1)).movedim(-1, 1)
     mean, std = (torch.tensor(values, device=inputs.device)[:, None, None] for values in (MEAN, STD))
-    spread = ((colors * std + mean) * 2 - 1).clamp(-MAX_TANH, MAX_TANH).atanh()
-    rest = nearest.new_zeros(len(nearest), OUT_CHANNELS - 6, *nearest.shape[2:])
-    return torch.cat([nearest, rest, spread], dim=1)
+    spread = ((pixels * std + mean) * 2 - 1).clamp(-MAX_TANH, MAX_TANH).atanh()
+    return torch.cat([moved, middle, turned, color + spread], dim=1)
+
+
+def _camera_axes(rays: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 3"]:
+    """Return rotations whose columns point right, down and forward in each view, from the directions of its rays."""
+    forward = functional.normalize(rays.mean(dim=(2, 3)), dim=1, eps=EPS)
+    right = (rays[..., -1] - rays[..., 0]).mean(dim=2)
+    right = functional.normalize(right - (right * forward).sum(1, keepdim=True) * forward, dim=1, eps=EPS)
+    return torch.stack([right, torch.linalg.cross(forward, right, dim=1), forward], dim=2)
+
+
+def _quats_of(rotations: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 4"]:
+    """Return unit quaternions (wxyz), of either sign. Each column is one, of length 4 times a component of it."""
+    (a, b, c), (d, e, f), (g, h, i) = rotations.permute(1, 2, 0)
+    columns = [
+        [1 + a + e + i, h - f, c - g, d - b],
+        [h - f, 1 + a - e - i, b + d, c + g],
+        [c - g, b + d, 1 - a + e - i, f + h],
+        [d - b, c + g, f + h, 1 - a - e + i],
+    ]
+    table = torch.stack([torch.stack(column, dim=1) for column in columns], dim=1)  # [n 4 4]
+    longest = table.diagonal(dim1=1, dim2=2).argmax(dim=1)
+    return functional.normalize(table[torch.arange(len(table), device=table.device), longest], dim=1, eps=EPS)
 
 
 class _UNet(nn.Module):

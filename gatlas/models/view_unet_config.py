@@ -53,5 +53,5 @@ BIG = LgmConfig()  # 256 pixels to 128 x 128 Gaussians a view
 SMALL = LgmConfig(up_channels=(1024, 1024, 512, 256))  # to 64 x 64
 TINY = LgmConfig(down_channels=(32, 64, 128, 256, 512), up_channels=(512, 256, 128), attention_levels=1)  # to 64 x 64
 CPU = LgmConfig(  # 64 pixels to 32 x 32
-    down_channels=(16, 32, 48, 64), up_channels=(64, 48, 32), attention_levels=2, groups=8, heads=4, residual=True
+    down_channels=(16, 32, 48, 64), up_channels=(64, 48, 32), attention_levels=1, groups=8, heads=4, residual=True
 )

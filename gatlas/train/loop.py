@@ -16,7 +16,7 @@ from gatlas.errors import DeviceMemoryError, GatlasError, first_sentence
 from gatlas.io.runs import train_run
 from gatlas.io.runs.train_log import sample_path
 from gatlas.train.log import Averages, FiniteCheck, TrainLog
-from gatlas.train.options import TrainOptions, learning_rate
+from gatlas.train.options import TrainOptions, betas, learning_rate
 from gatlas.train.order import BatchOrder, batches
 from gatlas.train.process_group import ProcessGroup, to_device
 from gatlas.train.state import TrainState
@@ -135,7 +135,7 @@ class Loop:
         self.averages.add({"grad_norm": norm})
         self.finite.add(step, total, norm)
         for weights in state.optimizer.param_groups:
-            weights["lr"] = learning_rate(options, step, weights["scale"])
+            weights["lr"], weights["betas"] = learning_rate(options, step, weights["scale"]), betas(options, step)
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update(step)

@@ -10,6 +10,10 @@ from typing import Any, Literal
 from gatlas.config import Options, option, option_fields
 from gatlas.systems import SYSTEMS, system_module
 
+# Of torch.optim.lr_scheduler.OneCycleLR: the rate is at first lr / CYCLE_START, and in the end CYCLE_END times lower.
+CYCLE_START, CYCLE_END = 25.0, 1e4
+CYCLE_BETAS = (0.85, 0.95)
+
 
 @dataclass(frozen=True)
 class TrainOptions(Options):
@@ -19,10 +23,14 @@ class TrainOptions(Options):
     batch: int = option(8, min=1, help="Batch size per process.")
     accumulate: int = option(1, min=1, help="Batches per step, whose gradients are averaged.")
     lr: float = option(1e-4, above=0, help="Learning rate.")
-    schedule: Literal["constant", "cosine"] = option(
-        "constant", help="Learning rate after the warm-up, constant or cosine."
+    schedule: Literal["constant", "cosine", "onecycle"] = option(
+        "constant",
+        help="Learning rate after the warm-up, constant or cosine; onecycle is torch's OneCycleLR, which also rises by "
+        "a cosine and whose first beta falls from 0.95 to 0.85 and rises again.",
     )
-    schedule_steps: int | None = option(None, min=1, help="Step at which the cosine ends; none: the last step.")
+    schedule_steps: int | None = option(
+        None, min=1, help="Step at which the cosine or the cycle ends; none: the last step."
+    )
     # What has a lower learning rate from the start keeps its own.
     lr_end: float = option(0.0, min=0, help="Learning rate at the end of the cosine.")
     warmup: int = option(100, min=0, help="Steps of linear warm-up of the learning rate.")
@@ -52,7 +60,7 @@ class TrainOptions(Options):
     def validate(self) -> None:
         """Refuse an end of the cosine that there is no cosine for, or that is before the last step."""
         if self.schedule_steps is not None:
-            self.require(self.schedule == "cosine", "schedule_steps", "is for schedule=cosine")
+            self.require(self.schedule != "constant", "schedule_steps", "is for schedule=cosine and onecycle")
             self.require(
                 self.schedule_steps >= self.steps,
                 "schedule_steps",
@@ -64,15 +72,37 @@ class TrainOptions(Options):
 def learning_rate(options: TrainOptions, step: int, scale: float = 1.0) -> float:
     """Return the learning rate of a step, counted from 1: a linear rise, then constant or a half cosine to `lr_end`.
 
-    The cosine begins where the rise has ended. `scale` is the factor of some weights' own learning rate.
+    The cosine begins where the rise has ended. `scale` is the factor of some weights' own learning rate. With one
+    cycle the rise is a half cosine too.
     """
     rate = scale * options.lr
+    if options.schedule == "onecycle":
+        rises, height = _cycle(options, step)
+        low = rate / CYCLE_START if rises else rate / (CYCLE_START * CYCLE_END)
+        return low + (rate - low) * height
     if options.schedule == "cosine":
         end = min(rate, options.lr_end)
         falling = (options.schedule_steps or options.steps) - options.warmup
         share = max(0, step - 1 - options.warmup) / max(1, falling)
         rate = end + (rate - end) * 0.5 * (1 + math.cos(math.pi * share))
     return rate * min(1.0, step / max(options.warmup, 1))
+
+
+def betas(options: TrainOptions, step: int) -> tuple[float, float]:
+    """Return the betas of AdamW at a step, counted from 1: with one cycle the first is low where the rate is high."""
+    first, second = options.betas
+    if options.schedule == "onecycle":
+        low, high = CYCLE_BETAS
+        first = high - (high - low) * _cycle(options, step)[1]
+    return first, second
+
+
+def _cycle(options: TrainOptions, step: int) -> tuple[bool, float]:
+    """Return True while the rate of one cycle rises, and its share, [0, 1], of the way from its low to its high."""
+    peak, end, at = options.warmup - 1, (options.schedule_steps or options.steps) - 1, step - 1
+    if at <= peak:
+        return True, 0.5 - 0.5 * math.cos(math.pi * at / peak) if peak else 1.0
+    return False, 0.5 + 0.5 * math.cos(math.pi * (at - peak) / max(1, end - peak))
 
 
 def _of_loop(name: str) -> Any:

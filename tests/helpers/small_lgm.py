@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from gatlas import io
 from gatlas.geometry.cameras import orbit
 from gatlas.models.lgm import fresh_network
 from gatlas.systems.lgm.config import CPU
@@ -36,3 +37,17 @@ def disc_views(count=4, side=32, *, elevation=0.0, distance=1.5, fov=49.1):
     images[..., :3] = colors
     images[..., 3] = inside
     return Views(images, cameras)
+
+
+def write_orbits(folder, count, side=64, views=9):
+    """Write a folder of views for each of `count` discs: four of an orbit, and others on all sides."""
+    for number in range(count):
+        level = disc_views(4, side)
+        others = disc_views(views - 4, side, elevation=40.0 - 60.0 * number)
+        cameras = replace(
+            level.cameras,
+            viewmats=np.concatenate([level.cameras.viewmats, others.cameras.viewmats]),
+            Ks=np.concatenate([level.cameras.Ks, others.cameras.Ks]),
+        )
+        io.save_views(folder / f"disc-{number}", Views(np.concatenate([level.images, others.images]), cameras))
+    return folder

@@ -4,9 +4,10 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from gatlas.errors import GatlasError
-from gatlas.train.options import TrainOptions, learning_rate
+from gatlas.train.options import TrainOptions, betas, learning_rate
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,7 @@ from gatlas.train.options import TrainOptions, learning_rate
         ({"ema_decay": 1.0}, "ema_decay must be at least 0 and less than 1"),
         ({"clip": 0.0}, "clip must be greater than 0"),
         ({"betas": (0.9, 1.0)}, "betas must be at least 0 and less than 1"),
-        ({"schedule": "linear"}, "schedule must be constant or cosine"),
+        ({"schedule": "linear"}, "schedule must be constant, cosine or onecycle"),
         ({"schedule_steps": 2_000}, "schedule_steps is for schedule=cosine"),
         (
             {"schedule": "cosine", "schedule_steps": 10},
@@ -42,6 +43,21 @@ def test_the_learning_rate_rises_and_falls_by_hand():
     cosine = replace(options, schedule="cosine", schedule_steps=200)
     assert learning_rate(cosine, 4 + 1 + 98) == pytest.approx(0.5)
     assert learning_rate(replace(cosine, schedule_steps=None), 4 + 1 + 48) == pytest.approx(0.5)
+
+
+def test_one_cycle_is_that_of_torch_with_its_betas():
+    options = TrainOptions(steps=20, lr=4e-4, schedule="onecycle", warmup=6, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], betas=options.betas)
+    torchs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-4, total_steps=20, pct_start=6 / 20)
+    for step in range(1, 21):
+        group = optimizer.param_groups[0]
+        assert learning_rate(options, step) == pytest.approx(group["lr"], rel=1e-6)
+        assert betas(options, step) == pytest.approx(group["betas"])
+        optimizer.step()
+        if step < 20:
+            torchs.step()
+    assert betas(replace(options, schedule="cosine"), 5) == (0.9, 0.95)
+    assert learning_rate(replace(options, warmup=1), 1) == 4e-4
 
 
 def test_the_cosine_begins_where_the_warmup_ends():

@@ -94,8 +94,7 @@ class ObjectSet(PosedViewSet):
 
     def _reduced(self, pictures: UInt8[np.ndarray, "v h w 4"]) -> UInt8[np.ndarray, "v s s 4"]:
         """Return pictures of the render's size at the network's."""
-        side = self._config.side
-        factor = self._config.render_side // side
+        side, factor = self._config.side, self._config.render_scale
         if factor == 1:
             return pictures
         cells = pictures.reshape(len(pictures), side, factor, side, factor, 4)

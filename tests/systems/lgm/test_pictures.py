@@ -10,7 +10,7 @@ from gatlas.systems.contract import Photo
 from gatlas.systems.lgm.config import CPU
 from gatlas.systems.lgm.pictures import network_views, ray_maps
 
-CONFIG = replace(CPU, side=16)
+CONFIG = replace(CPU, side=16, view_fov=49.1)
 FOCAL = 1.0946175  # in sides: 0.5 / tan(49.1 / 2)
 
 

@@ -1,0 +1,119 @@
+"""Sets of objects to learn from: their views, the frame of these, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gatlas import io
+from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import camera_centers
+from gatlas.systems.contract import Photo
+from gatlas.systems.lgm.object_set import object_set
+from gatlas.systems.lgm.pictures import network_views, ray_maps
+from gatlas.systems.lgm.view_loss import posed_inputs
+from gatlas.types import Views
+from tests.helpers.small_lgm import CONFIG, disc_views, write_orbits
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+PLAIN = replace(CONFIG, render_scale=4, flip=0.0, grid_distortion=0.0, camera_jitter=0.0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(write_orbits(tmp_path_factory.mktemp("objects"), 2))
+
+
+def test_the_first_camera_is_at_its_place_and_the_others_are_at_its_distance(folder):
+    sample = object_set([folder], PLAIN).draw(0, seed=3)
+    assert sample.context.shape == (4, 16, 16, 4)
+    assert sample.targets.shape == (4 + CONFIG.targets, 64, 64, 4)
+    # x right, y up, z towards the camera at (0, 0, 1.5): OpenGL's camera is the identity there.
+    np.testing.assert_allclose(
+        sample.context_viewmats[0], [[1, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.5], [0, 0, 0, 1]], atol=1e-5
+    )
+    centers = camera_centers(sample.context_viewmats)
+    np.testing.assert_allclose(centers, [[0, 0, 1.5], [1.5, 0, 0], [0, 0, -1.5], [-1.5, 0, 0]], atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(camera_centers(sample.target_viewmats), axis=1), 1.5, atol=1e-5)
+
+
+def test_the_network_learns_from_what_sample_shows_it(tmp_path):
+    io.save_views(tmp_path / "object", disc_views(5, 64, distance=2.0))
+    stored, config = io.load_views(tmp_path / "object"), replace(PLAIN, side=32, render_scale=1)
+    objects = object_set([str(tmp_path)], config)
+    sample = objects.draw(0, seed=1)
+    # The discs have a color each, which tells the view.
+    colors = stored.images[:, 32, 35, :3]
+    chosen = [int(np.abs(colors - picture[16, 17, :3] / 255).sum(axis=1).argmin()) for picture in sample.context]
+    photos = tuple(Photo("x", stored.images[i], stored.cameras.Ks[i], stored.cameras.viewmats[i]) for i in chosen)
+    shown = network_views(photos, config)
+    np.testing.assert_allclose(sample.context[..., :3] / 255, shown.images, atol=0.51 / 255)
+    viewmats = shown.frame.viewmats(shown.cameras.viewmats)
+    np.testing.assert_allclose(sample.context_viewmats, viewmats, atol=1e-5)
+    batch = objects.collate([sample])
+    inputs = posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics)
+    np.testing.assert_allclose(inputs[0, :, 3:], ray_maps(viewmats, shown.cameras.Ks, 32), atol=1e-5)
+
+
+def test_only_the_views_after_the_first_are_augmented_and_targets_never(folder):
+    config = replace(PLAIN, grid_distortion=1.0, camera_jitter=1.0)
+    plain, found = (object_set([folder], each).draw(0, seed=5) for each in (PLAIN, config))
+    for name in ("targets", "target_viewmats", "target_intrinsics", "context_intrinsics"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(found, name))
+    for name in ("context", "context_viewmats"):
+        one, other = getattr(plain, name), getattr(found, name)
+        np.testing.assert_array_equal(one[0], other[0])
+        assert all(not np.array_equal(one[i], other[i]) for i in (1, 2, 3))
+    assert (found.context[:, 0, 0] == [255, 255, 255, 0]).all()  # what comes from outside is white and empty
+
+
+def test_the_first_targets_are_the_views_that_the_network_sees(folder):
+    sample = object_set([folder], PLAIN).draw(1, seed=2)
+    np.testing.assert_array_equal(sample.context_viewmats, sample.target_viewmats[:4])
+    cells = sample.targets[:4].reshape(4, 16, 4, 16, 4, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(sample.context, cells, atol=0.51)
+    assert len(np.unique(sample.target_viewmats.reshape(8, 16).round(4), axis=0)) == 8
+
+
+def test_a_mirrored_sample_is_of_the_mirrored_object(folder):
+    one, other = (object_set([folder], replace(PLAIN, flip=share)).draw(0, seed=4) for share in (0.0, 1.0))
+    np.testing.assert_array_equal(one.context[:, :, ::-1], other.context)
+    np.testing.assert_allclose(
+        camera_centers(one.context_viewmats) * [-1, 1, 1], camera_centers(other.context_viewmats), atol=1e-5
+    )
+
+
+def test_a_draw_follows_from_its_seed(folder):
+    config = replace(PLAIN, flip=0.5, grid_distortion=0.5, camera_jitter=0.5)
+    one, other = (object_set([folder], config) for _ in range(2))
+    other.draw(1, seed=3)
+    for a, b in zip(one.draw(0, seed=8)[1:], other.draw(0, seed=8)[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_run_is_resumed_with_lpips_where_it_had_it(folder):
+    identities = [object_set([folder], PLAIN, lpips=lpips).identity() for lpips in (False, True)]
+    assert [list(each["weights of LPIPS"]) for each in identities] == [[False], [True]]
+
+
+def test_opaque_pictures_are_refused_in_one_line(tmp_path):
+    views = disc_views(6, 32)
+    io.save_views(tmp_path / "disc", Views(views.images[..., :3].copy(), views.cameras))
+    with pytest.raises(GatlasError, match=r"disc: its pictures are opaque.*mask_path"):
+        object_set([str(tmp_path)], PLAIN).draw(0, seed=0)
+
+
+def test_an_object_that_its_cameras_turn_away_from_is_left_out(folder, tmp_path):
+    views = disc_views(6, 32)
+    away = np.diag([-1.0, 1, -1, 1]).astype(np.float32) @ views.cameras.viewmats
+    io.save_views(tmp_path / "away", Views(views.images, replace(views.cameras, viewmats=away)))
+    found = object_set([folder], PLAIN)
+    assert len(found) == 2
+    with pytest.raises(GatlasError, match="away: the cameras do not look at one object"):
+        object_set([str(tmp_path)], PLAIN)
+
+
+def test_too_few_views_are_one_line(tmp_path):
+    io.save_views(tmp_path / "few", disc_views(4, 32))
+    with pytest.raises(GatlasError, match="has 4 photos and needs 5"):
+        object_set([str(tmp_path)], PLAIN)
