@@ -19,12 +19,14 @@ from gatlas.errors import GatlasError
 from gatlas.images.crop import cover
 from gatlas.io.photos.re10k import Clip, chunk_files, listed_keys, read_chunk
 from gatlas.io.photos.scenes import PhotoFolder, scene_folders
+from gatlas.io.photos.view_shards import ShardPhotos, is_view_shard, shard_objects
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
     from torch import Tensor
 
     from gatlas.datasets.view_policy import PosedScene, ViewPolicy
+    from gatlas.io.sets.shards import Member
 
 CACHE_BYTES = 1 << 28  # of pictures at the network's size, in each process
 OPEN_CHUNKS = 8  # at once, in each process
@@ -71,8 +73,8 @@ class PosedBatch(NamedTuple):
 class SceneRef(NamedTuple):
     """The path to the photos of a scene, and what is known of it before they are read."""
 
-    path: Path  # the scene's folder, or a chunk
-    number: int | None  # of the clip in the chunk
+    path: Path  # the scene's folder, or a chunk, or a tar
+    number: int | None  # of the clip in the chunk, or of the object in the tar
     key: str
     photos: int
 
@@ -87,6 +89,8 @@ class PosedViewSet(torch.utils.data.Dataset[PosedSample]):
         self.sampling = sampling
         self._notes = list(notes)
         self._folders: dict[Path, PhotoFolder] = {}
+        self._shards: dict[Path, list[list[Member]]] = {}
+        self._objects: dict[tuple[Path, int], ShardPhotos] = {}
         self._chunks: OrderedDict[Path, list[object]] = OrderedDict()
         self._pictures: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
 
@@ -128,6 +132,10 @@ class PosedViewSet(torch.utils.data.Dataset[PosedSample]):
 
     def _scene(self, index: int) -> PosedScene:
         path, number = self._scenes[index][:2]
+        if is_view_shard(path) and number is not None:
+            if (path, number) not in self._objects:
+                self._objects[path, number] = ShardPhotos(self._shards.setdefault(path, shard_objects(path))[number])
+            return self._objects[path, number]
         if number is None:
             if path not in self._folders:
                 self._folders[path] = PhotoFolder(path)
@@ -173,14 +181,20 @@ def posed_view_set(
 ) -> PosedViewSet:
     """Return the scenes that the inputs name, as a set of a kind.
 
-    An input is a folder of posed photos (transforms.json or COLMAP), a folder of such folders, or a folder of
-    RealEstate10K chunks (or the one above it, whose `train` is taken). All scenes are opened once: those that cannot be
+    An input is a folder of posed photos (transforms.json or COLMAP), a folder of such folders, a tar of folders with a
+    transforms.json, or a folder of RealEstate10K chunks (or the one above it, whose `train` is taken). All scenes are opened once: those that cannot be
     used are left out with a line in `report`. That nothing is left is a GatlasError.
     """
     scenes: list[SceneRef] = []
     notes: list[str] = []
     for name in inputs:
-        before, noted, chunks = len(scenes), len(notes), chunk_files(name)
+        before, noted = len(scenes), len(notes)
+        if is_view_shard(name):
+            scenes += _shard(Path(name), sampling, notes)
+            if len(scenes) == before:
+                raise GatlasError(f"{name}: there is no object to learn from: {notes[noted]}")
+            continue
+        chunks = chunk_files(name)
         keys: set[str] = set()
         for path in chunks or scene_folders(name):
             scenes += _clips(path, sampling, notes, keys) if chunks else _folder(path, sampling, notes)
@@ -232,6 +246,22 @@ def _folder(path: Path, sampling: SamplingConfig, notes: list[str]) -> list[Scen
         notes.append(f"left out: {path}: {fault}")
         return []
     return [SceneRef(path, None, scene.key, len(scene))]
+
+
+def _shard(path: Path, sampling: SamplingConfig, notes: list[str]) -> list[SceneRef]:
+    """Return the objects of a tar that can be used."""
+    usable = []
+    for number, members in enumerate(shard_objects(path)):
+        try:
+            scene = ShardPhotos(members)
+        except GatlasError as error:
+            notes.append(f"left out: {error}")
+            continue
+        if (fault := _fault(scene, sampling)) is not None:
+            notes.append(f"left out: {scene.name}: {fault}")
+        else:
+            usable.append(SceneRef(path, number, scene.key, len(scene)))
+    return usable
 
 
 def _clips(path: Path, sampling: SamplingConfig, notes: list[str], keys: set[str]) -> list[SceneRef]:

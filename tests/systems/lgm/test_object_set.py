@@ -1,6 +1,10 @@
 """Sets of objects to learn from: their views, the frame of these, and what is refused."""
 
+import pickle
+import shutil
+import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +121,41 @@ def test_too_few_views_are_one_line(tmp_path):
     io.save_views(tmp_path / "few", disc_views(4, 32))
     with pytest.raises(GatlasError, match="has 4 photos and needs 5"):
         object_set([str(tmp_path)], PLAIN)
+
+
+def packed(folder, path, names):
+    """A tar of the files of folders, in the order of `names`."""
+    with tarfile.open(path, "w") as tar:
+        for name in names:
+            tar.add(folder / name, name)
+    return str(path)
+
+
+def test_a_tar_of_folders_gives_the_samples_of_the_folders(folder, tmp_path):
+    shard = packed(Path(folder), tmp_path / "discs.tar", ["disc-1", "disc-0"])
+    folders, found = object_set([folder], CONFIG), object_set([shard], CONFIG)
+    assert list(found.identity()["scenes"]) == [("discs/disc-0", 9), ("discs/disc-1", 9)]
+    for index in (1, 0):
+        for one, other in zip(folders.draw(index, seed=6)[1:], found.draw(index, seed=6)[1:], strict=True):
+            np.testing.assert_array_equal(one, other)
+    again = pickle.loads(pickle.dumps(found)).draw(1, seed=6)  # as a worker process is sent it
+    np.testing.assert_array_equal(again.targets, folders.draw(1, seed=6).targets)
+
+
+def test_two_tars_with_the_same_names_are_other_objects(folder, tmp_path):
+    shards = [packed(Path(folder), tmp_path / name, ["disc-0"]) for name in ("a.tar", "b.tar")]
+    keys = [key for key, _ in object_set(shards, CONFIG).identity()["scenes"]]
+    assert keys == ["a/disc-0", "b/disc-0"]
+
+
+def test_a_tar_without_views_and_one_with_a_broken_object_are_one_line_each(folder, tmp_path):
+    images = packed(Path(folder) / "disc-0", tmp_path / "images.tar", ["images"])
+    with pytest.raises(GatlasError, match=r"images.tar: there is no transforms.json"):
+        object_set([images], CONFIG)
+    broken = tmp_path / "broken"
+    shutil.copytree(Path(folder) / "disc-0", broken / "good")
+    shutil.copytree(Path(folder) / "disc-0", broken / "bad")
+    (broken / "bad" / "transforms.json").write_text("{")
+    found = object_set([packed(broken, tmp_path / "some.tar", ["good", "bad"])], CONFIG)
+    assert len(found) == 1
+    assert any(line.startswith("left out:") and "bad/transforms.json" in line for line in found.report())
