@@ -33,6 +33,10 @@ class LgmSystemConfig(LgmConfig):
     alpha: float = option(1.0, min=0, help="Weight of the squared difference of alphas.")
     lpips: float = option(1.0, min=0, help="Weight of LPIPS, which needs --lpips-weights.")
     lpips_from: int = option(0, min=0, help="Step from which it counts: coarse shapes come first.")
+    hull: float = option(
+        0.0, min=0, help="Weight, at the first step, of each Gaussian's distance from the visual hull of the views."
+    )
+    hull_steps: int = option(0, min=0, help="Steps until it has fallen to 0.")
     legacy_rot: bool = option(
         False, help="Take the rotations as the first published weights, model_fp16.safetensors, were trained with them."
     )
@@ -42,6 +46,10 @@ class LgmSystemConfig(LgmConfig):
         super().validate()
         self.require(self.side % self.multiple == 0, "side", f"must be a multiple of {self.multiple}")
         self.require(self.mse > 0 or self.lpips > 0, "mse", "must be greater than 0 where lpips is 0")
+
+    def hull_share(self, step: int) -> float:
+        """Return the weight of the hull term at a step, counted from 1."""
+        return self.hull * max(0.0, 1.0 - (step - 1) / self.hull_steps) if self.hull_steps else 0.0
 
     @property
     def render_side(self) -> int:

@@ -19,6 +19,7 @@ from gatlas.systems.contract import Located, SampleRequest, System
 from gatlas.systems.lgm import checkpoint
 from gatlas.systems.lgm.config import LgmSystemConfig
 from gatlas.systems.lgm.declaration import NAME, TAKES
+from gatlas.systems.lgm.hull_depth import hull_distance
 from gatlas.systems.lgm.object_set import object_set
 from gatlas.systems.lgm.pictures import ObjectViews, network_views, ray_maps
 from gatlas.systems.lgm.view_loss import LPIPS_SIDE, MAX_PSNR, lpips_distance, posed_inputs, render_objects
@@ -94,16 +95,20 @@ class LgmSystem(System):
     def loss(
         self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return "mse" and "alpha" of all target views, and from its step on "lpips"."""
+        """Return "mse" and "alpha" of all target views, from its step on "lpips", and "hull" while it has a weight."""
         config = self.config
-        inputs = posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics)
-        rendered, truth = self._render(network(inputs), batch), batch.targets.float() / 255
+        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        rendered, truth = self._render(raw, batch), batch.targets.float() / 255
         squares = (rendered - truth).square()
         terms = {"mse": squares[..., :3].mean(), "alpha": squares[..., 3].mean()}
         total = config.mse * terms["mse"] + config.alpha * terms["alpha"]
         if self.lpips is not None and step >= config.lpips_from:
             terms["lpips"] = lpips_distance(self.lpips, rendered[..., :3], truth[..., :3])
             total = total + config.lpips * terms["lpips"]
+        if (share := config.hull_share(step)) > 0:
+            gaussians = activate(raw, legacy_rot=config.legacy_rot)
+            terms["hull"] = hull_distance(gaussians, batch, (raw.shape[-2], raw.shape[-1]), config.distance)
+            total = total + share * terms["hull"]
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
     def _render(self, raw: Tensor, batch: PosedBatch) -> Tensor:
