@@ -62,7 +62,7 @@ def inside_all(
     viewmats: Float[Tensor, "t 4 4"],
     Ks: Float[Tensor, "t 3 3"],
 ) -> Bool[Tensor, "n k"]:
-    """Return True for points that no view shows as empty. `Ks` have rows divided by the width and the height."""
+    """Return True for points that all views show as solid. `Ks` have rows divided by the width and the height."""
     side, flat = alphas.shape[-1], points.flatten(0, 1)
     inside = torch.ones(len(flat), dtype=torch.bool, device=points.device)
     for alpha, viewmat, K in zip(alphas, viewmats, Ks, strict=True):
@@ -71,5 +71,5 @@ def inside_all(
         pixels = ((local @ K.T)[:, :2] / depth * side).floor().long()
         shown = ((pixels >= 0) & (pixels < side)).all(dim=1) & (local[:, 2] > 0)
         columns, rows = pixels.clamp(0, side - 1).unbind(1)
-        inside &= ~shown | (alpha[rows, columns] > SOLID)
+        inside &= shown & (alpha[rows, columns] > SOLID)
     return inside.view(points.shape[:2])
