@@ -31,4 +31,4 @@ gatlas render "$out/splats" --orbit 8 --width 128 -o "$out/pictures/"
 
 say "judgement"
 python tests/benchmarks/bench_lgm.py --model "$out/run" --held "${HELD:-20}" --sheet "$out/sheet.png"
-say "look at $PWD/$out/sheet.png: four views, renders between them, the truth; any viewer opens $PWD/$out/splats"
+say "look at $out/sheet.png: four views, renders between them, the truth; any viewer opens $out/splats"

@@ -13,7 +13,10 @@ TAKES = Takes(
     orbit=Orbit((0.0, 90.0, 180.0, 270.0), BIG.distance, BIG.view_fov),
     weights="model_fp16_fixrot.safetensors of huggingface.co/ashawkey/LGM",
 )
-TRAINING = "learns objects from folders of views (render MESH --orbit N or --sphere N)."
+TRAINING = (
+    "learns objects from views: the inputs are folders of views with transparency (render MESH --orbit N --sphere M -o "
+    "FOLDER/), a folder of such folders, or tars of them."
+)
 # 30 epochs of 80,000 objects in steps of 256: 32 processes of 8 (Tang et al. 2024).
 _PUBLISHED = {
     "steps": 9_375,
@@ -27,9 +30,9 @@ _PUBLISHED = {
     "ema_decay": 0.0,
 }
 _CPU = {
-    "steps": 12_000,
+    "steps": 10_000,
     "batch": 1,
-    "lr": 1e-3,
+    "lr": 2e-3,
     "betas": (0.9, 0.95),
     "weight_decay": 0.05,
     "schedule": "cosine",
