@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import orbit
+from gatlas.geometry.rays import plucker, rays
+from gatlas.geometry.rotations import quats_to_matrices
 from gatlas.models.lgm import (
     LGM,
     START_SCALE,
@@ -190,6 +193,29 @@ def test_a_residual_network_begins_at_the_rays_nearest_points_and_their_colors()
     torch.testing.assert_close(gaussians.colors[0], torch.tensor([[0.2, 0.5, 0.9]]).expand(16, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(gaussians.scales, torch.full((1, 16, 3), START_SCALE), atol=1e-6, rtol=0)
     assert set(weight_shapes(config)) == set(weight_shapes(MINI))
+
+
+def test_a_residual_network_moves_and_turns_gaussians_relative_to_their_views():
+    config = dataclasses.replace(MINI, residual=True)
+    cameras = orbit(2, 8, 8, elevation=25.0, azimuth=70.0, distance=1.5, fov=47.0)
+    origins, directions = rays(cameras)
+    maps = torch.from_numpy(np.moveaxis(plucker(origins[:, None, None], directions), -1, 1)).float()[None]
+    inputs = network_inputs(torch.full((1, 2, 3, 8, 8), 0.5), maps)
+    half = np.sqrt(0.5)
+    network = fresh(config)
+    network.conv.weight.data.zero_()
+    plain = activate(run(network, inputs)).means[0].view(2, 16, 3)
+    network.conv.bias.data[:3] = torch.tensor([0.1, 0.2, 0.3])  # right, down, along the ray
+    network.conv.bias.data[7:11] = torch.tensor([half, 0.0, 0.0, half])  # a quarter about the view's axis
+    moved = activate(run(network, inputs))
+    quarter = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    for view, viewmat in enumerate(cameras.viewmats[:, :3, :3].astype(np.float64)):
+        local = (moved.means[0].view(2, 16, 3)[view] - plain[view]).numpy() @ viewmat.T
+        along = directions[view].reshape(4, 2, 4, 2, 3).mean(axis=(1, 3)).reshape(16, 3) @ viewmat.T
+        along /= np.linalg.norm(along, axis=1, keepdims=True)
+        np.testing.assert_allclose(local, [0.1, 0.2, 0.0] + 0.3 * along, atol=1e-5)
+        turns = quats_to_matrices(moved.quats[0].view(2, 16, 4)[view].numpy())
+        np.testing.assert_allclose(turns, np.tile(viewmat.T @ quarter, (16, 1, 1)), atol=1e-5)
 
 
 def test_gradients_are_the_same_with_checkpointing():
