@@ -10,6 +10,9 @@ import pytest
 from PIL import Image
 from plyfile import PlyData
 
+from gatlas import io
+from gatlas.geometry.cameras import camera_centers
+
 GATLAS = f"{sys.executable} -m gatlas"
 
 
@@ -94,7 +97,21 @@ def test_background_and_size_of_a_render(gatlas, splat, tmp_path):
     assert np.asarray(Image.open(tmp_path / "clear.png"))[0, 0, 3] == 0
 
 
-@pytest.mark.parametrize("words", [["render", "--orbit", "2", "--camera", "x.json"]])
+def test_render_from_all_sides_and_after_an_orbit(gatlas, example, tmp_path):
+    gatlas("render", example, "--sphere", 6, "--width", 20, "-o", "sides/")
+    gatlas("render", example, "--orbit", 2, "--elevation", 0, "--sphere", 6, "--width", 20, "-o", "both/")
+    sides, both = (io.load_cameras(tmp_path / name).viewmats for name in ("sides", "both"))
+    assert (len(sides), len(both)) == (6, 8)
+    np.testing.assert_allclose(both[2:], sides, atol=1e-6)
+    heights = camera_centers(sides)[:, 1] / 2.6
+    np.testing.assert_allclose(heights, 1 - (2 * np.arange(6) + 1) / 6, atol=1e-5)
+    np.testing.assert_allclose(camera_centers(both[:2]), [[0, 0, 2.6], [0, 0, -2.6]], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["render", "--orbit", "2", "--camera", "x.json"], ["render", "--sphere", "2", "--camera", "x.json"]],
+)
 def test_options_that_exclude_each_other(gatlas, splat, words):
     assert "exclude each other" in gatlas(words[0], splat, *words[1:], "-o", "a.png", code=1).stderr
 
