@@ -59,6 +59,7 @@ def held_views(folder, count):
 def write_training_views(folder, count):
     """A folder of views of each of `count` random objects: an orbit, and all sides."""
     make_objects(Path(folder) / "objects", count)
+    (Path(folder) / "views").mkdir()
     options = RenderOptions(orbit=12, sphere=24, elevation=0.0, width=SIDE, background="transparent")
     for path in sorted((Path(folder) / "objects").glob("*.glb")):
         io.save_views(Path(folder) / "views" / path.stem, render(io.load_mesh(path), options))
