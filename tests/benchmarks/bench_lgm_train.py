@@ -1,8 +1,8 @@
 """What the loop costs LGM beside a plain one: python tests/benchmarks/bench_lgm_train.py [--steps 12 --rounds 3]
 
-Both train the preset `cpu` with the same loss on the same views of random objects, turn by turn in one process; seconds
-are of the CPU. The plain loop is torch's own: a DataLoader, the loss, clipping, AdamW, a learning-rate schedule and
-torch's averaged weights. Ours saves no checkpoint while it is measured.
+Both train the preset `cpu` with the same loss on the same samples of random objects in the same order, turn by turn in
+one process; seconds are of the CPU. The plain loop is torch's own: the loss, clipping, AdamW, a learning-rate schedule
+and torch's averaged weights. Ours saves no checkpoint while it is measured.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from gatlas.raster.threads import set_num_threads
 from gatlas.systems.contract import Sources
 from gatlas.systems.lgm import PRESETS, create
 from gatlas.train import TrainOptions, train
+from gatlas.train.order import BatchOrder
 from tests.benchmarks.bench_lgm import write_training_views
 from tests.benchmarks.bench_train import Clock
 
@@ -31,12 +32,11 @@ def plain_loop(system, objects, options, clock):
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.steps)
     decay = torch.optim.swa_utils.get_ema_multi_avg_fn(options.ema_decay)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=decay)
-    order = torch.utils.data.RandomSampler(objects, replacement=True, num_samples=1_000_000)
-    loader = torch.utils.data.DataLoader(objects, options.batch, sampler=order, collate_fn=objects.collate)
     generator = torch.Generator().manual_seed(0)
-    for step, batch in enumerate(loader):
+    for step, chosen in enumerate(BatchOrder(len(objects), options, rank=0, processes=1)):
         if clock():
             return
+        batch = objects.collate([objects.draw(each.sample, seed=each.seed, step=step) for each in chosen])
         system.loss(network, batch, generator, step=step + 1, steps=options.steps)["loss"].backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
         optimizer.step()

@@ -30,7 +30,7 @@ _PUBLISHED = {
     "ema_decay": 0.0,
 }
 _CPU = {
-    "steps": 10_000,
+    "steps": 8_000,
     "batch": 1,
     "lr": 2e-3,
     "betas": (0.9, 0.95),
