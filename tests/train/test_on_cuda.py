@@ -15,6 +15,7 @@ from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
 from gatlas.train import TrainOptions, train
 from tests.helpers.atlas_sets import write_captions, write_set
 from tests.helpers.scene_files import box_views, write_scenes
+from tests.helpers.small_lgm import disc_views, write_orbits
 from tests.metrics.test_lpips import random_state
 
 pytestmark = [pytest.mark.usefixtures("cuda_device", "one_thread"), pytest.mark.slow]
@@ -28,6 +29,10 @@ CONFIGS = {
         "widths": (32, 32), "rgb": 1.0, "mask": 1.0, "lpips": 0.1,
         "render_size": 32, "render_start": 0.5, "render_views": 1,
     },
+    "lgm": {
+        "down_channels": (4, 8, 8), "up_channels": (8, 8), "attention_levels": 2, "groups": 2, "heads": 2, "side": 32,
+        "lpips": 0.1, "hull_steps": 100,
+    },
     "noposplat": {
         "encoder_dim": 32, "encoder_depth": 1, "encoder_heads": 2,
         "decoder_dim": 32, "decoder_depth": 3, "decoder_heads": 2,
@@ -35,7 +40,7 @@ CONFIGS = {
         "gap": (3, 5), "gap_start": 3, "ray": 1.0, "ray_steps": 200, "ray_end": 0.1, "lpips": 0.05,
     },
 }  # fmt: skip
-PRESET = {"gaussian-atlas": "small", "noposplat": "tiny"}
+PRESET = {"gaussian-atlas": "small", "lgm": "cpu", "noposplat": "tiny"}
 
 
 class Runs:
@@ -50,6 +55,10 @@ class Runs:
             self.sources = Sources(
                 (str(folder / "set"),), captions=str(folder / "captions.csv"), lpips_weights=self.weights
             )
+        elif name == "lgm":
+            (folder / "objects").mkdir()
+            objects = write_orbits(folder / "objects", 2, side=32)
+            self.sources = Sources((str(objects),), lpips_weights=self.weights)
         else:
             scenes = write_scenes(folder / "scenes", range(2), count=8, side=32)
             self.sources = Sources((str(scenes),), lpips_weights=self.weights)
@@ -71,6 +80,12 @@ class Runs:
     def request(self):
         if self.name == "gaussian-atlas":
             return SampleRequest((Condition(prompt="a red ball"),), steps=2)
+        if self.name == "lgm":
+            views = disc_views(4, 32)
+            arrays = zip(views.images, views.cameras.Ks, views.cameras.viewmats, strict=True)
+            return SampleRequest(
+                (Condition("disc", photos=tuple(Photo(f"{i}", *each) for i, each in enumerate(arrays))),)
+            )
         views = box_views(0, 6, 32)
         photos = tuple(Photo(f"{i}", views.images[i], views.cameras.Ks[i].astype(np.float64)) for i in (0, 5))
         return SampleRequest((Condition("scene", photos=photos),))
