@@ -1,0 +1,295 @@
+"""X-UNet, the network of 3DiM, and the Concat-UNet that it is compared with (Watson et al. 2023).
+
+Frame 0 is a view without noise, frame 1 the noisy view of another camera, whose noise is predicted. In the X-UNet both
+frames pass through the same weights and see each other in cross-attention; in the Concat-UNet they are the channels of
+one picture. Rays condition every residual block, pixel by pixel. The layers follow the authors' listing; where it
+defines resampling blocks without using them, the blocks resample inside as BigGAN's do (Brock et al. 2019).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from gatlas.geometry.rays import posenc_nerf, rays
+from gatlas.models.xunet_config import XUNetConfig
+from gatlas.types import Cameras
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+POSITION_OCTAVES, DIRECTION_OCTAVES = 15, 8
+POSE_CHANNELS = 3 + 6 * POSITION_OCTAVES + 3 + 6 * DIRECTION_OCTAVES  # 144
+MAX_LOG_SNR = 20.0  # and that of a view without noise
+HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
+
+
+class XUNet(nn.Module):
+    """The network of a config, of either kind."""
+
+    def __init__(self, config: XUNetConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.checkpointing = False
+        joined = 2 // config.frames  # views in the channels of a picture
+        self.embed = _Embedding(config, joined)
+        self.conv_in = _conv(3 * joined, config.channels)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        widths, levels = config.widths, len(config.widths)
+        skips, width = [config.channels], config.channels
+        for level, channels in enumerate(widths):
+            attends = level >= levels - config.attention_levels
+            for _ in range(config.blocks):
+                self.down.append(_Block(width, channels, config, level, attends=attends, kept=True))
+                width = channels
+                skips.append(width)
+            if level < levels - 1:
+                self.down.append(_Block(width, width, config, level + 1, resample="down", kept=True))
+                skips.append(width)
+        self.middle = _Block(width, width, config, levels - 1, attends=True)
+        for level, channels in reversed(list(enumerate(widths))):
+            attends = level >= levels - config.attention_levels
+            for _ in range(config.blocks + 1):
+                joined_width = width + skips.pop()
+                self.up.append(_Block(joined_width, channels, config, level, attends=attends, joins=True))
+                width = channels
+            if level:
+                self.up.append(_Block(width, width, config, level - 1, resample="up"))
+        self.norm_out = _norm(width, config)
+        self.conv_out = _conv(width, 3)
+
+    def forward(
+        self,
+        images: Float[Tensor, "b 2 3 h w"],
+        log_snr: Float[Tensor, " b"],
+        poses: Float[Tensor, "b 2 144 h w"],
+        conditional: Bool[Tensor, " b"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Return the noise of frame 1 (float32), the pictures in [-1, 1] apart from it.
+
+        `log_snr` is that of frame 1; for `poses` see `encode_rays`. A row that is not `conditional` knows nothing of
+        the rays; its frame 0 should be noise. `generator` draws the dropout of training.
+        """
+        side = self.config.side
+        if tuple(images.shape[-2:]) != (side, side):
+            raise ValueError(f"the pictures must have {side} x {side} pixels, got {tuple(images.shape[-2:])}")
+        embeddings = self.embed(log_snr, poses, conditional)
+        x = self.conv_in(images.flatten(0, 1) if self.config.frames == 2 else images.flatten(1, 2))
+        skips, inputs = [x], zip(self._blocks, self._seeds(generator), strict=True)
+        for block, seed in inputs:
+            if block.joins:
+                x = torch.cat([x, skips.pop()], dim=1)
+            x = self._call(block, x, embeddings[block.level], seed)
+            if block.kept:
+                skips.append(x)
+        x = self.conv_out(functional.silu(self.norm_out(x))).float()
+        return x[1::2] if self.config.frames == 2 else x
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of each block in the backward pass instead of keeping them."""
+        self.checkpointing = True
+
+    @property
+    def _blocks(self) -> list[_Block]:
+        return cast("list[_Block]", [*self.down, self.middle, *self.up])
+
+    def _seeds(self, generator: torch.Generator | None) -> list[int | None]:
+        """Return a seed of the dropout of each block, so that a block that is computed again drops the same."""
+        if generator is None or not self.training or self.config.dropout == 0:
+            return [None] * len(self._blocks)
+        drawn = torch.randint(2**62, (len(self._blocks),), generator=generator, device=generator.device)
+        return cast("list[int | None]", drawn.tolist())
+
+    def _call(self, block: _Block, *inputs: Tensor | int | None) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            from torch.utils.checkpoint import checkpoint
+
+            return cast("Tensor", checkpoint(block, *inputs, use_reentrant=False))
+        return cast("Tensor", block(*inputs))
+
+
+def encode_rays(cameras: Cameras) -> Float[Tensor, "c 144 h w"]:
+    """Return the encoding of each pixel's ray (float32): that of the camera's position, and that of the direction.
+
+    The cameras have tensors, of float64: the waves of the positions are as short as 2^-14 of a radian's length.
+    """
+    centers, directions = rays(cameras)
+    position = posenc_nerf(centers, POSITION_OCTAVES).float()  # [c 93]
+    direction = posenc_nerf(directions.float(), DIRECTION_OCTAVES).movedim(-1, 1)  # [c 51 h w]
+    position = position[..., None, None].expand(-1, -1, *direction.shape[-2:])
+    return torch.cat([position, direction], dim=1)
+
+
+def weight_shapes(config: XUNetConfig) -> dict[str, tuple[int, ...]]:
+    """Return names and shapes of all weights of a network, without making them."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in XUNet(config).state_dict().items()}
+
+
+def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
+    """Return a network of random weights on the CPU, whose prediction is 0.
+
+    Weights are normal of variance 1 / fan-in, the learned embeddings of 1 / 144; the last layer of each block is 0.
+    """
+    with torch.device("meta"):
+        network = XUNet(config)
+    network.to_empty(device="cpu")
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.weight.fill_(1.0)
+                module.bias.zero_()
+            elif isinstance(module, (nn.Linear, nn.Conv2d)):
+                module.weight.normal_(std=module.weight[0].numel() ** -0.5, generator=generator)
+                if module.bias is not None:
+                    module.bias.zero_()
+        for learned in (network.embed.pixels, network.embed.frames):
+            if learned is not None:
+                learned.normal_(std=POSE_CHANNELS**-0.5, generator=generator)
+        for layer in _last_layers(network):
+            layer.weight.zero_()
+    return network
+
+
+def _last_layers(network: XUNet) -> list[nn.Linear | nn.Conv2d]:
+    """Return the layers that begin as 0: of the network, of its residual blocks and of its attention."""
+    residual = [module.conv2 for module in network.modules() if isinstance(module, _ResBlock)]
+    attention = [module.proj for module in network.modules() if isinstance(module, FrameAttention)]
+    return [network.conv_out, *residual, *attention]
+
+
+class _Embedding(nn.Module):
+    """The embedding of noise and rays for the pixels of each level."""
+
+    def __init__(self, config: XUNetConfig, joined: int) -> None:
+        super().__init__()
+        self.width = config.embedding
+        self.joined = joined
+        self.noise = nn.Sequential(nn.Linear(self.width, self.width), nn.SiLU(), nn.Linear(self.width, self.width))
+        side = config.side
+        self.pixels = nn.Parameter(torch.empty(POSE_CHANNELS, side, side)) if config.position_embedding else None
+        self.frames = nn.Parameter(torch.empty(2, POSE_CHANNELS)) if config.frame_embedding else None
+        self.levels = nn.ModuleList(
+            _conv(POSE_CHANNELS * joined, self.width, stride=1 << level) for level in range(len(config.multiples))
+        )
+
+    def forward(
+        self, log_snr: Float[Tensor, " b"], poses: Float[Tensor, "b 2 144 h w"], conditional: Bool[Tensor, " b"]
+    ) -> list[Tensor]:
+        """Return the embeddings [n e h w] of the levels, finest first, n pictures of which each has `joined` views."""
+        poses = torch.where(conditional[:, None, None, None, None], poses, poses.new_zeros(()))
+        if self.pixels is not None:
+            poses = poses + self.pixels
+        if self.frames is not None:
+            poses = poses + self.frames[:, :, None, None]
+        noisy = log_snr.float().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
+        if self.joined == 1:
+            noisy = torch.stack([torch.full_like(noisy, MAX_LOG_SNR), noisy], dim=1).flatten()
+            poses = poses.flatten(0, 1)
+        else:
+            poses = poses.flatten(1, 2)
+        embedded = self.noise(log_snr_waves(noisy, self.width))[:, :, None, None]
+        return [embedded + level(poses) for level in self.levels]
+
+
+def log_snr_waves(log_snr: Float[Tensor, " n"], channels: int) -> Float[Tensor, "n channels"]:
+    """Return sines and cosines of the noise's share 2 atan(exp(-lambda / 2)) / pi, in thousandths."""
+    share = 2 * torch.atan(torch.exp(-0.5 * log_snr)) / math.pi
+    half = channels // 2
+    rates = torch.exp(-math.log(1e4) * torch.arange(half, device=log_snr.device) / (half - 1))
+    angles = 1000.0 * share[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class _Block(nn.Module):
+    """A residual block, with attention inside each frame and then between the frames where it `attends`."""
+
+    def __init__(
+        self,
+        width: int,
+        channels: int,
+        config: XUNetConfig,
+        level: int,
+        *,
+        attends: bool = False,
+        joins: bool = False,
+        kept: bool = False,
+        resample: str | None = None,
+    ) -> None:
+        """`level` is that of the output. The block `joins` a skip to its input; its output is `kept` as one."""
+        super().__init__()
+        self.level, self.joins, self.kept = level, joins, kept
+        self.net = _ResBlock(width, channels, config, resample)
+        across = [False, True] if config.frames == 2 else [False]
+        self.attention = nn.ModuleList(FrameAttention(channels, config, each) for each in across if attends)
+
+    def forward(self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None) -> Float[Tensor, "n d h2 w2"]:
+        x = self.net(x, embedding, seed)
+        for attention in self.attention:
+            x = attention(x)
+        return x
+
+
+class _ResBlock(nn.Module):
+    def __init__(self, width: int, channels: int, config: XUNetConfig, resample: str | None) -> None:
+        super().__init__()
+        self.resample, self.dropout = resample, config.dropout
+        self.norm1, self.conv1 = _norm(width, config), _conv(width, channels)
+        self.norm2, self.conv2 = _norm(channels, config), _conv(channels, channels)
+        self.film = nn.Conv2d(config.embedding, 2 * channels, 1)
+        self.shortcut = nn.Identity() if width == channels else nn.Conv2d(width, channels, 1)
+
+    def forward(self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None) -> Float[Tensor, "n d h2 w2"]:
+        h = self.conv1(self._resampled(functional.silu(self.norm1(x))))
+        scale, shift = self.film(functional.silu(embedding)).chunk(2, dim=1)
+        h = functional.silu(self.norm2(h) * (1 + scale) + shift)
+        h = self.conv2(self._dropped(h, seed))
+        return cast("Tensor", (h + self.shortcut(self._resampled(x))) * HALF)
+
+    def _resampled(self, x: Tensor) -> Tensor:
+        if self.resample == "down":
+            return functional.avg_pool2d(x, 2)
+        return functional.interpolate(x, scale_factor=2.0, mode="nearest") if self.resample == "up" else x
+
+    def _dropped(self, x: Tensor, seed: int | None) -> Tensor:
+        if seed is None:
+            return x
+        generator = torch.Generator(x.device).manual_seed(seed)
+        kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
+        return x * kept / (1 - self.dropout)
+
+
+class FrameAttention(nn.Module):
+    """Attention of the pixels of each frame to those of the same frame, or `across`: to those of the other one."""
+
+    def __init__(self, channels: int, config: XUNetConfig, across: bool) -> None:
+        super().__init__()
+        self.across, self.heads = across, config.heads
+        self.norm = _norm(channels, config)
+        self.query, self.key, self.value, self.proj = (nn.Linear(channels, channels) for _ in range(4))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Return the features; across, the frames alternate: n is twice the number of pairs."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [n, h w, c]
+        query, key, value = (self._split(layer(tokens)) for layer in (self.query, self.key, self.value))
+        if self.across:
+            key, value = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (key, value))
+        mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return (self.proj(mixed).transpose(1, 2).unflatten(2, x.shape[-2:]) + x) * HALF
+
+    def _split(self, tokens: Float[Tensor, "n p c"]) -> Float[Tensor, "n heads p d"]:
+        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _norm(channels: int, config: XUNetConfig) -> nn.GroupNorm:
+    return nn.GroupNorm(config.groups, channels, eps=1e-6)
+
+
+def _conv(width: int, channels: int, *, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(width, channels, 3, stride=stride, padding=1)
