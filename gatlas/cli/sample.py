@@ -12,11 +12,9 @@ from gatlas.config import option_fields
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import refuse_shared_names
 from gatlas.systems import config_class, load_system, system_module, system_of
-from gatlas.types import MixedCameras
 
 if TYPE_CHECKING:
     from gatlas.systems.options import SampleOptions
-    from gatlas.types import Cameras
 
 
 def run(photos: list[str] | None, output: str, options: SampleOptions, *, force: bool, given: Collection[str]) -> None:
@@ -28,20 +26,23 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     from gatlas.systems.conditions import check_options, read_conditions, read_settings
     from gatlas.systems.contract import SampleRequest
     from gatlas.systems.sampling import check_output, save_samples
+    from gatlas.systems.targets import target_cameras
 
     name, photos = system_of(options.model), photos or []
     module = system_module(name)
     check_options(name, module.TAKES, options, photos, given)
     refuse_shared_names(output, options.views)
+    conditions = read_conditions(name, module.TAKES, options, photos, message)
     request = SampleRequest(
-        read_conditions(name, module.TAKES, options, photos, message),
-        None if options.cameras is None else target_cameras(options.cameras),
+        conditions,
+        target_cameras(options, conditions),
         count=options.count,
         seed=options.seed,
         steps=options.steps,
         guidance=options.guidance,
         scheduler=options.scheduler,
         batch=options.batch,
+        condition_on=options.condition_on,
     )
     check_output(module.SYSTEM, request, output, views=options.views, force=force)
     device = choose_device(options.device, gsplat=False)
@@ -56,17 +57,6 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     steps = len(request.samples) * (1 if request.cameras is None else len(request.cameras))
     with counting_bar("sample", steps) as on_step:
         save_samples(system, request, output, views=options.views, force=force, report=message, on_step=on_step)
-
-
-def target_cameras(name: str) -> Cameras:
-    """Return the cameras of the views to make, which must have one size."""
-    from gatlas.geometry.cameras import in_float32
-
-    cameras = io.load_cameras(name)
-    if isinstance(cameras, MixedCameras):
-        sizes = ", ".join(f"{width} x {height}" for width, height in sorted(set(cameras.sizes)))
-        raise GatlasError(f"{name}: its cameras have pictures of several sizes ({sizes}): views are made in one")
-    return in_float32(cameras)
 
 
 def _convert(options: SampleOptions, folder: str, force: bool, given: Collection[str]) -> None:

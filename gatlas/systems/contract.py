@@ -54,6 +54,7 @@ class Condition(NamedTuple):
     name: str = ""  # of its files; of a text it follows from the text
     prompt: str | None = None
     photos: tuple[Photo, ...] = ()
+    relative: bool = False  # where its cameras stand in the object's own frame is not known
 
     @property
     def key(self) -> str:
@@ -98,6 +99,7 @@ class SampleRequest:
     guidance: float | None = None
     scheduler: str | None = None
     batch: int = 8  # samples at once; to rounding, no sample depends on it
+    condition_on: str = "pool"  # of each view: "pool", the photos and the views before it, or "first", the first photo
     skip: frozenset[str] = frozenset()  # names of samples that are not to be made
     begun: Mapping[str, Views] = field(default_factory=dict)  # name -> the first views of a sample, from a stopped run
 
@@ -114,6 +116,7 @@ class Orbit(NamedTuple):
     azimuths: tuple[float, ...]  # degrees, of the photos in order
     radius: float  # distance from the object
     fov: float  # degrees, across the shorter side
+    assumed: bool = True  # photos of which nothing is said are taken from it; else their cameras are relative
 
 
 class Takes(NamedTuple):
@@ -123,6 +126,8 @@ class Takes(NamedTuple):
     photos: range = range(0)  # numbers of photos of one condition that it can use
     posed: bool = False  # the photos may have cameras
     target_cameras: bool = False  # cameras of the views that it gives
+    relative: bool = False  # the photo's camera may be known only in relation to those of the views
+    pool: bool = False  # a view may be conditioned on the views before it
     noise: bool = False  # random numbers: the options of a sampler, a seed and several samples of a condition
     keys: tuple[str, ...] = ()  # of the config, which `sample --set` may change
     # The photos show one object without its background. Those without cameras are of an orbit: what it is by default.
@@ -269,6 +274,8 @@ class System(ABC):
             record["cameras"] = digest_of([request.cameras.viewmats, request.cameras.Ks])
         if self.takes.noise:
             record |= {name: getattr(request, name) for name in ("seed", "steps", "guidance", "scheduler")}
+        if self.takes.pool:
+            record["condition_on"] = request.condition_on
         return record | {key: getattr(self.config, key) for key in self.takes.keys}
 
     def locate(self, gaussians: Gaussians, photos: Sequence[Photo]) -> Located:

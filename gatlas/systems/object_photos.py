@@ -51,6 +51,7 @@ def read_objects(options: SampleOptions, names: Sequence[str], defaults: Orbit, 
         "--fov": options.fov is not None,
         "--intrinsics": options.intrinsics is not None,
         "--recenter": options.recenter,
+        "--relative": options.relative,
     }
     if any(given.values()):
         option = next(name for name, is_given in given.items() if is_given)
@@ -79,17 +80,22 @@ def _orbit_condition(options: SampleOptions, names: Sequence[str], defaults: Orb
         raise GatlasError(f"{other.path}: has {sizes[0]} pixels, and {found[0].path} {sizes[1]}: views have one size")
     elevation = 0.0 if options.orbit_elevation is None else options.orbit_elevation
     radius = defaults.radius if options.radius is None else options.radius
-    photos = [
-        Photo(each.path, _cut_out(each), each.K, _viewmat(azimuth, elevation, radius))
-        for each, azimuth in zip(found, azimuths, strict=True)
-    ]
+    placed = any(each is not None for each in (options.orbit_azimuths, options.orbit_elevation, options.radius))
+    if options.relative and options.cameras is not None:
+        if placed or len(names) > 1:
+            raise GatlasError("--relative: the cameras of --cameras are in the axes of one photo: name that one alone")
+        viewmats = [np.eye(4)]
+    else:
+        viewmats = [_viewmat(azimuth, elevation, radius) for azimuth in azimuths]
+    photos = [Photo(each.path, _cut_out(each), each.K, viewmat) for each, viewmat in zip(found, viewmats, strict=True)]
     opaque = next((photo.name for photo in photos if _is_opaque(photo.image)), None)
     if options.recenter and opaque is not None and masks is None:
         raise GatlasError(f"{opaque}: --recenter needs to know where the object is: {MASK_HINT}")
     _check_backgrounds(photos, masks is not None, report)
     if options.recenter:
         photos = _recentered(photos, defaults.fov if fov is None else fov)
-    return Condition(found[0].stem or "object", photos=tuple(photos))
+    relative = options.relative or not (placed or defaults.assumed)
+    return Condition(found[0].stem or "object", photos=tuple(photos), relative=relative)
 
 
 def _cut_out(photo: UndistortedPhoto) -> Float[np.ndarray, "h w d"]:

@@ -10,7 +10,7 @@ from gatlas.config import Options, option
 
 @dataclass(frozen=True)
 class SampleOptions(Options):
-    """Sample a trained model: 3D Gaussians from text, a scene from photos, or an object from views of it.
+    """Sample a trained model: 3D Gaussians from text, a scene from photos, an object or new views of it from views.
 
     A sample from text is an atlas NPZ, or with -o x.ply a splat that any viewer opens. Several samples go into -o DIR/,
     one file each, into -o x.tar, or to standard output as a tar stream. A sample depends on the model, its prompt, the
@@ -31,6 +31,12 @@ class SampleOptions(Options):
     cameras may be anywhere around the object, a tar of such folders, also from standard input, or the pictures of an
     orbit in order. Their background is transparent or white, or given by --mask.
 
+    New views of an object are a folder with a transforms.json, a tar or a tar stream of one, which fit and sample read;
+    a folder is completed after a stop. Their cameras are those of a file, or an orbit: that of the first photo, turned
+    about the y axis of its world. Each view is made from the photos and the views before it. A model that was trained
+    on cameras in the objects' own frame needs to know where a photo is taken from (--orbit-azimuths); one that was
+    trained on relative cameras takes a photo that nothing is known of, with --relative also for the cameras of a file.
+
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """
 
@@ -45,10 +51,15 @@ class SampleOptions(Options):
         None, min=1, group="noise", help="Sampler steps; more give more detail. Default: the model's own."
     )
     guidance: float | None = option(
-        None, min=0, group="noise", help="Guidance: weight of the condition. Default: the model's own."
+        None,
+        min=0,
+        group="noise",
+        help="Guidance: weight of the condition; none is 1 of atlases, 0 of views. Default: the model's own.",
     )
-    scheduler: Literal["dpm++", "ddim", "euler", "unipc"] | None = option(
-        None, group="noise", help="Sampler. Default: the model's own."
+    scheduler: Literal["dpm++", "ddim", "euler", "unipc", "ancestral"] | None = option(
+        None,
+        group="noise",
+        help="Sampler: ancestral or ddim of views, others than ancestral else. Default: the model's own.",
     )
     batch: int = option(8, min=1, group="noise", help="Batch size; does not change results beyond rounding.")
     device: Literal["auto", "cpu", "cuda"] = option("auto", help="Device of the network.")
@@ -90,8 +101,24 @@ class SampleOptions(Options):
     recenter: bool = option(
         False, group="orbit", help="Cut the photos so that the object has 0.8 of their side, in the middle."
     )
+    orbit: int | None = option(
+        None,
+        min=1,
+        group="target_cameras",
+        help="Make the views of so many cameras on a circle about the y axis, evenly spaced; the first is the photo's.",
+    )
     cameras: str | None = option(
         None, group="target_cameras", metavar="FILE", help="Cameras of the views to make, from a transforms.json."
+    )
+    relative: bool = option(
+        False,
+        group="relative",
+        help="Where the photo is taken from is not known: the cameras of --cameras are in the axes of its own camera.",
+    )
+    condition_on: Literal["pool", "first"] = option(
+        "pool",
+        group="pool",
+        help="What each step of a view sees: one of the photos and earlier views at random, or always the first photo.",
     )
     views: str | None = option(
         None,

@@ -16,6 +16,7 @@ SYSTEMS = {
     "gaussian-atlas": "gatlas.systems.gaussian_atlas",
     "noposplat": "gatlas.systems.noposplat",
     "lgm": "gatlas.systems.lgm",
+    "threedim": "gatlas.systems.threedim",
 }
 
 

@@ -8,12 +8,12 @@ import pytest
 from gatlas import io
 from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
-from gatlas.cli.sample import target_cameras
 from gatlas.datasets.atlases import RandomViews, all_captions, atlas_set, to_world
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.io.sets.shards import ShardWriter
 from gatlas.render import take_views
+from gatlas.systems.targets import read_cameras
 from gatlas.types import MixedCameras, MixedViews, Views
 from tests.helpers.atlas_sets import BALLS, ball, write_captions, write_set
 
@@ -245,7 +245,7 @@ def test_views_of_several_sizes_are_refused_by_name(tmp_path, stats):
     ):
         examples.draw(0, seed=0)
     with pytest.raises(GatlasError, match=r"its cameras have pictures of several sizes \(16 x 12, 16 x 16\)"):
-        target_cameras(str(tmp_path / "views/blue"))
+        read_cameras(str(tmp_path / "views/blue"))
 
 
 def test_pictures_without_a_silhouette_are_refused(tmp_path, stats):

@@ -1,0 +1,41 @@
+"""Settings of the 3DiM system: the network's sizes, its cameras, what training drops and how views are sampled."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from gatlas.config import option
+from gatlas.models import xunet_config as sizes
+from gatlas.models.xunet_config import XUNetConfig
+
+
+@dataclass(frozen=True)
+class ThreeDimConfig(XUNetConfig):
+    """The defaults are the published ones (Watson et al. 2023) where they are known."""
+
+    relative: bool = option(
+        False,
+        help="Cameras in the axes of the known view's own camera, for photos without a frame of their object; false: "
+        "in the world of the views, which must be the objects' own frame.",
+    )
+    cond_drop: float = option(0.1, min=0, max=1, help="Share of samples that are trained without the known view.")
+    guidance: float = option(
+        3.0,
+        min=0,
+        help="Default guidance w of sampling: (1 + w) times the prediction with the known view, less w "
+        "times that without; at 0 the latter is not computed.",
+    )
+    sampler: Literal["ancestral", "ddim"] = option(
+        "ancestral",
+        help="Default sampler: ancestral, or ddim, which draws no noise after the first and needs fewer steps.",
+    )
+    sampler_steps: int = option(256, min=1, help="Default steps of sampling.")
+
+
+def _config(network: XUNetConfig, **settings: Any) -> ThreeDimConfig:
+    return ThreeDimConfig(**{**asdict(network), **settings})
+
+
+BASE, MIDDLE = _config(sizes.BASE), _config(sizes.MIDDLE)
+CPU = _config(sizes.CPU, guidance=1.0, sampler_steps=64)

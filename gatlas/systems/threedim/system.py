@@ -1,0 +1,173 @@
+"""One view of an object to views of other cameras (Watson et al. 2023, Novel View Synthesis with Diffusion Models)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gatlas.diffusion.samplers import CONTINUOUS_SAMPLERS
+from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import resized
+from gatlas.systems.contract import SampleRequest, System
+from gatlas.systems.threedim import checkpoint
+from gatlas.systems.threedim.conditioning import Pool, SamplerOptions, ViewSampler
+from gatlas.systems.threedim.config import ThreeDimConfig
+from gatlas.systems.threedim.declaration import NAME, TAKES
+from gatlas.systems.threedim.pictures import check_intrinsics, check_photo, intrinsics_at, network_picture
+from gatlas.types import Cameras, Views
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from gatlas.models.xunet import XUNet
+    from gatlas.systems.contract import Condition, SampleSet, SampleSpec, Sources
+
+
+class ThreeDimSystem(System):
+    """A network that predicts the noise of one view of an object from another view, and the cameras of both."""
+
+    name = NAME
+    part = checkpoint.PART
+    takes = TAKES
+    gives = Views
+
+    def __init__(self, config: ThreeDimConfig, network: XUNet) -> None:
+        """`network` is one of the config."""
+        self.config = config
+        self.network: XUNet = network
+        self.model = ""  # what it was loaded from
+        self.weights: str | None = None  # digest of those that were loaded
+        self._device = torch.device("cpu")
+        self._dtype = torch.float32  # of the network's computation in `sample`; its weights stay float32
+
+    def to(self, device: Any, dtype: Any = None) -> None:
+        """Set the device and the precision of sampling."""
+        self._device = torch.device(device)
+        if dtype is not None:
+            self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+
+    def dataset(self, sources: Sources) -> SampleSet:
+        """Return the objects of folders of views."""
+        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+
+    def loss(
+        self, network: nn.Module, batch: Any, generator: torch.Generator, *, step: int, steps: int
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss."""
+        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute the activations of each block in the backward pass."""
+        self.network.enable_gradient_checkpointing()
+
+    def check(self, request: SampleRequest) -> list[str]:
+        """Return how much work a request is. One that cannot be met is a GatlasError."""
+        options, cameras = self._sampler_options(request), request.cameras
+        if cameras is None:
+            raise GatlasError("no cameras of the views to make: give --orbit N, or --cameras FILE")
+        if cameras.width != cameras.height:
+            raise GatlasError(
+                f"the cameras of the views are of {cameras.width} x {cameras.height} pixels, and the model's views are "
+                "square"
+            )
+        for number, K in enumerate(cameras.Ks):
+            check_intrinsics(f"camera {number} of the views", K, cameras.width, cameras.height)
+        for condition in request.conditions:
+            self._check_condition(condition)
+        calls = options.steps * (1 if options.guidance == 0 else 2)
+        return [f"{len(cameras)} views of {self.config.side} x {self.config.side}, {calls:,} network evaluations each"]
+
+    def _check_condition(self, condition: Condition) -> None:
+        if not condition.photos:
+            raise GatlasError(f"{NAME} needs a photo of the object")
+        for photo in condition.photos:
+            check_photo(photo)
+        if condition.relative and not self.config.relative:
+            raise GatlasError(
+                f"{condition.photos[0].name}: where it is taken from is not known, and {self.model or 'the model'} "
+                "was trained on cameras in the objects' own frame: give --orbit-azimuths (0 is the front), "
+                "--orbit-elevation and --radius without --relative, or a folder of views with a transforms.json"
+            )
+
+    def _sampler_options(self, request: SampleRequest) -> SamplerOptions:
+        """Return the request's options with the defaults filled in. Those that cannot be met are a GatlasError."""
+        config = self.config
+        options = SamplerOptions(
+            request.steps or config.sampler_steps,
+            config.guidance if request.guidance is None else request.guidance,
+            request.scheduler or config.sampler,
+            request.condition_on,
+        )
+        if options.sampler not in CONTINUOUS_SAMPLERS:
+            raise GatlasError(f"--scheduler {options.sampler}: {NAME} has {', '.join(CONTINUOUS_SAMPLERS)}")
+        return options
+
+    def output_cameras(self, request: SampleRequest) -> Cameras:
+        """Return the request's cameras with pictures of the network's size."""
+        return resized(super().output_cameras(request), self.config.side, self.config.side)
+
+    def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Views]:
+        """Yield the views of each sample one by one, `request.batch` samples at once."""
+        self.check(request)
+        cameras, samples = self.output_cameras(request), request.samples
+        sampler = ViewSampler(
+            self._predict(self.network if network is None else network),
+            cameras,
+            self._sampler_options(request),
+            relative=self.config.relative,
+            device=self._device,
+        )
+        for first in range(0, len(samples), request.batch):
+            pools = [self._pool(request, sample, cameras) for sample in samples[first : first + request.batch]]
+            for number, image in sampler.views(pools):
+                yield Views(image[None], cameras[number])
+
+    def _pool(self, request: SampleRequest, sample: SampleSpec, cameras: Cameras) -> Pool:
+        """Return the photos of a sample and the views that a stopped run has made of it."""
+        side, photos = self.config.side, sample.condition.photos
+        pool = Pool(
+            [network_picture(photo, side) for photo in photos],
+            [np.asarray(photo.viewmat, dtype=np.float64) for photo in photos],
+            [intrinsics_at(photo.K, photo.image.shape[1], photo.image.shape[0], side) for photo in photos],
+            lambda number, what: sample.seed(request.seed, number, what),
+        )
+        begun = request.begun.get(sample.name)
+        for image in () if begun is None else begun.images:
+            pool.add(np.asarray(image[..., :3], dtype=np.float32), cameras)
+        return pool
+
+    def _predict(self, network: nn.Module) -> Any:
+        def predict(images: Tensor, log_snr: Tensor, poses: Tensor, conditional: Tensor) -> Tensor:
+            with torch.no_grad(), self._precision():
+                epsilon: Tensor = network(images, log_snr, poses, conditional)
+            if not bool(epsilon.isfinite().all()):
+                raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
+            return epsilon
+
+        return predict
+
+    def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
+        """Return how a sample is made."""
+        options, dtype = self._sampler_options(request), str(self._dtype).removeprefix("torch.")
+        made = {"steps": options.steps, "guidance": options.guidance, "scheduler": options.sampler, "dtype": dtype}
+        return {**super().record(request, sample), **made, "model": self.model, "weights": self.weights}
+
+    def save_frozen(self, folder: str) -> None:
+        """Write gatlas.json."""
+        checkpoint.save_description(folder, self.config.to_json())
+
+    def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
+        """Write the network with the given weights."""
+        checkpoint.save_weights(folder, weights)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self._device.type, self._dtype)
+
+
+SYSTEM = ThreeDimSystem
