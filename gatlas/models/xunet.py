@@ -207,6 +207,13 @@ def log_snr_waves(log_snr: Float[Tensor, " n"], channels: int) -> Float[Tensor, 
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
+def dropped(x: Float[Tensor, "*n"], share: float, seed: int) -> Float[Tensor, "*n"]:
+    """Return features of which a share is 0 and the others are larger, so that the mean stays."""
+    generator = torch.Generator(x.device).manual_seed(seed)
+    kept = torch.rand(x.shape, generator=generator, device=x.device) >= share
+    return x * kept / (1 - share)
+
+
 class _Block(nn.Module):
     """A residual block, with attention inside each frame and then between the frames where it `attends`."""
 
@@ -249,20 +256,13 @@ class _ResBlock(nn.Module):
         h = self.conv1(self._resampled(functional.silu(self.norm1(x))))
         scale, shift = self.film(functional.silu(embedding)).chunk(2, dim=1)
         h = functional.silu(self.norm2(h) * (1 + scale) + shift)
-        h = self.conv2(self._dropped(h, seed))
+        h = self.conv2(h if seed is None else dropped(h, self.dropout, seed))
         return cast("Tensor", (h + self.shortcut(self._resampled(x))) * HALF)
 
     def _resampled(self, x: Tensor) -> Tensor:
         if self.resample == "down":
             return functional.avg_pool2d(x, 2)
         return functional.interpolate(x, scale_factor=2.0, mode="nearest") if self.resample == "up" else x
-
-    def _dropped(self, x: Tensor, seed: int | None) -> Tensor:
-        if seed is None:
-            return x
-        generator = torch.Generator(x.device).manual_seed(seed)
-        kept = torch.rand(x.shape, generator=generator, device=x.device) >= self.dropout
-        return x * kept / (1 - self.dropout)
 
 
 class FrameAttention(nn.Module):

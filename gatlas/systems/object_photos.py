@@ -62,7 +62,7 @@ def read_objects(options: SampleOptions, names: Sequence[str], defaults: Orbit, 
 def _posed_condition(views: ObjectViewSet, report: Report) -> Condition:
     arrays = zip(views.pictures, views.images, views.cameras.Ks, views.cameras.viewmats, strict=True)
     photos = [Photo(name, image, K, viewmat) for name, image, K, viewmat in arrays]
-    _check_backgrounds(photos, views.masked, report)
+    _check_backgrounds(photos, views.masked or views.over_white, report)
     return Condition(views.name, photos=tuple(photos))
 
 

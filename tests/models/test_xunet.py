@@ -9,7 +9,7 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
-from gatlas.models.xunet import POSE_CHANNELS, XUNet, encode_rays, fresh_network, log_snr_waves, weight_shapes
+from gatlas.models.xunet import POSE_CHANNELS, XUNet, dropped, encode_rays, fresh_network, log_snr_waves, weight_shapes
 from gatlas.models.xunet_config import BASE, CPU, MIDDLE
 from gatlas.types import Cameras
 
@@ -210,8 +210,7 @@ def test_dropout_follows_from_the_generator_and_the_same_is_dropped_where_activa
 
 
 def test_dropout_keeps_the_mean_and_rests_outside_of_training():
-    block = trained_like(TINY).middle.net
-    kept = block._dropped(torch.ones(1, 8, 50, 50), 4)
+    kept = dropped(torch.ones(1, 8, 50, 50), 0.5, 4)
     assert set(kept.unique().tolist()) == {0.0, 2.0}  # half is dropped
     assert float(kept.mean()) == pytest.approx(1.0, abs=0.03)
     network = trained_like(TINY)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io import registry, streams
+from gatlas.io.json_reader import read_json
 from gatlas.io.photos import colmap, transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, views_of
 from gatlas.io.photos.scenes import scene_folders
@@ -38,6 +39,7 @@ class ObjectViewSet(NamedTuple):
     images: Float[np.ndarray, "v h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
     cameras: Cameras
     masked: bool  # every picture has a mask, which is its alpha
+    over_white: bool  # they were made over white, which their index says
 
 
 def is_view_source(name: str) -> bool:
@@ -54,13 +56,22 @@ def read_object_views(name: str, mask: str | None = None) -> Iterator[ObjectView
     """
     if not streams.is_stream(name) and streams.is_folder(name):
         for folder in _folders(name):
-            yield _read(Path(folder).resolve().name, *_index(folder), mask)
+            over_white = transforms.has_index(folder) and _is_over_white(folder / transforms.INDEX)
+            yield _read(Path(folder).resolve().name, *_index(folder), mask, over_white)
     elif name.lower().endswith(".json"):
-        yield _read(Path(name).resolve().parent.name, *transforms.read_posed_photos(name), mask)
+        key, over_white = Path(name).resolve().parent.name, _is_over_white(name)
+        yield _read(key, *transforms.read_posed_photos(name), mask, over_white)
     else:
         with temporary_folder() as scratch:
             for key, index in _unpacked(name, scratch):
-                yield _read(key, *transforms.read_posed_photos(index), mask)
+                yield _read(key, *transforms.read_posed_photos(index), mask, _is_over_white(index))
+
+
+def _is_over_white(index: str | Path | Blob) -> bool:
+    """Return True where an index says that its views were sampled over white."""
+    document = read_json(streams.as_blob(index), fault="no cameras")
+    record = document.get("sample") if isinstance(document, dict) else None
+    return isinstance(record, dict) and record.get("background") == "white"
 
 
 def _folders(name: str) -> list[Path]:
@@ -78,7 +89,7 @@ def _index(folder: Path) -> tuple[str, list[PosedPhoto]]:
     return colmap.read_posed_photos(folder)
 
 
-def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None) -> ObjectViewSet:
+def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None, over_white: bool = False) -> ObjectViewSet:
     missing = [photo.name for photo in photos if photo.picture is None]
     if missing:
         raise GatlasError(
@@ -93,7 +104,8 @@ def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None) -> 
         sizes = ", ".join(f"{width} x {height}" for width, height in sorted(set(views.cameras.sizes))[:3])
         raise GatlasError(f"{index}: its pictures have several sizes ({sizes}): views of an object have one")
     names = tuple(f"{index}: {photo.name}" for photo in photos)
-    return ObjectViewSet(name, names, views.images, views.cameras, all(photo.mask is not None for photo in photos))
+    have_masks = all(photo.mask is not None for photo in photos)
+    return ObjectViewSet(name, names, views.images, views.cameras, have_masks, over_white)
 
 
 def _unpacked(source: str, scratch: Path) -> Iterator[tuple[str, Blob]]:

@@ -69,6 +69,8 @@ class ThreeDimSystem(System):
         options, cameras = self._sampler_options(request), request.cameras
         if cameras is None:
             raise GatlasError("no cameras of the views to make: give --orbit N, or --cameras FILE")
+        for condition in request.conditions:
+            self._check_condition(condition)
         if cameras.width != cameras.height:
             raise GatlasError(
                 f"the cameras of the views are of {cameras.width} x {cameras.height} pixels, and the model's views are "
@@ -76,8 +78,6 @@ class ThreeDimSystem(System):
             )
         for number, K in enumerate(cameras.Ks):
             check_intrinsics(f"camera {number} of the views", K, cameras.width, cameras.height)
-        for condition in request.conditions:
-            self._check_condition(condition)
         calls = options.steps * (1 if options.guidance == 0 else 2)
         return [f"{len(cameras)} views of {self.config.side} x {self.config.side}, {calls:,} network evaluations each"]
 
@@ -154,6 +154,7 @@ class ThreeDimSystem(System):
         """Return how a sample is made."""
         options, dtype = self._sampler_options(request), str(self._dtype).removeprefix("torch.")
         made = {"steps": options.steps, "guidance": options.guidance, "scheduler": options.sampler, "dtype": dtype}
+        made["background"] = "white"  # what reads the views need not guess it
         return {**super().record(request, sample), **made, "model": self.model, "weights": self.weights}
 
     def save_frozen(self, folder: str) -> None:
