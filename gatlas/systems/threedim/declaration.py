@@ -20,8 +20,8 @@ TRAINING = (
     "learns new views of objects from folders of views (render MESH --orbit N or --sphere N), of one size and square. "
     "With --set relative=true it takes photos whose place around their object is not known."
 )
-# The warm-up of the paper is over 10 million samples: 78,125 steps of 128.
-_PUBLISHED = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0, "ema_decay": 0.9999}
+# Per step 128 samples: the warm-up is over 10 million samples, and the averages' half-life is 500,000.
+_PUBLISHED = {"lr": 1e-4, "betas": (0.9, 0.99), "weight_decay": 0.0, "ema_decay": 0.99982}
 PRESETS = {
     "cpu": Preset(
         CPU,
@@ -30,9 +30,10 @@ PRESETS = {
     ),
     "base": Preset(
         BASE,
-        {**_PUBLISHED, "steps": 1_000_000, "batch": 128, "warmup": 78_125},
+        {**_PUBLISHED, "steps": 1_000_000, "batch": 16, "warmup": 78_125},
         with_base=True,
-        help="the published network: pictures of 128 x 128, 462 M parameters",
+        help="the published network: pictures of 128 x 128, 462 M parameters, with 128 samples per step: eight "
+        "processes of 16",
     ),
     "64": Preset(
         MIDDLE,

@@ -8,23 +8,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from gatlas.diffusion.samplers import CONTINUOUS_SAMPLERS
+from gatlas.diffusion.schedules import CosineLogSnr
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import resized
+from gatlas.metrics import psnr
 from gatlas.systems.contract import SampleRequest, System
 from gatlas.systems.threedim import checkpoint
 from gatlas.systems.threedim.conditioning import Pool, SamplerOptions, ViewSampler
 from gatlas.systems.threedim.config import ThreeDimConfig
 from gatlas.systems.threedim.declaration import NAME, TAKES
+from gatlas.systems.threedim.pairs import Pairs, in_pixels, noise_pairs, pair_set, pairs_of
 from gatlas.systems.threedim.pictures import check_intrinsics, check_photo, intrinsics_at, network_picture
 from gatlas.types import Cameras, Views
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
+    from gatlas.datasets.posed_views import PosedBatch, PosedSample, PosedViewSet
     from gatlas.models.xunet import XUNet
-    from gatlas.systems.contract import Condition, SampleSet, SampleSpec, Sources
+    from gatlas.systems.contract import Condition, SampleSpec, Sources
+
+SHOWN, PREVIEW_STEPS = 6, 16  # objects of the pictures that a training writes, and their steps
+MAX_PSNR = 60.0  # dB, of a view that is equal
 
 
 class ThreeDimSystem(System):
@@ -41,6 +50,7 @@ class ThreeDimSystem(System):
         self.network: XUNet = network
         self.model = ""  # what it was loaded from
         self.weights: str | None = None  # digest of those that were loaded
+        self._shown: list[PosedSample] = []
         self._device = torch.device("cpu")
         self._dtype = torch.float32  # of the network's computation in `sample`; its weights stay float32
 
@@ -50,15 +60,61 @@ class ThreeDimSystem(System):
         if dtype is not None:
             self._dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
 
-    def dataset(self, sources: Sources) -> SampleSet:
+    def dataset(self, sources: Sources) -> PosedViewSet:
         """Return the objects of folders of views."""
-        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+        reason = f"{NAME} learns from views alone: name their folders as the INPUT"
+        sources.refuse("captions", "views", reason=reason)
+        sources.refuse("stats", reason=f"{NAME} needs no statistics")
+        sources.refuse("lpips_weights", reason=f"the loss of {NAME} has no LPIPS")
+        objects = pair_set(sources.inputs, self.config.side)
+        shown = range(min(SHOWN, len(objects)))
+        self._shown = [objects[i] for i in shown]  # refuses a set that cannot be used before any work
+        return objects
 
     def loss(
-        self, network: nn.Module, batch: Any, generator: torch.Generator, *, step: int, steps: int
+        self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return the terms of the loss."""
-        raise GatlasError(f"{NAME} is not trained by this version of gatlas")
+        """Return the mean squared error of the predicted noise."""
+        pairs = self._pairs(batch)
+        noise = noise_pairs(pairs.images, generator, self.config.cond_drop)
+        predicted = network(noise.images, noise.log_snr, pairs.poses, noise.conditional, generator)
+        return {"loss": functional.mse_loss(predicted, noise.epsilon)}
+
+    @torch.no_grad()
+    def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
+        """Return the mean PSNR (dB) of the denoised view at t = 1/2, and of the known view in its place."""
+        pairs = self._pairs(batch)
+        noise = noise_pairs(pairs.images, generator, 0.0, time=0.5)
+        predicted = network(noise.images, noise.log_snr, pairs.poses, noise.conditional)
+        alpha, sigma = (float(each) for each in CosineLogSnr().alpha_sigma(torch.tensor([0.5])))
+        denoised = ((noise.images[:, 1] - sigma * predicted) / alpha).clamp(-1.0, 1.0)
+        known, truth, found = (0.5 * each.movedim(1, -1) + 0.5 for each in (*pairs.images.unbind(1), denoised))
+        return {
+            "psnr": float(psnr(found, truth, limit=MAX_PSNR).mean()),
+            "psnr_copy": float(psnr(known, truth, limit=MAX_PSNR).mean()),
+        }
+
+    def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
+        """Return rows of pictures of a few objects: known views, sampled views of other cameras, and true ones."""
+        if not self._shown:
+            return None
+        rows: list[list[np.ndarray]] = [[], [], []]
+        side, options = self.config.side, SamplerOptions(PREVIEW_STEPS, 0.0, "ddim", "first")
+        for number, sample in enumerate(self._shown):
+            known, truth = (each[0].astype(np.float32) / 255 for each in (sample.context, sample.targets))
+            Ks = [in_pixels(each, side) for each in (sample.context_intrinsics[0], sample.target_intrinsics[0])]
+            cameras = Cameras(sample.target_viewmats, np.stack(Ks[1:]), side, side)
+            pool = Pool([known], [sample.context_viewmats[0].astype(np.float64)], Ks[:1], lambda *_, n=number: n)
+            sampler = ViewSampler(
+                self._predict(network), cameras, options, relative=self.config.relative, device=self._device
+            )
+            (made,) = (image for _, image in sampler.views([pool]))
+            for row, image in zip(rows, (known, made, truth), strict=True):
+                row.append(image)
+        return np.concatenate([np.concatenate(row, axis=1) for row in rows])
+
+    def _pairs(self, batch: PosedBatch) -> Pairs:
+        return pairs_of(batch, relative=self.config.relative)
 
     def checkpoint_gradients(self) -> None:
         """Recompute the activations of each block in the backward pass."""
