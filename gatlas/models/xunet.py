@@ -182,7 +182,10 @@ class _Embedding(nn.Module):
     def forward(
         self, log_snr: Float[Tensor, " b"], poses: Float[Tensor, "b 2 144 h w"], conditional: Bool[Tensor, " b"]
     ) -> list[Tensor]:
-        """Return the embeddings [n e h w] of the levels, finest first, n pictures of which each has `joined` views."""
+        """Return the embeddings [n e h w] of the levels, finest first, n pictures of which each has `joined` views.
+
+        They are activated here, once for all blocks of a level.
+        """
         poses = torch.where(conditional[:, None, None, None, None], poses, poses.new_zeros(()))
         if self.pixels is not None:
             poses = poses + self.pixels
@@ -195,7 +198,7 @@ class _Embedding(nn.Module):
         else:
             poses = poses.flatten(1, 2)
         embedded = self.noise(log_snr_waves(noisy, self.width))[:, :, None, None]
-        return [embedded + level(poses) for level in self.levels]
+        return [functional.silu(embedded + level(poses)) for level in self.levels]
 
 
 def log_snr_waves(log_snr: Float[Tensor, " n"], channels: int) -> Float[Tensor, "n channels"]:
@@ -254,7 +257,7 @@ class _ResBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None) -> Float[Tensor, "n d h2 w2"]:
         h = self.conv1(self._resampled(functional.silu(self.norm1(x))))
-        scale, shift = self.film(functional.silu(embedding)).chunk(2, dim=1)
+        scale, shift = self.film(embedding).chunk(2, dim=1)
         h = functional.silu(self.norm2(h) * (1 + scale) + shift)
         h = self.conv2(h if seed is None else dropped(h, self.dropout, seed))
         return cast("Tensor", (h + self.shortcut(self._resampled(x))) * HALF)

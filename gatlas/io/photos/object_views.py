@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io import registry, streams
 from gatlas.io.json_reader import read_json
-from gatlas.io.photos import colmap, transforms
+from gatlas.io.photos import transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, views_of
-from gatlas.io.photos.scenes import scene_folders
+from gatlas.io.photos.scenes import read_posed_photos, scene_folders
 from gatlas.io.sets.scratch import temporary_folder
 from gatlas.io.sets.shards import SUFFIX, stream_members
 from gatlas.io.streams import Blob
@@ -56,8 +56,8 @@ def read_object_views(name: str, mask: str | None = None) -> Iterator[ObjectView
     """
     if not streams.is_stream(name) and streams.is_folder(name):
         for folder in _folders(name):
-            over_white = transforms.has_index(folder) and _is_over_white(folder / transforms.INDEX)
-            yield _read(Path(folder).resolve().name, *_index(folder), mask, over_white)
+            over_white = transforms.has_index(folder) and _is_over_white(transforms.index_of(folder))
+            yield _read(Path(folder).resolve().name, *read_posed_photos(folder), mask, over_white)
     elif name.lower().endswith(".json"):
         key, over_white = Path(name).resolve().parent.name, _is_over_white(name)
         yield _read(key, *transforms.read_posed_photos(name), mask, over_white)
@@ -81,12 +81,6 @@ def _folders(name: str) -> list[Path]:
         pictures = f"; to name the pictures of an orbit in order: {Path(name)}/*{suffix}" if suffix else ""
         raise GatlasError(f"{Path(name)}: there is no {transforms.INDEX} with the cameras of its views{pictures}")
     return found
-
-
-def _index(folder: Path) -> tuple[str, list[PosedPhoto]]:
-    if transforms.has_index(folder):
-        return transforms.read_posed_photos(folder)
-    return colmap.read_posed_photos(folder)
 
 
 def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None, over_white: bool = False) -> ObjectViewSet:

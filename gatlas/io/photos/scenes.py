@@ -1,4 +1,4 @@
-"""Folders of photos with known cameras: a transforms.json or a COLMAP model, distinguished here."""
+"""Folders of photos with known cameras: a transforms.json, a COLMAP model or SRN's, distinguished here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.io import registry, streams
-from gatlas.io.photos import colmap, transforms
+from gatlas.io.photos import colmap, srn, transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, photo_turns, skip_missing, views_of
 from gatlas.io.streams import Blob
 
@@ -31,6 +31,8 @@ def load_cameras(source: Source) -> AnyCameras:
     Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
     """
     if not isinstance(source, Blob) and streams.is_folder(source):
+        if _is_srn(source):
+            return srn.read_cameras(source)
         return (colmap if _is_colmap(source) else transforms).read_cameras(source)
     found: AnyCameras = registry.decode("cameras", streams.as_blob(source))
     return found
@@ -42,6 +44,8 @@ def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | 
     The folder holds a transforms.json (which may itself be named), else COLMAP models in sparse/, the folder itself or
     colmap/sparse, of which the largest or that in `model_dir` is taken. Missing pictures are left out with one warning.
     """
+    if model_dir is None and _is_srn(folder):
+        return srn.read_views(folder, side=side)
     if model_dir is not None or _is_colmap(folder):
         return colmap.read_views(folder, side=side, model_dir=model_dir)
     return transforms.read_views(folder, side=side)
@@ -49,7 +53,9 @@ def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | 
 
 def photo_names(folder: str | Path, *, model_dir: str | None = None) -> list[str]:
     """Return the names of the photos that `load_views` returns, in their order, as the index calls them."""
-    if model_dir is not None or _is_colmap(folder):
+    if model_dir is None and _is_srn(folder):
+        _, photos = srn.read_posed_photos(folder)
+    elif model_dir is not None or _is_colmap(folder):
         photos = colmap.registered_photos(folder, model_dir)
     else:
         _, photos = transforms.read_posed_photos(folder)
@@ -62,6 +68,8 @@ def load_points(source: Source, *, model_dir: str | None = None) -> Points | Non
     None where a folder or a transforms.json has none. For `model_dir` see `load_views`.
     """
     if not isinstance(source, Blob):
+        if model_dir is None and _is_srn(source):
+            return None
         if model_dir is not None or _is_colmap(source):
             return colmap.read_points(source, model_dir=model_dir)
         if streams.is_folder(source):
@@ -71,6 +79,20 @@ def load_points(source: Source, *, model_dir: str | None = None) -> Points | Non
         return transforms.read_points(blob)
     found: Points = registry.decode("points", blob)
     return found
+
+
+def _is_srn(source: str | Path) -> bool:
+    """Return whether a source is a folder as SRN's data sets have them, with no other index."""
+    if not srn.has_scene(source):
+        return False
+    return not transforms.has_index(source) and not colmap.has_model(source)
+
+
+def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
+    """Return the name of a folder's index and its photos."""
+    if transforms.has_index(folder):
+        return transforms.read_posed_photos(folder)
+    return (srn if _is_srn(folder) else colmap).read_posed_photos(folder)
 
 
 def _is_colmap(source: str | Path) -> bool:
@@ -88,7 +110,7 @@ def _is_colmap(source: str | Path) -> bool:
 
 def has_photos(folder: str | Path) -> bool:
     """Return whether a folder has an index of photos with their cameras."""
-    return transforms.has_index(folder) or colmap.has_model(folder)
+    return transforms.has_index(folder) or colmap.has_model(folder) or srn.has_scene(folder)
 
 
 def scene_folders(folder: str | Path) -> list[Path]:
@@ -107,8 +129,7 @@ class PhotoFolder:
 
     def __init__(self, folder: str | Path) -> None:
         """Read the index only. One that cannot be used is a GatlasError; photos that are missing are left out."""
-        reader = transforms.read_posed_photos if transforms.has_index(folder) else colmap.read_posed_photos
-        self.name, photos = reader(folder)
+        self.name, photos = read_posed_photos(folder)
         self.key = Path(folder).name
         self._present = skip_missing(self.name, photos)
         self._photos: list[PosedPhoto] = [photo for photo, _ in self._present]

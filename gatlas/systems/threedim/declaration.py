@@ -17,7 +17,8 @@ TAKES = Takes(
     orbit=Orbit((0.0,), DEFAULT_DISTANCE, DEFAULT_FOV, assumed=False),
 )
 TRAINING = (
-    "learns new views of objects from folders of views (render MESH --orbit N or --sphere N), of one size and square. "
+    "learns new views of objects from folders of views (render MESH --orbit N or --sphere N) or of SRN's "
+    "data sets (rgb/, pose/, intrinsics/), with square pictures. "
     "With --set relative=true it takes photos whose place around their object is not known."
 )
 # Per step 128 samples: the warm-up is over 10 million samples, and the averages' half-life is 500,000.
