@@ -321,3 +321,27 @@ def test_what_cannot_be_met_is_one_line(request_, told):
             ask(request_)
         assert told in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_views_are_made_on_a_gpu(cuda_device, tmp_path):
+    small_system().save(str(tmp_path))
+    found, expected = (images_of(load_system(str(tmp_path), device=device), asked(2)) for device in ("cuda", "cpu"))
+    np.testing.assert_allclose(found, expected, atol=1.01 / 255)
+
+
+def test_values_that_are_not_finite_are_refused():
+    def network(images, log_snr, poses, conditional):
+        return torch.full((len(images), 3, 8, 8), torch.nan)
+
+    with pytest.raises(GatlasError, match="not finite: with --dtype fp32"):
+        next(small_system().sample(asked(1), network))
+
+
+def test_bfloat16_gives_nearly_the_same_views():
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        system = small_system()
+        system.to("cpu", dtype)
+        found.append(images_of(system, asked(1, guidance=0.0)))
+    assert not np.array_equal(*found)
+    assert np.abs(found[0] - found[1]).mean() < 0.05

@@ -188,3 +188,13 @@ def test_objects_that_cannot_be_used_are_left_out_and_a_set_of_them_is_one_line(
 def test_sources_that_it_does_not_use_are_one_line(objects, source):
     with pytest.raises(GatlasError, match=f"^--{source.replace('_', '-')}: "):
         create(CONFIG).dataset(Sources((str(objects),), **{source: "x"}))
+
+
+def test_it_is_trained_on_a_gpu(cuda_device, objects):
+    batch, system = batch_of(objects), small_system()
+    expected = loss_of(system, batch)
+    on_gpu = type(batch)(batch.keys, *(each.cuda() for each in batch[1:]))
+    system.network.cuda()
+    assert loss_of(system, on_gpu) == pytest.approx(expected, rel=1e-5)
+    numbers = system.diagnose(system.network, on_gpu, torch.Generator().manual_seed(0))
+    assert set(numbers) == {"psnr", "psnr_copy"}
