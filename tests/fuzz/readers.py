@@ -278,6 +278,7 @@ READERS: dict[str, Reader] = {
     "intrinsics": Reader(read_intrinsics, seeds.intrinsics_files, 20, "gatlas.io.photos.photo_set"),
     "colmap_text": Reader(read_transforms, lambda: seeds.colmap_models(binary=False), 20, "gatlas.io.photos.colmap"),
     "colmap_bin": Reader(read_transforms, lambda: seeds.colmap_models(binary=True), 20, "gatlas.io.photos.colmap"),
+    "srn": Reader(read_transforms, seeds.srn_folders, 12, "gatlas.io.photos.srn"),
     "re10k": Reader(read_clips, model_seeds.clips, 15, "torch gatlas.io.photos.re10k"),
     "captions": Reader(read_captions, seeds.captions, 20, "gatlas.io.sets.captions"),
     "beside": Reader(

@@ -376,6 +376,16 @@ def manifests() -> list[Files]:
     ]
 
 
+def srn_folders() -> list[Files]:
+    """Pictures with poses, and intrinsics of each or of all."""
+    posed = {
+        **{f"rgb/{i}.png": picture(8) for i in range(2)},
+        **{f"pose/{i}.txt": f"1 0 0 {i} 0 1 0 0 0 0 1 -2 0 0 0 1".encode() for i in range(2)},
+    }
+    each = {f"intrinsics/{i}.txt": b"8 0 4\n0 8 4\n0 0 1\n" for i in range(2)}
+    return [{**posed, **each}, {**posed, "intrinsics.txt": b"16. 8. 8. 0.\n0. 0. 0.\n1.\n16 16\n"}]
+
+
 def view_folders() -> list[Files]:
     names, index = encode_index(cameras(2, 8), sample={"prompt": "a", "seed": 0})
     begun = {names[0]: picture(8)}
