@@ -1,7 +1,4 @@
-"""Weights of LGM: the published safetensors, and the model folders of gatlas.
-
-    gatlas.json                          system, config, versions
-    network/model.safetensors            float32
+"""The published weights of LGM; for the model folders of gatlas see `gatlas.systems.network_folder`.
 
 A published file holds the weights alone, in half precision. Which of the published networks it is of follows from their
 shapes. Whether its rotations are those of the first training does not: model_fp16.safetensors and
@@ -16,24 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
-from gatlas.io.models.tensors import (
-    Shapes,
-    check_weights,
-    read_tensors,
-    tensor_shapes,
-    weight_files,
-    write_json,
-    write_tensors,
-)
+from gatlas.io.models.tensors import Shapes, check_weights, read_tensors, tensor_shapes
 from gatlas.models.lgm import weight_shapes
 from gatlas.systems.lgm.config import BIG, SMALL, TINY, LgmSystemConfig
-from gatlas.systems.lgm.declaration import NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PART, STEM = "network", "model"
 LEGACY, FIXED = "model_fp16.safetensors", "fixrot"
 
 
@@ -79,41 +65,3 @@ def _by_shape(path: str | Path) -> dict[str, Tensor]:
     import torch
 
     return {name: torch.empty(shape, device="meta") for name, shape in tensor_shapes(path).items()}
-
-
-def save_description(folder: str | Path, config: Mapping[str, Any]) -> None:
-    """Write gatlas.json into an existing folder."""
-    import torch
-
-    from gatlas import __version__
-
-    versions = {"gatlas": __version__, "torch": torch.__version__}
-    description = {"format": FORMAT, "system": NAME, "config": dict(config), "versions": versions}
-    write_json(Path(folder) / DESCRIPTION, description)
-
-
-def save_weights(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
-    """Write model.safetensors into the existing folder of the part."""
-    import torch
-
-    write_tensors(
-        Path(folder) / f"{STEM}.safetensors",
-        {name: weight.detach().to(torch.float32) for name, weight in weights.items()},
-    )
-
-
-def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
-    """Return the weights (float32, on the CPU) of a model, a run or one of its checkpoints.
-
-    Weights that are missing, of another shape, or that the network does not know are a GatlasError.
-    """
-    import torch
-
-    part = Path(folder) / PART
-    if not part.is_dir():
-        raise GatlasError(
-            f"{folder}: has no {PART} yet: training has saved no checkpoint in it, or it is another model"
-        )
-    weights = read_tensors(weight_files(part, STEM), torch.float32)
-    check_weights(part, weights, shapes, f"{DESCRIPTION} and the weights are not of one model")
-    return weights

@@ -13,6 +13,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
 from gatlas.models.lgm import LGM, fresh_network, weight_shapes
 from gatlas.models.view_unet_config import LgmConfig
+from gatlas.systems import network_folder
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.lgm import checkpoint
 from gatlas.systems.lgm.config import LgmSystemConfig
@@ -62,7 +63,7 @@ def load(model: str, *, device: Any = "cpu", dtype: Any = None, settings: Mappin
             made = "with" if config.legacy_rot else "without"
             raise GatlasError(f"{model}: was made {made} legacy_rot: leave out --set legacy_rot")
         config = replace(config, **settings)
-        weights = checkpoint.load_network(model, weight_shapes(config))
+        weights = network_folder.load_network(model, weight_shapes(config))
     with torch.device("meta"):
         network = LGM(config)
     network.load_state_dict(weights, assign=True)

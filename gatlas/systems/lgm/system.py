@@ -15,8 +15,8 @@ from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.sheets import contact_sheet
 from gatlas.metrics import psnr
 from gatlas.models.lgm import activate, network_inputs
+from gatlas.systems import network_folder
 from gatlas.systems.contract import Located, SampleRequest, System
-from gatlas.systems.lgm import checkpoint
 from gatlas.systems.lgm.config import LgmSystemConfig
 from gatlas.systems.lgm.declaration import NAME, TAKES
 from gatlas.systems.lgm.hull_depth import hull_distance
@@ -43,7 +43,7 @@ class LgmSystem(System):
     """A network that predicts a Gaussian for each pixel of a few views of an object."""
 
     name = NAME
-    part = checkpoint.PART
+    part = network_folder.PART
     takes = TAKES
     gives = Gaussians
     locates = True
@@ -186,11 +186,11 @@ class LgmSystem(System):
 
     def save_frozen(self, folder: str) -> None:
         """Write gatlas.json."""
-        checkpoint.save_description(folder, self.config.to_json())
+        network_folder.save_description(folder, NAME, self.config.to_json())
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
         """Write the network with the given weights."""
-        checkpoint.save_weights(folder, weights)
+        network_folder.save_weights(folder, weights)
 
     def _inputs(self, views: ObjectViews) -> Tensor:
         """Return the network's input for the views of one object."""

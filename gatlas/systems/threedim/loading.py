@@ -12,8 +12,8 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
 from gatlas.models.xunet import XUNet, fresh_network, weight_shapes
 from gatlas.models.xunet_config import XUNetConfig
+from gatlas.systems import network_folder
 from gatlas.systems.contract import digest_of_weights
-from gatlas.systems.threedim import checkpoint
 from gatlas.systems.threedim.config import ThreeDimConfig
 from gatlas.systems.threedim.declaration import NAME
 from gatlas.systems.threedim.system import ThreeDimSystem
@@ -58,7 +58,7 @@ def load(
         raise GatlasError(f"{model}: a model of the system {description['system']!r}, not of {NAME!r}")
     config = ThreeDimConfig.from_json(description["config"], f"{model}: its config in gatlas.json")
     config = replace(config, **(settings or {}))
-    weights = checkpoint.load_network(model, weight_shapes(config))
+    weights = network_folder.load_network(model, weight_shapes(config))
     with torch.device("meta"):
         network = XUNet(config)
     network.load_state_dict(weights, assign=True)

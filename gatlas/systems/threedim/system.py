@@ -15,8 +15,8 @@ from gatlas.diffusion.schedules import CosineLogSnr
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import resized
 from gatlas.metrics import psnr
+from gatlas.systems import network_folder
 from gatlas.systems.contract import SampleRequest, System
-from gatlas.systems.threedim import checkpoint
 from gatlas.systems.threedim.conditioning import Pool, SamplerOptions, ViewSampler
 from gatlas.systems.threedim.config import ThreeDimConfig
 from gatlas.systems.threedim.declaration import NAME, TAKES
@@ -40,7 +40,7 @@ class ThreeDimSystem(System):
     """A network that predicts the noise of one view of an object from another view, and the cameras of both."""
 
     name = NAME
-    part = checkpoint.PART
+    part = network_folder.PART
     takes = TAKES
     gives = Views
 
@@ -215,11 +215,11 @@ class ThreeDimSystem(System):
 
     def save_frozen(self, folder: str) -> None:
         """Write gatlas.json."""
-        checkpoint.save_description(folder, self.config.to_json())
+        network_folder.save_description(folder, NAME, self.config.to_json())
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
         """Write the network with the given weights."""
-        checkpoint.save_weights(folder, weights)
+        network_folder.save_weights(folder, weights)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:

@@ -1,4 +1,4 @@
-"""Model folders of 3DiM.
+"""Model folders of systems that are one network.
 
 gatlas.json                          system, config, versions
 network/model.safetensors            float32
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
 from gatlas.io.models.tensors import Shapes, check_weights, read_tensors, weight_files, write_json, write_tensors
-from gatlas.systems.threedim.declaration import NAME
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,14 +20,14 @@ if TYPE_CHECKING:
 PART, STEM = "network", "model"
 
 
-def save_description(folder: str | Path, config: Mapping[str, Any]) -> None:
+def save_description(folder: str | Path, system: str, config: Mapping[str, Any]) -> None:
     """Write gatlas.json into an existing folder."""
     import torch
 
     from gatlas import __version__
 
     versions = {"gatlas": __version__, "torch": torch.__version__}
-    description = {"format": FORMAT, "system": NAME, "config": dict(config), "versions": versions}
+    description = {"format": FORMAT, "system": system, "config": dict(config), "versions": versions}
     write_json(Path(folder) / DESCRIPTION, description)
 
 
