@@ -187,18 +187,31 @@ class _Embedding(nn.Module):
         They are activated here, once for all blocks of a level.
         """
         poses = torch.where(conditional[:, None, None, None, None], poses, poses.new_zeros(()))
-        if self.pixels is not None:
-            poses = poses + self.pixels
-        if self.frames is not None:
-            poses = poses + self.frames[:, :, None, None]
         noisy = log_snr.float().clamp(-MAX_LOG_SNR, MAX_LOG_SNR)
         if self.joined == 1:
             noisy = torch.stack([torch.full_like(noisy, MAX_LOG_SNR), noisy], dim=1).flatten()
-            poses = poses.flatten(0, 1)
-        else:
-            poses = poses.flatten(1, 2)
         embedded = self.noise(log_snr_waves(noisy, self.width))[:, :, None, None]
-        return [functional.silu(embedded + level(poses)) for level in self.levels]
+        return [functional.silu(embedded + self._convolved(poses, level)) for level in self.levels]
+
+    def _convolved(self, poses: Float[Tensor, "b 2 144 h w"], level: nn.Module) -> Float[Tensor, "n e h2 w2"]:
+        """Return the convolution of rays plus learned embeddings.
+
+        It is linear: that of the embeddings is done once for all rows, and the rays need no gradient.
+        """
+        convolution = cast("nn.Conv2d", level)
+        found: Tensor = convolution(poses.reshape(-1, POSE_CHANNELS * self.joined, *poses.shape[-2:]))
+        if self.pixels is None and self.frames is None:
+            return found
+        learned = torch.zeros_like(poses[0])
+        if self.pixels is not None:
+            learned = learned + self.pixels
+        if self.frames is not None:
+            learned = learned + self.frames[:, :, None, None]
+        learned = learned.reshape(-1, POSE_CHANNELS * self.joined, *poses.shape[-2:])
+        added = functional.conv2d(
+            learned, convolution.weight, stride=convolution.stride, padding=convolution.padding
+        )  # [frames e h2 w2]
+        return (found.unflatten(0, (-1, len(added))) + added).flatten(0, 1)
 
 
 def log_snr_waves(log_snr: Float[Tensor, " n"], channels: int) -> Float[Tensor, "n channels"]:
