@@ -181,9 +181,10 @@ def posed_view_set(
 ) -> PosedViewSet:
     """Return the scenes that the inputs name, as a set of a kind.
 
-    An input is a folder of posed photos (transforms.json, COLMAP or SRN), a folder of such folders, a tar of folders with
-    a transforms.json, or a folder of RealEstate10K chunks (or the one above it, whose `train` is taken). All scenes are
-    opened once: those that cannot be used are left out with a line in `report`. That nothing is left is a GatlasError.
+    An input is a folder of posed photos (transforms.json, COLMAP or SRN), a folder of such folders, a tar of folders
+    with a transforms.json, or a folder of RealEstate10K chunks (or the one above it, whose `train` is taken). All
+    scenes are opened once: those that cannot be used are left out with a line in `report`. That nothing is left is a
+    GatlasError.
     """
     scenes: list[SceneRef] = []
     notes: list[str] = []
