@@ -154,12 +154,16 @@ class PosedViewSet(torch.utils.data.Dataset[PosedSample]):
         wanted = list(dict.fromkeys(frame for frame in frames if (index, frame) not in self._pictures))
         fresh = {}
         for frame, picture in zip(wanted, scene.pictures(wanted) if wanted else [], strict=True):
+            self._check(index, frame, picture)
             fresh[index, frame] = self._cut(picture, scene.Ks[frame])
         pairs = [fresh.get((index, frame)) or self._pictures[index, frame] for frame in frames]
         pictures, Ks = np.stack([picture for picture, _ in pairs]), np.stack([K for _, K in pairs])
         if (len(self._pictures) + len(fresh)) * pictures[0].nbytes <= CACHE_BYTES:
             self._pictures |= fresh
         return pictures, Ks
+
+    def _check(self, index: int, number: int, picture: Float[np.ndarray, "h w d"]) -> None:
+        """Refuse a photo that was read, the one of this number in a scene, with a GatlasError: here none."""
 
     def _cut(
         self, picture: Float[np.ndarray, "h w d"], K: Float[np.ndarray, "3 3"]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 WHITE = 250 / 255  # of a background
 OPAQUE = 1 - 0.5 / 255
+POLE = 90.0  # degrees of elevation
 STEM = "{stem}"
 MASK_HINT = (
     "give --mask '{stem}_mask.png' (white is the object) or a PNG whose background is transparent, as background "
@@ -103,6 +104,8 @@ def _cut_out(photo: UndistortedPhoto) -> Float[np.ndarray, "h w d"]:
 
 
 def _viewmat(azimuth: float, elevation: float, radius: float) -> Float[np.ndarray, "4 4"]:
+    if abs(elevation) == POLE and azimuth % 360 != 0:  # at the pole itself azimuths would be one camera
+        elevation = math.copysign(POLE - 1e-3, elevation)
     return orbit(1, 1, 1, elevation=elevation, azimuth=azimuth, distance=radius).viewmats[0]
 
 

@@ -8,6 +8,7 @@ follows from the cameras' axes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 # Of the mean of 1 - f f^T over the cameras' axes f, the smallest eigenvalue: two cameras that stand 12 degrees apart
 # have it. Below, their axes do not show where they meet.
 MIN_SPREAD = 0.01
+MAX_MISS = (
+    0.05  # of a camera's axis from the world's origin, relative to its distance, where it may be meant to meet it
+)
 MIN_DEPTH = 1e-3  # of the object's center in a camera, relative to the distance of the camera from it
 
 
@@ -55,18 +59,28 @@ class ObjectFrame(NamedTuple):
         )
 
 
-def object_frame(viewmats: Float[np.ndarray, "c 4 4"], distance: float) -> ObjectFrame:
+def object_frame(
+    viewmats: Float[np.ndarray, "c 4 4"], distance: float, names: Sequence[str] | None = None
+) -> ObjectFrame:
     """Return the frame of the object that world-to-camera matrices (OpenCV) look at.
 
     The first camera stands `distance` from the center in the network's units. Cameras that do not look at one object
-    are a GatlasError.
+    are a GatlasError, which calls them by `names`.
     """
     viewmats = np.asarray(viewmats, dtype=np.float64)
-    center = look_at_point(viewmats)
+    try:
+        center = look_at_point(viewmats)
+    except GatlasError as error:
+        raise error if names is None else GatlasError(f"{names[0]}: {error}") from None
     depths = viewmats[:, 2, :3] @ center + viewmats[:, 2, 3]
-    lengths = np.linalg.norm(camera_centers(viewmats) - center, axis=-1)
+    eyes = camera_centers(viewmats)
+    lengths = np.linalg.norm(eyes - center, axis=-1)
+    if lengths.max() <= _rounding(viewmats) * np.abs(eyes).max():
+        place = "" if names is None else f"{names[0]}: "
+        raise GatlasError(f"{place}the cameras all stand in one place, which does not show where the object is")
     if (wrong := np.flatnonzero(depths <= MIN_DEPTH * lengths)).size:
-        raise GatlasError(f"the cameras do not look at one object: it is not in front of camera {wrong[0]}")
+        camera = f"camera {wrong[0]}" if names is None else f"that of {names[wrong[0]]}"
+        raise GatlasError(f"the cameras do not look at one object: it is not in front of {camera}")
     return ObjectFrame(np.diag([1.0, -1.0, -1.0]) @ viewmats[0, :3, :3], center, distance / float(lengths[0]))
 
 
@@ -79,7 +93,7 @@ def look_at_point(viewmats: Float64[np.ndarray, "c 4 4"]) -> Float64[np.ndarray,
     eyes, axes = camera_centers(viewmats), viewmats[:, 2, :3]
     across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # [c 3 3], onto the plane at right angles to an axis
     mean = across.mean(axis=0)
-    if np.linalg.eigvalsh(mean)[0] >= MIN_SPREAD:
+    if _show_depth(mean):
         return np.asarray(np.linalg.solve(mean, np.einsum("cij,cj->i", across, eyes) / len(eyes)))
     along = -(eyes * axes).sum(axis=-1)  # depth of the world's origin
     if (along <= 0).any():
@@ -88,3 +102,42 @@ def look_at_point(viewmats: Float64[np.ndarray, "c 4 4"]) -> Float64[np.ndarray,
             "their world: add views from other sides"
         )
     return np.asarray((eyes + along[:, None] * axes).mean(axis=0))
+
+
+def uncertain(viewmats: Float[np.ndarray, "c 4 4"], fov: float, names: Sequence[str]) -> list[str]:
+    """Return what cameras that have an `object_frame` leave uncertain, one message each.
+
+    `fov` is the network's field of view in degrees; the messages call the cameras by `names`.
+    """
+    viewmats = np.asarray(viewmats, dtype=np.float64)
+    eyes, axes = camera_centers(viewmats), viewmats[:, 2, :3]
+    center, messages = look_at_point(viewmats), []
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    if not _show_depth(across.mean(axis=0)):
+        missed = np.linalg.norm(np.einsum("cij,cj->ci", across, eyes), axis=-1)
+        if (missed > MAX_MISS * np.linalg.norm(eyes, axis=-1)).any():
+            messages.append(
+                f"{names[0]}: cameras that look in one direction do not show how far the object is: it is taken to be "
+                "as far as the origin of their world"
+            )
+    same = len(viewmats) - len(np.unique(viewmats[:, :3].reshape(len(viewmats), -1).round(9), axis=0))
+    if same:
+        messages.append(f"{names[0]}: {same} of the {len(viewmats)} views have the camera of another one")
+    to_center = center - eyes
+    cosine = (to_center * axes).sum(axis=-1) / np.linalg.norm(to_center, axis=-1)
+    if (cosine < np.cos(np.radians(fov / 2))).any():
+        messages.append(
+            f"{names[int(cosine.argmin())]}: its camera looks past the point where the axes of all cameras come "
+            "nearest to each other, which is taken for the middle of the object: the splat may be wrong"
+        )
+    return messages
+
+
+def _rounding(viewmats: Float64[np.ndarray, "c 4 4"]) -> float:
+    """Return how far rounding may have moved cameras, relative to their distance from the origin."""
+    return 1e-5 if (viewmats == viewmats.astype(np.float32)).all() else 1e-12
+
+
+def _show_depth(mean: Float64[np.ndarray, "3 3"]) -> bool:
+    """Return True where the axes of cameras show the point where they meet; `mean` is that of 1 - f f^T."""
+    return bool(np.linalg.eigvalsh(mean)[0] >= MIN_SPREAD)

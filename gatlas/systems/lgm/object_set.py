@@ -18,6 +18,7 @@ from gatlas.images.composite import composite
 from gatlas.systems.lgm.augmentation import distort, jitter
 from gatlas.systems.lgm.frame import object_frame
 from gatlas.systems.lgm.pictures import WHITE, cut_to
+from gatlas.systems.object_photos import OPAQUE
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -38,8 +39,11 @@ class ObjectOrbit(OrbitViews):
         """Return a fault where there are too few views, or where they are not of one object."""
         if (found := super().fault(scene)) is not None:
             return found
+        # A single view must show by itself where the object is.
+        groups = [scene.viewmats] if self.context > 1 else list(scene.viewmats[:, None])
         try:
-            object_frame(scene.viewmats, self.distance)
+            for viewmats in groups:
+                object_frame(viewmats, self.distance)
         except GatlasError as error:
             return str(error)
         return None
@@ -47,6 +51,10 @@ class ObjectOrbit(OrbitViews):
     def choose(self, scene: PosedScene, rng: np.random.Generator, step: int | None) -> ChosenViews:
         """Return views of an orbit, and the same ones with others."""
         context, targets = super().choose(scene, rng, step)
+        try:
+            object_frame(scene.viewmats[context], self.distance)
+        except GatlasError as error:
+            raise GatlasError(f"{scene.name}: {error}") from None
         return ChosenViews(context, [*context, *targets])
 
     def in_frame(self, viewmats: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, "n 4 4"]:
@@ -74,10 +82,10 @@ class ObjectSet(PosedViewSet):
     def draw(self, index: int, *, seed: int, step: int | None = None) -> PosedSample:
         """Return a sample; its context views but the first are distorted, and their cameras moved, by chance."""
         sample = super().draw(index, seed=seed, step=step)
-        if (sample.targets[..., 3] == 255).all():
+        if not sample.targets[..., 3].any():
             raise GatlasError(
-                f"{self._scenes[index].path}: its pictures are opaque, so that their background would be part of the "
-                "object: write them with transparency, as render -o FOLDER/ does, or name a mask_path in each frame"
+                f"{self._place(index)}: its pictures show nothing within the network's field of view of "
+                f"{self._config.view_fov:g} degrees: correct its cameras or pictures, or leave it out"
             )
         config, rng = self._config, np.random.default_rng([seed, 1])
         pictures, viewmats = self._reduced(sample.targets[: config.views]), sample.context_viewmats
@@ -87,6 +95,24 @@ class ObjectSet(PosedViewSet):
         if jitters and len(viewmats) > 1:
             viewmats = np.concatenate([viewmats[:1], jitter(viewmats[1:], rng)])
         return sample._replace(context=pictures, context_viewmats=viewmats)
+
+    def _check(self, index: int, number: int, picture: Float[np.ndarray, "h w d"]) -> None:
+        """Refuse a picture whose background would be part of the object, and one that shows nothing."""
+        if picture.shape[-1] == 3 or picture[..., 3].min() >= OPAQUE:
+            raise GatlasError(
+                f"{self._place(index)}: its picture {number} is opaque, so that its background would be part of the "
+                "object: write pictures with transparency, as render -o FOLDER/ does, or name a mask_path in each frame"
+            )
+        if picture[..., 3].max() <= 0:
+            raise GatlasError(
+                f"{self._place(index)}: its picture {number} shows nothing: all of it is transparent, or its mask is "
+                "black: take it out of the transforms.json"
+            )
+
+    def _place(self, index: int) -> str:
+        """Return the folder, or the tar and the object in it, that a scene was read from."""
+        scene = self._scenes[index]
+        return str(scene.path) if scene.number is None else f"{scene.path}: {scene.key}"
 
     def identity(self) -> Mapping[str, Iterable[Any]]:
         """Return the keys of the objects, the numbers of their views, and whether the loss has LPIPS."""

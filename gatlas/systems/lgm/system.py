@@ -19,9 +19,10 @@ from gatlas.systems import network_folder
 from gatlas.systems.contract import Located, SampleRequest, System
 from gatlas.systems.lgm.config import LgmSystemConfig
 from gatlas.systems.lgm.declaration import NAME, TAKES
+from gatlas.systems.lgm.frame import object_frame, uncertain
 from gatlas.systems.lgm.hull_depth import hull_distance
 from gatlas.systems.lgm.object_set import object_set
-from gatlas.systems.lgm.pictures import ObjectViews, network_views, ray_maps
+from gatlas.systems.lgm.pictures import ObjectViews, badly_shown, network_views, ray_maps
 from gatlas.systems.lgm.view_loss import LPIPS_SIDE, MAX_PSNR, lpips_distance, posed_inputs, render_objects
 from gatlas.types import Gaussians, Origin, Views
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 MIN_OPACITY = 0.005  # Gaussians below it are left out of a splat
 MIN_SCALE = 1e-9  # files store the logarithm
 MAX_TILT = 30.0  # degrees between the vertical of the views and the y axis, beyond which a message says so
+
+MAX_ROLL = 0.05  # y of the horizontal axes of cameras that stand upright about y
 
 
 class LgmSystem(System):
@@ -156,8 +159,18 @@ class LgmSystem(System):
                 messages.append(
                     f"{condition.name}: {views}, beyond what the weights were trained on ({self.config.views} views)"
                 )
+            messages += self._faults(condition.photos)
             messages += _tilted(condition.name, condition.photos)
         return list(dict.fromkeys(messages))
+
+    def _faults(self, photos: Sequence[Photo]) -> list[str]:
+        """Return what may be wrong with the views of one object; what must be is a GatlasError."""
+        viewmats = [photo.viewmat for photo in photos if photo.viewmat is not None]
+        if len(viewmats) < len(photos):
+            return []
+        stacked, names = np.stack(viewmats), [photo.name for photo in photos]
+        object_frame(stacked, self.config.distance, names)
+        return [*uncertain(stacked, self.config.view_fov, names), *badly_shown(photos, self.config)]
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Gaussians]:
         """Yield one splat per condition, in the world of its photos' cameras."""
@@ -227,6 +240,9 @@ def _tilted(name: str, photos: Sequence[Photo]) -> list[str]:
     if not ups:
         return []
     up = np.mean(ups, axis=0)
+    rights = [np.asarray(photo.viewmat)[0, 1] for photo in photos if photo.viewmat is not None]
+    if up[1] > 0 and np.abs(rights).max() <= MAX_ROLL:  # they look down at an object that may stand upright about y
+        return []
     length = float(np.linalg.norm(up))
     if length < 1e-6 or up[1] >= length * np.cos(np.radians(MAX_TILT)):
         return []

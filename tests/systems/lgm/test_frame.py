@@ -6,7 +6,7 @@ import pytest
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers, look_at, opengl_poses, orbit
 from gatlas.geometry.rotations import quats_to_matrices
-from gatlas.systems.lgm.frame import look_at_point, object_frame
+from gatlas.systems.lgm.frame import look_at_point, object_frame, uncertain
 from gatlas.types import Gaussians
 
 DISTANCE = 1.5
@@ -121,3 +121,41 @@ def test_cameras_that_look_away_are_refused():
     eyes = np.array([[0.0, 0, 2], [2, 0, 0], [0, 0, -2]])
     with pytest.raises(GatlasError, match="not in front of camera 1"):
         object_frame(look_at(eyes, np.array([[0.0, 0, 0], [4, 0, 0], [0, 0, 0]])), DISTANCE)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_cameras_in_one_place_are_refused_wherever_it_is(kind):
+    targets = np.random.default_rng(0).normal(size=(6, 3))
+    for place in ([0, 0, 0], [0.1, 0.2, 0.3], [1234.5, 0.27, -3.3]):
+        viewmats = look_at(np.tile(np.array(place, np.float64), (6, 1)), targets + place).astype(kind)
+        with pytest.raises(GatlasError, match=r"^a: the cameras all stand in one place"):
+            object_frame(viewmats, DISTANCE, "abcdef")
+
+
+def test_an_error_calls_a_camera_by_its_name():
+    viewmats = ring()
+    viewmats[2] = np.diag([-1.0, 1, -1, 1]) @ viewmats[2]
+    with pytest.raises(GatlasError, match=r"it is not in front of that of c$"):
+        object_frame(viewmats, DISTANCE, "abcd")
+    with pytest.raises(GatlasError, match=r"^a: the views do not show where the object is"):
+        object_frame(look_at(np.array([[0.0, 0, 2]]), (0, 0, 5)), DISTANCE, "a")
+
+
+def test_cameras_that_show_their_object_leave_nothing_uncertain():
+    for viewmats in (ring(), ring(elevation=70), ring(azimuths=[0]), moved(ring(), rotation_of(1), [5, 6, 7], 30.0)):
+        assert uncertain(viewmats, 49.1, "abcd") == []
+
+
+def test_what_cameras_leave_uncertain_is_said():
+    beside = look_at(np.array([[2.0, 0, 3], [2.01, 0, 3]]), np.array([[2.0, 0, 0], [2.01, 0, 0]]))
+    (told,) = uncertain(beside, 49.1, "ab")
+    assert told.startswith("a: cameras that look in one direction do not show how far the object is")
+    (told,) = uncertain(ring([0, 90, 0, 0]), 49.1, "abcd")
+    assert told == "a: 2 of the 4 views have the camera of another one"
+    past = ring()
+    angle = np.radians(30)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    past[:, :3] = turn @ past[:, :3]  # all cameras to one side, about themselves
+    (told,) = uncertain(past, 49.1, "abcd")
+    assert "its camera looks past the point where the axes of all cameras come nearest" in told
+    assert uncertain(past, 70.0, "abcd") == []

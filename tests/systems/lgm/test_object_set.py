@@ -103,8 +103,61 @@ def test_a_run_is_resumed_with_lpips_where_it_had_it(folder):
 def test_opaque_pictures_are_refused_in_one_line(tmp_path):
     views = disc_views(6, 32)
     io.save_views(tmp_path / "disc", Views(views.images[..., :3].copy(), views.cameras))
-    with pytest.raises(GatlasError, match=r"disc: its pictures are opaque.*mask_path"):
+    with pytest.raises(GatlasError, match=r"disc: its picture \d is opaque.*mask_path"):
         object_set([str(tmp_path)], PLAIN).draw(0, seed=0)
+
+
+def test_opaque_pictures_are_refused_where_the_network_sees_a_margin_about_them(tmp_path):
+    views = disc_views(6, 32, fov=30.0)
+    io.save_views(tmp_path / "disc", Views(views.images[..., :3].copy(), views.cameras))
+    with pytest.raises(GatlasError, match=r"disc: its picture \d is opaque"):
+        object_set([str(tmp_path)], PLAIN).draw(0, seed=0)
+
+
+@pytest.mark.parametrize(("alpha", "told"), [(1.0, "is opaque"), (0.0, "shows nothing")])
+def test_one_opaque_or_empty_picture_among_others_is_refused(tmp_path, alpha, told):
+    views = disc_views(5, 32)
+    views.images[3, ..., 3] = alpha
+    (tmp_path / "set").mkdir()
+    io.save_views(tmp_path / "set" / "disc", views)
+    with pytest.raises(GatlasError, match=rf"disc: its picture 3 {told}"):
+        object_set([str(tmp_path / "set")], PLAIN).draw(0, seed=0)
+    with pytest.raises(GatlasError, match=rf"x.tar: x/disc: its picture 3 {told}"):
+        object_set([packed(tmp_path / "set", tmp_path / "x.tar", ["disc"])], PLAIN).draw(0, seed=0)
+
+
+def test_an_object_outside_the_networks_view_is_refused(tmp_path):
+    views = disc_views(6, 32)
+    Ks = views.cameras.Ks + np.array([[0, 0, -300], [0, 0, 0], [0, 0, 0]], np.float32)
+    io.save_views(tmp_path / "disc", Views(views.images, replace(views.cameras, Ks=Ks)))
+    with pytest.raises(
+        GatlasError, match="disc: its pictures show nothing within the network's field of view of 47 deg"
+    ):
+        object_set([str(tmp_path)], PLAIN).draw(0, seed=0)
+
+
+def test_a_single_view_must_show_by_itself_where_its_object_is(tmp_path):
+    views = disc_views(6, 32)
+    shift = np.eye(4, dtype=np.float32)
+    shift[:3, 3] = [5, 0, -8]
+    cameras = replace(views.cameras, viewmats=views.cameras.viewmats @ shift)
+    io.save_views(tmp_path / "disc", Views(views.images, cameras))
+    assert len(object_set([str(tmp_path)], PLAIN)) == 1
+    with pytest.raises(GatlasError, match=r"left out: .*disc: the views do not show where the object is"):
+        object_set([str(tmp_path)], replace(PLAIN, views=1))
+
+
+def test_views_of_a_sample_that_do_not_show_their_object_are_called_by_its_folder(tmp_path):
+    views = disc_views(6, 32)
+    shift = np.eye(4, dtype=np.float32)
+    shift[:3, 3] = [5, 0, 8]
+    viewmats = views.cameras.viewmats @ shift
+    viewmats[:4] = viewmats[0]
+    viewmats[4] = viewmats[3]  # five views are one, and the sixth shows where the object is
+    io.save_views(tmp_path / "disc", Views(views.images, replace(views.cameras, viewmats=viewmats)))
+    objects = object_set([str(tmp_path)], replace(PLAIN, views=2, spacing=1.0))
+    with pytest.raises(GatlasError, match=r"disc.*: the views do not show where the object is"):
+        [objects.draw(0, seed=seed) for seed in range(8)]
 
 
 def test_an_object_that_its_cameras_turn_away_from_is_left_out(folder, tmp_path):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import intrinsics, orbit
 from gatlas.systems.contract import Photo
 from gatlas.systems.lgm.config import CPU
-from gatlas.systems.lgm.pictures import network_views, ray_maps
+from gatlas.systems.lgm.pictures import badly_shown, network_views, ray_maps
 
 CONFIG = replace(CPU, side=16, view_fov=49.1)
 FOCAL = 1.0946175  # in sides: 0.5 / tan(49.1 / 2)
@@ -84,3 +85,38 @@ def test_the_distance_of_photos_is_the_networks_unit():
     views = network_views(photos, CONFIG)
     assert views.frame.scale == pytest.approx(0.25)
     np.testing.assert_allclose(views.cameras.viewmats[1], photos[1].viewmat, atol=1e-6)
+
+
+def square(start, stop, side=100, depth=4):
+    """A gray square on nothing, or on white."""
+    image = np.full((side, side, depth), 1.0 if depth == 3 else 0.0, np.float32)
+    image[start:stop, start:stop] = [0.5, 0.5, 0.5, 1.0][:depth]
+    return image
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_the_share_of_an_object_that_is_cut_off_is_told(depth):
+    assert badly_shown([photo(square(5, 95, depth=depth))], CONFIG) == []
+    # The network's view is the middle 62.5 pixels of a picture whose focal length is 62.5 % of its own.
+    fov = 2 * np.degrees(np.arctan(np.tan(np.radians(49.1 / 2)) / 0.62))
+    (told,) = badly_shown([photo(square(40, 60)), photo(square(10, 90, depth=depth), fov, 90)], CONFIG)
+    assert told.startswith(f"90: {100 * (1 - 62**2 / 80**2):.0f}% of the object lies outside")
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_an_object_too_small_to_be_seen_is_told(depth):
+    (told,) = badly_shown([photo(square(40, 60, depth=depth), fov=2)], CONFIG)
+    assert told.startswith(f"0.0: the object fills {20 * np.tan(np.radians(1)) / np.tan(np.radians(49.1 / 2)):.2g}% of")
+    assert badly_shown([photo(square(40, 60), fov=2), photo(square(5, 95), azimuth=90)], CONFIG) == []
+
+
+@pytest.mark.parametrize("depth", [3, 4])
+def test_an_object_that_is_not_in_the_networks_view_is_refused(depth):
+    shown = photo(square(40, 60))
+    beside_it = intrinsics(100, 100, 49.1)
+    beside_it[0, 2] = -500
+    beside = photo(square(40, 60, depth=depth), azimuth=90, K=beside_it)
+    with pytest.raises(GatlasError, match=r"^90.0: the object is outside the network's field of view"):
+        badly_shown([shown, beside._replace(name="90.0")], CONFIG)
+    with pytest.raises(GatlasError, match=r"^empty: shows nothing"):
+        badly_shown([shown, photo(square(0, 0, depth=depth))._replace(name="empty")], CONFIG)

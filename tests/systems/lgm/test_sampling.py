@@ -11,6 +11,7 @@ import gatlas.systems.lgm.checkpoint as module
 from gatlas import io
 from gatlas.geometry.cameras import orbit
 from gatlas.systems.lgm import create
+from gatlas.types import Views
 from tests.helpers.command_line import expect, run_here
 from tests.helpers.small_lgm import CONFIG, disc_views, write_published
 
@@ -189,6 +190,20 @@ def of_several_sizes(made, folder):
     io.save_image(folder / "bad" / "images" / "003.png", disc_views(side=16).images[3], force=True)
 
 
+def with_its_object_out_of_view(made, folder):
+    shutil.copytree(made / "views", folder / "bad")
+    index = json.loads((folder / "bad" / "transforms.json").read_text())
+    (folder / "bad" / "transforms.json").write_text(json.dumps({**index, "cx": -300}))
+
+
+def turned_away(made, folder):
+    shutil.copytree(made / "views", folder / "bad")
+    index = json.loads((folder / "bad" / "transforms.json").read_text())
+    for frame in index["frames"]:
+        frame["transform_matrix"] = (np.array(frame["transform_matrix"]) @ np.diag([-1, 1, -1, 1])).tolist()
+    (folder / "bad" / "transforms.json").write_text(json.dumps(index))
+
+
 def without_poses(made, folder):
     shutil.copytree(made / "views" / "images", folder / "bad")
 
@@ -200,6 +215,8 @@ def without_poses(made, folder):
         (with_an_opaque_view, "images/001.png: is opaque, and other views of the object are not: give --mask"),
         (with_an_empty_view, "images/001.png: shows nothing"),
         (of_several_sizes, "its pictures have several sizes (16 x 16, 32 x 32): views of an object have one"),
+        (with_its_object_out_of_view, "images/000.png: the object is outside the network's field of view"),
+        (turned_away, "it is not in front of that of bad/transforms.json: images/000.png"),
         (without_poses, "bad: there is no transforms.json with the cameras of its views; to name the pictures"),
     ],
 )
@@ -257,3 +274,28 @@ def test_a_tar_without_views_is_one_line(sample, made, tmp_path, name, told):
     assert told in found
     assert found.count("\n") == 1
     assert "not a tar of views" in sample("-o", "x.ply", code=1, stdin=b"a text").stderr
+
+
+def test_bad_views_of_one_object_are_found_before_another_is_sampled(sample, made, tmp_path):
+    shutil.copytree(made / "views", tmp_path / "set" / "a")
+    turned_away(made, tmp_path / "set")
+    assert "set/bad/transforms.json" in sample("set", "-o", "x/", code=1).stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_pictures_from_the_pole_are_turned_by_their_azimuths(sample, made, tmp_path):
+    sample(*pictures(made), "--orbit-elevation", "90", "-o", "x.ply", "--views", "seen")
+    viewmats = io.load_cameras(tmp_path / "seen").viewmats
+    ups = [[0, 0, -1], [-1, 0, 0], [0, 0, 1], [1, 0, 0]]  # away from where the camera would be on the horizon
+    np.testing.assert_allclose(-viewmats[:, 1, :3], ups, atol=1e-4)
+
+
+@pytest.mark.parametrize("elevation", [45, 80, -60])
+def test_one_picture_from_above_is_of_an_object_that_stands_upright(sample, made, elevation):
+    told = sample(made / "photos" / "0.png", "--orbit-elevation", elevation, "-o", "x.ply").stderr
+    assert "upright" not in told
+
+
+def test_views_that_are_all_white_show_nothing(sample, tmp_path):
+    io.save_views(tmp_path / "white", Views(np.ones((4, 32, 32, 3), np.float32), disc_views().cameras))
+    assert "white/transforms.json: images/000.png: shows nothing" in sample("white", "-o", "x.ply", code=1).stderr
