@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.geometry.default_camera import DEFAULT_DISTANCE, DEFAULT_FOV
 from gatlas.geometry.frames import bounding_ball
 from gatlas.geometry.libraries import is_tensor
 from gatlas.geometry.scene_unit import in_unit_ball, scene_unit
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-DEFAULT_FOV = 47.0  # degrees; with DEFAULT_DISTANCE the unit ball fills the picture
-DEFAULT_DISTANCE = 2.6
 FINEST = 1e12  # pixels to a ball's radius, or radii to a pixel, that no camera has
 LARGEST = 3e38  # of a float32
 OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenGL's camera (x right, y up, z backward) in OpenCV's, and back

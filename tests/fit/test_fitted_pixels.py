@@ -10,7 +10,8 @@ from gatlas.fit import FitOptions, fit
 from gatlas.fit.finetune import finetune
 from gatlas.fit.mesh import fit_mesh, measure
 from gatlas.fit.photos import fit_photos
-from gatlas.geometry.cameras import DEFAULT_DISTANCE, fibonacci_views, intrinsics, pixel_widths
+from gatlas.geometry.cameras import fibonacci_views, intrinsics, pixel_widths
+from gatlas.geometry.default_camera import DEFAULT_DISTANCE
 from gatlas.geometry.frames import denormalized
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh

@@ -97,7 +97,8 @@ VALUES = {
     "schedule_steps": "9000", "betas": "0.8,0.9", "gap": "3,4", "hooks": "0,1,2,3", "level_dims": "8,8,8,8",
     "encoder_dim": "256", "decoder_dim": "256", "encoder_heads": "8", "decoder_heads": "8", "widths": "32,32",
     "decoder_depth": "6", "patch": "4", "width": "128", "height": "128",
-    "down_channels": "16,32,48", "up_channels": "64,48", "side": "128",
+    "down_channels": "16,32,48", "up_channels": "64,48", "side": "64",
+    "channels": "64", "embedding": "6",
 }  # fmt: skip
 TOGETHER = {
     "schedule_steps": ["schedule=cosine"],

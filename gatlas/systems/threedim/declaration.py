@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatlas.geometry.cameras import DEFAULT_DISTANCE, DEFAULT_FOV
+from gatlas.geometry.default_camera import DEFAULT_DISTANCE, DEFAULT_FOV
 from gatlas.systems.contract import ANY_NUMBER, Orbit, Preset, Takes
 from gatlas.systems.threedim.config import BASE, CPU, MIDDLE
 

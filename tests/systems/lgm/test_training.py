@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import DEFAULT_FOV
+from gatlas.geometry.default_camera import DEFAULT_FOV
 from gatlas.models.lgm import ViewGaussians
 from gatlas.systems import load_system
 from gatlas.systems.contract import Sources
