@@ -541,9 +541,13 @@ def build(name: str, parts: list[Part]) -> bytes:
 
 
 def main(folder: Path, count: int | None = None, seed: int = 0) -> None:
+    """Write the objects and their captions; a ValueError where others are in the folder."""
+    made = objects() if count is None else random_objects(count, seed)
     folder.mkdir(parents=True, exist_ok=True)
+    if others := sorted(path.name for path in folder.glob("*.glb") if path.stem not in made):
+        raise ValueError(f"{folder}: holds other objects, the first is {others[0]}: remove them or name another folder")
     captions = {}
-    for name, (caption, parts) in (objects() if count is None else random_objects(count, seed)).items():
+    for name, (caption, parts) in made.items():
         (folder / f"{name}.glb").write_bytes(build(name, parts))
         captions[name] = caption
     (folder / "captions.json").write_text(json.dumps(captions, indent=2) + "\n")
@@ -553,8 +557,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, help="number of random objects, instead of the eight")
-    parser.add_argument("--seed", type=int, default=0, help="of the random objects")
+    parser.add_argument("--seed", type=int, help="of the random objects; default 0")
     wish = parser.parse_args()
     if wish.count is not None and wish.count < 1:
         parser.error("--count must be at least 1")
-    main(wish.folder, wish.count, wish.seed)
+    if wish.seed is not None and (wish.seed < 0 or wish.count is None):
+        parser.error("--seed must be at least 0, and needs --count")
+    try:
+        main(wish.folder, wish.count, wish.seed or 0)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))

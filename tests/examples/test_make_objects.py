@@ -84,3 +84,27 @@ def test_a_random_object_follows_from_the_seed_and_its_number(random_folder, tmp
     name = "object-0002.glb"
     assert (tmp_path / "fewer" / name).read_bytes() == (random_folder / name).read_bytes()
     assert (tmp_path / "other" / name).read_bytes() != (random_folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["few", "--count", "0"], "--count must be at least 1"),
+        (["few", "--count", "2", "--seed", "-1"], "--seed must be at least 0"),
+        (["few", "--seed", "1"], "--seed must be at least 0, and needs --count"),
+        (["many", "--count", "1"], "many: holds other objects, the first is object-0001.glb"),
+        (["file", "--count", "1"], "file"),
+    ],
+)
+def test_wrong_words_are_one_line(tmp_path, monkeypatch, capsys, words, told):
+    script = str(EXAMPLES / "make_objects.py")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    runpy.run_path(script)["main"](tmp_path / "many", 2)
+    before = {path: path.read_bytes() for path in (tmp_path / "many").iterdir()}
+    monkeypatch.setattr("sys.argv", [script, *words])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "few").exists()
+    assert before == {path: path.read_bytes() for path in (tmp_path / "many").iterdir()}

@@ -117,6 +117,10 @@ def scene_folders(folder: str | Path) -> list[Path]:
     """Return the folder itself where it has photos with cameras, else those of its folders that have, by name."""
     path = Path(folder)
     if not streams.is_folder(path):
+        if path.is_file():
+            raise GatlasError(
+                f"{path}: is a file: name a folder of photos with their cameras, or a .tar of such folders"
+            )
         raise GatlasError(f"{path}: there is no such folder")
     if has_photos(path):
         return [path]

@@ -247,6 +247,12 @@ def _tilted(name: str, photos: Sequence[Photo]) -> list[str]:
     if length < 1e-6 or up[1] >= length * np.cos(np.radians(MAX_TILT)):
         return []
     nearest = int(np.abs(up).argmax())
+    if abs(up[nearest]) < length * np.cos(np.radians(MAX_TILT)):
+        direction = ", ".join(f"{each:.2f}" for each in np.round(up / length, 2) + 0.0)
+        return [
+            f"{name}: the cameras stand upright about ({direction}), not y: the splat keeps the axes of their "
+            "world, so that viewers show it lying"
+        ]
     axis = ("-" if up[nearest] < 0 else "") + "xyz"[nearest]
     return [
         f"{name}: the cameras stand upright about {axis}, not y: the splat keeps the axes of their world, so that "

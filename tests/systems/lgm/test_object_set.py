@@ -212,3 +212,12 @@ def test_a_tar_without_views_and_one_with_a_broken_object_are_one_line_each(fold
     found = object_set([packed(broken, tmp_path / "some.tar", ["good", "bad"])], CONFIG)
     assert len(found) == 1
     assert any(line.startswith("left out:") and "bad/transforms.json" in line for line in found.report())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("x.tar.gz", "x.tar.gz: is a file: name a folder"), ("none", "none: there is no such folder")]
+)
+def test_what_is_no_folder_is_one_line(tmp_path, name, told):
+    (tmp_path / "x.tar.gz").touch()
+    with pytest.raises(GatlasError, match=told):
+        object_set([str(tmp_path / name)], PLAIN)

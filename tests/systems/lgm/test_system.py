@@ -78,6 +78,10 @@ def test_a_turned_world_turns_the_splat(system):
     assert system.check(request_of(disc_views())) == []
     (line,) = system.check(request_of(disc_views(), turn))
     assert "upright about z, not y" in line
+    cosine, sine = np.cos(np.radians(45)), np.sin(np.radians(45))
+    (line,) = system.check(request_of(disc_views(), np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])))
+    assert "upright about (-0.71, 0.71, 0.00), not y" in line
+    assert "--up" not in line
 
 
 def test_gaussians_of_little_opacity_are_left_out(system):
