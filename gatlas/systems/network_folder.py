@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import DESCRIPTION, FORMAT
-from gatlas.io.models.tensors import Shapes, check_weights, read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.models.tensors import (
+    Shapes,
+    check_floating,
+    check_weights,
+    read_tensors,
+    weight_files,
+    write_json,
+    write_tensors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,5 +62,7 @@ def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:
             f"{folder}: has no {PART} yet: training has saved no checkpoint in it, or it is another model"
         )
     weights = read_tensors(weight_files(part, STEM), torch.float32)
-    check_weights(part, weights, shapes, f"{DESCRIPTION} and the weights are not of one model")
+    advice = f"{DESCRIPTION} and the weights are not of one model"
+    check_weights(part, weights, shapes, advice)
+    check_floating(part, weights, advice)
     return weights

@@ -160,3 +160,10 @@ def check_weights(source: Path, found: Mapping[str, Tensor], shapes: Shapes, adv
         rest = f" (and {len(wrong) - 1} more are wrong)" if len(wrong) > 1 else ""
         sizes = f"{list(found[name].shape)}, and the network has {list(shapes[name])}"
         raise GatlasError(f"{source}: '{name}' has shape {sizes}{rest}: {advice}")
+
+
+def check_floating(source: Path, found: Mapping[str, Tensor], advice: str) -> None:
+    """Raise a GatlasError where weights are integers. It ends in the advice."""
+    whole = next((name for name, weight in found.items() if not weight.is_floating_point()), None)
+    if whole is not None:
+        raise GatlasError(f"{source}: '{whole}' holds {found[whole].dtype}, which no weight is: {advice}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
-from gatlas.io.models.tensors import Shapes, check_weights, read_tensors, tensor_shapes
+from gatlas.io.models.tensors import Shapes, check_floating, check_weights, read_tensors, tensor_shapes
 from gatlas.models.lgm import weight_shapes
 from gatlas.systems.lgm.config import BIG, SMALL, TINY, LgmSystemConfig
 
@@ -29,13 +29,13 @@ def published_config(path: str | Path, settings: Mapping[str, Any]) -> LgmSystem
     The file of the first training is a GatlasError unless `settings` say what its rotations are, and the other one
     where they say what they are not.
     """
-    name = Path(path).name
-    if name == LEGACY and "legacy_rot" not in settings:
+    names = _names(path)
+    if LEGACY in names and "legacy_rot" not in settings:
         raise GatlasError(
             f"{path}: these weights were trained with a fault in the rotations: use model_fp16_fixrot.safetensors, or "
             "add --set legacy_rot=true to show them as they were trained"
         )
-    if FIXED in name and settings.get("legacy_rot"):
+    if _is_fixed(names) and settings.get("legacy_rot"):
         raise GatlasError(f"{path}: its rotations are right, by its name: leave out --set legacy_rot=true")
     found = tensor_shapes(path).items()
     nearest = max((BIG, SMALL, TINY), key=lambda config: len(found & weight_shapes(config).items()))
@@ -44,7 +44,7 @@ def published_config(path: str | Path, settings: Mapping[str, Any]) -> LgmSystem
 
 def published_notes(path: str | Path, settings: Mapping[str, Any]) -> list[str]:
     """Return what the user should know where a file's name does not tell which rotations it has."""
-    if FIXED in Path(path).name or "legacy_rot" in settings:
+    if _is_fixed(_names(path)) or "legacy_rot" in settings:
         return []
     return [
         f"{path}: taken for weights whose rotations are right, as model_fp16_fixrot.safetensors is: if they are those "
@@ -56,8 +56,20 @@ def load_published(path: str | Path, shapes: Shapes) -> dict[str, Tensor]:
     """Return the weights (float32, on the CPU) of a published file; one of another network is a GatlasError."""
     import torch
 
-    check_weights(Path(path), _by_shape(path), shapes, "these are not the published weights of LGM")
-    return read_tensors([Path(path)], torch.float32, remedy="download it again")
+    advice = "these are not the published weights of LGM"
+    check_weights(Path(path), _by_shape(path), shapes, advice)
+    weights = read_tensors([Path(path)], torch.float32, remedy="download it again")
+    check_floating(Path(path), weights, advice)
+    return weights
+
+
+def _names(path: str | Path) -> set[str]:
+    """Return the name of a file, and that of the one that it links to."""
+    return {Path(path).name, Path(path).resolve().name}
+
+
+def _is_fixed(names: set[str]) -> bool:
+    return any(FIXED in name for name in names)
 
 
 def _by_shape(path: str | Path) -> dict[str, Tensor]:

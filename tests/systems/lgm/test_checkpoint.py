@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import gatlas.systems.lgm.checkpoint as module
 from gatlas.errors import GatlasError
@@ -68,6 +68,12 @@ def test_the_first_training_is_refused_and_named(tmp_path, stand_in):
     assert not load(path, settings={"legacy_rot": False}).config.legacy_rot  # a file of that name from elsewhere
 
 
+@pytest.mark.parametrize(("stored", "named"), [(LEGACY, "my.safetensors"), ("blob", LEGACY)])
+def test_a_link_to_the_first_training_is_refused_by_either_name(tmp_path, stand_in, stored, named):
+    (tmp_path / named).symlink_to(write_published(tmp_path / stored))
+    assert_refused(lambda: load(str(tmp_path / named)), "--set legacy_rot=true")
+
+
 def test_a_name_that_does_not_tell_the_rotations_is_reported(tmp_path, stand_in):
     path = str(write_published(tmp_path / "lgm.safetensors"))
     (note,) = load(path).check(SampleRequest(()))
@@ -99,6 +105,7 @@ def test_a_converted_file_is_a_model_folder_that_keeps_its_rotations(tmp_path, s
         (lambda weights: {**weights, "lpips.lin": torch.zeros(2)}, "has unknown weights 'lpips.lin'"),
         (lambda weights: {**weights, "unet.conv_out.bias": torch.zeros(3)}, r"has shape \[3\]"),
         (lambda weights: {**weights, "unet.conv_out.bias": torch.full((14,), torch.nan)}, "NaN or infinity"),
+        (lambda weights: {k: v.int() for k, v in weights.items()}, "holds torch.int32, which no weight is"),
     ],
 )
 def test_a_file_that_is_not_the_network_is_refused(tmp_path, stand_in, change, pattern):
@@ -117,3 +124,10 @@ def test_a_base_of_other_sizes_is_refused(tmp_path):
     create(CONFIG).save(str(tmp_path / "model"))
     assert create(CONFIG, base=str(tmp_path / "model")).config == CONFIG
     assert_refused(lambda: create(BIG, base=str(tmp_path / "model")), "its network has down_channels")
+
+
+def test_a_model_folder_of_integers_is_refused(tmp_path):
+    create(CONFIG).save(str(tmp_path))
+    path = tmp_path / "network" / "model.safetensors"
+    save_file({name: weight.int() for name, weight in load_file(path).items()}, path)
+    assert_refused(lambda: load(str(tmp_path)), "holds torch.int32, which no weight is")
