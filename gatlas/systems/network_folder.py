@@ -6,7 +6,7 @@ network/model.safetensors            float32
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,17 @@ def save_weights(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
         Path(folder) / f"{STEM}.safetensors",
         {name: weight.detach().to(torch.float32) for name, weight in weights.items()},
     )
+
+
+def check_same_network(base: str, keys: Iterable[str], config: object, trained: object) -> None:
+    """Raise a GatlasError where a training's config differs, in a key that the weights depend on, from its base's."""
+    changed = [key for key in keys if getattr(config, key) != getattr(trained, key)]
+    if changed:
+        key = changed[0]
+        raise GatlasError(
+            f"{base}: its network has {key} {getattr(trained, key)}, and the preset {getattr(config, key)}: "
+            f"use the preset that it was made with, or set {', '.join(changed)}"
+        )
 
 
 def load_network(folder: str | Path, shapes: Shapes) -> dict[str, Tensor]:

@@ -37,13 +37,7 @@ def create(
         return LgmSystem(config, fresh_network(config, torch.Generator().manual_seed(seed)))
     trained = load(base, settings={"legacy_rot": True} if config.legacy_rot else None)
     names = [field.name for field in fields(LgmConfig)]
-    changed = [name for name in names if getattr(config, name) != getattr(trained.config, name)]
-    if changed:
-        name = changed[0]
-        raise GatlasError(
-            f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
-            f"use the preset that it was made with, or set {', '.join(changed)}"
-        )
+    network_folder.check_same_network(base, names, config, trained.config)
     return LgmSystem(config, trained.network)
 
 

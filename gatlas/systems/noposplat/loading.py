@@ -11,6 +11,7 @@ import torch
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import read_description
+from gatlas.systems import network_folder
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.noposplat import checkpoint as published
 from gatlas.systems.noposplat.config import SceneConfig
@@ -52,13 +53,7 @@ def create(
     if base is None:
         return NoPoSplatSystem(config, fresh_network(config, torch.Generator().manual_seed(seed)))
     trained = load(base)
-    changed = [name for name in _NETWORK if getattr(config, name) != getattr(trained.config, name)]
-    if changed:
-        name = changed[0]
-        raise GatlasError(
-            f"{base}: its network has {name} {getattr(trained.config, name)}, and the preset {getattr(config, name)}: "
-            f"use the preset that it was made with, or set {', '.join(changed)}"
-        )
+    network_folder.check_same_network(base, _NETWORK, config, trained.config)
     return NoPoSplatSystem(config, trained.network)
 
 
