@@ -6,11 +6,14 @@ folder, each as high as a quarter of the room, in a ring. `gatlas fit FOLDER` is
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gatlas import io
 from gatlas.geometry.cameras import intrinsics, look_at
