@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         save_atlas,
         save_gaussians,
         save_image,
+        save_mesh,
         save_stats,
     )
     from gatlas.io.outputs import check_output
@@ -44,7 +45,8 @@ _NAMES = {
     "atlases.npz": "atlas_bytes",
     "models.lpips_weights": "load_lpips_weights missing_lpips_weights",
     "nouns": (
-        "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_gaussians save_image save_stats"
+        "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_gaussians save_image save_mesh"
+        " save_stats"
     ),
     "outputs": "check_output",
     "photos.scenes": "load_cameras load_points load_views photo_names",

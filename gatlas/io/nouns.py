@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from gatlas.config import ignore
 from gatlas.geometry.frames import UPRIGHT
 from gatlas.io import registry
-from gatlas.io.outputs import check_output, write
+from gatlas.io.outputs import check_output, is_streamed, write, write_together
 from gatlas.io.streams import Blob, as_blob
 
 if TYPE_CHECKING:
@@ -63,6 +63,14 @@ def load_mesh(source: Source) -> Mesh:
     return found
 
 
+def save_mesh(out: str | Path, mesh: Mesh, *, force: bool = False) -> None:
+    """Write a mesh: GLB, or by the suffix OBJ with its .mtl and textures beside it, or PLY with vertex colors.
+
+    The same mesh gives the same bytes. What a format cannot hold is a GatlasError.
+    """
+    _save("mesh", out, mesh, force, mesh.origin.name)
+
+
 def load_atlas(source: Source) -> Atlas:
     """Return the planes (float32, raw) and the meta of an atlas."""
     found: Atlas = _load("atlas", source)
@@ -103,4 +111,7 @@ def _load(noun: str, source: Source, **options: Any) -> Any:
 
 def _save(noun: str, out: str | Path, value: Any, force: bool, name: str) -> None:
     check_output(out, force=force, noun=noun)  # before the work of encoding
+    if not is_streamed(out) and registry.written_format(noun, out).beside:
+        write_together(out, registry.encode_together(noun, value, out), force=force)
+        return
     write(out, registry.encode(noun, value, out), force=force, noun=noun, name=name)

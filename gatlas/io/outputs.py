@@ -7,15 +7,15 @@ import re
 import select
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_terminal, named_descriptor, open_sink, takes_writes
 from gatlas.io.leftovers import leftovers, scratch_name
-from gatlas.io.registry import NOUNS, check_suffix, written_suffixes
+from gatlas.io.registry import NOUNS, check_suffix, written_format, written_suffixes
 from gatlas.io.streams import STREAM, is_folder, is_stream, os_errors
 from gatlas.io.visible import visible
 
@@ -53,6 +53,8 @@ def check_output(
                 raise GatlasError(f"{out}: is a folder; the output must be a file")
             check_suffix(path, written_suffixes(noun) if noun else suffix, NOUNS.get(noun, what))
             _check_file(path, force)
+            for each in written_format(noun, out).beside if noun and written_suffixes(noun) else ():
+                _check_beside(path, each, force)
 
 
 def is_streamed(out: str | Path) -> bool:
@@ -76,6 +78,15 @@ def _check_file(path: Path, force: bool) -> None:
     if path.exists() and not force:
         raise GatlasError(f"{path} exists: use --force to overwrite it")
     check_parent(path)
+
+
+def _check_beside(path: Path, suffix: str, force: bool) -> None:
+    """Refuse an output whose format is several files, where another one exists or the output takes only one."""
+    if takes_writes(path):
+        raise GatlasError(f"{path}: takes one file, and {path.suffix} is several: name a file for it")
+    if is_folder(str(path.with_suffix(suffix))):
+        raise GatlasError(f"{path.with_suffix(suffix)}: is a folder, and {path.name} needs a file of that name")
+    _check_file(path.with_suffix(suffix), force)
 
 
 def _check_folder(path: Path, force: bool) -> None:
@@ -188,6 +199,38 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
             if not force and target.exists():
                 raise GatlasError(f"{path} exists: use --force to overwrite it")
             os.replace(scratch, target)
+
+
+def write_together(out: str | Path, files: Mapping[str, bytes], *, force: bool) -> None:
+    """Write files next to `out`, by name, whole or not at all; the last one names the others and appears last.
+
+    With `force` what it replaces is removed first, so that no file ever names others that are not its own. Errors as
+    for `write`.
+    """
+    paths = [Path(out).with_name(name) for name in files]
+    for path in paths:
+        with os_errors(path):
+            _check_file(path, force)
+    targets = [Path(os.path.realpath(path)) for path in paths]  # a link stays a link
+    made: list[Path] = []
+    with ExitStack() as stack:
+        scratches = [stack.enter_context(scratch_beside(target)) for target in targets]
+        for path, scratch, content in zip(paths, scratches, files.values(), strict=True):
+            with os_errors(path), open(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+                file.write(content)
+        try:
+            for path, target in zip(paths, targets, strict=True):
+                if not force and target.exists():
+                    raise GatlasError(f"{path} exists: use --force to overwrite it")
+            remove(targets[-1])
+            for path, scratch, target in zip(paths, scratches, targets, strict=True):
+                with os_errors(path):
+                    os.replace(scratch, target)
+                made.append(target)
+        except BaseException:
+            for target in made:
+                remove(target, ignore_errors=True)
+            raise
 
 
 @contextmanager

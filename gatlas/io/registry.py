@@ -34,6 +34,9 @@ class Format(NamedTuple):
     decode: str = ""  # "module:function" of a blob; "": recognized and not read. Splats take `as_stored`, too,
     # and may take the other fields of `gatlas.io.splats.decoded.SplatReading`
     encode: str = ""  # "module:function" of the noun, to bytes or to a sequence of buffers; "": not written
+    # Suffixes of files next to one that is written. Then `encode` is called with the noun and the stem of the name, and
+    # returns the bytes of all files by name: the one that names the others last.
+    beside: tuple[str, ...] = ()
     remedy: str = ""  # what to do with a format that is not read
 
 
@@ -92,13 +95,22 @@ FORMATS = [
         "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.is_json_object, sniff.is_gltf_splat,
         remedy=_SAVE,
     ),
-    Format("mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh"),
+    Format(
+        "mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh",
+        encode="gatlas.io.meshes.gltf_writer:encode_glb",
+    ),
     Format(
         "mesh", "glTF", "a mesh", (".gltf",), sniff.is_json_object, sniff.json_has("asset"),
         "gatlas.io.meshes.gltf:gltf_mesh",
     ),
-    Format("mesh", "OBJ", "a mesh", (".obj",), sniff.is_obj_like, sniff.is_obj, "gatlas.io.meshes.obj:obj_mesh"),
-    Format("mesh", "PLY", "a mesh", (".ply",), sniff.is_ply, sniff.ply_has_faces, "gatlas.io.meshes.ply:ply_mesh"),
+    Format(
+        "mesh", "OBJ", "a mesh", (".obj",), sniff.is_obj_like, sniff.is_obj, "gatlas.io.meshes.obj:obj_mesh",
+        "gatlas.io.meshes.obj_writer:encode_obj", beside=(".mtl", ".png"),
+    ),
+    Format(
+        "mesh", "PLY", "a mesh", (".ply",), sniff.is_ply, sniff.ply_has_faces, "gatlas.io.meshes.ply:ply_mesh",
+        "gatlas.io.meshes.ply_writer:encode_mesh_ply",
+    ),
     Format(
         "points", "PLY", "a point cloud", (".ply",), sniff.is_ply, sniff.ply_has("x", "y", "z"),
         "gatlas.io.photos.points:ply_points",
@@ -220,11 +232,21 @@ def refusal(blob: Blob, noun: str) -> GatlasError:
 
 def encode(noun: str, value: Any, out: str | Path) -> Sequence[Any]:
     """Return the buffers of a file: a noun in the format that the output's suffix names, else in the usual one."""
+    encoded: bytes | Sequence[Any] = load_name(written_format(noun, out).encode)(value)
+    return [encoded] if isinstance(encoded, bytes) else encoded
+
+
+def encode_together(noun: str, value: Any, out: str | Path) -> Mapping[str, bytes]:
+    """Return the files of a format that has some beside it, by name; the last is the one that names the others."""
+    files: Mapping[str, bytes] = load_name(written_format(noun, out).encode)(value, Path(out).stem)
+    return files
+
+
+def written_format(noun: str, out: str | Path) -> Format:
+    """Return the format that an output's suffix names, of those that the noun is written in, else the usual one."""
     writable = [each for each in FORMATS if each.noun == noun and each.encode]
     suffix = Path(out).suffix.lower()
-    chosen = next((each for each in writable if suffix in each.suffixes), writable[0])
-    encoded: bytes | Sequence[Any] = load_name(chosen.encode)(value)
-    return [encoded] if isinstance(encoded, bytes) else encoded
+    return next((each for each in writable if suffix in each.suffixes), writable[0])
 
 
 def written_suffixes(noun: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from typing import TYPE_CHECKING
 
@@ -77,3 +78,10 @@ def shrink(pixels: UInt8[np.ndarray, "h w 4"], most: int) -> UInt8[np.ndarray, "
         mean = averaged(linear * weight) / np.where(clear, 1, alpha)
         channels.append(linear_to_srgb(np.where(clear, averaged(linear), mean) if clear.any() else mean))
     return np.rint(np.stack([*channels, alpha], axis=-1) * 255).clip(0, 255).astype(np.uint8)
+
+
+def encode_texture(pixels: UInt8[np.ndarray, "h w 4"], *, opaque: bool) -> bytes:
+    """Return a PNG of a texture: RGB where `opaque`, whose alpha means nothing, else straight RGBA."""
+    payload = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels[..., :3] if opaque else pixels)).save(payload, "PNG")
+    return payload.getvalue()
