@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-__all__ = ["Rendering", "rasterize", "straight_rgba", "visibility"]
+__all__ = ["Rendering", "median_depths", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")
+DEPTHS = ("expected", "median")
 
 
 def rasterize(
@@ -39,6 +40,7 @@ def rasterize(
     eps2d: float | Float[np.ndarray, " c"] | None = None,
     rasterize_mode: Literal["classic", "antialiased"] | None = None,
     means2d_absgrad: Float32[Array, "c n 2"] | None = None,
+    depth: Literal["expected", "median"] = "expected",
 ) -> Rendering:
     """Render Gaussians, numpy arrays or torch tensors, as each camera sees them.
 
@@ -57,7 +59,11 @@ def rasterize(
     backward pass adds for each camera and each Gaussian the sums over the pixels of the absolute gradients to x and y
     of its mean in the picture (Ye et al. 2024, AbsGS): what densification looks at. It costs nothing where it is left
     out.
+
+    `depth="median"` gives `median_depths` instead of the mean depths, in a pass of its own; they have no gradient.
     """
+    if depth not in DEPTHS:
+        raise ValueError(f"depth must be one of {', '.join(DEPTHS)}, got {depth!r}")
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if isinstance(background, (tuple, list)):
@@ -74,10 +80,48 @@ def rasterize(
     if is_tensor(gaussians.means) or backend in ("reference", "cuda"):
         from gatlas.raster.dispatch import rasterize_tensors
 
-        return rasterize_tensors(gaussians, cameras, background, backend, means2d_absgrad, options)
-    from gatlas.raster.cpu import rasterize_arrays
+        rendering = rasterize_tensors(gaussians, cameras, background, backend, means2d_absgrad, options)
+    else:
+        from gatlas.raster.cpu import rasterize_arrays
 
-    return rasterize_arrays(gaussians, cameras, background, options)
+        rendering = rasterize_arrays(gaussians, cameras, background, options)
+    return (
+        rendering if depth == "expected" else rendering._replace(depths=_medians(gaussians, cameras, backend, options))
+    )
+
+
+def median_depths(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
+    near_plane: float | None = None,
+    far_plane: float | None = None,
+    eps2d: float | Float[np.ndarray, " c"] | None = None,
+    rasterize_mode: Literal["classic", "antialiased"] | None = None,
+) -> Float[Array, "c h w 1"]:
+    """Return z in the camera, world units, of the Gaussian that takes each pixel's transmittance to 1/2 or below.
+
+    It is 0 where alpha is less than a half. Unlike the mean depth it lies on one surface where a pixel shows an edge
+    in front of another surface. It has no gradient. The arguments are those of `rasterize`; on the CPU it is cheaper
+    than a picture, for gsplat dearer.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    options = _options(gaussians, cameras, near_plane, far_plane, eps2d, rasterize_mode)
+    return _medians(gaussians, cameras, backend, options)
+
+
+def _medians(
+    gaussians: Gaussians, cameras: Cameras, backend: str, options: ProjectionOptions
+) -> Float[Array, "c h w 1"]:
+    if is_tensor(gaussians.means) or backend in ("reference", "cuda"):
+        from gatlas.raster.dispatch import median_depths_tensors
+
+        return median_depths_tensors(gaussians, cameras, backend, options)
+    from gatlas.raster.cpu import median_depths_arrays
+
+    return median_depths_arrays(gaussians, cameras, options)
 
 
 def _options(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.raster import pair_kernels, projection_kernels, tile_kernels, weight_kernels
+from gatlas.raster import median_kernels, pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
 from gatlas.raster.rendering import ProjectionOptions, Rendering
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
@@ -217,6 +217,30 @@ def rasterize_arrays(
     return rendering
 
 
+def median_depth(parameters: Parameters, camera: Pinhole, depths: Float32[np.ndarray, "h w"]) -> None:
+    """Fill `depths` with z where the transmittance of each pixel falls to a half; 0 where it does not."""
+    projected = project(parameters, camera)
+    launch(
+        median_kernels.halve,
+        _tile_shares(projected),
+        projected.tile_starts,
+        projected.pairs,
+        projected.records,
+        depths,
+    )
+
+
+def median_depths_arrays(
+    gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
+) -> Float32[np.ndarray, "c h w 1"]:
+    """`gatlas.raster.median_depths` for numpy arrays."""
+    compile_kernels(medians=True)
+    depths = np.empty((len(cameras), cameras.height, cameras.width, 1), dtype=np.float32)
+    for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
+        median_depth(parameters, pinhole(cameras, i, options), depths[i, :, :, 0])
+    return depths
+
+
 def visibility_arrays(
     gaussians: Gaussians, cameras: Cameras, reduce: str, options: ProjectionOptions
 ) -> Float32[np.ndarray, "c n"]:
@@ -250,7 +274,7 @@ def _plain(array: Float[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
 
 
 @cache
-def compile_kernels(backward: bool = False, weights: bool = False) -> None:
+def compile_kernels(backward: bool = False, weights: bool = False, medians: bool = False) -> None:
     """Compile what a rendering needs, once for this machine; with a message on standard error if it takes long.
 
     The kernels are cached on disk, so that later processes load them in a fraction of a second.
@@ -265,9 +289,12 @@ def compile_kernels(backward: bool = False, weights: bool = False) -> None:
     camera = Pinhole(np.eye(4), np.eye(3), 1, 1, 0.01, 1e10, 0.3, False)
     pixel = Images(np.zeros((1, 1, 3), np.float32), np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
     kernels = [tile_kernels.bin_tiles, tile_kernels.blend, tile_kernels.blend_backward, weight_kernels.weigh]
+    kernels.append(median_kernels.halve)
     with announced_compilation(projection_kernels.project, projection_kernels.project_backward, *kernels):
         if weights:
             blending_weights(parameters, camera, "sum")
+        elif medians:
+            median_depth(parameters, camera, pixel.depths)
         else:
             rendered = render(parameters, camera, np.zeros(3, dtype=np.float32), pixel)
             if backward:

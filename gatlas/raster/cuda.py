@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from functools import cache
 from itertools import pairwise
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gatlas.types import Cameras, Gaussians
+
+MAX_ALPHA = 0.999  # gsplat's
+LOG_HALF = math.log(0.5)
 
 
 def rasterize_gsplat(
@@ -63,6 +67,76 @@ def rasterize_gsplat(
     if means2d_absgrad is not None and intermediates["means2d"].requires_grad:
         collect_absgrad(intermediates["means2d"], means2d_absgrad)
     return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+def median_depths_gsplat(
+    gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
+) -> Float[Tensor, "c h w 1"]:
+    """`gatlas.raster.median_depths` for float32 tensors on one CUDA device.
+
+    gsplat's `rasterization` has no median of 3D Gaussians: a second pass has it list which Gaussians each pixel blends,
+    front to back, one camera after another, as the lists are long.
+    """
+    depths = torch.zeros((len(cameras), cameras.height, cameras.width, 1), device=gaussians.means.device)
+    if len(gaussians) == 0:
+        return depths
+    for i in range(len(cameras)):
+        depths[i] = _median_depth(gaussians, cameras[i], options.of_camera(i))
+    return depths
+
+
+def _median_depth(gaussians: Gaussians, camera: Cameras, options: ProjectionOptions) -> Float[Tensor, "h w 1"]:
+    from gsplat import rasterization, rasterize_to_indices_in_range
+
+    _, _, projected = rasterization(
+        means=gaussians.means.contiguous(),
+        quats=gaussians.quats.contiguous(),
+        scales=gaussians.scales.contiguous(),
+        opacities=gaussians.opacities.contiguous(),
+        colors=gaussians.means.contiguous(),  # any: only what is projected is used
+        viewmats=camera.viewmats.contiguous(),
+        Ks=camera.Ks.contiguous(),
+        width=camera.width,
+        height=camera.height,
+        near_plane=options.near_plane,
+        far_plane=options.far_plane,
+        eps2d=float(options.eps2d),
+        rasterize_mode="antialiased" if options.antialiased else "classic",
+        packed=False,
+    )
+    means2d, conics, opacities = (projected[name].contiguous() for name in ("means2d", "conics", "opacities"))
+    light = torch.ones((1, camera.height, camera.width), device=means2d.device)
+    ids, pixels, _ = rasterize_to_indices_in_range(
+        0,
+        2**31 - 1,
+        light,
+        means2d,
+        conics,
+        opacities,
+        camera.width,
+        camera.height,
+        projected["tile_size"],
+        projected["isect_offsets"],
+        projected["flatten_ids"],
+    )
+    median = means2d.new_zeros(camera.height * camera.width)
+    if len(ids) == 0:
+        return median.reshape(camera.height, camera.width, 1)
+    centers = torch.stack([pixels % camera.width, pixels // camera.width], dim=-1) + 0.5
+    dx, dy = (means2d[0, ids] - centers).unbind(-1)
+    xx, xy, yy = conics[0, ids].unbind(-1)
+    alphas = (opacities[0, ids] * torch.exp(-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy)).clamp(max=MAX_ALPHA)
+    # The logarithm of each pixel's light, behind each of its Gaussians: a running sum less what it was at its first.
+    sums = torch.log1p(-alphas.double()).cumsum(0)
+    starts = torch.ones_like(pixels, dtype=torch.bool)
+    starts[1:] = pixels[1:] != pixels[:-1]
+    first = torch.nonzero(starts)[:, 0][starts.cumsum(0) - 1]  # of each entry's pixel
+    before = sums[first] - torch.log1p(-alphas[first].double())
+    halved = sums - before <= LOG_HALF
+    crossing = halved.clone()
+    crossing[1:] &= ~halved[:-1] | starts[1:]
+    median[pixels[crossing]] = projected["depths"][0, ids[crossing]]
+    return median.reshape(camera.height, camera.width, 1)
 
 
 def _each_blur(

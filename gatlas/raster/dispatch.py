@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -35,26 +35,9 @@ def rasterize_tensors(
     if means2d_absgrad is not None:
         _check_absgrad(means2d_absgrad, (len(cameras), len(gaussians), 2))
     chosen = choose_backend(means, backend)
-    if chosen == "cuda":
-        from gatlas.raster.cuda import require_usable
-
-        require_usable()
     _require_differentiable(cameras, chosen)
-    device = torch.device("cuda" if means.device.type == "cpu" else means.device) if chosen == "cuda" else means.device
-    if chosen == "cpu":
-        device = torch.device("cpu")
-    dtype = means.dtype if chosen == "reference" else torch.float32
-
-    def bring(values: Any) -> Tensor:
-        return torch.as_tensor(values).to(device=device, dtype=dtype)
-
-    gaussians = Gaussians(
-        means=bring(gaussians.means),
-        quats=bring(gaussians.quats),
-        scales=bring(gaussians.scales),
-        opacities=bring(gaussians.opacities),
-        sh=bring(gaussians.sh),
-    )
+    bring = _bring_to(means, chosen)
+    gaussians = _brought(gaussians, bring)
     backgrounds = means.new_zeros(3) if background is None else background
     backgrounds = bring(backgrounds).expand(len(cameras), 3)
     if chosen == "cpu":
@@ -69,6 +52,55 @@ def rasterize_tensors(
     if was_numpy:
         return Rendering(*(image.detach().cpu().numpy() for image in rendering))
     return Rendering(*(image.to(device=means.device, dtype=means.dtype) for image in rendering))
+
+
+def median_depths_tensors(gaussians: Gaussians, cameras: Cameras, backend: str, options: ProjectionOptions) -> Any:
+    """`gatlas.raster.median_depths` where torch computes. Numpy arrays give numpy arrays, as everywhere."""
+    was_numpy = isinstance(gaussians.means, np.ndarray)
+    means = torch.as_tensor(gaussians.means)
+    chosen = choose_backend(means, backend)
+    with torch.no_grad():
+        bring = _bring_to(means, chosen)
+        brought = _brought(gaussians, bring)
+        if chosen == "cpu":
+            from gatlas.raster.cpu import median_depths_arrays
+
+            fields = ("means", "quats", "scales", "opacities", "sh")
+            arrays = replace(brought, **{name: getattr(brought, name).numpy() for name in fields})
+            views, Ks = (torch.as_tensor(each).cpu().numpy() for each in (cameras.viewmats, cameras.Ks))
+            on_cpu = replace(cameras, viewmats=views, Ks=Ks)
+            depths = torch.from_numpy(median_depths_arrays(arrays, on_cpu, options))
+        else:
+            cameras = replace(cameras, viewmats=bring(cameras.viewmats), Ks=bring(cameras.Ks))
+            if chosen == "reference":
+                from gatlas.raster.reference import median_depths_reference as median_depths_chosen
+            else:
+                from gatlas.raster.cuda import median_depths_gsplat as median_depths_chosen
+            depths = median_depths_chosen(brought, cameras, options)
+    return depths.cpu().numpy() if was_numpy else depths.to(device=means.device, dtype=means.dtype)
+
+
+def _bring_to(means: Tensor, chosen: str) -> Callable[[Any], Tensor]:
+    """Return how values come to the device and the type that a backend computes with."""
+    if chosen == "cuda":
+        from gatlas.raster.cuda import require_usable
+
+        require_usable()
+    device = torch.device("cuda" if means.device.type == "cpu" else means.device) if chosen == "cuda" else means.device
+    if chosen == "cpu":
+        device = torch.device("cpu")
+    dtype = means.dtype if chosen == "reference" else torch.float32
+    return lambda values: torch.as_tensor(values).to(device=device, dtype=dtype)
+
+
+def _brought(gaussians: Gaussians, bring: Callable[[Any], Tensor]) -> Gaussians:
+    return Gaussians(
+        means=bring(gaussians.means),
+        quats=bring(gaussians.quats),
+        scales=bring(gaussians.scales),
+        opacities=bring(gaussians.opacities),
+        sh=bring(gaussians.sh),
+    )
 
 
 def _check_absgrad(means2d_absgrad: Any, shape: tuple[int, ...]) -> None:

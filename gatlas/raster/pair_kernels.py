@@ -59,6 +59,7 @@ BEHIND, V_RED, V_GREEN, V_BLUE, V_DEPTH = range(2, FIELDS)
 
 HIGHEST_ALPHA = np.float32(0.999)
 LOWEST_T = np.float32(1e-4)  # a Gaussian that would leave less light than this is not blended and ends the pixel
+HALF = 0.5  # of the light: where it falls to this is the median depth
 BOX_MARGIN = 0.01  # pixels, above all rounding: a block too many costs time only
 
 I32 = ir.IntType(32)
@@ -303,6 +304,36 @@ def weigh_pair(typing_context, state, records, rank, tile_x, tile_y, blocks, liv
 
     float32, uint64, int64 = types.float32, types.uint64, types.int64
     return uint64(state, records, int64, float32, float32, uint64, uint64, slots, int64), code
+
+
+@intrinsic
+def halve_pair(typing_context, state, records, rank, tile_x, tile_y, blocks, live):  # type: ignore[no-untyped-def]
+    """As `blend_pair`, but the depth of a pixel becomes the Gaussian's where it takes the light to a half or below.
+
+    Returns which blocks have pixels with more light than that.
+    """
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        state, records, rank, tile_x, tile_y, blocks, live = arguments
+        pair = _Pair(context, builder, signature, state, records)
+        pair.gaussian(rank, tile_x, tile_y)
+        depth = pair.column(DEPTH)
+        remaining = cgutils.alloca_once_value(builder, live)
+        with _each_bit(builder, blocks) as index:
+            block = pair.block(index)
+            _, _, raw, near = pair.falloff(index)
+            alpha = near.choose(raw.min(float(HIGHEST_ALPHA)), 0.0)
+            light = pair.get(block, T)
+            left = light - light * alpha
+            halved = (light > HALF) & (left <= HALF)
+            halved.choose(depth, pair.get(block, F_DEPTH)).store(pair.field(block, F_DEPTH))
+            left.store(pair.field(block, T))
+            done = builder.shl(builder.zext(builder.not_((left > HALF).any()), I64), index)
+            builder.store(builder.and_(builder.load(remaining), builder.not_(done)), remaining)
+        return builder.load(remaining)
+
+    float32, uint64 = types.float32, types.uint64
+    return uint64(state, records, types.int64, float32, float32, uint64, uint64), code
 
 
 @intrinsic

@@ -13,10 +13,12 @@ This is what every backend computes (the conventions of gsplat 1.5.3, Kerbl et a
 - There is no cut at a number of standard deviations: gsplat's box (at most 3.33, rounded up to whole pixels) ends where
   alpha < 1/255 for every opacity in [0, 1], so it only saves time. Here too it only chooses what to evaluate.
 - depth is the mean of z with the blending weights, sum(T alpha z) / max(alpha, 1e-10).
+- median depth is the z of the Gaussian behind which the transmittance is 1/2 or less, for the first time; 0 where none.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -137,12 +139,46 @@ def _blend(
     height: int,
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"], Float[Tensor, "h w 1"]]:
     """Blend front to back, a band of rows at a time."""
+    bands = []
+    for rows, touching, alpha, transmittance in _bands(projection, absolute, width, height):
+        weights = alpha * transmittance[:, :-1]
+        left = transmittance[:, -1:]
+        band_colors = weights @ colors[touching] + left * background
+        band_alphas = 1 - left
+        band_depths = (weights @ projection.depths[touching, None]) / band_alphas.clamp(min=1e-10)
+        shape = (len(rows), width, -1)
+        bands.append([band.reshape(shape) for band in (band_colors, band_alphas, band_depths)])
+    band_colors, band_alphas, band_depths = (torch.cat(images) for images in zip(*bands, strict=True))
+    return band_colors, band_alphas, band_depths
+
+
+def median_depths_reference(
+    gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
+) -> Float[Tensor, "c h w 1"]:
+    """`gatlas.raster.median_depths` for torch tensors."""
+    depths = gaussians.means.new_zeros((len(cameras), cameras.height, cameras.width, 1))
+    for i in range(len(cameras)):
+        projection = project(gaussians, cameras[i], options.of_camera(i))
+        for rows, touching, _, transmittance in _bands(projection, None, cameras.width, cameras.height):
+            halved = transmittance[:, 1:] <= 0.5  # behind each Gaussian
+            if halved.shape[1]:
+                first = halved.to(torch.uint8).argmax(dim=1)
+                z = torch.where(halved.any(dim=1), projection.depths[touching][first], 0.0)
+                depths[i, rows[0] : rows[-1] + 1] = z.reshape(len(rows), cameras.width, 1)
+    return depths
+
+
+def _bands(
+    projection: Projection, absolute: Float32[Tensor, "n 2"] | None, width: int, height: int
+) -> Iterator[tuple[range, Int64[Tensor, " m"], Float[Tensor, "p m"], Float[Tensor, "p m_plus_1"]]]:
+    """Yield bands of rows: the Gaussians that may touch them, front to back, their alphas and the light before each.
+
+    The light has one column more: what is left behind all.
+    """
     order = torch.argsort(projection.depths.detach().to(torch.float32), stable=True)
     order = order[projection.visible[order]]
-    means2d, conics, depths, radii, opacities = (field[order] for field in projection[:5])
-    colors = colors[order]
+    means2d, conics, _, radii, opacities = (field[order] for field in projection[:5])
     top, bottom = means2d[:, 1].detach() - radii[:, 1], means2d[:, 1].detach() + radii[:, 1]
-    bands = []
     for first in range(0, height, ROWS_AT_ONCE):
         rows = range(first, min(first + ROWS_AT_ONCE, height))
         touching = (top <= rows[-1] + 1) & (bottom >= rows[0])
@@ -160,15 +196,7 @@ def _blend(
             blended = torch.cumprod(1 - alpha, dim=1) > MIN_TRANSMITTANCE
         alpha = torch.where(blended, alpha, 0.0)
         transmittance = torch.cumprod(torch.cat([alpha.new_ones(len(alpha), 1), 1 - alpha], dim=1), dim=1)  # [p m+1]
-        weights = alpha * transmittance[:, :-1]
-        left = transmittance[:, -1:]
-        band_colors = weights @ colors[touching] + left * background
-        band_alphas = 1 - left
-        band_depths = (weights @ depths[touching, None]) / band_alphas.clamp(min=1e-10)
-        shape = (len(rows), width, -1)
-        bands.append([band.reshape(shape) for band in (band_colors, band_alphas, band_depths)])
-    band_colors, band_alphas, band_depths = (torch.cat(images) for images in zip(*bands, strict=True))
-    return band_colors, band_alphas, band_depths
+        yield rows, order[touching], alpha, transmittance
 
 
 def _add_absolute(

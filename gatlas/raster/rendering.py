@@ -21,7 +21,7 @@ class Rendering(NamedTuple):
 
     colors: Float[Array, "c h w 3"]  # sRGB, over the background, which is black where none was given
     alphas: Float[Array, "c h w 1"]  # [0, 1]
-    depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, world units; 0 where nothing is
+    depths: Float[Array, "c h w 1"]  # mean z in the camera, weighted by alpha, or median; world units; 0 where none
 
 
 EPS2D = 0.3  # square pixels: the blur of gsplat and of the 3DGS viewers

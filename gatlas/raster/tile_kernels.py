@@ -4,7 +4,8 @@ One thread handles a list of tiles. Each pair of a Gaussian and a tile owns one 
 to one place and the result does not depend on their number. What one pair does is in `pair_kernels`.
 
 numba recompiles a cached kernel when its own file changes, not when a file that it imports from does: after an edit of
-`lanes`, `pair_kernels` or the constants of `projection_kernels`, touch this file and `weight_kernels` as well.
+`lanes`, `pair_kernels` or the constants of `projection_kernels`, touch this file, `weight_kernels` and
+`median_kernels` as well.
 """
 
 from __future__ import annotations

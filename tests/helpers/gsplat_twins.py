@@ -153,7 +153,7 @@ def rasterize_to_pixels_3dgs_fwd(
     alphas = torch.full((*images, height, width, 1), math.nan)
     last_ids = torch.zeros((*images, height, width), dtype=torch.int32)
     for tile in tiles(offsets, len(flat), width, height, tile_size):
-        picture, alpha, last, _ = blended_tile(fields, flat, tile)
+        picture, alpha, last, *_ = blended_tile(fields, flat, tile)
         at = (tile.image, tile.rows, tile.columns)
         pictures[at], alphas[at], last_ids[at] = picture, alpha, last
     return OnDevice(pictures), OnDevice(alphas), OnDevice(last_ids)
@@ -172,7 +172,7 @@ def rasterize_to_pixels_3dgs_bwd(
     absolute = torch.zeros_like(fields[0])
     for tile in tiles(offsets, len(flat), width, height, tile_size):
         with torch.enable_grad():
-            picture, alpha, _, deltas = blended_tile([*leaves, fields[4]], flat, tile)
+            picture, alpha, _, deltas, _ = blended_tile([*leaves, fields[4]], flat, tile)
             at = (tile.image, tile.rows, tile.columns)
             total = (picture * v_colors[at]).sum() + (alpha * v_alphas[at]).sum()
             if not total.requires_grad:
@@ -182,6 +182,34 @@ def rasterize_to_pixels_3dgs_bwd(
             gradient += one.nan_to_num(0.0)
         absolute.reshape(-1, 2).index_add_(0, flat[tile.first : tile.last].long(), v_deltas.abs().sum(dim=0))
     return OnDevice(absolute) if absgrad else None, *map(OnDevice, gradients)
+
+
+def rasterize_to_indices_3dgs(
+    range_start, range_end, transmittances, means2d, conics, opacities,
+    width, height, tile_size, tile_offsets, flatten_ids,
+):  # fmt: skip
+    (light,) = checked(transmittances)
+    assert bool((light == 1).all())
+    assert range_start == 0
+    assert range_end >= len(flatten_ids)
+    means2d, conics, opacities = checked(means2d, conics, opacities)
+    fields = [means2d, conics, torch.zeros((*opacities.shape, 1)), opacities, None]
+    offsets, flat = checked(tile_offsets, flatten_ids, dtype=torch.int32)
+    found = []
+    for tile in tiles(offsets, len(flat), width, height, tile_size):
+        alpha = blended_tile(fields, flat, tile)[4]
+        which = flat[tile.first : tile.last].long() % opacities.shape[-1]
+        places = [(row, column) for row in range(*ends(tile.rows)) for column in range(*ends(tile.columns))]
+        for (row, column), line in zip(places, alpha, strict=True):
+            pixel = (tile.image * height + row) * width + column
+            found += [(pixel, number) for number in which[line > 0].tolist()]
+    found.sort(key=lambda pair: pair[0])  # by pixel, in each front to back
+    pixels, ids = np.array(found, dtype=np.int64).reshape(-1, 2).T.copy()
+    return OnDevice(torch.from_numpy(ids)), OnDevice(torch.from_numpy(pixels))
+
+
+def ends(part: slice) -> tuple[int, int]:
+    return part.start, part.stop
 
 
 def tiles(offsets: Tensor, total: int, width: int, height: int, tile_size: int) -> Iterator[SimpleNamespace]:
@@ -201,7 +229,7 @@ def tiles(offsets: Tensor, total: int, width: int, height: int, tile_size: int) 
 
 
 def blended_tile(fields: list[Tensor], flat: Tensor, tile: SimpleNamespace) -> tuple[Tensor, ...]:
-    """Colors, alphas and last Gaussian of a tile's pixels, and the offsets that lead there [p m 2]."""
+    """Colors, alphas and last Gaussian of a tile's pixels, the offsets that lead there [p m 2], and what is blended."""
     means2d, conics, colors, opacities, backgrounds = fields
     which = flat[tile.first : tile.last].long()
     lines, columns = (torch.arange(each.start, each.stop) for each in (tile.rows, tile.columns))
@@ -223,7 +251,7 @@ def blended_tile(fields: list[Tensor], flat: Tensor, tile: SimpleNamespace) -> t
         picture = picture + left[:, -1:] * backgrounds.reshape(-1, colors.shape[-1])[tile.image]
     numbers = torch.arange(tile.first, tile.last, dtype=torch.int32)
     last = torch.where(alpha > 0, numbers, 0).amax(dim=1) if len(which) else torch.zeros(len(alpha), dtype=torch.int32)
-    return picture.reshape(*shape, -1), (1 - left[:, -1]).reshape(*shape, 1), last.reshape(shape), deltas
+    return picture.reshape(*shape, -1), (1 - left[:, -1]).reshape(*shape, 1), last.reshape(shape), deltas, alpha
 
 
 KERNELS = (
@@ -233,6 +261,7 @@ KERNELS = (
     intersect_offset,
     rasterize_to_pixels_3dgs_fwd,
     rasterize_to_pixels_3dgs_bwd,
+    rasterize_to_indices_3dgs,
 )
 
 
