@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-IN_CHANNELS = 9  # normalized RGB, moment of the ray, its direction
 OUT_CHANNELS = 14  # position 3, opacity 1, scale 3, quaternion 4 (wxyz), color 3
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's colors
 SCALE_UNIT = 0.1
@@ -28,6 +27,7 @@ HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 EPS = 1e-12  # of a length
 START_SPREAD = 0.1  # of a fresh residual network: factor of the last layer's weights
 START_SCALE = 0.02  # and the scale of its Gaussians
+SOLID_LOGIT = 2.0  # of the opacity of solid pixels that one with the hull begins with; empty ones have its negative
 MAX_TANH = 0.98  # of a color that a residual network begins with, [-1, 1]
 
 
@@ -50,7 +50,7 @@ class LGM(nn.Module):
         self.unet = _UNet(config)
         self.conv = nn.Conv2d(OUT_CHANNELS, OUT_CHANNELS, 1)
 
-    def forward(self, inputs: Float[Tensor, "b v 9 h w"]) -> Float[Tensor, "b v 14 h2 w2"]:
+    def forward(self, inputs: Float[Tensor, "b v c h w"]) -> Float[Tensor, "b v 14 h2 w2"]:
         """Return what `activate` turns into Gaussians, float32; for `inputs` see `network_inputs`.
 
         Height and width must be multiples of the config's `multiple`.
@@ -61,7 +61,7 @@ class LGM(nn.Module):
             raise ValueError(f"height and width must be multiples of {self.config.multiple}, got {height} x {width}")
         raw = self.conv(self.unet(inputs.flatten(0, 1), views)).float()
         if self.config.residual:
-            raw = _from_pixels(raw, inputs.flatten(0, 1).float())
+            raw = from_pixels(raw, inputs.flatten(0, 1).float())
         return raw.unflatten(0, (batch, views))
 
     def enable_gradient_checkpointing(self) -> None:
@@ -70,14 +70,15 @@ class LGM(nn.Module):
 
 
 def network_inputs(
-    pictures: Float[Tensor, "b v 3 h w"], rays: Float[Tensor, "b v 6 h w"]
-) -> Float[Tensor, "b v 9 h w"]:
+    pictures: Float[Tensor, "b v 3 h w"], rays: Float[Tensor, "b v 6 h w"], *hull: Float[Tensor, "b v 1 h w"]
+) -> Float[Tensor, "b v c h w"]:
     """Return the input of the network: sRGB pictures in [0, 1] over white, and Plücker coordinates of the pixels' rays.
 
-    The cameras are in the network's frame; see `gatlas.geometry.rays.plucker`.
+    The cameras are in the network's frame; see `gatlas.geometry.rays.plucker`. A network with `hull_input` has two more
+    channels: alpha, and where the ray enters the visual hull, from its point nearest to the center.
     """
     mean, std = (torch.tensor(values, device=pictures.device)[:, None, None] for values in (MEAN, STD))
-    return torch.cat([(pictures - mean) / std, rays], dim=2)
+    return torch.cat([(pictures - mean) / std, rays, *hull], dim=2)
 
 
 def activate(raw: Float[Tensor, "b v 14 h w"], *, legacy_rot: bool = False) -> ViewGaussians:
@@ -145,17 +146,25 @@ def fresh_network(config: LgmConfig, generator: torch.Generator) -> LGM:
     return network
 
 
-def _from_pixels(raw: Float[Tensor, "n 14 h2 w2"], inputs: Float[Tensor, "n 9 h w"]) -> Float[Tensor, "n 14 h2 w2"]:
+def from_pixels(raw: Float[Tensor, "n 14 h2 w2"], inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 14 h2 w2"]:
     """Return what the output of a residual network stands for, in the frame of all views and before the activation.
 
     Positions are relative to the point of the pixel's ray that is nearest to the center: to the right and down in the
-    view, and along the ray. Rotations are relative to the view's camera, and colors to the pixel's.
+    view, and along the ray. Rotations are relative to the view's camera, and colors to the pixel's. With the hull among
+    the inputs, positions are relative to the point where the ray enters it, and logits of opacity to those of the
+    silhouette.
     """
     position, middle, quat, color = raw.split([3, 4, 4, 3], dim=1)
-    pixels, moments, rays = functional.adaptive_avg_pool2d(inputs, (raw.shape[-2], raw.shape[-1])).split(3, dim=1)
+    pooled = functional.adaptive_avg_pool2d(inputs, (raw.shape[-2], raw.shape[-1]))
+    pixels, moments, rays = pooled[:, :9].split(3, dim=1)
     nearest = torch.linalg.cross(rays, moments, dim=1) / rays.square().sum(1, keepdim=True).clamp(min=EPS)
-    axes = _camera_axes(inputs[:, 6:])
-    along = functional.normalize(rays, dim=1, eps=EPS) * position[:, 2:]
+    axes = _camera_axes(inputs[:, 6:9])
+    depth = position[:, 2:]
+    if inputs.shape[1] > 9:
+        alpha, entry = pooled[:, 9:].split(1, dim=1)
+        depth = depth + entry
+        middle = torch.cat([middle[:, :1] + SOLID_LOGIT * (2 * alpha - 1), middle[:, 1:]], dim=1)
+    along = functional.normalize(rays, dim=1, eps=EPS) * depth
     moved = nearest + torch.einsum("nij,njhw->nihw", axes[:, :, :2], position[:, :2]) + along
     turned = multiply_quats(_quats_of(axes)[:, None, None], quat.movedim(1, -1)).movedim(-1, 1)
     mean, std = (torch.tensor(values, device=inputs.device)[:, None, None] for values in (MEAN, STD))
@@ -192,7 +201,7 @@ class _UNet(nn.Module):
         super().__init__()
         down, up, attended = config.down_channels, config.up_channels, config.attention_levels
         self.checkpointing = False
-        self.conv_in = _conv(IN_CHANNELS, down[0])
+        self.conv_in = _conv(config.in_channels, down[0])
         self.down_blocks, self.up_blocks = nn.ModuleList(), nn.ModuleList()
         skips, width = [down[0]], down[0]
         for level, channels in enumerate(down):
@@ -210,7 +219,7 @@ class _UNet(nn.Module):
         self.norm_out = _norm(width, config)
         self.conv_out = _conv(width, OUT_CHANNELS)
 
-    def forward(self, x: Float[Tensor, "n 9 h w"], views: int) -> Float[Tensor, "n 14 h2 w2"]:
+    def forward(self, x: Float[Tensor, "n c h w"], views: int) -> Float[Tensor, "n 14 h2 w2"]:
         x = self.conv_in(x)
         skips = [x]
         for block in self.down_blocks:

@@ -24,10 +24,16 @@ class LgmConfig(Options):
     residual: bool = option(
         False, help="Predict the difference from the point of the pixel's ray nearest to the center, and its color."
     )
+    hull_input: bool = option(
+        False,
+        help="Two more input channels: the opacity, and the depth of the visual hull of all views, from which residual "
+        "positions are then measured.",
+    )
 
     def validate(self) -> None:
         """Refuse sizes that do not fit each other."""
         self.require(len(self.down_channels) >= 1, "down_channels", "must be one number or more")
+        self.require(self.residual or not self.hull_input, "hull_input", "must be false where residual is")
         levels = len(self.down_channels)
         self.require(
             1 <= len(self.up_channels) <= levels, "up_channels", f"must be 1 to {levels} numbers, as down_channels has"
@@ -38,6 +44,11 @@ class LgmConfig(Options):
         attended = {*self.down_channels[levels - self.attention_levels :], self.down_channels[-1]}
         attended |= {*self.up_channels[: self.attention_levels]}
         self.require(not any(width % self.heads for width in attended), "heads", "must divide the attended channels")
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: see `gatlas.models.lgm.network_inputs`."""
+        return 11 if self.hull_input else 9
 
     @property
     def multiple(self) -> int:
@@ -53,5 +64,6 @@ BIG = LgmConfig()  # 256 pixels to 128 x 128 Gaussians a view
 SMALL = LgmConfig(up_channels=(1024, 1024, 512, 256))  # to 64 x 64
 TINY = LgmConfig(down_channels=(32, 64, 128, 256, 512), up_channels=(512, 256, 128), attention_levels=1)  # to 64 x 64
 CPU = LgmConfig(  # 64 pixels to 32 x 32
-    down_channels=(16, 32, 48, 64), up_channels=(64, 48, 32), attention_levels=1, groups=8, heads=4, residual=True
-)
+    down_channels=(16, 32, 48, 64), up_channels=(64, 48, 32), attention_levels=1, groups=8, heads=4, residual=True,
+    hull_input=True,
+)  # fmt: skip

@@ -218,6 +218,21 @@ def test_a_residual_network_moves_and_turns_gaussians_relative_to_their_views():
         np.testing.assert_allclose(turns, np.tile(viewmat.T @ quarter, (16, 1, 1)), atol=1e-5)
 
 
+def test_a_network_with_the_hull_begins_where_the_rays_enter_it_and_as_opaque_as_its_views():
+    config = dataclasses.replace(MINI, residual=True, hull_input=True)
+    origin, direction = torch.tensor([3.0, 0.25, -0.5]), torch.tensor([-1.0, 0, 0])
+    ray = torch.cat([torch.linalg.cross(origin, direction), direction])[:, None, None].expand(1, 1, 6, 8, 8)
+    alpha, entry = (torch.full((1, 1, 1, 8, 8), value) for value in (1.0, -0.4))
+    alpha[..., 4:, :] = 0.0
+    network = fresh(config)
+    network.conv.weight.data.zero_()
+    gaussians = activate(run(network, network_inputs(torch.full((1, 1, 3, 8, 8), 0.5), ray, alpha, entry)))
+    # Towards the camera, at +x, from the point (0, 0.25, -0.5).
+    torch.testing.assert_close(gaussians.means[0], torch.tensor([[0.4, 0.25, -0.5]]).expand(16, 3), atol=1e-5, rtol=0)
+    expected = torch.tensor([1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))], dtype=torch.float32).repeat_interleave(8)
+    torch.testing.assert_close(gaussians.opacities[0], expected, atol=1e-6, rtol=0)
+
+
 def test_gradients_are_the_same_with_checkpointing():
     inputs, grads = draw(1, 2, 9, 8, 8), []
     for checkpointed in (False, True):
@@ -248,6 +263,7 @@ def test_a_size_that_cannot_be_halved_is_refused():
         ({"groups": 3}, "groups must divide all numbers of channels"),
         ({"heads": 3}, "heads must divide the attended channels"),
         ({"up_channels": (8, 8, 8, 8)}, "up_channels must be 1 to 3 numbers"),
+        ({"hull_input": True}, "hull_input must be false where residual is"),
         ({"attention_levels": 4}, "attention_levels must be at most 3"),
     ],
 )

@@ -31,7 +31,7 @@ CONFIGS = {
     },
     "lgm": {
         "down_channels": (4, 8, 8), "up_channels": (8, 8), "attention_levels": 2, "groups": 2, "heads": 2, "side": 32,
-        "lpips": 0.1, "hull_steps": 100,
+        "lpips": 0.1, "residual": True, "hull_input": True,
     },
     "noposplat": {
         "encoder_dim": 32, "encoder_depth": 1, "encoder_heads": 2,

@@ -33,10 +33,6 @@ class LgmSystemConfig(LgmConfig):
     alpha: float = option(1.0, min=0, help="Weight of the squared difference of alphas.")
     lpips: float = option(1.0, min=0, help="Weight of LPIPS, which needs --lpips-weights.")
     lpips_from: int = option(0, min=0, help="Step from which it counts: coarse shapes come first.")
-    hull: float = option(
-        0.0, min=0, help="Weight, at the first step, of each Gaussian's distance from the visual hull of the views."
-    )
-    hull_steps: int = option(0, min=0, help="Steps until it has fallen to 0.")
     legacy_rot: bool = option(
         False, help="Take the rotations as the first published weights, model_fp16.safetensors, were trained with them."
     )
@@ -46,10 +42,6 @@ class LgmSystemConfig(LgmConfig):
         super().validate()
         self.require(self.side % self.multiple == 0, "side", f"must be a multiple of {self.multiple}")
         self.require(self.mse > 0 or self.lpips > 0, "mse", "must be greater than 0 where lpips is 0")
-
-    def hull_share(self, step: int) -> float:
-        """Return the weight of the hull term at a step, counted from 1."""
-        return self.hull * max(0.0, 1.0 - (step - 1) / self.hull_steps) if self.hull_steps else 0.0
 
     @property
     def render_side(self) -> int:
@@ -65,6 +57,5 @@ BIG = _config(sizes.BIG)
 SMALL, TINY = (_config(network, render_scale=1, lpips_from=3_000) for network in (sizes.SMALL, sizes.TINY))
 # The field of view is that of `gatlas render`, whose pictures are then taken as they are.
 CPU = _config(
-    sizes.CPU, side=64, render_scale=1, view_fov=47.0, flip=0.5, grid_distortion=0.1, camera_jitter=0.1, lpips=0.0,
-    hull=1.0, hull_steps=4_000,
+    sizes.CPU, side=64, render_scale=1, view_fov=47.0, flip=0.5, grid_distortion=0.0, camera_jitter=0.0, lpips=0.0,
 )  # fmt: skip

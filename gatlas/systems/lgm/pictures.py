@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import intrinsics
-from gatlas.geometry.rays import plucker, rays
 from gatlas.images.composite import composite
 from gatlas.images.window import window
 from gatlas.systems.lgm.frame import ObjectFrame, object_frame
@@ -31,6 +31,7 @@ class ObjectViews(NamedTuple):
     """The views of one object that the network is given."""
 
     images: Float32[np.ndarray, "v s s 3"]  # sRGB-encoded, [0, 1]
+    alphas: Float32[np.ndarray, "v s s"]  # of opaque photos, which are over white, by their difference from it
     cameras: Cameras  # in the world
     frame: ObjectFrame
 
@@ -45,15 +46,13 @@ def network_views(photos: Sequence[Photo], config: LgmSystemConfig) -> ObjectVie
     K = intrinsics(config.side, config.side, config.view_fov)
     cuts = [cut_to(photo.image, photo.K, K, config.side) for photo in photos]
     images = np.stack([np.asarray(composite(cut, WHITE), dtype=np.float32) for cut in cuts])
+    shown = zip(photos, images, cuts, strict=True)
+    alphas = np.stack(
+        [_alpha_over_white(image) if is_opaque(photo.image) else cut[..., 3] for photo, image, cut in shown]
+    )
     frame = object_frame(viewmats, config.distance, [photo.name for photo in photos])
     Ks = np.tile(K, (len(photos), 1, 1))
-    return ObjectViews(images, Cameras(viewmats, Ks, config.side, config.side), frame)
-
-
-def ray_maps(viewmats: Float[np.ndarray, "v 4 4"], Ks: Float[np.ndarray, "v 3 3"], side: int) -> np.ndarray:
-    """Return the Plücker coordinates (v 6 side side, float32) of the pixels of cameras in the network's frame."""
-    origins, directions = rays(Cameras(viewmats, Ks, side, side))
-    return np.moveaxis(plucker(origins[:, None, None], directions), -1, 1).astype(np.float32)
+    return ObjectViews(images, alphas, Cameras(viewmats, Ks, config.side, config.side), frame)
 
 
 def cut_to(
@@ -62,6 +61,14 @@ def cut_to(
     """Return a picture of intrinsics `own` as one of intrinsics K, straight RGBA, by a shift and a stretch of each
     axis. The principal point of K is in the middle."""
     return window(image, _box(own, K, side), side, side)
+
+
+def _alpha_over_white(image: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
+    """Return the alpha of a picture over white: at the outline the share of a neighbor's difference from white."""
+    ink = 1 - image.min(axis=-1)
+    outline = minimum_filter(ink, 3) < MIN_INK
+    share = ink / np.maximum(maximum_filter(ink, 3), MIN_INK)
+    return np.where(outline, share, 1.0).astype(np.float32) * (ink >= MIN_INK)
 
 
 def badly_shown(photos: Sequence[Photo], config: LgmSystemConfig) -> list[str]:
@@ -89,8 +96,7 @@ def _fit(photo: Photo, box: tuple[float, float, float, float]) -> tuple[float, f
     Nothing inside is a GatlasError.
     """
     image = photo.image
-    opaque = image.shape[-1] == 3 or bool((image[..., 3] >= 1).all())
-    ink = 1 - image[..., :3].min(axis=-1) if opaque else image[..., 3]
+    ink = 1 - image[..., :3].min(axis=-1) if is_opaque(image) else image[..., 3]
     if not (shown := ink >= MIN_INK).any():
         raise GatlasError(f"{photo.name}: shows nothing: it is all white or transparent")
     left, top, right, bottom = box
@@ -106,6 +112,11 @@ def _fit(photo: Photo, box: tuple[float, float, float, float]) -> tuple[float, f
     weights = ink[y, x].astype(np.float64)
     extent = max((np.ptp(x) + 1) / (right - left), (np.ptp(y) + 1) / (bottom - top))
     return 1 - float(weights[centers].sum() / weights.sum()), float(extent)
+
+
+def is_opaque(image: Float[np.ndarray, "h w d"]) -> bool:
+    """Return True for a picture without transparency."""
+    return image.shape[-1] == 3 or bool((image[..., 3] >= 1).all())
 
 
 def _box(own: Float[np.ndarray, "3 3"], K: Float[np.ndarray, "3 3"], side: int) -> tuple[float, float, float, float]:

@@ -14,15 +14,14 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.sheets import contact_sheet
 from gatlas.metrics import psnr
-from gatlas.models.lgm import activate, network_inputs
+from gatlas.models.lgm import activate
 from gatlas.systems import network_folder
 from gatlas.systems.contract import Located, SampleRequest, System
 from gatlas.systems.lgm.config import LgmSystemConfig
 from gatlas.systems.lgm.declaration import NAME, TAKES
 from gatlas.systems.lgm.frame import object_frame, uncertain
-from gatlas.systems.lgm.hull_depth import hull_distance
 from gatlas.systems.lgm.object_set import object_set
-from gatlas.systems.lgm.pictures import ObjectViews, badly_shown, network_views, ray_maps
+from gatlas.systems.lgm.pictures import ObjectViews, badly_shown, network_views
 from gatlas.systems.lgm.view_loss import LPIPS_SIDE, MAX_PSNR, lpips_distance, posed_inputs, render_objects
 from gatlas.types import Gaussians, Origin, Views
 
@@ -98,9 +97,9 @@ class LgmSystem(System):
     def loss(
         self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return "mse" and "alpha" of all target views, from its step on "lpips", and "hull" while it has a weight."""
+        """Return "mse" and "alpha" of all target views and, from its step on, "lpips"."""
         config = self.config
-        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        raw = network(self.inputs(batch))
         rendered, truth = self._render(raw, batch), batch.targets.float() / 255
         squares = (rendered - truth).square()
         terms = {"mse": squares[..., :3].mean(), "alpha": squares[..., 3].mean()}
@@ -108,10 +107,6 @@ class LgmSystem(System):
         if self.lpips is not None and step >= config.lpips_from:
             terms["lpips"] = lpips_distance(self.lpips, rendered[..., :3], truth[..., :3])
             total = total + config.lpips * terms["lpips"]
-        if (share := config.hull_share(step)) > 0:
-            gaussians = activate(raw, legacy_rot=config.legacy_rot)
-            terms["hull"] = hull_distance(gaussians, batch, (raw.shape[-2], raw.shape[-1]), config.distance)
-            total = total + share * terms["hull"]
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
     def _render(self, raw: Tensor, batch: PosedBatch) -> Tensor:
@@ -122,7 +117,7 @@ class LgmSystem(System):
     def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
         """Return the mean PSNR (dB) of the views that the network saw, of the others and of their mean colors, and the
         mean opacity and scale."""
-        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        raw = network(self.inputs(batch))
         gaussians = activate(raw, legacy_rot=self.config.legacy_rot)
         truth, rendered = (batch.targets.float() / 255)[..., :3], self._render(raw, batch)[..., :3].clamp(0.0, 1.0)
         others, views = truth[:, self.config.views :], self.config.views
@@ -141,7 +136,7 @@ class LgmSystem(System):
         if self._shown is None:
             return None
         batch = type(self._shown)(self._shown.keys, *(array.to(self._device) for array in self._shown[1:]))
-        raw = network(posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics))
+        raw = network(self.inputs(batch))
         rendered, truth = self._render(raw, batch)[0, ..., :3].clamp(0.0, 1.0), batch.targets[0, ..., :3].float() / 255
         return contact_sheet(torch.cat([rendered, truth]).cpu().numpy())
 
@@ -181,7 +176,7 @@ class LgmSystem(System):
                 raise GatlasError(f"{NAME} needs views of an object with their cameras")
             views = network_views(photos, self.config)
             with torch.no_grad(), self._precision():
-                raw = network(self._inputs(views))
+                raw = network(self.inputs_of(views))
             gaussians = activate(raw, legacy_rot=self.config.legacy_rot)
             if not all(bool(array.isfinite().all()) for array in gaussians):
                 raise GatlasError("the network gives values that are not finite: with --dtype fp32 it may not")
@@ -205,12 +200,18 @@ class LgmSystem(System):
         """Write the network with the given weights."""
         network_folder.save_weights(folder, weights)
 
-    def _inputs(self, views: ObjectViews) -> Tensor:
+    def inputs(self, batch: PosedBatch) -> Tensor:
+        """Return the network's input for a batch of objects."""
+        pictures = batch.context.float() / 255
+        return posed_inputs(pictures, batch.context_viewmats, batch.context_intrinsics, self.config)
+
+    def inputs_of(self, views: ObjectViews) -> Tensor:
         """Return the network's input for the views of one object."""
-        cameras = views.cameras
-        maps = ray_maps(views.frame.viewmats(cameras.viewmats), cameras.Ks, self.config.side)
-        images, plucker = (torch.from_numpy(array)[None].to(self._device) for array in (views.images, maps))
-        return network_inputs(images.movedim(-1, 2), plucker)
+        cameras, side = views.cameras, self.config.side
+        pictures = np.concatenate([views.images, views.alphas[..., None]], axis=-1)
+        arrays = pictures, views.frame.viewmats(cameras.viewmats), cameras.Ks / np.array([[side], [side], [1.0]])
+        inputs = (torch.from_numpy(array.astype(np.float32))[None].to(self._device) for array in arrays)
+        return posed_inputs(*inputs, self.config)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:

@@ -5,32 +5,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn import functional
 
 from gatlas.geometry.rays import plucker, rays
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.models.lgm import network_inputs
 from gatlas.raster import rasterize
-from gatlas.types import Cameras, Gaussians
+from gatlas.systems.lgm.hull_entries import Silhouettes, cameras_of, hull_entries
+from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
+    from jaxtyping import Float
     from torch import Tensor
 
     from gatlas.metrics.lpips import Lpips
     from gatlas.models.lgm import ViewGaussians
+    from gatlas.systems.lgm.config import LgmSystemConfig
 
 LPIPS_SIDE = 256  # pixels; larger pictures are reduced to it
 MAX_PSNR = 100.0  # dB, that of equal images: logs hold finite numbers
 
 
 def posed_inputs(
-    pictures: UInt8[Tensor, "b v s s 4"], viewmats: Float[Tensor, "b v 4 4"], Ks: Float[Tensor, "b v 3 3"]
-) -> Float[Tensor, "b v 9 s s"]:
-    """Return the network's input. Pictures are over white; `Ks` have rows divided by the width and the height."""
+    pictures: Float[Tensor, "b v s s 4"],
+    viewmats: Float[Tensor, "b v 4 4"],
+    Ks: Float[Tensor, "b v 3 3"],
+    config: LgmSystemConfig,
+) -> Float[Tensor, "b v c s s"]:
+    """Return the network's input. Pictures, [0, 1], are over white; `Ks` have rows divided by the width and height."""
     batch, views, height, width = pictures.shape[:4]
     origins, directions = rays(cameras_of(viewmats.flatten(0, 1), Ks.flatten(0, 1), width, height))
     maps = plucker(origins[:, None, None], directions).movedim(-1, 1).unflatten(0, (batch, views))
-    return network_inputs(pictures[..., :3].float().movedim(-1, 2) / 255, maps)
+    colors, alphas = pictures.movedim(-1, 2).split([3, 1], dim=2)
+    if not config.hull_input:
+        return network_inputs(colors, maps)
+    side = config.splat_side(height)
+    cameras = zip(alphas[:, :, 0], viewmats, Ks, strict=True)
+    entries = torch.stack([hull_entries(Silhouettes(*views), (side, side), config.distance) for views in cameras])
+    entries = functional.interpolate(entries, (height, width), mode="nearest")[:, :, None]
+    return network_inputs(colors, maps, alphas, entries)
 
 
 def render_objects(
@@ -46,12 +59,6 @@ def render_objects(
     return torch.stack(pictures)
 
 
-def cameras_of(viewmats: Float[Tensor, "c 4 4"], Ks: Float[Tensor, "c 3 3"], width: int, height: int) -> Cameras:
-    """Return cameras of a size; `Ks` have rows divided by the width and the height."""
-    size = torch.tensor([[width], [height], [1.0]], device=Ks.device)
-    return Cameras(viewmats, Ks * size, width, height)
-
-
 def lpips_distance(
     lpips: Lpips, rendered: Float[Tensor, "b t s s 3"], truth: Float[Tensor, "b t s s 3"]
 ) -> Float[Tensor, ""]:
@@ -60,7 +67,7 @@ def lpips_distance(
     for pictures in (rendered, truth):
         flat = pictures.flatten(0, 1).clamp(0.0, 1.0)
         if flat.shape[1] > LPIPS_SIDE:
-            small = torch.nn.functional.interpolate(
+            small = functional.interpolate(
                 flat.movedim(-1, 1), (LPIPS_SIDE, LPIPS_SIDE), mode="bilinear", align_corners=False
             )
             flat = small.movedim(1, -1)

@@ -13,9 +13,9 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.systems.contract import Photo
+from gatlas.systems.lgm import create
 from gatlas.systems.lgm.object_set import object_set
-from gatlas.systems.lgm.pictures import network_views, ray_maps
-from gatlas.systems.lgm.view_loss import posed_inputs
+from gatlas.systems.lgm.pictures import network_views
 from gatlas.types import Views
 from tests.helpers.small_lgm import CONFIG, disc_views, write_orbits
 
@@ -55,8 +55,11 @@ def test_the_network_learns_from_what_sample_shows_it(tmp_path):
     viewmats = shown.frame.viewmats(shown.cameras.viewmats)
     np.testing.assert_allclose(sample.context_viewmats, viewmats, atol=1e-5)
     batch = objects.collate([sample])
-    inputs = posed_inputs(batch.context, batch.context_viewmats, batch.context_intrinsics)
-    np.testing.assert_allclose(inputs[0, :, 3:], ray_maps(viewmats, shown.cameras.Ks, 32), atol=1e-5)
+    system = create(config)
+    learned, sampled = system.inputs(batch)[0], system.inputs_of(shown)[0]
+    np.testing.assert_allclose(learned[:, :3], sampled[:, :3], atol=0.51 / 255 / 0.22)
+    np.testing.assert_allclose(learned[:, 3:], sampled[:, 3:], atol=0.51 / 255)
+    assert (learned[:, 10] < -0.1).any()  # there is a hull
 
 
 def test_only_the_views_after_the_first_are_augmented_and_targets_never(folder):

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import intrinsics, orbit
 from gatlas.systems.contract import Photo
-from gatlas.systems.lgm.config import CPU
-from gatlas.systems.lgm.pictures import badly_shown, network_views, ray_maps
+from gatlas.systems.lgm.config import CPU, TINY
+from gatlas.systems.lgm.pictures import badly_shown, network_views
+from gatlas.systems.lgm.view_loss import posed_inputs
 
 CONFIG = replace(CPU, side=16, view_fov=49.1)
 FOCAL = 1.0946175  # in sides: 0.5 / tan(49.1 / 2)
@@ -34,6 +36,15 @@ def test_a_photo_of_the_networks_own_camera_is_put_over_white():
     image = noise(16, 16)
     (found,) = network_views([photo(image)], CONFIG).images
     np.testing.assert_allclose(found, image[..., :3] * image[..., 3:] + 1 - image[..., 3:], atol=1e-5)
+
+
+def test_opaque_photos_over_white_have_the_alphas_of_transparent_ones():
+    image = np.full((16, 16, 4), 0.2, np.float32)
+    image[..., 3] = [0.0] * 5 + [0.3] + [1.0] * 10
+    opaque = image[..., :3] * image[..., 3:] + 1 - image[..., 3:]
+    opaque[:, 10:, 0] = 0.9  # another color: no outline
+    for each in (image, opaque):
+        np.testing.assert_allclose(network_views([photo(each)], CONFIG).alphas[0], image[..., 3], atol=1e-5)
 
 
 def test_a_larger_photo_is_averaged():
@@ -67,7 +78,9 @@ def test_a_photo_off_its_principal_point_and_not_square_keeps_its_rays():
 
 def test_rays_of_the_published_camera_are_worked_by_hand():
     viewmats = np.concatenate([orbit(1, 2, 2, elevation=0, azimuth=a, distance=1.5).viewmats for a in (0, 90)])
-    maps = ray_maps(viewmats, np.tile(intrinsics(2, 2, 49.1), (2, 1, 1)), 2)
+    K = intrinsics(2, 2, 49.1) / np.array([[2], [2], [1.0]])
+    arrays = np.ones((2, 2, 2, 4)), viewmats, np.tile(K, (2, 1, 1))
+    maps = posed_inputs(*(torch.from_numpy(each.astype(np.float32))[None] for each in arrays), TINY)[0, :, 3:].numpy()
     assert maps.shape == (2, 6, 2, 2)
     step = 0.5 / (2 * FOCAL)
     direction = np.array([-step, step, -1]) / np.sqrt(1 + 2 * step * step)  # of the top left pixel: left, up, forward

@@ -21,7 +21,7 @@ from gatlas.train import TrainOptions, train
 from tests.helpers.small_lgm import CONFIG, write_orbits
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SMALL = replace(CONFIG, targets=2, hull=0.0, hull_steps=0)
+SMALL = replace(CONFIG, targets=2)
 OPTIONS = TrainOptions(steps=4, batch=2, lr=1e-3, warmup=0, checkpoint_every=2, sample_every=4, log_every=1)
 
 
@@ -80,15 +80,6 @@ def test_lpips_counts_from_its_step_on(batch):
     terms = system.loss(system.network, batch, generator(), step=3, steps=9)
     total = terms["mse"] + terms["alpha"] + 0.5 * terms["lpips"]
     assert terms["loss"].item() == pytest.approx(total.item(), rel=1e-6)
-
-
-def test_the_hull_counts_less_from_step_to_step_and_then_not_at_all(batch):
-    system = create(replace(SMALL, hull=0.4, hull_steps=4))
-    assert [system.config.hull_share(step) for step in (1, 2, 3, 5, 9)] == pytest.approx([0.4, 0.3, 0.2, 0, 0])
-    terms = system.loss(system.network, batch, generator(), step=3, steps=9)
-    total = terms["mse"] + terms["alpha"] + 0.2 * terms["hull"]
-    assert terms["loss"].item() == pytest.approx(total.item(), rel=1e-6)
-    assert "hull" not in system.loss(system.network, batch, generator(), step=5, steps=9)
 
 
 def test_lpips_is_of_pictures_of_its_own_side():
@@ -189,10 +180,6 @@ def test_two_processes_train_one_model(folder, tmp_path):
         folder,
         "--system",
         "lgm",
-        "--set",
-        "hull=0",
-        "--set",
-        "hull_steps=0",
         "--steps",
         "3",
         "--batch",
