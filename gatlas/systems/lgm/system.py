@@ -210,8 +210,8 @@ class LgmSystem(System):
         cameras, side = views.cameras, self.config.side
         pictures = np.concatenate([views.images, views.alphas[..., None]], axis=-1)
         arrays = pictures, views.frame.viewmats(cameras.viewmats), cameras.Ks / np.array([[side], [side], [1.0]])
-        inputs = (torch.from_numpy(array.astype(np.float32))[None].to(self._device) for array in arrays)
-        return posed_inputs(*inputs, self.config)
+        colored, viewmats, Ks = (torch.from_numpy(array.astype(np.float32))[None].to(self._device) for array in arrays)
+        return posed_inputs(colored, viewmats, Ks, self.config)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self._dtype == torch.float32:
