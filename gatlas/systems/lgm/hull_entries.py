@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SAMPLES = 36  # along a ray
+HALVINGS = 3  # of the interval between two samples in which a ray enters
 SPAN = 0.45  # of the first camera's distance, on both sides of the point that is nearest to the center
 SOLID = 0.5  # alpha above which a pixel shows the object
 
@@ -46,8 +47,13 @@ def hull_entries(masks: Silhouettes, shape: tuple[int, int], distance: float) ->
     steps = torch.linspace(-SPAN * distance, SPAN * distance, SAMPLES, device=nearest.device)
     inside = inside_all(nearest[:, None] + steps[:, None] * directions[:, None], *masks)
     enters = inside.any(dim=1) & ~inside[:, 0]
+    inner, interval = steps[inside.int().argmax(dim=1)], 2 * SPAN * distance / (SAMPLES - 1)
+    for _ in range(HALVINGS):
+        interval /= 2
+        middle = nearest + (inner - interval)[:, None] * directions
+        inner = torch.where(inside_all(middle[:, None], *masks)[:, 0], inner - interval, inner)
     found = torch.zeros(len(solid), device=nearest.device)
-    found[solid] = torch.where(enters, steps[inside.int().argmax(dim=1)], 0.0)
+    found[solid] = torch.where(enters, inner, 0.0)
     return found.view(len(masks.alphas), *shape)
 
 
