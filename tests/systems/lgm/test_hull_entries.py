@@ -10,7 +10,7 @@ from gatlas.systems.lgm.hull_entries import HALVINGS, SAMPLES, SPAN, Silhouettes
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE, RADIUS, DISTANCE = 64, 0.55, 1.5
 STEP = 2 * SPAN * DISTANCE / (SAMPLES - 1) / 2**HALVINGS
-PIXEL = DISTANCE / 64  # about, at the center
+PIXEL = 2 * DISTANCE * np.tan(np.radians(23.5)) / SIDE  # at the center
 
 
 def ball():
@@ -30,11 +30,18 @@ def test_points_are_inside_where_all_views_show_them_as_solid():
 
 
 def test_rays_enter_the_hull_where_the_cones_of_the_other_views_begin():
-    # The middles of the 2 x 2 pixels look past the ball's center at x = y = 0.31. The outline's cone from the side has
-    # there the radius (1.5 - 0.31) tan(asin(0.55 / 1.5)) = 0.469: it begins sqrt(0.469^2 - 0.31^2) = 0.352 before it.
+    # The first view's camera is at (0, 0, 1.5); the top left of 2 x 2 pixels looks to the left, up and forward.
+    slope = 0.5 * np.tan(np.radians(23.5))
+    ray = np.array([-slope, slope, -1.0]) / np.hypot(1, slope * np.sqrt(2))
+    eye = np.array([0, 0, DISTANCE])
+    along = np.linspace(-SPAN * DISTANCE, SPAN * DISTANCE, 100_001)
+    points = eye - (eye @ ray) * ray + along[:, None] * ray
+    sides = np.array([[DISTANCE, 0, 0], [-DISTANCE, 0, 0], [0, 0, -DISTANCE]])
+    cosines = [(side - points) @ side / DISTANCE / np.linalg.norm(side - points, axis=1) for side in sides]
+    expected = along[(np.array(cosines) > np.cos(np.arcsin(RADIUS / DISTANCE))).all(axis=0)].min()
     found = hull_entries(ball(), (2, 2), DISTANCE)
     assert found.shape == (4, 2, 2)
-    np.testing.assert_allclose(found, -0.352, atol=STEP + PIXEL / 2)
+    np.testing.assert_allclose(found, expected, atol=STEP + PIXEL)  # all pixels look alike
 
 
 def test_rays_beside_the_object_stay_at_the_point_nearest_to_the_center():
