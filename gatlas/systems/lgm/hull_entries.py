@@ -24,7 +24,7 @@ SPAN = 0.45  # of the first camera's distance, on both sides of the point that i
 SOLID = 0.5  # alpha above which a pixel shows the object
 
 
-class Silhouettes(NamedTuple):
+class HullViews(NamedTuple):
     """Views of one object: their alphas and cameras."""
 
     alphas: Float[Tensor, "t s s"]
@@ -32,7 +32,7 @@ class Silhouettes(NamedTuple):
     Ks: Float[Tensor, "t 3 3"]  # rows divided by the width and the height
 
 
-def hull_entries(masks: Silhouettes, shape: tuple[int, int], distance: float) -> Float[Tensor, "v h w"]:
+def hull_entries(masks: HullViews, shape: tuple[int, int], distance: float) -> Float[Tensor, "v h w"]:
     """Return where the rays of the views' pixels enter the hull of all of them, along the rays.
 
     Lengths are measured from the point of the ray that is nearest to the center; 0 for rays that miss the hull, and

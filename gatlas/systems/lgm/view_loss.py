@@ -11,7 +11,7 @@ from gatlas.geometry.rays import plucker, rays
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.models.lgm import network_inputs
 from gatlas.raster import rasterize
-from gatlas.systems.lgm.hull_entries import Silhouettes, cameras_of, hull_entries
+from gatlas.systems.lgm.hull_entries import HullViews, cameras_of, hull_entries
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def posed_inputs(
         return network_inputs(colors, maps)
     side = config.splat_side(height)
     cameras = zip(alphas[:, :, 0], viewmats, Ks, strict=True)
-    entries = torch.stack([hull_entries(Silhouettes(*views), (side, side), config.distance) for views in cameras])
+    entries = torch.stack([hull_entries(HullViews(*views), (side, side), config.distance) for views in cameras])
     entries = functional.interpolate(entries, (height, width), mode="nearest")[:, :, None]
     return network_inputs(colors, maps, alphas, entries)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gatlas.geometry.cameras import orbit
-from gatlas.systems.lgm.hull_entries import HALVINGS, SAMPLES, SPAN, Silhouettes, hull_entries, inside_all
+from gatlas.systems.lgm.hull_entries import HALVINGS, SAMPLES, SPAN, HullViews, hull_entries, inside_all
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIDE, RADIUS, DISTANCE = 64, 0.55, 1.5
@@ -20,7 +20,7 @@ def ball():
     outline = cameras.Ks[0, 0, 0] * np.tan(np.arcsin(RADIUS / DISTANCE))
     alphas = np.tile((np.hypot(x - SIDE / 2, y - SIDE / 2) < outline).astype(np.float32), (4, 1, 1))
     Ks = cameras.Ks / np.array([[SIDE], [SIDE], [1.0]], dtype=np.float32)
-    return Silhouettes(*(torch.from_numpy(each) for each in (alphas, cameras.viewmats, Ks)))
+    return HullViews(*(torch.from_numpy(each) for each in (alphas, cameras.viewmats, Ks)))
 
 
 def test_points_are_inside_where_all_views_show_them_as_solid():
@@ -52,7 +52,7 @@ def test_rays_beside_the_object_stay_at_the_point_nearest_to_the_center():
 
 @pytest.mark.parametrize("chosen", [[0], [0, 2]])
 def test_a_hull_without_an_end_says_nothing_of_depth(chosen):
-    assert (hull_entries(Silhouettes(*(each[chosen] for each in ball())), (4, 4), DISTANCE) == 0).all()
+    assert (hull_entries(HullViews(*(each[chosen] for each in ball())), (4, 4), DISTANCE) == 0).all()
 
 
 def test_an_object_that_no_pixel_shows_has_no_hull():
