@@ -53,7 +53,7 @@ def halve(
                 break
             rank = np.int64(pairs[entry, 0])
             blocks = live & touched_blocks(state, records, rank, left, top)  # type: ignore[call-arg]
-            live = halve_pair(state, records, rank, left, top, blocks, live)  # type: ignore[call-arg]
+            live = halve_pair(state, records, rank, left, top, blocks, live)
         for block in range(BLOCKS):
             x, y = tile_x + (block % SIDE) * BLOCK, tile_y + (block // SIDE) * BLOCK
             base = STATE + block * BLOCK_SIZE + F_DEPTH * LANES

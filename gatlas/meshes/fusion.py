@@ -1,0 +1,118 @@
+"""Depth maps to a signed distance in a sparse grid: blocks of voxels where a view sees a surface.
+
+The distance to a surface is that to the tangent plane of what a view sees, weighted by the squared cosine of its angle.
+What two sides of a thin part show is kept apart, by the normals: averaged, they would cancel and the part would vanish.
+A point is inside only where it is behind both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gatlas.meshes import fusion_kernels
+from gatlas.meshes.fusion_kernels import BEHIND, BLOCK, IN_FRONT, VOXELS
+from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Float64, Int64
+
+    from gatlas.meshes.depth_maps import DepthMaps
+
+OFFSET = 0.003  # radii: Gaussians stand out of the surface by their own width
+THICKNESS = 1.5  # voxels: what is thinner is thickened
+MARGIN = 3  # blocks of room around the unit ball
+SEEN_THROUGH = 2  # views that see past an enclosed place make it a part of the outside
+
+
+class SparseGrid(NamedTuple):
+    """Blocks of 4 x 4 x 4 voxels, of which some hold signed distances and the others are outside or inside."""
+
+    voxel: float  # side, units of the ball
+    corner: float  # of the grid, the same on each axis
+    blocks: Int64[np.ndarray, "m 3"]  # in order
+    outside: Bool[np.ndarray, "b b b"]  # of blocks that hold none
+    values: Float32[np.ndarray, "m 64"]  # > 0 outside
+
+
+def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bool = False) -> SparseGrid:
+    """Return the signed distance that depth maps around the unit ball give, `cells` voxels to its diameter.
+
+    With `fill_holes` all that is enclosed is inside, also what is seen through openings; else only what no view sees.
+    """
+    voxel = 2.0 / cells
+    count = -(-cells // BLOCK) + 2 * MARGIN
+    corner = -0.5 * count * BLOCK * voxel
+    threads = get_num_threads()
+    views, focals = maps.pinholes
+    marked = np.zeros((count,) * 3, dtype=bool)
+    with announced_compilation(fusion_kernels.mark_blocks, fusion_kernels.fuse_blocks):
+        shares = split_range(len(maps.depths), threads)
+        launch(fusion_kernels.mark_blocks, shares, views, focals, maps.depths, corner, BLOCK * voxel, marked)
+        active = _dilated(marked)
+        blocks = np.argwhere(active)
+        values = np.empty((len(blocks), VOXELS), dtype=np.float32)
+        launch(
+            fusion_kernels.fuse_blocks,
+            split_range(len(blocks), threads),
+            blocks,
+            corner,
+            voxel,
+            OFFSET,
+            THICKNESS * voxel,
+            IN_FRONT * voxel,
+            BEHIND * voxel,
+            two_sheets,
+            *maps.pinholes,
+            maps.depths,
+            maps.normals,
+            values,
+        )
+    outside = _outer(~active)
+    if not fill_holes:
+        enclosed = np.argwhere(~active & ~outside)
+        middles = corner + BLOCK * voxel * (enclosed + 0.5)
+        outside[tuple(enclosed[_seen_past(middles, maps, IN_FRONT * voxel) >= SEEN_THROUGH].T)] = True
+    return SparseGrid(voxel, corner, blocks, outside & ~active, values)
+
+
+def _dilated(marked: Bool[np.ndarray, "b b b"]) -> Bool[np.ndarray, "b b b"]:
+    from scipy.ndimage import binary_dilation
+
+    return binary_dilation(marked, structure=np.ones((3, 3, 3), dtype=bool))
+
+
+def _outer(empty: Bool[np.ndarray, "b b b"]) -> Bool[np.ndarray, "b b b"]:
+    """Return the empty blocks that are connected with the border of the grid."""
+    from scipy.ndimage import label
+
+    labels, _ = label(np.pad(empty, 1, constant_values=True))
+    return (labels == labels[0, 0, 0])[1:-1, 1:-1, 1:-1] & empty
+
+
+def _seen_past(points: Float64[np.ndarray, "n 3"], maps: DepthMaps, front: float) -> Int64[np.ndarray, " n"]:
+    """Return how many views see past each point."""
+    past = np.zeros(len(points), dtype=np.int64)
+    height, width = maps.depths.shape[1:]
+    for view, (fx, fy, cx, cy), depths in zip(*maps.pinholes, maps.depths, strict=True):
+        local = points @ view[:, :3].T + view[:, 3]
+        z = local[:, 2]
+        safe = np.where(z > 0, z, 1.0)
+        u, v = fx * local[:, 0] / safe + cx, fy * local[:, 1] / safe + cy
+        inside = (z > 0) & (u >= 0) & (u < width) & (v >= 0) & (v < height)
+        surface = depths[v[inside].astype(int), u[inside].astype(int)]
+        past[inside] += (surface <= 0) | (surface - z[inside] > front)
+    return past
+
+
+def slab(grid: SparseGrid, first: int, stop: int) -> Float32[np.ndarray, "x y z"]:
+    """Return the signed distances of the block layers first..stop along x, dense."""
+    count = len(grid.outside)
+    coarse = np.where(grid.outside[first:stop], np.float32(IN_FRONT * grid.voxel), np.float32(-BEHIND * grid.voxel))
+    dense = coarse.repeat(BLOCK, 0).repeat(BLOCK, 1).repeat(BLOCK, 2)
+    begin, end = np.searchsorted(grid.blocks[:, 0], [first, stop])
+    x, y, z = (grid.blocks[begin:end] - [first, 0, 0]).T
+    tiled = dense.reshape(stop - first, BLOCK, count, BLOCK, count, BLOCK)
+    tiled[x, :, y, :, z, :] = grid.values[begin:end].reshape(-1, BLOCK, BLOCK, BLOCK)
+    return dense

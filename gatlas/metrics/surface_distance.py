@@ -1,0 +1,58 @@
+"""Distances between two surfaces that are given by points: the chamfer distance and the F-score."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int
+
+
+class SurfaceDistance(NamedTuple):
+    """How far the points of a surface are from those of its reference, and the other way."""
+
+    chamfer: float  # mean of the two mean distances, units of the points
+    precision: float  # share of the points within the threshold of the reference
+    recall: float  # share of the reference's points within the threshold of the surface
+    f_score: float  # harmonic mean of the two (Tatarchenko et al. 2019)
+
+
+def surface_distance(
+    points: Float[np.ndarray, "n 3"], reference: Float[np.ndarray, "m 3"], threshold: float
+) -> SurfaceDistance:
+    """Return the distances between points of a surface and of its reference (numpy).
+
+    Each point counts with its distance to the nearest of the other set, so the points must be closer together than the
+    `threshold`. No points on either side, or a threshold that is not positive, are a ValueError.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(points) == 0 or len(reference) == 0:
+        raise ValueError(f"both surfaces need points, got {len(points)} and {len(reference)}")
+    if not threshold > 0:
+        raise ValueError(f"threshold must be positive, got {threshold}")
+    to_reference = cKDTree(reference).query(points)[0]
+    to_surface = cKDTree(points).query(reference)[0]
+    precision = float((to_reference <= threshold).mean())
+    recall = float((to_surface <= threshold).mean())
+    total = precision + recall
+    chamfer = float(0.5 * (to_reference.mean() + to_surface.mean()))
+    return SurfaceDistance(chamfer, precision, recall, 2 * precision * recall / total if total > 0 else 0.0)
+
+
+def even_points(
+    vertices: Float[np.ndarray, "v 3"], triangles: Int[np.ndarray, "t 3"], count: int, rng: np.random.Generator
+) -> Float64[np.ndarray, "n 3"]:
+    """Return random points of triangles, as many to each unit of area: stratified along the list of triangles."""
+    corners = np.asarray(vertices, dtype=np.float64)[triangles]
+    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    ends = np.cumsum(areas)
+    if len(ends) == 0 or not ends[-1] > 0:
+        raise ValueError("points need triangles with an area")
+    places = (np.arange(count) + rng.random(count)) / count * ends[-1]
+    chosen = corners[np.minimum(np.searchsorted(ends, places), len(ends) - 1)]
+    u, v = np.sqrt(rng.random(count)), rng.random(count)
+    weights = np.stack([1 - u, u * (1 - v), u * v], axis=1)
+    return (weights[:, :, None] * chosen).sum(axis=1)

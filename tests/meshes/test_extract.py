@@ -1,0 +1,153 @@
+"""Splats to closed surfaces: of known shapes, in their own units, the same by any number of threads."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gatlas.errors import GatlasError
+from gatlas.meshes.depth_maps import map_points, render_depth_maps
+from gatlas.meshes.extract import extract_surface
+from gatlas.meshes.fusion import OFFSET, THICKNESS, fuse
+from gatlas.meshes.fusion_kernels import BEHIND, IN_FRONT
+from gatlas.meshes.fusion_reference import fused_reference
+from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
+from gatlas.meshes.options import MeshOptions
+from gatlas.meshes.watertight import is_watertight
+from gatlas.raster.threads import set_num_threads
+from gatlas.types import Gaussians
+
+pytest.importorskip("skimage", reason="needs the extra mesh")
+SMALL = MeshOptions(views=24, resolution=96, grid=40, triangles=800)
+RADIUS = 0.7
+
+
+def discs(means, normals, size, opacity=0.9):
+    """Flat Gaussians on a surface."""
+    count = len(means)
+    z = np.array([0.0, 0.0, 1.0])
+    axis = np.cross(np.broadcast_to(z, normals.shape), normals)
+    quats = np.concatenate([1 + normals[:, 2:], axis], axis=1)
+    quats[np.linalg.norm(quats, axis=1) < 1e-6] = (0, 1, 0, 0)
+    quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+    scales = np.tile([size, size, size / 10], (count, 1))
+    arrays = (means, quats, scales, np.full(count, opacity), np.zeros((count, 1, 3)))
+    return Gaussians(*(array.astype(np.float32) for array in arrays))
+
+
+def ball(count=1500):
+    index = np.arange(count)
+    y, angle = 1 - (2 * index + 1) / count, index * np.pi * (3 - np.sqrt(5))
+    ring = np.sqrt(1 - y * y)
+    normals = np.stack([ring * np.sin(angle), y, ring * np.cos(angle)], axis=1)
+    return discs(RADIUS * normals, normals, 0.04)
+
+
+def plate(side=40):
+    """A square without thickness."""
+    x, y = np.meshgrid(*[np.linspace(-0.6, 0.6, side)] * 2)
+    means = np.stack([x.ravel(), y.ravel(), np.zeros(side * side)], axis=1)
+    return discs(means, np.tile([0.0, 0.0, 1.0], (len(means), 1)), 0.03)
+
+
+def volume(surface):
+    corners = surface.vertices.astype(np.float64)[surface.triangles]
+    return float(np.einsum("ti,ti->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
+
+
+@pytest.fixture(scope="module")
+def ball_surface():
+    return extract_surface(ball(), SMALL)
+
+
+def test_a_ball_of_discs_gives_a_closed_ball_wound_outward(ball_surface):
+    assert is_watertight(ball_surface.triangles)
+    assert len(ball_surface.triangles) <= SMALL.triangles
+    lengths = np.linalg.norm(ball_surface.vertices, axis=1)
+    assert abs(lengths - RADIUS).max() < 0.03  # a voxel is 0.035
+    assert volume(ball_surface) == pytest.approx(4 / 3 * np.pi * RADIUS**3, rel=0.06)
+
+
+def test_the_surface_is_in_the_units_and_the_place_of_the_splat(ball_surface):
+    scene = ball()
+    moved = replace(scene, means=scene.means * 200 + np.float32([5000, -300, 20]), scales=scene.scales * 200)
+    found = extract_surface(moved, SMALL)
+    low, high = found.vertices.min(axis=0), found.vertices.max(axis=0)
+    np.testing.assert_allclose((low + high) / 2, [5000, -300, 20], atol=4)
+    np.testing.assert_allclose(high - low, 2 * RADIUS * 200, rtol=0.05)
+
+
+def test_floaters_that_cannot_be_seen_change_nothing_to_the_bounds(ball_surface):
+    scene, rng = ball(), np.random.default_rng(0)
+    dust = discs(rng.normal(size=(2000, 3)) * 30, np.tile([0.0, 0.0, 1.0], (2000, 1)), 0.5, opacity=0.0)
+    fields = ("means", "quats", "scales", "opacities", "sh")
+    both = Gaussians(**{name: np.concatenate([getattr(scene, name), getattr(dust, name)]) for name in fields})
+    found = extract_surface(both, SMALL)
+    np.testing.assert_allclose(found.vertices.max(axis=0), ball_surface.vertices.max(axis=0), atol=0.03)
+
+
+def test_a_plate_without_thickness_keeps_both_sides():
+    found = extract_surface(plate(), SMALL)
+    assert is_watertight(found.triangles)
+    low, high = found.vertices.min(axis=0), found.vertices.max(axis=0)
+    np.testing.assert_allclose((high - low)[:2], 1.2, atol=0.12)
+    assert 0 < (high - low)[2] < 0.12
+    assert volume(found) > 0.5 * 1.2 * 1.2 * 0.035  # no holes
+
+
+def test_one_gaussian_is_a_closed_surface():
+    one = Gaussians(
+        *(np.float32(each) for each in ([[3, 4, 5]], [[1, 0, 0, 0]], [[0.2, 0.3, 0.4]], [0.95], [[[0, 0, 0]]]))
+    )
+    found = extract_surface(one, SMALL)
+    assert is_watertight(found.triangles)
+    assert volume(found) > 0
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.001])
+def test_a_transparent_splat_is_one_line(opacity):
+    scene = replace(ball(100), opacities=np.full(100, opacity, dtype=np.float32))
+    with pytest.raises(GatlasError, match="no surface to mesh"):
+        extract_surface(scene, SMALL)
+
+
+def test_a_faint_splat_that_is_nowhere_half_covered_is_one_line():
+    scene = replace(ball(40), opacities=np.full(40, 0.1, dtype=np.float32))
+    with pytest.raises(GatlasError, match="nowhere half covered in any of 24 views"):
+        extract_surface(scene, SMALL)
+
+
+def test_any_number_of_threads_gives_the_same_bytes(ball_surface):
+    try:
+        for count in (1, 3):
+            set_num_threads(count)
+            found = extract_surface(ball(), SMALL)
+            assert found.vertices.tobytes() == ball_surface.vertices.tobytes()
+            assert found.triangles.tobytes() == ball_surface.triangles.tobytes()
+    finally:
+        set_num_threads(None)
+
+
+@pytest.mark.parametrize("two_sheets", [True, False])
+@pytest.mark.parametrize("scene", [ball, plate])
+def test_the_fusion_kernel_agrees_with_plain_numpy(scene, two_sheets):
+    scene = scene()
+    frame = find_frame(scene)
+    inside = enter_frame(scene, frame)
+    cameras, eps2d = views_around(inside, 10, 48)
+    maps = render_depth_maps(inside, cameras, eps2d)
+    grid = fuse(maps, 24, two_sheets=two_sheets)
+    cells = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(1, 64, 3)
+    points = grid.corner + grid.voxel * (grid.blocks[:, None] * 4 + cells + 0.5)
+    lengths = (each * grid.voxel for each in (THICKNESS, IN_FRONT, BEHIND))
+    expected = fused_reference(points.reshape(-1, 3), maps, OFFSET, *lengths, two_sheets)
+    difference = np.abs(grid.values.reshape(-1) - expected)
+    assert (difference > 1e-6).mean() < 1e-3  # of two views that see a point equally well, rounding chooses one
+
+
+def test_the_points_of_depth_maps_lie_on_the_surface():
+    scene = enter_frame(ball(), find_frame(ball()))
+    cameras, eps2d = views_around(scene, 8, 64)
+    maps = render_depth_maps(scene, cameras, eps2d)
+    lengths = np.linalg.norm(map_points(maps, 3), axis=1)
+    assert np.median(np.abs(lengths / np.median(lengths) - 1)) < 0.01
