@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POSITION_OCTAVES, DIRECTION_OCTAVES = 15, 8
-POSE_CHANNELS = 3 + 6 * POSITION_OCTAVES + 3 + 6 * DIRECTION_OCTAVES  # 144
+POSITION_CHANNELS = 3 + 6 * POSITION_OCTAVES  # 93
+POSE_CHANNELS = POSITION_CHANNELS + 3 + 6 * DIRECTION_OCTAVES  # 144
 MAX_LOG_SNR = 20.0  # and that of a view without noise
 HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 
@@ -136,6 +137,7 @@ def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
     """Return a network of random weights on the CPU, whose prediction is 0.
 
     Weights are normal of variance 1 / fan-in, the learned embeddings of 1 / 144; the last layer of each block is 0.
+    Those of the waves of the rays fall by `octave_falloff` from octave to octave, at the same variance in all.
     """
     with torch.device("meta"):
         network = XUNet(config)
@@ -154,7 +156,22 @@ def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
                 learned.normal_(std=POSE_CHANNELS**-0.5, generator=generator)
         for layer in _last_layers(network):
             layer.weight.zero_()
+        if config.octave_falloff != 1.0:
+            factors = octave_factors(config.octave_falloff)
+            for level in network.embed.levels:
+                weight = cast("nn.Conv2d", level).weight
+                weight *= factors.repeat(weight.shape[1] // POSE_CHANNELS)[:, None, None]
     return network
+
+
+def octave_factors(falloff: float) -> Float[Tensor, " 144"]:
+    """Return a factor for each channel of encoded rays, falling from octave to octave, with a mean square of 1."""
+    parts = []
+    for octaves in (POSITION_OCTAVES, DIRECTION_OCTAVES):
+        waves = falloff ** torch.arange(octaves, dtype=torch.float64).repeat_interleave(3)
+        parts += [torch.ones(3, dtype=torch.float64), waves, waves]  # the values, their sines, their cosines
+    factors = torch.cat(parts)
+    return (factors / factors.square().mean().sqrt()).float()
 
 
 def _last_layers(network: XUNet) -> list[nn.Linear | nn.Conv2d]:
@@ -196,10 +213,21 @@ class _Embedding(nn.Module):
     def _convolved(self, poses: Float[Tensor, "b 2 144 h w"], level: nn.Module) -> Float[Tensor, "n e h2 w2"]:
         """Return the convolution of rays plus learned embeddings.
 
-        It is linear: that of the embeddings is done once for all rows, and the rays need no gradient.
+        It is linear: that of the embeddings is done once for all rows, and the rays need no gradient. A camera has one
+        position, whose channels are the same in all pixels.
         """
         convolution = cast("nn.Conv2d", level)
-        found: Tensor = convolution(poses.reshape(-1, POSE_CHANNELS * self.joined, *poses.shape[-2:]))
+        weight = convolution.weight.unflatten(1, (self.joined, POSE_CHANNELS))
+        found = _convolved_constant(
+            poses[..., :POSITION_CHANNELS, 0, 0], weight[:, :, :POSITION_CHANNELS], convolution, poses.shape[-2:]
+        )
+        found = found + functional.conv2d(
+            poses[:, :, POSITION_CHANNELS:].reshape(len(found), -1, *poses.shape[-2:]),
+            weight[:, :, POSITION_CHANNELS:].flatten(1, 2),
+            convolution.bias,
+            stride=convolution.stride,
+            padding=convolution.padding,
+        )
         if self.pixels is None and self.frames is None:
             return found
         learned = torch.zeros_like(poses[0])
@@ -212,6 +240,23 @@ class _Embedding(nn.Module):
             learned, convolution.weight, stride=convolution.stride, padding=convolution.padding
         )  # [frames e h2 w2]
         return (found.unflatten(0, (-1, len(added))) + added).flatten(0, 1)
+
+
+def _convolved_constant(
+    values: Float[Tensor, "b 2 c"], weight: Float[Tensor, "e j c 3 3"], convolution: nn.Conv2d, size: torch.Size
+) -> Float[Tensor, "n e h2 w2"]:
+    """Return the convolution, without its bias, of pictures of a size that have the same values in all pixels.
+
+    A pixel is the sum of the taps that are inside of the picture, which is padded with zeros.
+    """
+    taps = values.reshape(-1, weight.shape[1] * values.shape[-1]) @ weight.permute(1, 2, 0, 3, 4).flatten(2).flatten(
+        0, 1
+    )
+    inside = functional.unfold(
+        values.new_ones(1, 1, *size), weight.shape[-2:], padding=convolution.padding, stride=convolution.stride
+    )[0]  # [9 h2 w2]
+    side = size[0] // convolution.stride[0]
+    return (taps.unflatten(1, (weight.shape[0], -1)) @ inside).unflatten(2, (side, -1))
 
 
 def log_snr_waves(log_snr: Float[Tensor, " n"], channels: int) -> Float[Tensor, "n channels"]:

@@ -28,6 +28,12 @@ class XUNetConfig(Options):
     dropout: float = option(0.1, min=0, below=1, help="Share of features that training drops.")
     position_embedding: bool = option(True, help="A learned embedding of each pixel, side x side x 144 weights.")
     frame_embedding: bool = option(True, help="A learned embedding of each of the two frames.")
+    octave_falloff: float = option(
+        1.0,
+        above=0,
+        help="Factor from octave to octave of the weights that a fresh network gives the waves of the rays; below 1 "
+        "the short waves, which look like noise, count little at first.",
+    )
 
     def validate(self) -> None:
         """Refuse sizes that do not fit each other."""

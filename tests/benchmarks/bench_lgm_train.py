@@ -45,6 +45,28 @@ def plain_loop(system, objects, options, clock):
         average.update_parameters(network)
 
 
+def compare(new_system, preset, views, steps, rounds):
+    """Prints the seconds of a step of both loops, round by round."""
+    often = {"checkpoint_every": 1_000_000, "sample_every": 0, "diagnose_every": 0}
+    options = TrainOptions(**{**preset.training, "steps": 1_000_000, **often})
+    print(f"{'round':>5} {'plain s/step':>13} {'ours s/step':>12} {'ours/plain steps/s':>19}")
+    totals = [0.0, 0.0]
+    for number in range(rounds):
+        clocks = Clock(steps), Clock(steps)
+        for clock, loop in zip(clocks, (plain_loop, ours), strict=True):
+            system = new_system()
+            loop(system, system.dataset(Sources((views,))), options, clock)
+        plain, mine = (clock.seconds for clock in clocks)
+        totals = [totals[0] + plain, totals[1] + mine]
+        print(f"{number:5} {plain:13.4f} {mine:12.4f} {plain / mine:19.3f}", flush=True)
+    print(f"{'all':>5} {'':13} {'':12} {totals[0] / totals[1]:19.3f}")
+
+
+def ours(system, objects, options, clock):
+    with tempfile.TemporaryDirectory() as folder:
+        train(system, objects, options, f"{folder}/run", device="cpu", should_stop=clock)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
@@ -54,26 +76,9 @@ def main():
     torch.set_num_threads(1)
     set_num_threads(1)
     preset = PRESETS["cpu"]
-    often = {"checkpoint_every": 1_000_000, "sample_every": 0, "diagnose_every": 0}
-    options = TrainOptions(**{**preset.training, "steps": 1_000_000, **often})
-    print(f"{'round':>5} {'plain s/step':>13} {'ours s/step':>12} {'ours/plain steps/s':>19}")
-    totals = [0.0, 0.0]
     with tempfile.TemporaryDirectory() as folder:
         views = write_training_views(folder, wish.objects)
-        for number in range(wish.rounds):
-            clocks = Clock(wish.steps), Clock(wish.steps)
-            for clock, loop in zip(clocks, (plain_loop, ours), strict=True):
-                system = create(preset.config)
-                loop(system, system.dataset(Sources((views,))), options, clock)
-            plain, mine = (clock.seconds for clock in clocks)
-            totals = [totals[0] + plain, totals[1] + mine]
-            print(f"{number:5} {plain:13.4f} {mine:12.4f} {plain / mine:19.3f}", flush=True)
-    print(f"{'all':>5} {'':13} {'':12} {totals[0] / totals[1]:19.3f}")
-
-
-def ours(system, objects, options, clock):
-    with tempfile.TemporaryDirectory() as folder:
-        train(system, objects, options, f"{folder}/run", device="cpu", should_stop=clock)
+        compare(lambda: create(preset.config), preset, views, wish.steps, wish.rounds)
 
 
 if __name__ == "__main__":

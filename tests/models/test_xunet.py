@@ -238,3 +238,31 @@ def test_sizes_that_do_not_fit_are_one_line(change, told):
 def test_pictures_of_another_size_are_refused():
     with pytest.raises(ValueError, match="must have 8 x 8 pixels"):
         XUNet(TINY)(*inputs(replace(TINY, side=16)))
+
+
+@pytest.mark.parametrize("config", [TINY, CONCAT])
+def test_rays_are_embedded_as_by_convolutions_of_all_their_channels(config):
+    network = trained_like(config)
+    cameras = orbit(4, 8, 8, elevation=30, distance=2.0)
+    tensors = (torch.from_numpy(each.astype(np.float64)) for each in (cameras.viewmats, cameras.Ks))
+    poses = encode_rays(Cameras(*tensors, 8, 8)).unflatten(0, (2, 2))
+    embed = network.embed
+    learned = poses + embed.pixels + embed.frames[:, :, None, None]
+    joined = 2 // config.frames
+    for level in embed.levels:
+        expected = level(learned.reshape(-1, POSE_CHANNELS * joined, 8, 8))
+        torch.testing.assert_close(embed._convolved(poses, level), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_weights_of_short_waves_are_small_at_first_where_the_config_says_so():
+    published, falling = (
+        fresh_network(replace(TINY, octave_falloff=each), torch.Generator().manual_seed(0)) for each in (1.0, 0.5)
+    )
+    for before, after in zip(published.embed.levels, falling.embed.levels, strict=True):
+        ratio = (after.weight / before.weight)[0, :, 0, 0].detach().numpy()
+        np.testing.assert_allclose(
+            ratio[[3, 6, 45, 48, 51, 93 + 27]] / ratio[0], [1, 0.5, 2.0**-14, 1, 0.5, 1], rtol=1e-5
+        )
+        np.testing.assert_allclose(ratio[93:96], ratio[:3], rtol=1e-5)
+        np.testing.assert_allclose(np.square(ratio).mean(), 1.0, rtol=1e-5)
+    assert torch.equal(published.conv_in.weight, falling.conv_in.weight)

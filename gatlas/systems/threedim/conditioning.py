@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from gatlas.diffusion.samplers import sample_continuous
-from gatlas.diffusion.schedules import CosineLogSnr
 from gatlas.systems.threedim.pictures import encode_pairs
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Float64
     from torch import Tensor
 
+    from gatlas.diffusion.schedules import CosineLogSnr
     from gatlas.types import Cameras
 
     # Of pictures, log-SNR, rays and flags, as the network's forward: see `gatlas.models.xunet.XUNet`.
@@ -63,11 +63,18 @@ class ViewSampler:
     """Views of several objects at once by one network."""
 
     def __init__(
-        self, predict: Predict, cameras: Cameras, options: SamplerOptions, *, relative: bool, device: torch.device
+        self,
+        predict: Predict,
+        cameras: Cameras,
+        options: SamplerOptions,
+        *,
+        schedule: CosineLogSnr,
+        relative: bool,
+        device: torch.device,
     ) -> None:
         """`cameras` are those of the views, with the network's size of pictures."""
         self._predict, self._cameras, self._options = predict, cameras, options
-        self._relative, self._device = relative, device
+        self._schedule, self._relative, self._device = schedule, relative, device
 
     def views(self, pools: Sequence[Pool]) -> Iterator[tuple[int, Float32[np.ndarray, "s s 3"]]]:
         """Yield number and image of each view that the pools lack, pool by pool, each as soon as it is there."""
@@ -87,7 +94,7 @@ class ViewSampler:
         """Add the next view to each of the pools."""
         side, options = self._cameras.width, self._options
         without = [pool.generator("without") for pool in pools]
-        schedule = CosineLogSnr()
+        schedule = self._schedule
 
         def choose(i: int, generator: torch.Generator) -> int:
             known = len(pools[i].images) if options.condition_on == "pool" else 1

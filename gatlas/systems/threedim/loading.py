@@ -21,7 +21,7 @@ from gatlas.systems.threedim.system import ThreeDimSystem
 if TYPE_CHECKING:
     from gatlas.types import AtlasStats
 
-FREE = ("dropout",)  # fields of the network's config that its weights do not depend on
+FREE = ("dropout", "octave_falloff")  # fields of the network's config that its weights do not depend on
 
 
 def create(
@@ -36,7 +36,7 @@ def create(
     if base is None:
         return ThreeDimSystem(config, fresh_network(config, torch.Generator().manual_seed(seed)))
     trained = load(base)
-    names = [field.name for field in fields(XUNetConfig) if field.name not in FREE] + ["relative"]
+    names = [field.name for field in fields(XUNetConfig) if field.name not in FREE] + ["relative", "prediction"]
     network_folder.check_same_network(base, names, config, trained.config)
     network = XUNet(config)  # with the config's own dropout
     network.load_state_dict(trained.network.state_dict())

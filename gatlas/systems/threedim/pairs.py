@@ -34,9 +34,10 @@ class Pairs(NamedTuple):
 
 
 class NoisyPairs(NamedTuple):
-    """The input of the network, and the noise that it should predict."""
+    """The input of the network, and the noise that its prediction follows from."""
 
     images: Float[Tensor, "b 2 3 s s"]  # the known view, or noise in its place, and the noisy view
+    time: Float[Tensor, " b"]  # float64
     log_snr: Float[Tensor, " b"]
     conditional: Bool[Tensor, " b"]
     epsilon: Float[Tensor, "b 3 s s"]
@@ -85,9 +86,14 @@ def pairs_of(batch: PosedBatch, *, relative: bool) -> Pairs:
 
 
 def noise_pairs(
-    images: Float[Tensor, "b 2 3 s s"], generator: torch.Generator, cond_drop: float, *, time: float | None = None
+    images: Float[Tensor, "b 2 3 s s"],
+    generator: torch.Generator,
+    cond_drop: float,
+    *,
+    power: float = 1.0,
+    time: float | None = None,
 ) -> NoisyPairs:
-    """Return pairs whose second view is noisy, at a random time in [0, 1] or at one `time`.
+    """Return pairs whose second view is noisy, at one `time`, or at a random one in [0, 1], whose `power` is uniform.
 
     In a share of `cond_drop` the known view is replaced by noise, and the row is not conditional.
     """
@@ -101,11 +107,15 @@ def noise_pairs(
         return torch.randn(view.shape, generator=generator, device=generator.device).to(device)
 
     schedule = CosineLogSnr()
-    t = draw(count).double() if time is None else torch.full((count,), time, dtype=torch.float64, device=device)
+    t = (
+        draw(count).double() ** (1 / power)
+        if time is None
+        else torch.full((count,), time, dtype=torch.float64, device=device)
+    )
     epsilon, conditional = noise(), draw(count) >= cond_drop
     known = torch.where(conditional[:, None, None, None], known, noise())
     noisy = add_noise(schedule, view, epsilon, t)
-    return NoisyPairs(torch.stack([known, noisy], dim=1), schedule.log_snr(t).float(), conditional, epsilon)
+    return NoisyPairs(torch.stack([known, noisy], dim=1), t, schedule.log_snr(t).float(), conditional, epsilon)
 
 
 def in_pixels(K: Float[np.ndarray, "3 3"], side: int) -> Float64[np.ndarray, "3 3"]:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from gatlas.diffusion.losses import target
 from gatlas.diffusion.samplers import CONTINUOUS_SAMPLERS
-from gatlas.diffusion.schedules import CosineLogSnr
+from gatlas.diffusion.schedules import denoised
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import resized
 from gatlas.metrics import psnr
@@ -74,11 +75,12 @@ class ThreeDimSystem(System):
     def loss(
         self, network: nn.Module, batch: PosedBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return the mean squared error of the predicted noise."""
+        """Return the mean squared error of what the network predicts."""
         pairs = self._pairs(batch)
-        noise = noise_pairs(pairs.images, generator, self.config.cond_drop)
+        noise = noise_pairs(pairs.images, generator, self.config.cond_drop, power=self.config.noise_power)
         predicted = network(noise.images, noise.log_snr, pairs.poses, noise.conditional, generator)
-        return {"loss": functional.mse_loss(predicted, noise.epsilon)}
+        wanted = target(self.config.schedule, pairs.images[:, 1], noise.epsilon, noise.time)
+        return {"loss": functional.mse_loss(predicted, wanted)}
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: PosedBatch, generator: torch.Generator) -> dict[str, float]:
@@ -86,9 +88,8 @@ class ThreeDimSystem(System):
         pairs = self._pairs(batch)
         noise = noise_pairs(pairs.images, generator, 0.0, time=0.5)
         predicted = network(noise.images, noise.log_snr, pairs.poses, noise.conditional)
-        alpha, sigma = (float(each) for each in CosineLogSnr().alpha_sigma(torch.tensor([0.5])))
-        denoised = ((noise.images[:, 1] - sigma * predicted) / alpha).clamp(-1.0, 1.0)
-        known, truth, found = (0.5 * each.movedim(1, -1) + 0.5 for each in (*pairs.images.unbind(1), denoised))
+        found = denoised(self.config.schedule, noise.images[:, 1], predicted, noise.time).clamp(-1.0, 1.0)
+        known, truth, found = (0.5 * each.movedim(1, -1) + 0.5 for each in (*pairs.images.unbind(1), found))
         return {
             "psnr": float(psnr(found, truth, limit=MAX_PSNR).mean()),
             "psnr_copy": float(psnr(known, truth, limit=MAX_PSNR).mean()),
@@ -106,7 +107,12 @@ class ThreeDimSystem(System):
             cameras = Cameras(sample.target_viewmats, np.stack(Ks[1:]), side, side)
             pool = Pool([known], [sample.context_viewmats[0].astype(np.float64)], Ks[:1], lambda *_, n=number: n)
             sampler = ViewSampler(
-                self._predict(network), cameras, options, relative=self.config.relative, device=self._device
+                self._predict(network),
+                cameras,
+                options,
+                schedule=self.config.schedule,
+                relative=self.config.relative,
+                device=self._device,
             )
             (made,) = (image for _, image in sampler.views([pool]))
             for row, image in zip(rows, (known, made, truth), strict=True):
@@ -174,6 +180,7 @@ class ThreeDimSystem(System):
             self._predict(self.network if network is None else network),
             cameras,
             self._sampler_options(request),
+            schedule=self.config.schedule,
             relative=self.config.relative,
             device=self._device,
         )

@@ -67,6 +67,44 @@ def test_the_second_view_is_noised_by_the_schedule_and_the_first_is_not():
     )
 
 
+@pytest.mark.parametrize(("power", "below_half"), [(1.0, 0.5), (2.0, 0.25)])
+def test_a_power_of_the_times_is_uniform(power, below_half):
+    found = noise_pairs(torch.zeros(4000, 2, 3, 2, 2), torch.Generator().manual_seed(0), 0.1, power=power)
+    assert float((found.time < 0.5).double().mean()) == pytest.approx(below_half, abs=0.03)
+    np.testing.assert_allclose(CosineLogSnr().log_snr(found.time), found.log_snr, rtol=1e-5)
+
+
+def test_the_loss_of_v_is_that_of_alpha_noise_less_sigma_view(objects):
+    """A fresh network predicts 0, so that its loss is the mean square of v."""
+    batch = batch_of(objects)
+    view = pairs_of(batch, relative=False).images[:, 1]
+    noise = noise_pairs(torch.stack([view, view], 1), torch.Generator().manual_seed(3), 0.1)
+    share = noise.time.float()[:, None, None, None] * torch.pi / 2  # of the cosine schedule, nearly
+    v = torch.cos(share) * noise.epsilon - torch.sin(share) * view
+    found = loss_of(create(replace(CONFIG, prediction="v")), batch, 3)
+    assert found == pytest.approx(float(v.square().mean()), rel=1e-3)
+
+
+def test_both_predictions_of_a_view_that_is_known_are_measured_and_sampled_as_that_view(objects):
+    """Networks that know the view x: their noise is (z - alpha x) / sigma, their v is (alpha z - x) / sigma."""
+    batch = batch_of(objects)
+    x = pairs_of(batch, relative=False).images[:, 1]
+
+    def knows(prediction):
+        def network(images, log_snr, poses, conditional, generator=None):
+            alpha, sigma = (torch.sigmoid(sign * log_snr.double()).sqrt()[:, None, None, None] for sign in (1, -1))
+            z = images[:, 1].double()
+            return ((z - alpha * x) / sigma if prediction == "epsilon" else (alpha * z - x) / sigma).float()
+
+        return network
+
+    for prediction in ("epsilon", "v"):
+        system = create(replace(CONFIG, prediction=prediction, cond_drop=0.0))
+        generator = torch.Generator().manual_seed(0)
+        assert system.diagnose(knows(prediction), batch, generator)["psnr"] > 55
+        assert float(system.loss(knows(prediction), batch, generator, step=0, steps=1)["loss"]) < 1e-2
+
+
 def test_a_tenth_of_the_known_views_is_noise():
     images = torch.zeros(2000, 2, 3, 2, 2)
     found = noise_pairs(images, torch.Generator().manual_seed(0), 0.1)
