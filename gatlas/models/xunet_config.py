@@ -66,12 +66,13 @@ BASE = XUNetConfig()
 MIDDLE = XUNetConfig(side=64, channels=128)
 CPU = XUNetConfig(
     side=32,
-    channels=32,
-    multiples=(1, 2, 2),
-    embedding=128,
+    channels=16,
+    multiples=(1, 1, 3, 4),
+    embedding=32,
     blocks=1,
-    attention_levels=1,
+    attention_levels=2,
+    heads=2,
     groups=8,
     dropout=0.0,
-    position_embedding=False,
+    octave_falloff=0.5,
 )

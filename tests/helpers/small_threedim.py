@@ -13,8 +13,20 @@ from gatlas.systems.threedim.system import ThreeDimSystem
 from tests.helpers.small_lgm import disc_views
 
 CONFIG = replace(
-    CPU, side=8, channels=8, multiples=(1, 2), embedding=16, groups=4, heads=2, sampler_steps=3
-)  # fmt: skip
+    CPU,
+    side=8,
+    channels=8,
+    multiples=(1, 2),
+    embedding=16,
+    attention_levels=1,
+    groups=4,
+    position_embedding=False,
+    prediction="epsilon",
+    noise_power=1.0,
+    guidance=1.0,
+    sampler="ancestral",
+    sampler_steps=3,
+)
 
 
 def small_system(config=CONFIG, seed=0):

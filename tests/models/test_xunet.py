@@ -13,9 +13,7 @@ from gatlas.models.xunet import POSE_CHANNELS, XUNet, dropped, encode_rays, fres
 from gatlas.models.xunet_config import BASE, CPU, MIDDLE
 from gatlas.types import Cameras
 
-TINY = replace(
-    CPU, side=8, channels=8, multiples=(1, 2), embedding=16, groups=4, heads=2, position_embedding=True, dropout=0.5
-)
+TINY = replace(CPU, side=8, channels=8, multiples=(1, 2), embedding=16, attention_levels=1, groups=4, dropout=0.5)
 CONCAT = replace(TINY, network="concat")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -70,11 +68,11 @@ def test_so_have_small_ones(side, multiples, embedding, blocks, levels, millions
     config = replace(
         CPU,
         side=side,
+        channels=32,
         multiples=multiples,
         embedding=embedding,
         blocks=blocks,
         attention_levels=levels,
-        position_embedding=True,
     )
     assert round((count(config) + second_projections(config)) / 1e6, 2) == millions
 
