@@ -249,12 +249,9 @@ def _convolved_constant(
 
     A pixel is the sum of the taps that are inside of the picture, which is padded with zeros.
     """
-    taps = values.reshape(-1, weight.shape[1] * values.shape[-1]) @ weight.permute(1, 2, 0, 3, 4).flatten(2).flatten(
-        0, 1
-    )
-    inside = functional.unfold(
-        values.new_ones(1, 1, *size), weight.shape[-2:], padding=convolution.padding, stride=convolution.stride
-    )[0]  # [9 h2 w2]
+    matrix = weight.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)  # [j c, e 9]
+    taps = values.reshape(-1, len(matrix)) @ matrix
+    inside = functional.unfold(values.new_ones(1, 1, *size), 3, padding=1, stride=convolution.stride)[0]  # [9, h2 w2]
     side = size[0] // convolution.stride[0]
     return (taps.unflatten(1, (weight.shape[0], -1)) @ inside).unflatten(2, (side, -1))
 
