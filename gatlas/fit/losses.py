@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.metrics.ssim import ssim_and_distance
+from gatlas.metrics.ssim import agreement
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -33,6 +33,13 @@ DIRECT_WEIGHTS = LossWeights()
 SCAFFOLD_WEIGHTS = LossWeights(scales=0.01)
 
 
+class PictureLoss(NamedTuple):
+    """Scalar tensors."""
+
+    loss: Float[Tensor, ""]
+    squared: Float[Tensor, ""]  # mean squared error of the whole picture, without a gradient
+
+
 def picture_loss(
     image: Float[Tensor, "c h w 3"],
     target: Float[Tensor, "c h w 3"],
@@ -41,22 +48,19 @@ def picture_loss(
     window: tuple[slice, slice] | None = None,
     *,
     squared: bool = False,
-) -> Float[Tensor, ""]:
+) -> PictureLoss:
     """Weighted L1 and 1 - SSIM, and LPIPS of the rows and columns of `window` where a network is given.
 
     Differentiable to `image`. `squared` takes SQUARED times the mean squared error instead of L1. Without a window the
     network sees the whole pictures.
     """
-    similarity, distance = ssim_and_distance(image, target)
-    if squared:
-        from torch.nn.functional import mse_loss  # reading the weights needs no torch
-
-        distance = SQUARED * mse_loss(image, target)
-    loss = weights.rgb * distance + weights.ssim * (1 - similarity)
-    if lpips is None:
-        return loss
-    rows, columns = window or (slice(None), slice(None))
-    return loss + weights.lpips * lpips(image[:, rows, columns], target[:, rows, columns]).mean()
+    means = agreement(image, target)
+    error = SQUARED * means.squared if squared else means.absolute
+    loss = weights.rgb * error + weights.ssim * (1 - means.similarity)
+    if lpips is not None:
+        rows, columns = window or (slice(None), slice(None))
+        loss = loss + weights.lpips * lpips(image[:, rows, columns], target[:, rows, columns]).mean()
+    return PictureLoss(loss, means.squared.detach())
 
 
 def foreground_window(

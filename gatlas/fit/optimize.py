@@ -14,7 +14,7 @@ from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, pi
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
 from gatlas.fit.snapshot import Interrupted, Snapshot
 from gatlas.geometry.sh import SH_C0, dc_to_rgb, degree_of, rgb_to_dc
-from gatlas.metrics import psnr
+from gatlas.metrics.psnr import decibels
 from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
@@ -111,7 +111,7 @@ def optimize(
                 image = torch.where((target >= SATURATED) & (image > target), target, image)
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
             squared = step >= squared_from * iterations
-            loss = picture_loss(image, target, weights, lpips, window, squared=squared)
+            loss, mse = picture_loss(image, target, weights, lpips, window, squared=squared)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
@@ -128,7 +128,7 @@ def optimize(
             if on_parameters is not None:
                 on_parameters(step + 1, parameters, adam)
             if on_step is not None:
-                on_step(step + 1, float(psnr(image.detach(), target, limit=120.0)))
+                on_step(step + 1, decibels(float(mse), limit=120.0))
     return as_gaussians(parameters, gaussians.origin)
 
 

@@ -20,7 +20,7 @@ from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
-from gatlas.metrics import psnr
+from gatlas.metrics.psnr import decibels
 from gatlas.raster import rasterize
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def optimize_scaffold(
             decoded.gaussians.means.retain_grad()
             image = rasterize(decoded.gaussians, view.cameras, background=background, rasterize_mode=mode).colors
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
-            loss = picture_loss(image, target, weights, lpips, window)
+            loss, mse = picture_loss(image, target, weights, lpips, window)
             loss = loss + weights.scales * decoded.gaussians.scales.prod(dim=1).mean()
             adam.zero_grad(set_to_none=True)
             loss.backward()
@@ -142,7 +142,7 @@ def optimize_scaffold(
                 _prune(scaffold, adam, pictures.cameras, limit, rng, gaussians.origin)
                 evidence = GrowthStatistics.none(len(scaffold), device)
             if on_step is not None:
-                on_step(step, float(psnr(image.detach(), target, limit=120.0)))
+                on_step(step, decibels(float(mse), limit=120.0))
         _require_visible(scaffold.decode())
         # Slots that were hidden at the last growth may show by now.
         _prune(scaffold, adam, views.cameras, limit, rng, gaussians.origin)

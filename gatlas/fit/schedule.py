@@ -12,6 +12,7 @@ import torch
 
 from gatlas.geometry.rotations import normalize_quats
 from gatlas.images.composite import composite
+from gatlas.raster.over_color import over_color
 from gatlas.raster.rendering import EPS2D
 from gatlas.types import Gaussians
 
@@ -85,9 +86,11 @@ def over_random_color(
     view: Views, rng: np.random.Generator, device: str = "cpu"
 ) -> tuple[Float[Tensor, "1 h w 3"], Float[Tensor, " 3"]]:
     """Return one RGBA view over a random color, and the color."""
-    background = torch.from_numpy(rng.random(3, dtype=np.float32)).to(device)
-    rgba = torch.from_numpy(np.ascontiguousarray(view.images, dtype=np.float32)).to(device)
-    return composite(rgba, background), background
+    color = rng.random(3, dtype=np.float32)
+    rgba, background = np.ascontiguousarray(view.images, dtype=np.float32), torch.from_numpy(color).to(device)
+    if device == "cpu":
+        return torch.from_numpy(over_color(rgba, color)), background
+    return composite(torch.from_numpy(rgba).to(device), background), background
 
 
 def as_arrays(gaussians: Gaussians, origin: Origin) -> Gaussians:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     Array = Any  # a numpy array or a torch tensor
 
 
+def decibels(mse: float, *, limit: float = math.inf) -> float:
+    """Return the PSNR in dB, peak 1, of a mean squared error; at most `limit`."""
+    return limit if mse == 0 else min(-10 * math.log10(mse), limit)
+
+
 def psnr(
     images: Float[Array, "*n h w d"], references: Float[Array, "*n h w d"], *, limit: float = math.inf
 ) -> Float[Array, "*n"]:

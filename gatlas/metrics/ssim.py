@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,21 +29,26 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
     if tuple(images_b.shape) != shape:
         raise ValueError(f"images_b must have the shape of images_a, {list(shape)}, got {list(images_b.shape)}")
     if is_tensor(images_a):
-        return _compare_tensors(images_a, images_b)[0]
+        return _compare_tensors(images_a, images_b).similarity
     compile_kernels()
     values = [compare(a, b, with_derivatives=False).similarity for a, b in zip(images_a, images_b, strict=True)]
     return float(np.mean(values))
 
 
-def ssim_and_distance(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> tuple[Any, Any]:
-    """`ssim` of torch tensors and their mean absolute difference, at the cost of one: scalar tensors.
+class Agreement(NamedTuple):
+    """Agreement of torch pictures: scalar tensors."""
 
-    Differentiable to `images_a`.
-    """
+    similarity: Any  # `ssim`
+    absolute: Any  # mean absolute difference
+    squared: Any  # mean squared difference
+
+
+def agreement(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> Agreement:
+    """Return `ssim` of torch tensors and their mean differences, at the cost of one. Differentiable to `images_a`."""
     return _compare_tensors(images_a, images_b)
 
 
-def _compare_tensors(images_a: Any, images_b: Any) -> tuple[Any, Any]:
+def _compare_tensors(images_a: Any, images_b: Any) -> Agreement:
     import torch
 
     images_b = torch.as_tensor(images_b, device=images_a.device)
@@ -51,7 +56,9 @@ def _compare_tensors(images_a: Any, images_b: Any) -> tuple[Any, Any]:
         from kornia.metrics import ssim as kornia_ssim
 
         first, second = images_a.permute(0, 3, 1, 2), images_b.permute(0, 3, 1, 2).detach()
-        return kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean(), (images_a - images_b).abs().mean()
+        similarity = kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean()
+        differences = images_a - images_b
+        return Agreement(similarity, differences.abs().mean(), differences.square().mean())
     from gatlas.metrics.ssim_autograd import compare_tensors
 
-    return compare_tensors(images_a, images_b)
+    return Agreement(*compare_tensors(images_a, images_b))

@@ -77,16 +77,22 @@ def _blur(typing_context, target, to, source, start, step):  # type: ignore[no-u
 
 
 @intrinsic
-def _weigh_columns(typing_context, moments, first, second, start, stride):  # type: ignore[no-untyped-def]
-    """Weigh eleven rows of CHUNK floats from `start` of both pictures, and of their products, into `moments`."""
+def _weigh_columns(typing_context, columns, to, plane, first, second, start, stride):  # type: ignore[no-untyped-def]
+    """Weigh eleven rows of CHUNK floats from `start` of both pictures, and of their products, into `columns[to:]`.
+
+    The moments are `plane` floats apart.
+    """
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        columns, to, plane, first, second, start, stride = arguments
         target, first, second = (
-            context.make_array(kind)(context, builder, array).data
-            for kind, array in zip(signature.args[:3], arguments[:3], strict=True)
+            element(builder, context.make_array(kind)(context, builder, array).data, begin)
+            for kind, array, begin in (
+                (signature.args[0], columns, to),
+                (signature.args[3], first, start),
+                (signature.args[4], second, start),
+            )
         )
-        start, stride = arguments[3:]
-        first, second = (element(builder, picture, start) for picture in (first, second))
         for lanes in range(0, CHUNK, COUNT):
             totals = [constant(builder, [0.0] * COUNT)] * MOMENTS
             pictures = (_taps(builder, element(builder, picture, lanes), stride) for picture in (first, second))
@@ -94,11 +100,49 @@ def _weigh_columns(typing_context, moments, first, second, start, stride):  # ty
                 weighted_a, weighted_b = a * float(weight), b * float(weight)
                 terms = (weighted_a, weighted_b, weighted_a * a, weighted_b * b, weighted_a * b)
                 totals = [total + term for total, term in zip(totals, terms, strict=True)]
-            for plane, total in enumerate(totals):
-                total.store(element(builder, target, plane * CHUNK + lanes), UNALIGNED)
+            for moment, total in enumerate(totals):
+                offset = builder.mul(plane, ir.Constant(ir.IntType(64), moment))
+                total.store(element(builder, element(builder, target, offset), lanes), UNALIGNED)
         return context.get_dummy_value()
 
-    return types.void(moments, first, second, types.int64, types.int64), code
+    int64 = types.int64
+    return types.void(columns, int64, int64, first, second, int64, int64), code
+
+
+@intrinsic
+def _keep(typing_context, target, to, source, start):  # type: ignore[no-untyped-def]
+    """Write CHUNK floats of `source[start:]` to `target[to:]`."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        target, to, source, start = arguments
+        target, source = (
+            element(builder, context.make_array(kind)(context, builder, array).data, first)
+            for kind, array, first in ((signature.args[0], target, to), (signature.args[2], source, start))
+        )
+        for lanes in range(0, CHUNK, COUNT):
+            load(builder, element(builder, source, lanes), UNALIGNED).store(element(builder, target, lanes), UNALIGNED)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), code
+
+
+@intrinsic
+def _add(typing_context, sums, values):  # type: ignore[no-untyped-def]
+    """Add the first CHUNK floats of `values` to `sums`."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        sums, values = (
+            context.make_array(kind)(context, builder, array).data
+            for kind, array in zip(signature.args, arguments, strict=True)
+        )
+        for lanes in range(0, CHUNK, COUNT):
+            place = element(builder, sums, lanes)
+            (load(builder, place, UNALIGNED) + load(builder, element(builder, values, lanes), UNALIGNED)).store(
+                place, UNALIGNED
+            )
+        return context.get_dummy_value()
+
+    return types.void(sums, values), code
 
 
 def _taps(builder: ir.IRBuilder, source: ir.Value, step: ir.Value) -> Iterator[Lanes]:
@@ -107,48 +151,95 @@ def _taps(builder: ir.IRBuilder, source: ir.Value, step: ir.Value) -> Iterator[L
         yield load(builder, element(builder, source, offset), UNALIGNED)
 
 
+@njit(nogil=True)
+def _unequal(a, b, start, count):  # type: ignore[no-untyped-def]
+    """The number of `count` floats from `start` of two rows that differ."""
+    found = np.int32(0)
+    for x in range(np.uint64(start), np.uint64(start + count)):
+        found += np.int32(a[x] != b[x])
+    return found
+
+
+@njit(cache=True, nogil=True)
+def differ(
+    start: int,
+    stop: int,
+    a: Float32[np.ndarray, "h floats"],
+    b: Float32[np.ndarray, "h floats"],
+    unequal: Int64[np.ndarray, "h 2"],
+    absolute: Float64[np.ndarray, " h"],
+    squared: Float64[np.ndarray, " h"],
+) -> None:
+    """Compare the rows [start, stop) of two pictures.
+
+    `unequal` are the first float of a row that differs, and one more than the last; 0 and 0 where none does.
+    `absolute` are the rows' sums of absolute differences, `squared` of squared ones.
+    """
+    floats = a.shape[1]
+    sums = np.empty(CHUNK, dtype=np.float64)
+    squares = np.empty(CHUNK, dtype=np.float64)
+    for y in range(start, stop):
+        row_a, row_b = a[y], b[y]
+        low, high = 0, floats
+        while low + CHUNK <= floats and _unequal(row_a, row_b, low, CHUNK) == 0:
+            low += CHUNK
+        while low < floats and row_a[low] == row_b[low]:
+            low += 1
+        while high - CHUNK >= low and _unequal(row_a, row_b, high - CHUNK, CHUNK) == 0:
+            high -= CHUNK
+        while high > low and row_a[high - 1] == row_b[high - 1]:
+            high -= 1
+        unequal[y, 0], unequal[y, 1] = (low, high) if high > low else (0, 0)
+        sums[:] = 0.0
+        squares[:] = 0.0
+        for x in range(low, high, CHUNK):
+            begin = np.uint64(x)
+            for k in range(np.uint64(min(CHUNK, high - x))):
+                difference = np.float64(row_a[begin + k]) - np.float64(row_b[begin + k])
+                sums[k] += abs(difference)
+                squares[k] += difference * difference
+        absolute[y], squared[y] = sums.sum(), squares.sum()
+
+
 @njit(cache=True, nogil=True)
 def pad(
     start: int,
     stop: int,
+    left: int,
+    right: int,
     stride: int,
     a: Float32[np.ndarray, "h floats"],
     b: Float32[np.ndarray, "h floats"],
     first: Float32[np.ndarray, " padded"],
     second: Float32[np.ndarray, " padded"],
-    unequal: Int64[np.ndarray, "h 2"],
-    distances: Float64[np.ndarray, " h"],
 ) -> None:
-    """Write both pictures, less SHIFT, inside a black border, for the rows [start, stop) of the padded pictures.
+    """Write both pictures, less SHIFT, inside a black border: rows [start, stop) and floats [left, right) of each.
 
-    `unequal` are the first float of a row that differs, and one more than the last; 0 and 0 where none does.
-    `distances` are the rows' sums of absolute differences.
+    Rows and floats are counted in the padded pictures; what is outside is not written.
     """
     height, floats = a.shape
-    left = RADIUS * CHANNELS
+    border = RADIUS * CHANNELS
     for row in range(start, stop):
-        to = row * stride
         y = row - RADIUS
-        if not 0 <= y < height:
-            first[to : to + stride] = -SHIFT
-            second[to : to + stride] = -SHIFT
-            continue
+        inside = 0 <= y < height
+        low = min(max(left, border), right) if inside else right
+        high = max(min(right, border + floats), low)
         for picture in (first, second):
-            picture[to : to + left] = -SHIFT
-            picture[to + left + floats : to + stride] = -SHIFT
-        low, high = 0, floats
-        while low < floats and a[y, low] == b[y, low]:
-            low += 1
-        while high > low and a[y, high - 1] == b[y, high - 1]:
-            high -= 1
-        unequal[y, 0], unequal[y, 1] = (low, high) if high > low else (0, 0)
-        for x in range(floats):
-            first[to + left + x] = a[y, x] - SHIFT
-            second[to + left + x] = b[y, x] - SHIFT
-        distance = 0.0
+            picture[row * stride + left : row * stride + low] = -SHIFT
+            picture[row * stride + high : row * stride + right] = -SHIFT
         for x in range(low, high):
-            distance += abs(np.float64(a[y, x]) - np.float64(b[y, x]))
-        distances[y] = distance
+            first[row * stride + x] = a[y, x - border] - SHIFT
+            second[row * stride + x] = b[y, x - border] - SHIFT
+
+
+def within_reach(low: int, high: int, floats: int) -> tuple[int, int]:
+    """The first float, and one more than the last, of the chunks of a row whose windows meet a stretch of it."""
+    low = max(0, low - RADIUS * CHANNELS) // CHUNK * CHUNK
+    high = min(floats, -(-(high + RADIUS * CHANNELS) // CHUNK) * CHUNK)
+    return low, high
+
+
+_within_reach = njit(nogil=True)(within_reach)
 
 
 @njit(nogil=True)
@@ -158,11 +249,7 @@ def _chunks_within_reach(stretches, y, floats):  # type: ignore[no-untyped-def]
     for row in range(max(0, y - RADIUS), min(len(stretches), y + RADIUS + 1)):
         if stretches[row, 1] > 0:
             low, high = min(low, stretches[row, 0]), max(high, stretches[row, 1])
-    if high <= low:
-        return 0, 0
-    low = max(0, low - RADIUS * CHANNELS) // CHUNK * CHUNK
-    high = min(floats, -(-(high + RADIUS * CHANNELS) // CHUNK) * CHUNK)
-    return low, high
+    return _within_reach(low, high, floats) if high > low else (0, 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
@@ -174,34 +261,46 @@ def similarity(
     first: Float32[np.ndarray, " padded"],
     second: Float32[np.ndarray, " padded"],
     unequal: Int64[np.ndarray, "h 2"],
+    left: int,
+    right: int,
     with_derivatives: bool,
-    derivatives: Float32[np.ndarray, "3 padded"],
+    derivatives: Float32[np.ndarray, " three_padded"],
     reached: Int64[np.ndarray, "h 2"],
     totals: Float64[np.ndarray, " h"],
 ) -> None:
     """For the rows [start, stop), the sum of the similarity over pixels and channels, and its derivatives.
 
-    The derivatives are those to the windowed means of a, a^2 and a b, laid out as the padded pictures are. They are
-    written within the stretches `reached` only, beyond which they are 0.
+    The derivatives are those to the windowed means of a, a^2 and a b, laid out as the padded pictures are. `reached`
+    are the stretches beyond which they are 0; they are written from `left` to `right` of the padded rows.
     """
-    columns = np.empty((MOMENTS, stride), dtype=np.float32)
+    columns = np.empty(MOMENTS * stride, dtype=np.float32)
     moments = np.empty(MOMENTS * CHUNK, dtype=np.float32)
     values = np.empty((1 + DERIVATIVES) * CHUNK, dtype=np.float32)
-    floats = width * CHANNELS
+    sums = np.empty(CHUNK, dtype=np.float32)
+    floats, padded = width * CHANNELS, len(first)
+    border = RADIUS * CHANNELS
     for y in range(start, stop):
         low, high = _chunks_within_reach(unequal, y, floats)
         reached[y, 0], reached[y, 1] = low, high
+        place = (y + RADIUS) * stride
+        if with_derivatives:
+            begin, end = (border + low, border + high) if high > 0 else (right, right)
+            for plane in range(DERIVATIVES):
+                row = plane * padded + place
+                derivatives[row + left : row + begin] = ZERO
+                derivatives[row + end : row + right] = ZERO
         if high == 0:
             totals[y] = floats
             continue
-        for x in range(low, min(stride, high + REACH), CHUNK):
-            _weigh_columns(moments, first, second, y * stride + x, stride)  # type: ignore[call-arg]
-            for moment in range(MOMENTS):
-                columns[moment, x : x + CHUNK] = moments[moment * CHUNK : (moment + 1) * CHUNK]
-        total = float(floats - (high - low))
+        columns_end = min(stride, high + REACH)
+        _weigh_columns(columns, low, stride, first, second, y * stride + low, stride)  # type: ignore[call-arg]
+        sums[:] = ZERO
         for x in range(low, high, CHUNK):
+            ahead = x + CHUNK
+            if ahead < columns_end:  # a chunk's windows reach into the next one
+                _weigh_columns(columns, ahead, stride, first, second, y * stride + ahead, stride)  # type: ignore[call-arg]
             for moment in range(MOMENTS):
-                _blur(moments, np.uint64(moment * CHUNK), columns[moment], x, CHANNELS)  # type: ignore[call-arg]
+                _blur(moments, moment * CHUNK, columns, moment * stride + x, CHANNELS)  # type: ignore[call-arg]
             for k in range(CHUNK):
                 j = np.uint64(k)
                 shifted_a, shifted_b = moments[A + j], moments[B + j]
@@ -221,12 +320,17 @@ def similarity(
                 values[np.uint64((1 + D_AA) * CHUNK) + j] = d_aa
                 values[np.uint64((1 + D_AB) * CHUNK) + j] = d_ab
             count = min(CHUNK, high - x)
-            for k in range(count):
-                total += values[k]
+            if count < CHUNK:  # beyond the picture all is 0
+                for plane in range(1 + DERIVATIVES):
+                    values[plane * CHUNK + count : (plane + 1) * CHUNK] = ZERO
+            _add(sums, values)  # type: ignore[call-arg]
             if with_derivatives:
-                to = (y + RADIUS) * stride + RADIUS * CHANNELS + x
                 for plane in range(DERIVATIVES):
-                    derivatives[plane, to : to + count] = values[(1 + plane) * CHUNK : (1 + plane) * CHUNK + count]
+                    to = plane * padded + place + border + x
+                    _keep(derivatives, to, values, (1 + plane) * CHUNK)  # type: ignore[call-arg]
+        total = float(floats - (high - low))
+        for k in range(CHUNK):
+            total += sums[k]
         totals[y] = total
 
 
@@ -238,42 +342,49 @@ def similarity_backward(
     stride: int,
     first: Float32[np.ndarray, " padded"],
     second: Float32[np.ndarray, " padded"],
-    derivatives: Float32[np.ndarray, "3 padded"],
+    derivatives: Float32[np.ndarray, " three_padded"],
     reached: Int64[np.ndarray, "h 2"],
     scale: float,
-    distance_scale: float,
+    absolute_scale: float,
+    squared_scale: float,
     v_first: Float32[np.ndarray, "h floats"],
 ) -> None:
     """Gradient to the first picture, for the rows [start, stop).
 
-    It is that of `scale` x the sum of the similarity + `distance_scale` x the sum of the absolute differences.
+    It is that of `scale` x the sum of the similarity + `absolute_scale` x the sum of the absolute differences +
+    `squared_scale` x that of the squared ones.
 
     The window is symmetric and the padding zero, so blurring is its own transpose.
     """
-    columns = np.empty((DERIVATIVES, stride), dtype=np.float32)
+    columns = np.empty(DERIVATIVES * stride, dtype=np.float32)
     blurred = np.empty(DERIVATIVES * CHUNK, dtype=np.float32)
     similar = np.empty(CHUNK, dtype=np.float32)
-    factor, slope = np.float32(scale), np.float32(distance_scale)
-    floats = width * CHANNELS
+    factor, slope, curve = np.float32(scale), np.float32(absolute_scale), _TWO * np.float32(squared_scale)
+    floats, padded = width * CHANNELS, len(first)
     for y in range(start, stop):
         row = v_first[y]
         low, high = _chunks_within_reach(reached, y, floats)
         row[:low] = ZERO
         row[high:] = ZERO
-        for x in range(low, min(stride, high + REACH) if high else 0, CHUNK):
-            for plane in range(DERIVATIVES):
-                _blur(columns[plane], np.uint64(x), derivatives[plane], y * stride + x, stride)  # type: ignore[call-arg]
+        columns_end = min(stride, high + REACH) if high else 0
         for x in range(low, high, CHUNK):
+            for ahead in range(x if x == low else x + CHUNK, min(x + 2 * CHUNK, columns_end), CHUNK):
+                for plane in range(DERIVATIVES):
+                    begin = plane * padded + y * stride + ahead
+                    _blur(columns, plane * stride + ahead, derivatives, begin, stride)  # type: ignore[call-arg]
             for plane in range(DERIVATIVES):
-                _blur(blurred, np.uint64(plane * CHUNK), columns[plane], x, CHANNELS)  # type: ignore[call-arg]
-            place = (y + RADIUS) * stride + RADIUS * CHANNELS + x
-            for k in range(CHUNK):
-                through_squares = _TWO * first[place + k] * blurred[D_AA * CHUNK + k]
-                through_products = second[place + k] * blurred[D_AB * CHUNK + k]
-                similar[k] = factor * (blurred[D_A * CHUNK + k] + through_squares + through_products)
+                _blur(blurred, plane * CHUNK, columns, plane * stride + x, CHANNELS)  # type: ignore[call-arg]
+            place = np.uint64((y + RADIUS) * stride + RADIUS * CHANNELS + x)
+            for k in range(np.uint64(CHUNK)):
+                a, b = first[place + k], second[place + k]
+                through_squares = _TWO * a * blurred[np.uint64(D_AA * CHUNK) + k]
+                through_products = b * blurred[np.uint64(D_AB * CHUNK) + k]
+                through_similarity = factor * (blurred[k] + through_squares + through_products)
+                similar[k] = through_similarity + curve * (a - b)
             # A loop of its own, without branches and with exact products: the bits must not depend on how LLVM fuses
             # multiplications and additions, which may differ between a loop's vector and its scalar version.
-            for k in range(min(CHUNK, high - x)):
+            to = np.uint64(x)
+            for k in range(np.uint64(min(CHUNK, high - x))):
                 difference = first[place + k] - second[place + k]
                 sign = np.float32(difference > ZERO) - np.float32(difference < ZERO)
-                row[x + k] = similar[k] + slope * sign
+                row[to + k] = similar[k] + slope * sign

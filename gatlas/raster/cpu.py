@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +14,7 @@ import numpy as np
 
 from gatlas.raster import median_kernels, pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
+from gatlas.raster.lanes import aligned
 from gatlas.raster.rendering import ProjectionOptions, Rendering
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
@@ -82,14 +82,14 @@ class Rendered:
 def project(parameters: Parameters, camera: Pinhole) -> Projected:
     """Project, cull, sort by depth (rounded to float32, ties by index, as gsplat does) and sort into tiles."""
     count = len(parameters.means)
-    records = _aligned(count, projection_kernels.RECORD_SIZE)
+    records = aligned(count, projection_kernels.RECORD_SIZE)
     keys = np.empty(count, dtype=np.uint64)
     shares = split_range(count, get_num_threads())
     launch(projection_kernels.project, shares, *parameters, *camera, records, keys)
     keys.sort()
     visible = int(np.searchsorted(keys, projection_kernels.CULLED))
     order = (keys[:visible] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-    packed = _aligned(visible, projection_kernels.RECORD_SIZE)
+    packed = aligned(visible, projection_kernels.RECORD_SIZE)
     np.take(records, order, axis=0, out=packed, mode="clip")  # "raise" would buffer
     return Projected(order, packed, *tile_kernels.bin_tiles(packed, camera.width, camera.height))
 
@@ -120,7 +120,7 @@ def pair_gradients(
 ) -> Float32[np.ndarray, "pairs 16"]:
     """Return the gradients of the pairs of a Gaussian and a tile: columns S_RED, ... of `projection_kernels`."""
     projected = rendered.projected
-    slots = _aligned(len(projected.pairs), projection_kernels.SLOT_SIZE)
+    slots = aligned(len(projected.pairs), projection_kernels.SLOT_SIZE)
     launch(
         tile_kernels.blend_backward,
         _tile_shares(projected),
@@ -154,10 +154,13 @@ def render_backward(
     """
     projected = rendered.projected
     slots = pair_gradients(rendered, v_images, absolute)
+    count = len(parameters.means)
+    ranks = np.full(count, -1, dtype=np.int64)
+    ranks[projected.order] = np.arange(len(projected.order))
     launch(
         projection_kernels.project_backward,
-        split_range(len(projected.order), get_num_threads()),
-        projected.order,
+        split_range(count, get_num_threads()),
+        ranks,
         projected.slot_starts,
         slots,
         *parameters[:4],
@@ -306,12 +309,4 @@ def _tile_shares(projected: Projected) -> list[tuple[np.ndarray, np.ndarray]]:
     lengths = np.diff(projected.tile_starts)
     tiles = np.argsort(-lengths, kind="stable")
     threads = min(get_num_threads(), len(tiles))
-    return [(tiles[i::threads].copy(), _aligned(pair_kernels.SCRATCH_SIZE)) for i in range(threads)]
-
-
-def _aligned(*shape: int) -> Float32[np.ndarray, "*shape"]:
-    """Uninitialized memory that starts on a cache line."""
-    size = math.prod(shape)
-    raw = np.empty(size + 16, dtype=np.float32)
-    start = -raw.ctypes.data % 64 // 4
-    return raw[start : start + size].reshape(shape)
+    return [(tiles[i::threads].copy(), aligned(pair_kernels.SCRATCH_SIZE)) for i in range(threads)]

@@ -6,12 +6,16 @@ with SSE2 or Neon. Emitting vectors, and not loops that may or may not be vector
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from jaxtyping import Float32
 
 COUNT = 16
 
@@ -31,6 +35,16 @@ EXP2 = (1.0, 0.693147207, 0.240226509, 0.0555032723, 0.00961805668, 0.0013400428
 ROUND = 1.5 * 2.0**23
 BIAS = 127.0
 MANTISSA_BITS = 23
+
+
+def aligned(*shape: int) -> Float32[np.ndarray, "*shape"]:
+    """Return uninitialized memory that starts on a cache line."""
+    import numpy as np
+
+    size = math.prod(shape)
+    raw = np.empty(size + ALIGNMENT // 4, dtype=np.float32)
+    start = -raw.ctypes.data % ALIGNMENT // 4
+    return raw[start : start + size].reshape(shape)
 
 
 class Lanes:

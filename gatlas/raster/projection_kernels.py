@@ -17,8 +17,13 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from gatlas.jit import njit
+from gatlas.raster.lanes import element, load
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, Float64, Int64, UInt64
@@ -39,7 +44,47 @@ MX, MY, U, V, W, OPACITY, RED, GREEN, BLUE, DEPTH, X0, X1, Y0, Y1, REACH, TILT =
 # sigma. S_ABS_... are sums of absolute values, written only where they are asked for.
 SLOT_SIZE = 16
 SLOT_COLUMNS = 10
+PREFETCHED = 8  # Gaussians ahead
 S_RED, S_GREEN, S_BLUE, S_DEPTH, S_0, S_P, S_Q, S_PP, S_PQ, S_QQ, S_ABS_X, S_ABS_Y = range(SLOT_COLUMNS + 2)
+
+
+@intrinsic
+def _sum_slots(typing_context, slots, start, stop):  # type: ignore[no-untyped-def]
+    """The sums, in float64 and in this order, of the first SLOT_COLUMNS columns of the slots [start, stop)."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        slots, start, stop = arguments
+        rows = context.make_array(signature.args[0])(context, builder, slots).data
+        doubles = ir.VectorType(ir.DoubleType(), SLOT_SIZE)
+        sums = cgutils.alloca_once(builder, doubles)
+        builder.store(ir.Constant(doubles, [ir.Constant(ir.DoubleType(), 0.0)] * SLOT_SIZE), sums)
+        with cgutils.for_range_slice(builder, start, stop, ir.Constant(start.type, 1)) as (slot, _):
+            row = element(builder, rows, builder.mul(slot, ir.Constant(slot.type, SLOT_SIZE)))
+            values = builder.fpext(load(builder, row).value, doubles)
+            builder.store(builder.fadd(builder.load(sums), values), sums)
+        total = builder.load(sums)
+        columns = [builder.extract_element(total, ir.Constant(ir.IntType(32), k)) for k in range(SLOT_COLUMNS)]
+        return context.make_tuple(builder, signature.return_type, columns)
+
+    return types.UniTuple(types.float64, SLOT_COLUMNS)(slots, types.int64, types.int64), code
+
+
+@intrinsic
+def _prefetch(typing_context, slots, slot):  # type: ignore[no-untyped-def]
+    """Have the cache fetch a slot that is soon read."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        slots, slot = arguments
+        rows = context.make_array(signature.args[0])(context, builder, slots).data
+        row = element(builder, rows, builder.mul(slot, ir.Constant(slot.type, SLOT_SIZE)))
+        address, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        read, keep, of_memory = (ir.Constant(number, value) for value in (0, 3, 1))
+        builder.call(function, [builder.bitcast(row, address), read, keep, of_memory])
+        return context.get_dummy_value()
+
+    return types.void(slots, types.int64), code
 
 
 @njit(nogil=True)
@@ -184,7 +229,7 @@ def project(
 def project_backward(
     start: int,
     stop: int,
-    order: Int64[np.ndarray, " m"],
+    ranks: Int64[np.ndarray, " n"],
     slot_starts: Int64[np.ndarray, " m_plus_1"],
     slots: Float32[np.ndarray, "pairs 16"],
     means: Float32[np.ndarray, "n 3"],
@@ -204,7 +249,10 @@ def project_backward(
     v_colors: Float32[np.ndarray, "n 3"],
     absolute: Float32[np.ndarray, "n 2"] | None,
 ) -> None:
-    """Sum the slots of the visible Gaussians [start, stop), in depth order, and add their gradients to `v_...`.
+    """Sum the slots of the Gaussians [start, stop) and add their gradients to `v_...`.
+
+    `ranks` are their places in depth order, -1 for those that are not visible. Of all that is read and written here
+    only the slots are in that order: the caches like one such array better than ten.
 
     To `absolute`, where there is one, are added the sums over the pixels of the absolute gradients to the mean2d.
     """
@@ -212,19 +260,20 @@ def project_backward(
     margin_x, margin_y = CLAMP_MARGIN * 0.5 * width / fx, CLAMP_MARGIN * 0.5 * height / fy
     low_x, high_x = -(cx / fx + margin_x), (width - cx) / fx + margin_x
     low_y, high_y = -(cy / fy + margin_y), (height - cy) / fy + margin_y
-    g = np.empty(SLOT_COLUMNS, dtype=np.float64)
-    for rank in range(start, stop):
-        i = order[rank]
-        g[:] = 0.0
-        for slot in range(slot_starts[rank], slot_starts[rank + 1]):
-            for k in range(SLOT_COLUMNS):
-                g[k] += slots[slot, k]
-            if absolute is not None:
+    for i in range(start, stop):
+        rank, ahead = ranks[i], ranks[min(i + PREFETCHED, stop - 1)]
+        if ahead >= 0:
+            _prefetch(slots, slot_starts[ahead])  # type: ignore[call-arg]
+        if rank < 0:
+            continue
+        g = _sum_slots(slots, slot_starts[rank], slot_starts[rank + 1])  # type: ignore[call-arg]
+        if absolute is not None:
+            for slot in range(slot_starts[rank], slot_starts[rank + 1]):
                 absolute[i, 0] += slots[slot, S_ABS_X] / np.float32(WHITEN_SCALE**2)
                 absolute[i, 1] += slots[slot, S_ABS_Y] / np.float32(WHITEN_SCALE**2)
         reached = False
-        for k in range(SLOT_COLUMNS):
-            reached |= g[k] != 0.0
+        for total in g:
+            reached |= total != 0.0
         if not reached:  # hidden: nothing of it was blended
             continue
         v_colors[i, 0] += np.float32(g[S_RED])

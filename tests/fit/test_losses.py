@@ -18,13 +18,13 @@ def pictures():
 def test_it_is_the_weighted_sum_of_the_absolute_error_and_of_the_dissimilarity(pictures):
     image, target = (each.detach().numpy() for each in pictures)
     expected = 0.8 * np.abs(image - target).mean() + 0.2 * (1 - ssim(image, target))
-    assert float(picture_loss(*pictures).detach()) == pytest.approx(expected, rel=1e-5)
+    assert float(picture_loss(*pictures).loss.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_squared_takes_ten_times_the_squared_error_instead_and_so_does_its_gradient(pictures):
     image, target = pictures
     weights = LossWeights(rgb=0.5, ssim=0.0)
-    loss = picture_loss(image, target, weights, squared=True)
+    loss = picture_loss(image, target, weights, squared=True).loss
     loss.backward()
     error = (image - target).detach().numpy()
     assert float(loss.detach()) == pytest.approx(0.5 * 10 * np.square(error).mean(), rel=1e-5)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from gatlas.metrics import psnr
+from gatlas.metrics.psnr import decibels
 
 
 def as_numpy(array):
@@ -52,3 +53,8 @@ def test_the_psnr_of_tensors_has_a_gradient():
 def test_another_shape_is_refused(array):
     with pytest.raises(ValueError, match="shape"):
         psnr(array(np.ones((1, 2, 2, 3))), array(np.ones((1, 2, 3, 3))))
+
+
+@pytest.mark.parametrize(("mse", "expected"), [(0.01, 20.0), (1.0, 0.0), (1e-9, 60.0), (0.0, 60.0), (np.nan, np.nan)])
+def test_decibels_of_a_mean_squared_error_by_hand(mse, expected):
+    assert decibels(mse, limit=60.0) == pytest.approx(expected, nan_ok=True)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gatlas.metrics.ssim import ssim, ssim_and_distance
+from gatlas.metrics import ssim_cpu
+from gatlas.metrics.ssim import agreement, ssim
 from gatlas.raster.threads import set_num_threads
 
 
@@ -70,16 +71,34 @@ def test_pictures_that_are_equal_in_parts_agree_with_a_plain_convolution(unequal
     assert (gradient - expected_gradient).norm() <= 1e-4 * expected_gradient.norm() + 1e-12
 
 
-def test_the_distance_is_the_mean_absolute_difference_and_adds_its_gradient():
+@pytest.mark.parametrize(("absolute", "squared"), [(0.7, 0.0), (0.0, 8.0), (0.7, 8.0)])
+def test_the_mean_differences_and_their_gradients_are_those_of_plain_torch(absolute, squared):
     a, b = (image.float() for image in pictures((2, 37, 50, 3)))
     a[:, :20] = b[:, :20]
     a.requires_grad_()
-    plain = 0.7 * (a - b).abs().mean() + 0.2 * (1 - ssim(a, b))
-    similarity, distance = ssim_and_distance(a, b)
-    fused = 0.7 * distance + 0.2 * (1 - similarity)
+    plain = absolute * (a - b).abs().mean() + squared * (a - b).square().mean() + 0.2 * (1 - ssim(a, b))
+    means = agreement(a, b)
+    fused = absolute * means.absolute + squared * means.squared + 0.2 * (1 - means.similarity)
     np.testing.assert_allclose(fused.item(), plain.item(), rtol=1e-6)
     (expected,), (gradient,) = torch.autograd.grad(plain, a), torch.autograd.grad(fused, a)
-    np.testing.assert_allclose(gradient, expected, atol=1e-10)
+    np.testing.assert_allclose(gradient, expected, rtol=2e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("place", [(30, 40), (0, 0), (69, 89)], ids=["middle", "first corner", "last corner"])
+def test_scratch_memory_is_not_read_where_it_was_not_written(monkeypatch, place):
+    """Only what the windows reach is written of it."""
+    _, b = pictures((1, 70, 90, 3))
+    a = b.clone()
+    a[:, place[0], place[1]] += 0.1
+    results = []
+    for left_over in (0.0, np.nan):
+        monkeypatch.setattr(ssim_cpu, "aligned", lambda *shape: np.full(shape, left_over, np.float32))  # noqa: B023
+        single = a.float().requires_grad_()
+        means = agreement(single, b.float())
+        results.append([*means, *torch.autograd.grad(means.similarity, single)])
+    for zero, nothing in zip(*results, strict=True):
+        assert torch.isfinite(nothing).all()
+        assert torch.equal(zero, nothing)
 
 
 def test_the_gradient_scales_with_the_loss():
