@@ -13,6 +13,7 @@ from gatlas.meshes.closest import closest_points, surround
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int
 
+    from gatlas.fit.adam import Adam
     from gatlas.types import Gaussians, Mesh
 
 # Radii: a center that is moved back ends this much inside the bound; rounding a position of up to 2 to float32 is less.
@@ -36,7 +37,7 @@ class OffsetBound:
         self._measured: torch.Tensor | None = None  # [n 3] where each center was when it was measured
         self._left: torch.Tensor | None = None  # [n] the way from there that cannot lead out of the bound
 
-    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
+    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: Adam) -> None:
         if step % EVERY:
             return
         means = parameters["means"].detach()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from gatlas.fit.adam import MOMENTS, Adam
 from gatlas.fit.exposure import BEGIN, SATURATED
 from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
@@ -28,14 +29,13 @@ if TYPE_CHECKING:
 LEARNING_RATES = {"means": 3.3e-4, "quats": 8e-3, "log_scales": 4e-2, "logits": 5e-2, "rgb": 1e-2}
 LEARNING_RATES["sh_rest"] = LEARNING_RATES["rgb"] / SH_C0 / 20  # Kerbl et al. 2023: a twentieth of degree 0
 DEGREE_EVERY = 0.1  # of the steps: a start without view-dependent color gets another degree
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam remembers of a parameter
 
-_State = dict[str, tuple[torch.Tensor, torch.optim.Adam | None]]  # all that changes, and the Adam that changes it
+_State = dict[str, tuple[torch.Tensor, Adam | None]]  # all that changes, and the Adam that changes it
 
 OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
 
 # Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
-OnParameters = Callable[[int, dict[str, torch.Tensor], torch.optim.Adam], None]
+OnParameters = Callable[[int, dict[str, torch.Tensor], Adam], None]
 
 
 def optimize(
@@ -76,8 +76,8 @@ def optimize(
     training = TrainingViews(views, coarse, iterations)
     with one_torch_thread():
         parameters = _parameters(gaussians, device)
-        groups = [{"params": [parameter], "name": name} for name, parameter in parameters.items()]
-        adam = torch.optim.Adam(groups, betas=betas, eps=1e-15, fused=True)
+        groups: list[dict[str, Any]] = [{"params": [value], "name": name} for name, value in parameters.items()]
+        adam = Adam(groups, betas, eps=1e-15)
         state: _State = {name: (parameter, adam) for name, parameter in parameters.items()}
         if exposures is not None:
             state["exposure"] = exposures.values, None
@@ -114,7 +114,7 @@ def optimize(
             loss, mse = picture_loss(image, target, weights, lpips, window, squared=squared)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
-            adam.zero_grad(set_to_none=True)
+            adam.zero_grad()
             loss.backward()
             for parameter in parameters.values():
                 if parameter.grad is None:  # a degree that has not begun: Adam would count its steps apart
@@ -136,7 +136,7 @@ def in_turn(*hooks: OnParameters | None) -> OnParameters:
     """Return an `on_parameters` that calls these one after another; None is left out."""
     given = [hook for hook in hooks if hook is not None]
 
-    def call(step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
+    def call(step: int, parameters: dict[str, torch.Tensor], adam: Adam) -> None:
         for hook in given:
             hook(step, parameters, adam)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import torch
     from jaxtyping import Float
 
+    from gatlas.fit.adam import Adam
+
 SECONDS = 5.0  # between two pictures
 CAMERAS = 3
 SIDE = 320  # pixels
@@ -29,7 +31,7 @@ class Preview:
         self._show, self._origin = show, Origin(normalized=True, antialiased=antialiased)
         self._next = 0.0
 
-    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
+    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: Adam) -> None:
         if time.monotonic() < self._next:
             return
         gaussians = as_gaussians(parameters, self._origin)

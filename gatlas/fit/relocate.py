@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
+from gatlas.fit.adam import MOMENTS
 from gatlas.fit.exposure import without_exposure
 from gatlas.fit.hull import inside_silhouettes
-from gatlas.fit.optimize import MOMENTS, as_gaussians
+from gatlas.fit.optimize import as_gaussians
 from gatlas.fit.projection import pixels_at
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.rays import directions_through
@@ -20,6 +21,7 @@ from gatlas.types import LOG_SCALE_RANGE, Origin
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
 
+    from gatlas.fit.adam import Adam
     from gatlas.fit.exposure import PhotoExposures
     from gatlas.types import AnyCameras, AnyViews, Gaussians
 
@@ -60,7 +62,7 @@ class Relocator:
         self._first = first
         self._origin = Origin(normalized=True, antialiased=antialiased)
 
-    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam) -> None:
+    def __call__(self, step: int, parameters: dict[str, torch.Tensor], adam: Adam) -> None:
         if step % EVERY or step > self._last:
             return
         gaussians = as_gaussians(parameters, self._origin)
@@ -152,7 +154,7 @@ def _through_ball(
 
 
 def _move(
-    rows: Int[np.ndarray, " k"], spots: RelocationTargets, parameters: dict[str, torch.Tensor], adam: torch.optim.Adam
+    rows: Int[np.ndarray, " k"], spots: RelocationTargets, parameters: dict[str, torch.Tensor], adam: Adam
 ) -> None:
     """Overwrite these rows of the parameters, and forget what Adam remembers of them."""
     device = parameters["means"].device
