@@ -221,7 +221,10 @@ class Views:
         return len(self.cameras)
 
     def __getitem__(self, index: Any) -> Views:
-        return Views(images=self.images[[int(index)] if _is_single(index) else index], cameras=self.cameras[index])
+        if not _is_single(index):
+            return Views(images=self.images[index], cameras=self.cameras[index])
+        first = range(len(self))[int(index)]  # a slice copies no picture
+        return Views(images=self.images[first : first + 1], cameras=self.cameras[index])
 
     def __iter__(self) -> Iterator[Views]:
         return (self[i] for i in range(len(self)))

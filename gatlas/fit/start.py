@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 POOL = 3  # visible candidates per Gaussian: 8 give the same fit and take three times as long
 EVEN_SHARE = 0.1  # of the density, whatever the detail
 DETAIL_POWER = 0.67
+LAPLACE_SIGMA = 0.7  # pixels
+LAPLACE_REACH = 3  # pixels: scipy's filters end at four sigmas
 DISC_SIGMA = 0.45  # of the spacing
 THICKNESS_SIGMA = 0.05  # of the spacing
 OPACITY = 0.9
@@ -116,10 +118,15 @@ def _detail(
     squared = np.zeros(len(points))
     cameras = views.cameras
     for image, viewmat, K, seen in zip(views.images, cameras.viewmats, cameras.Ks, visible, strict=True):
-        over_grey = composite(image, 0.5)
-        laplacian = sum(gaussian_laplace(over_grey[..., channel], 0.7) ** 2 for channel in range(3))
+        if not seen.any():
+            continue
         local = to_camera(points[seen], viewmat)
         column = (local[:, 0] / local[:, 2] * K[0, 0] + K[0, 2]).astype(int).clip(0, cameras.width - 1)
         row = (local[:, 1] / local[:, 2] * K[1, 1] + K[1, 2]).astype(int).clip(0, cameras.height - 1)
-        squared[seen] += laplacian[row, column]
+        # As far as points are, and the filter's reach around them
+        top, left = max(0, int(row.min()) - LAPLACE_REACH), max(0, int(column.min()) - LAPLACE_REACH)
+        shown = image[top : int(row.max()) + LAPLACE_REACH + 1, left : int(column.max()) + LAPLACE_REACH + 1]
+        over_grey = composite(shown, 0.5)
+        laplacian = sum(gaussian_laplace(over_grey[..., channel], LAPLACE_SIGMA) ** 2 for channel in range(3))
+        squared[seen] += laplacian[row - top, column - left]
     return (squared / np.maximum(visible.sum(axis=0), 1)) ** (DETAIL_POWER / 2)
