@@ -19,7 +19,7 @@ class Adam:
     def __init__(self, groups: list[dict[str, Any]], betas: tuple[float, float], eps: float) -> None:
         self.param_groups = groups  # "params", and the learning rate "lr" from the first step on
         self.state: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
-        self._fixed = {"beta1": betas[0], "beta2": betas[1], "eps": eps, "weight_decay": 0.0}
+        self._betas, self._eps = betas, eps
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -36,14 +36,18 @@ class Adam:
             adam_step(
                 parameters,
                 [parameter.grad for parameter in parameters],
-                *([state[moment] for state in states] for moment in MOMENTS),
-                [],
-                [state["step"] for state in states],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                max_exp_avg_sqs=[],
+                state_steps=[state["step"] for state in states],
                 fused=True,
                 amsgrad=False,
                 maximize=False,
                 lr=group["lr"],
-                **self._fixed,
+                beta1=self._betas[0],
+                beta2=self._betas[1],
+                eps=self._eps,
+                weight_decay=0.0,
             )
 
     def _state_of(self, parameter: torch.Tensor) -> dict[str, torch.Tensor]:

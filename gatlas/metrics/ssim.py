@@ -35,7 +35,7 @@ def ssim(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -
     return float(np.mean(values))
 
 
-class Agreement(NamedTuple):
+class TensorAgreement(NamedTuple):
     """Agreement of torch pictures: scalar tensors."""
 
     similarity: Any  # `ssim`
@@ -43,12 +43,12 @@ class Agreement(NamedTuple):
     squared: Any  # mean squared difference
 
 
-def agreement(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> Agreement:
+def agreement(images_a: Float[Array, "c h w 3"], images_b: Float[Array, "c h w 3"]) -> TensorAgreement:
     """Return `ssim` of torch tensors and their mean differences, at the cost of one. Differentiable to `images_a`."""
     return _compare_tensors(images_a, images_b)
 
 
-def _compare_tensors(images_a: Any, images_b: Any) -> Agreement:
+def _compare_tensors(images_a: Any, images_b: Any) -> TensorAgreement:
     import torch
 
     images_b = torch.as_tensor(images_b, device=images_a.device)
@@ -58,7 +58,7 @@ def _compare_tensors(images_a: Any, images_b: Any) -> Agreement:
         first, second = images_a.permute(0, 3, 1, 2), images_b.permute(0, 3, 1, 2).detach()
         similarity = kornia_ssim(first, second, window_size=2 * RADIUS + 1).mean()
         differences = images_a - images_b
-        return Agreement(similarity, differences.abs().mean(), differences.square().mean())
+        return TensorAgreement(similarity, differences.abs().mean(), differences.square().mean())
     from gatlas.metrics.ssim_autograd import compare_tensors
 
-    return Agreement(*compare_tensors(images_a, images_b))
+    return TensorAgreement(*compare_tensors(images_a, images_b))

@@ -40,9 +40,9 @@ class _Compare(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *v_means: Tensor) -> tuple[Tensor, None]:
         gradient = np.empty(ctx.shape, dtype=np.float32)
-        scales = [float(v_mean) / len(gradient) for v_mean in v_means]
+        v_similarity, v_absolute, v_squared = (float(v_mean) / len(gradient) for v_mean in v_means)
         for state, v_image in zip(ctx.states, gradient, strict=True):
-            ssim_cpu.compare_backward(state, *scales, v_image)
+            ssim_cpu.compare_backward(state, v_similarity, v_absolute, v_squared, v_image)
         return torch.from_numpy(gradient), None
 
 

@@ -78,8 +78,8 @@ def compare(a: Float[np.ndarray, "h w 3"], b: Float[np.ndarray, "h w 3"], with_d
         totals,
     )
     state = SsimState(first, second, derivatives, reached)
-    means = (float(sums.sum()) / a.size for sums in (totals, absolute, squared))
-    return Agreement(*means, state)
+    similarity, mean_absolute, mean_squared = (float(sums.sum()) / a.size for sums in (totals, absolute, squared))
+    return Agreement(similarity, mean_absolute, mean_squared, state)
 
 
 def compare_backward(

@@ -298,9 +298,9 @@ def similarity(
         for x in range(low, high, CHUNK):
             ahead = x + CHUNK
             if ahead < columns_end:  # a chunk's windows reach into the next one
-                _weigh_columns(columns, ahead, stride, first, second, y * stride + ahead, stride)  # type: ignore[call-arg]
+                _weigh_columns(columns, ahead, stride, first, second, y * stride + ahead, stride)
             for moment in range(MOMENTS):
-                _blur(moments, moment * CHUNK, columns, moment * stride + x, CHANNELS)  # type: ignore[call-arg]
+                _blur(moments, moment * CHUNK, columns, moment * stride + x, CHANNELS)
             for k in range(CHUNK):
                 j = np.uint64(k)
                 shifted_a, shifted_b = moments[A + j], moments[B + j]
@@ -323,11 +323,11 @@ def similarity(
             if count < CHUNK:  # beyond the picture all is 0
                 for plane in range(1 + DERIVATIVES):
                     values[plane * CHUNK + count : (plane + 1) * CHUNK] = ZERO
-            _add(sums, values)  # type: ignore[call-arg]
+            _add(sums, values)
             if with_derivatives:
                 for plane in range(DERIVATIVES):
                     to = plane * padded + place + border + x
-                    _keep(derivatives, to, values, (1 + plane) * CHUNK)  # type: ignore[call-arg]
+                    _keep(derivatives, to, values, (1 + plane) * CHUNK)
         total = float(floats - (high - low))
         for k in range(CHUNK):
             total += sums[k]

@@ -266,7 +266,7 @@ def project_backward(
             _prefetch(slots, slot_starts[ahead])  # type: ignore[call-arg]
         if rank < 0:
             continue
-        g = _sum_slots(slots, slot_starts[rank], slot_starts[rank + 1])  # type: ignore[call-arg]
+        g = _sum_slots(slots, slot_starts[rank], slot_starts[rank + 1])  # type: ignore[call-arg, var-annotated]
         if absolute is not None:
             for slot in range(slot_starts[rank], slot_starts[rank + 1]):
                 absolute[i, 0] += slots[slot, S_ABS_X] / np.float32(WHITEN_SCALE**2)
