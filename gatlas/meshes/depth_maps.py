@@ -1,4 +1,4 @@
-"""What each view sees of a splat's surface: the median depth and the normal of each pixel."""
+"""Depth maps of a splat: the median depth and the normal of the surface that each pixel of each view shows."""
 
 from __future__ import annotations
 

@@ -51,9 +51,7 @@ def march(grid: SparseGrid) -> tuple[Vertices, Triangles]:
         count += len(vertices)
     if not parts:
         raise GatlasError("the views of the splat show no closed surface: it is too thin or too transparent to mesh")
-    vertices, faces = _merged(
-        np.concatenate(parts), np.concatenate(triangles), BLOCK * np.array(planes[1:], dtype=np.int64)
-    )
+    vertices, faces = _merged(np.concatenate(parts), np.concatenate(triangles), BLOCK * starts[1:])
     return grid.corner + grid.voxel * (vertices + 0.5), faces
 
 

@@ -26,7 +26,7 @@ ROOM = 1.05  # radii: a normalized object whose Gaussians stay within this keeps
 FITTED_SIZE = 512  # pixels: the pictures whose blur is EPS2D where a splat does not say
 
 
-class ObjectFrame(NamedTuple):
+class SplatFrame(NamedTuple):
     """A ball in the units of the splat."""
 
     center: Float64[np.ndarray, " 3"]
@@ -37,7 +37,7 @@ class ObjectFrame(NamedTuple):
         return points * self.radius + self.center
 
 
-def find_frame(gaussians: Gaussians) -> ObjectFrame:
+def find_frame(gaussians: Gaussians) -> SplatFrame:
     """Return the ball about what can be seen of the Gaussians (numpy); the unit ball of a normalized object.
 
     Strays and what is nearly transparent do not enlarge it. No Gaussian that can be seen is a GatlasError.
@@ -52,14 +52,14 @@ def find_frame(gaussians: Gaussians) -> ObjectFrame:
     if in_unit_ball(gaussians) and np.quantile(np.linalg.norm(ends, axis=1), SHARE) <= ROOM * np.sqrt(3):
         lengths = np.linalg.norm(means, axis=1)
         if np.quantile(lengths, SHARE) <= ROOM:
-            return ObjectFrame(np.zeros(3), 1.0)
+            return SplatFrame(np.zeros(3), 1.0)
     center, radius = bounding_ball(ends, tail=TAIL, share=SHARE)
     if not 0 < radius < np.inf:
         raise GatlasError(f"{_name(gaussians)}: its Gaussians have no extent: no surface to mesh")
-    return ObjectFrame(center, radius)
+    return SplatFrame(center, radius)
 
 
-def enter_frame(gaussians: Gaussians, frame: ObjectFrame) -> Gaussians:
+def enter_frame(gaussians: Gaussians, frame: SplatFrame) -> Gaussians:
     """Return the Gaussians (numpy) in units of the ball, those left out that are not finite or cannot be seen."""
     center, radius = frame
     kept = _finite(gaussians) & (gaussians.opacities > 0)

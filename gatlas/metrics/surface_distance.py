@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class SurfaceDistance(NamedTuple):
-    """How far the points of a surface are from those of its reference, and the other way."""
+    """Distances of the points of a surface from those of its reference, and the other way."""
 
     chamfer: float  # mean of the two mean distances, units of the points
     precision: float  # share of the points within the threshold of the reference
