@@ -46,6 +46,7 @@ VERBS = [
     "sample",
     "pose-pnp",
     "render",
+    "mesh",
     "man",
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from gatlas.config import Options, option
@@ -43,9 +44,15 @@ class Batchable:
 
     suffix: str  # of its result
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
+    others: tuple[str, ...] = ()  # suffixes that a result may have instead, where -o '{stem}.SUFFIX' says so
     photos: bool = False  # a folder of photos is one input
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
+
+    def named(self, output: str) -> Batchable:
+        """Return the properties for an output whose name, with {stem} in it, may ask for another suffix."""
+        suffix = PurePath(output).suffix.lower()
+        return replace(self, suffix=suffix) if STEM in output and suffix in self.others else self
 
     def result_suffix(self, options: Options) -> str:
         """Return the suffix of a result; "/" is a folder."""

@@ -56,7 +56,7 @@ def run_verb(
     elif not many and len(inputs) == 1 and not io.names_many(inputs[0], photos=spec.photos):
         single = inputs[0]
     if many or single is None:
-        work = _batch_work(verb, spec, options, batch.jobs, threads)
+        work = _batch_work(verb, spec.named(output), options, batch.jobs, threads)
         _run_batch(work, sources, output, batch, force)
         return
     if batch.timeout is not None:  # only a worker can be killed

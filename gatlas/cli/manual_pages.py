@@ -126,6 +126,16 @@ EXAMPLES = {
         ("One such folder per object:", "gatlas render splats/ --orbit 36 -o 'views/{stem}/'"),
         ("The same cameras again:", "gatlas render obj.ply --camera obj-views/transforms.json -o obj.png"),
     ],
+    "mesh": [
+        ("A mesh with a texture of what a splat shows:", "gatlas mesh chair.ply -o chair.glb"),
+        ("From a sampled atlas, through pipes:", "gatlas atlas-decode chair.npz | gatlas mesh -o chair.glb"),
+        (
+            "Fewer triangles and a smaller texture, measured against the source:",
+            "gatlas mesh obj.ply --triangles 5000 --texture 512 --reference obj.glb --report obj.json -o mesh.glb",
+        ),
+        ("Vertex colors, for programs that read no texture:", "gatlas mesh chair.ply --texture 0 -o chair.glb"),
+        ("One mesh per splat of a folder; the same command resumes:", "gatlas mesh splats/ -o meshes/"),
+    ],
     "pose-pnp": [
         ("The camera of a photo in a scene:", "gatlas pose-pnp photo.png --scene scene.ply --fov 47 -o poses.json"),
         (

@@ -97,6 +97,7 @@ SECTIONS: dict[str, dict[str, Section]] = {
     "atlas-encode": {"BATCHES": _BATCHES},
     "atlas-decode": {"BATCHES": _BATCHES},
     "render": {"BATCHES": _BATCHES},
+    "mesh": {"BATCHES": _BATCHES},
     "train": {
         "CAPTIONS": (
             "",

@@ -132,6 +132,15 @@ VERBS = {
             batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
         ),
         Verb(
+            "mesh",
+            "gatlas.cli.mesh:run",
+            "gatlas.meshes.options:MeshOptions",
+            inputs=MANY,
+            output=RESULTS,
+            threads=True,
+            batch=Batchable(".glb", suffixes("splat", "atlas"), others=(".ply",)),
+        ),
+        Verb(
             "man",
             "gatlas.cli.man:run",
             "gatlas.cli.verbs:ManOptions",

@@ -17,6 +17,10 @@ class MeshOptions(Options):
     in a sparse grid, in which thin parts keep both of their sides. The surface is closed, smoothed and simplified, and
     takes its colors from the same pictures.
 
+    The output's suffix is the format: .glb (also that of standard output), .obj with its .mtl and .png beside it, or
+    .ply with vertex colors. Its coordinates are those of the object before it was normalized, y up. An atlas as input
+    is decoded first.
+
     Example: gatlas mesh chair.ply -o chair.glb
     """
 
@@ -36,7 +40,13 @@ class MeshOptions(Options):
     reference: str | None = option(
         None, metavar="MESH", affects_result=False, help="Source mesh to measure the result against."
     )
+    reference_up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None,
+        metavar="AXIS",
+        affects_result=False,
+        help="Vertical axis of the --reference mesh, as it was given to fit --up; default y.",
+    )
     report: str | None = option(None, metavar="FILE.json", output=".json", help="Write what was measured, as JSON.")
     device: Literal["auto", "cpu", "cuda"] = option(
-        "auto", affects_result=False, help="Device for rendering Gaussians; auto uses CUDA if gsplat runs on a GPU."
+        "auto", affects_result=False, help="Device for rendering Gaussians; auto is the CPU."
     )

@@ -40,15 +40,17 @@ def colored(
     size: int = 1024,
     rounds: int = 1,
     radius: float = 1.0,
+    eps2d: Float[np.ndarray, " c"] | None = None,
     lit: bool = False,
-    backend: str = "cpu",
+    backend: str = "auto",
     on_view: Callable[[int], None] = lambda done: None,
 ) -> Mesh:
     """Return a surface in the frame of the Gaussians (numpy) as a mesh with their colors.
 
     With `size` > 0 it has a texture of so many texels a side, else vertex colors. `radius` is that of the object, in
-    world units. Parts that no camera sees have the colors of the nearest part that one does. Its material is unlit,
-    since the colors hold the light of the splat, unless `lit`. `on_view` is called with the number of views done.
+    world units, `eps2d` the blur of each camera's pictures (see `gatlas.raster.rasterize`). Parts that no camera sees
+    have the colors of the nearest part that one does. The material is unlit, since the colors hold the light of the
+    splat, unless `lit`. `on_view` is called with the number of views done.
     """
     if size:
         sources, faces, uvs = unwrap(vertices, faces, size)
@@ -66,7 +68,9 @@ def colored(
     )
     groups = []
     for first in range(0, len(cameras), GROUP):
-        groups.append(see(mesh, gaussians, cameras[first : first + GROUP], radius, backend))
+        part = slice(first, first + GROUP)
+        blur = None if eps2d is None else eps2d[part]
+        groups.append(see(mesh, gaussians, cameras[part], radius, blur, backend))
         on_view(min(first + GROUP, len(cameras)))
     corners = (uvs[faces] * size).reshape(-1, 6).astype(np.float32)
     unknowns = Unknowns(mesh.faces, corners, size, size)
@@ -96,10 +100,11 @@ def see(
     gaussians: Gaussians,
     cameras: Cameras,
     radius: float,
-    backend: str = "cpu",
+    eps2d: Float[np.ndarray, " c"] | None = None,
+    backend: str = "auto",
 ) -> Samples:
     """Return what the pixels of the cameras show of the mesh, in the colors of the Gaussians, camera by camera."""
-    rendering = rasterize(gaussians, cameras, backend=backend, depth="median")  # type: ignore[arg-type]
+    rendering = rasterize(gaussians, cameras, eps2d=eps2d, backend=backend, depth="median")  # type: ignore[arg-type]
     hits = mesh_hits(mesh, cameras)
     normals = unit(face_normals(mesh))
     found: list[Samples | None] = [None] * len(cameras)

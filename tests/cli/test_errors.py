@@ -19,7 +19,7 @@ def only_message(run):
     return run.stderr
 
 
-READERS = [["prune"], ["atlas-encode"], ["atlas-decode"], ["render"], ["fit"]]
+READERS = [["prune"], ["atlas-encode"], ["atlas-decode"], ["render"], ["mesh"], ["fit"]]
 
 
 @pytest.mark.parametrize("words", READERS)

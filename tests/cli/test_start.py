@@ -34,7 +34,7 @@ def assert_never_imported(names, lines, cwd):
 
 def test_help_imports_nothing_heavy(tmp_path):
     heavy = {"torch", "numpy", "rich", "diffusers", "numba", "scipy", "trimesh", "ot", "gsplat", "kornia"}
-    lines = [["--help"], ["--version"], ["fit", "--help"], ["render", "--help"], ["man", "fit"]]
+    lines = [["--help"], ["--version"], ["fit", "--help"], ["render", "--help"], ["mesh", "--help"], ["man", "fit"]]
     assert_never_imported(heavy, lines, tmp_path)
 
 
@@ -57,6 +57,7 @@ def test_verbs_that_do_not_learn_never_import_torch(splat, tmp_path):
         ["atlas-decode", "ball.npz", "-o", "back.ply"],
         ["normalize-stats", "ball.npz", "-o", "stats.npz"],
         ["render", splat, "--width", 32, "-o", "ball.png"],
+        ["mesh", splat, "--views", 8, "--resolution", 32, "--grid", 16, "--texture", 16, "-o", "ball.glb"],
         ["prune", splat, "-n", 50, "--views", 2, "--resolution", 32, "-o", "few.ply"],
     ]
     assert_never_imported({"torch"}, lines, tmp_path)

@@ -15,6 +15,7 @@ SMALL = {
     "atlas-decode": "--force",
     "normalize-stats": "--force",
     "render": "--force",
+    "mesh": "--views 8 --resolution 64 --grid 32 --triangles 200 --texture 32 --force",
     "train": "--steps 2 --batch 2 --workers 0 --set schedule_steps=2 --set widths=32,32",
     "sample": "--steps 2 --force",
     "pose-pnp": "--force",
