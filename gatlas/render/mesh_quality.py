@@ -84,5 +84,5 @@ def _distances(mesh: Mesh, reference: Mesh) -> dict[str, float]:
 
 
 def _seen(mesh: Mesh, points: Float64[np.ndarray, "n 3"], cameras: Cameras) -> Bool[np.ndarray, " n"]:
-    seen: Bool[np.ndarray, " n"] = visible_from(points, mesh_depths(mesh, cameras), cameras, HIDDEN).any(axis=0)
-    return seen
+    """Return which points of the mesh a camera sees."""
+    return np.asarray(visible_from(points, mesh_depths(mesh, cameras), cameras, HIDDEN).any(axis=0))
