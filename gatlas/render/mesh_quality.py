@@ -9,7 +9,7 @@ import numpy as np
 
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.composite import composite
-from gatlas.meshes.object_frame import ObjectFrame, enter_frame, find_frame
+from gatlas.meshes.object_frame import SplatFrame, enter_frame, find_frame
 from gatlas.meshes.render import mesh_depths, render_mesh, visible_from
 from gatlas.meshes.watertight import is_watertight
 from gatlas.metrics.psnr import psnr
@@ -54,7 +54,7 @@ def measure_mesh(mesh: Mesh, gaussians: Gaussians, reference: Mesh | None = None
     return found
 
 
-def _entered(mesh: Mesh, gaussians: Gaussians, frame: ObjectFrame) -> Mesh:
+def _entered(mesh: Mesh, gaussians: Gaussians, frame: SplatFrame) -> Mesh:
     """Return a mesh in own units as the Gaussians are in their frame, at the size of the unit ball."""
     origin = gaussians.origin
     vertices = (np.asarray(mesh.vertices, dtype=np.float64) - np.asarray(origin.center)) / origin.scale
