@@ -54,6 +54,15 @@ def test_views_need_a_picture_per_camera():
         Views(np.zeros((3, 6, 8, 2)), cameras(3))
 
 
+def test_one_picture_of_many_is_not_copied():
+    views = Views(np.arange(3 * 6 * 8 * 4, dtype=np.float32).reshape(3, 6, 8, 4), cameras(3))
+    for index, row in ((1, 1), (np.int64(2), 2), (-1, 2)):
+        assert views[index].images.tolist() == views.images[[row]].tolist()
+        assert np.shares_memory(views[index].images, views.images)
+    with pytest.raises(IndexError):
+        views[3]
+
+
 def test_nouns_cannot_be_changed():
     with pytest.raises(AttributeError):
         gaussians().means = None

@@ -43,7 +43,7 @@ def surface_gaussians(
     points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng, shading)
 
     pixels = _expected_pixels(points, normals, visible, cameras)
-    detail = _detail(points, visible, views)
+    detail = picture_detail(points, visible, views)
     density = (EVEN_SHARE + (1 - EVEN_SHARE) * detail / max(float(detail.mean()), 1e-12)) * np.sqrt(
         pixels + 0.05 * pixels.mean()
     )
@@ -109,7 +109,7 @@ def _expected_pixels(
     return total / len(cameras)
 
 
-def _detail(
+def picture_detail(
     points: Float[np.ndarray, "n 3"], visible: Bool[np.ndarray, "c n"], views: Views
 ) -> Float[np.ndarray, " n"]:
     """Detail at each point: RMS over the views that see it of the picture's Laplacian over grey, to DETAIL_POWER."""

@@ -80,8 +80,8 @@ def visible_from(
         view, K = np.asarray(cameras.viewmats[i], dtype=np.float64), np.asarray(cameras.Ks[i], dtype=np.float64)
         local = to_camera(points, view)
         z = local[:, 2]
-        pixels = (local @ K.T)[:, :2] / np.where(z > 0, z, 1)[:, None]
-        inside = (z > 0) & (pixels >= 0).all(axis=1) & (pixels < [cameras.width, cameras.height]).all(axis=1)
-        columns, rows = pixels[inside].astype(int).T
+        x, y = (local @ K.T)[:, :2].T / np.where(z > 0, z, 1)
+        inside = (z > 0) & (x >= 0) & (y >= 0) & (x < cameras.width) & (y < cameras.height)
+        columns, rows = x[inside].astype(int), y[inside].astype(int)
         visible[i, inside] = z[inside] <= depths[i][rows, columns] + tolerance
     return visible

@@ -227,9 +227,12 @@ def pad(
         for picture in (first, second):
             picture[row * stride + left : row * stride + low] = -SHIFT
             picture[row * stride + high : row * stride + right] = -SHIFT
-        for x in range(low, high):
-            first[row * stride + x] = a[y, x - border] - SHIFT
-            second[row * stride + x] = b[y, x - border] - SHIFT
+        if low < high:
+            row_a, row_b = a[y], b[y]
+            source, to = np.uint64(low - border), np.uint64(row * stride + low)
+            for x in range(np.uint64(high - low)):
+                first[to + x] = row_a[source + x] - SHIFT
+                second[to + x] = row_b[source + x] - SHIFT
 
 
 def within_reach(low: int, high: int, floats: int) -> tuple[int, int]:

@@ -2,20 +2,22 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_laplace
 
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit_mesh
 from gatlas.fit.finetune import finetune, picture_quality
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import Interrupted, optimize
-from gatlas.fit.start import surface_gaussians
+from gatlas.fit.start import picture_detail, surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import denormalized, scaled
+from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.meshes.sample import surface_area
-from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture
+from gatlas.types import LOG_SCALE_RANGE, Material, Mesh, Texture, Views
 
 
 def textured_box(half=(1.0, 0.6, 0.8)):
@@ -75,6 +77,26 @@ def test_detail_gets_more_gaussians(mesh):
     u = (start.means[on_top][:, [0, 2]] / half[[0, 2]] + 1) * 2  # in checker cells
     near_edge = (np.abs(u - np.round(u)) < 0.125).any(axis=1).mean()
     assert near_edge > 1.1 * (1 - 0.75**2)
+
+
+def test_detail_is_the_laplacian_of_the_whole_picture_where_the_points_are():
+    """Pictures are filtered as far as points are seen in them: in a corner, in the middle, at no place."""
+    rng = np.random.default_rng(0)
+    cameras = fibonacci_views(4, 40, 32)
+    views = Views(rng.random((4, 32, 40, 4), dtype=np.float32), cameras)
+    points = rng.uniform(-0.6, 0.6, (30, 3))
+    visible = rng.random((4, 30)) < 0.4
+    visible[1] = False
+    visible[2], visible[3] = [np.linalg.norm(points - corner, axis=1) < 0.5 for corner in ((-0.6, 0.6, 0), (0, 0, 0))]
+    squared = np.zeros(30)
+    for picture, viewmat, K, seen in zip(views.images, cameras.viewmats, cameras.Ks, visible, strict=True):
+        over_grey = composite(picture, 0.5)
+        laplacian = sum(gaussian_laplace(over_grey[..., channel], 0.7) ** 2 for channel in range(3))
+        local = points[seen] @ viewmat[:3, :3].T + viewmat[:3, 3]
+        x, y, _ = (local @ K.T / local[:, 2:]).T
+        squared[seen] += laplacian[y.astype(int).clip(0, 31), x.astype(int).clip(0, 39)]
+    expected = (squared / np.maximum(visible.sum(axis=0), 1)) ** (0.67 / 2)
+    np.testing.assert_allclose(picture_detail(points, visible, views), expected, rtol=1e-5)
 
 
 def test_the_fit_improves_on_its_start_and_keeps_the_count(mesh, views):
