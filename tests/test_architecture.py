@@ -23,7 +23,7 @@ FLOORS = [
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
     {"fit", "pose", "atlas", "diffusion", "models", "render"},
-    {"prune"},
+    {"prune", "score"},
     {"datasets"},
     {"systems"},
     {"train", "batch"},

@@ -28,6 +28,9 @@ def parse(words):
     group = click_group()
     with group.make_context("gatlas", words[:1] or ["--help"], resilient_parsing=True) as context:
         verb, command, _ = group.resolve_command(context, words[:1])
+        if hasattr(command, "commands"):  # a verb of several measures
+            words = words[1:]
+            verb, command, _ = command.resolve_command(context, words[:1])
         command.make_context(verb, list(words[1:]), parent=context)
 
 
@@ -56,7 +59,10 @@ def test_commands_in_the_text_parse(page):
         ((_, *words),) = commands(" ".join(code.split()))
         verbs = click_group().commands
         assert words[0] in verbs, code
-        known = {name for parameter in verbs[words[0]].params for name in (*parameter.opts, *parameter.secondary_opts)}
+        command = verbs[words[0]]
+        if len(words) > 1 and words[1] in getattr(command, "commands", {}):
+            command = command.commands[words[1]]
+        known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
         options = {word.partition("=")[0] for word in words[1:] if word.startswith("-") and word != "-"}
         assert options <= known | {"--help"}, code
 

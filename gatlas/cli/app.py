@@ -89,6 +89,10 @@ class _Command(_SafeOutput, TyperCommand):
     pass
 
 
+class _Parts(_SafeOutput, TyperGroup):
+    pass
+
+
 app = typer.Typer(
     cls=_Group,
     name="gatlas",
@@ -101,10 +105,18 @@ app = typer.Typer(
 
 @functools.cache
 def _command_of(name: str) -> Any:
-    """Return the click command of a verb."""
-    single = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
-    single.command(name, cls=_Command)(build_command(VERBS[name]))
-    return typer.main.get_command(single)
+    """Return the click command of a verb, a group where it has parts."""
+    verb = VERBS[name]
+    plain: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False, "add_completion": False}
+    if not verb.parts:
+        single = typer.Typer(**plain)
+        single.command(name, cls=_Command)(build_command(verb))
+        return typer.main.get_command(single)
+    group = typer.Typer(cls=_Parts, name=name, no_args_is_help=True, subcommand_metavar="MEASURE ...", **plain)
+    group.callback(help=verb.options.describe())(lambda: None)
+    for part in verb.parts:
+        group.command(part.name, cls=_Command)(build_command(part))
+    return typer.main.get_command(group)
 
 
 def click_group() -> Any:

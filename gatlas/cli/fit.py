@@ -22,6 +22,7 @@ from gatlas.fit.fitting import check_fit, loss_weights, run_identity
 from gatlas.fit.photo_budget import with_count
 from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
+from gatlas.io.photos.object_views import is_over_white
 from gatlas.io.registry import names_a
 from gatlas.types import MixedViews, Views
 
@@ -107,6 +108,11 @@ def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
 def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
     """Return the photos, their path and a digest of what a checkpoint must share with them."""
     views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir)
+    if views.channels == 3 and options.model_dir is None and is_over_white(path):
+        from gatlas.images.white_background import cut_views_from_white
+
+        views = cut_views_from_white(views)
+        message(f"{path}: its views were sampled over white, which is taken for transparent")
     if isinstance(views, Views):
         content = views.images.tobytes() + views.cameras.viewmats.tobytes()
     else:

@@ -152,6 +152,12 @@ EXAMPLES = {
             "gatlas pose-pnp a.png b.png --scene scene.ply --fov 55 -o poses.json",
         ),
     ],
+    "score": [("How well views agree on one object:", "gatlas score consistency views/")],
+    "score-consistency": [
+        ("Sampled views, beside the true ones:", "gatlas score consistency views/ --reference true-views/"),
+        ("Every folder in a folder, with all figures as JSON:", "gatlas score consistency sets/ --json scores.json"),
+        ("In a pipe:", "tar -c views/ | gatlas score consistency --measure epipolar"),
+    ],
     "man": [("Show the page of a verb:", "gatlas man fit")],
 }
 
@@ -162,27 +168,30 @@ def pages(group: Any) -> dict[str, str]:
     result = {"gatlas": _page("gatlas", group, commands)}
     for name, command in commands.items():
         result[f"gatlas-{name}"] = _page(f"gatlas-{name}", command, commands)
+        for part, each in getattr(command, "commands", {}).items():
+            result[f"gatlas-{name}-{part}"] = _page(f"gatlas-{name}-{part}", each, commands, f"gatlas {name} {part}")
     return result
 
 
-def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
+def _page(name: str, command: Any, commands: dict[str, Any], called: str = "") -> str:
+    called = called or name.replace("-", " ", 1)
     summary, *body = _paragraphs(command.help or "")
     parts = [
         f'.TH {_text(name.upper())} 1 "{DATE}" "gatlas {__version__}" "gatlas manual"',
         ".SH NAME",
         f"{_text(name)} \\- {_text(fragment(summary))}",
         ".SH SYNOPSIS",
-        *_synopsis(name, command),
+        *_synopsis(called, command),
         ".SH DESCRIPTION",
         _text(summary),
     ]
     for paragraph in body:
         if not paragraph.startswith("Example:"):
             parts += [".PP", _text(paragraph)]
-    if name == "gatlas":
-        parts.append(".SH VERBS")
-        for verb, each in commands.items():
-            parts += [".TP", f".BR gatlas\\-{_text(verb)} (1)", _text(_paragraphs(each.help)[0])]
+    if hasattr(command, "commands"):
+        parts.append(".SH VERBS" if name == "gatlas" else ".SH MEASURES")
+        for verb, each in command.commands.items():
+            parts += [".TP", f".BR {_text(f'{name}-{verb}')} (1)", _text(_paragraphs(each.help)[0])]
     parts.append(".SH OPTIONS")
     for parameter in command.params:
         if not getattr(parameter, "hidden", False):
@@ -206,9 +215,11 @@ def _page(name: str, command: Any, commands: dict[str, Any]) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _synopsis(name: str, command: Any) -> list[str]:
-    if name == "gatlas":
+def _synopsis(called: str, command: Any) -> list[str]:
+    if called == "gatlas":
         return [".B gatlas", ".I VERB", "[\\fIINPUT\\fR] [\\fB\\-o\\fR \\fIOUTPUT\\fR] [\\fIoptions\\fR]"]
+    if hasattr(command, "commands"):
+        return [f".B {_text(called)}", ".I MEASURE", "[\\fIINPUT...\\fR] [\\fIoptions\\fR]"]
     words = []
     for parameter in sorted(command.params, key=lambda each: each.param_type_name):  # arguments first
         if parameter.param_type_name == "argument":
@@ -216,7 +227,7 @@ def _synopsis(name: str, command: Any) -> list[str]:
             words.append(metavar if parameter.required else f"[{metavar}]")
         elif parameter.required:
             words.append(f"\\fB{_text(min(parameter.opts, key=len))}\\fR \\fI{_text(parameter.metavar)}\\fR")
-    return [f".B gatlas {_text(name.removeprefix('gatlas-'))}", " ".join([*words, "[\\fIoptions\\fR]"])]
+    return [f".B {_text(called)}", " ".join([*words, "[\\fIoptions\\fR]"])]
 
 
 def _term(parameter: Any) -> str:

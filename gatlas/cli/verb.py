@@ -24,7 +24,7 @@ class Verb:
 
     `run` is called with (inputs, output, options, force=..., given=...), where `given` are the names of the options
     that the command line holds. With `batch`, it is called once per object with (source, output, options, force=...)
-    and returns what the manifest records of the object.
+    and returns what the manifest records of the object. A verb with `parts` only groups them: `gatlas score PART ...`.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Verb:
     overwrites: bool = True  # --force overwrites an existing output
     threads: bool = False
     batch: Batchable | None = None
+    parts: tuple[Verb, ...] = ()
 
     @property
     def options(self) -> type[Options]:

@@ -34,6 +34,16 @@ class ManOptions(Options):
     """
 
 
+@dataclass(frozen=True)
+class ScoreOptions(Options):
+    """Measure the results of other verbs.
+
+    Each measure has options of its own: gatlas score MEASURE --help shows them.
+
+    Example: gatlas score consistency views/
+    """
+
+
 def _is_gaussianverse(options: Any) -> bool:
     return options.layout == "gaussianverse"
 
@@ -139,6 +149,30 @@ VERBS = {
             output=RESULTS,
             threads=True,
             batch=Batchable(".glb", suffixes("splat", "atlas"), others=(".ply",)),
+        ),
+        Verb(
+            "score",
+            "",
+            "gatlas.cli.verbs:ScoreOptions",
+            parts=(
+                Verb(
+                    "consistency",
+                    "gatlas.cli.score:run_consistency",
+                    "gatlas.score.options:ConsistencyOptions",
+                    inputs=typer.Argument(
+                        metavar="VIEWS...", help="Folders or tars of views; - is a tar on standard input."
+                    ),
+                    output=typer.Option(
+                        "--output",
+                        "-o",
+                        "--json",
+                        metavar="FILE",
+                        show_default=False,
+                        help="Write all figures as JSON, - to standard output; left out: a table there.",
+                    ),
+                    threads=True,
+                ),
+            ),
         ),
         Verb(
             "man",

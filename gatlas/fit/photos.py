@@ -19,6 +19,8 @@ from gatlas.images.resize import map_views, resize_views
 from gatlas.types import Gaussians, MixedViews, Views
 
 if TYPE_CHECKING:
+    from jaxtyping import Int
+
     from gatlas.fit.optimize import OnParameters
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud, Init
@@ -34,14 +36,16 @@ def fit_photos(
     points: Cloud | None = None,
     init: Init = "auto",
     scaffold: bool = False,
+    held_out: Int[np.ndarray, " h"] | None = None,
     on_parameters: OnParameters | None = None,
     **running: Any,
 ) -> Fit:
     """Fit exactly `options.count` Gaussians, or as many as the photos can fill, to photos with known cameras.
 
     The subject is moved into the unit ball (`origin` leads back to the photos' own units) and the photos are reduced to
-    `options.resolution` pixels on the longer side. Every eighth photo is held out, at least one; the others are all
-    trained on. PSNR and SSIM count the whole picture, over white where it is transparent.
+    `options.resolution` pixels on the longer side. Every eighth photo is held out, at least one, or those whose indices
+    `held_out` are given; the others are all trained on. PSNR and SSIM count the whole picture, over white where it is
+    transparent.
 
     Where the fit begins: at `points` (positions and sRGB colors, in the photos' units); on the visual hull of photos
     with transparency; on the surfaces that opaque photos agree about ("stereo"); at random; or at given Gaussians,
@@ -66,7 +70,7 @@ def fit_photos(
     budget, count = options.budget, with_count(options, views).mesh_count
     rng = np.random.default_rng(options.seed)
     views = rgba_views(resize_views(views, budget.resolution))
-    held_out = held_out_indices(len(views))
+    held_out = held_out_indices(len(views)) if held_out is None else held_out
     trained_on = np.setdiff1d(np.arange(len(views)), held_out)
     begun = start_photos(views, trained_on, count, points, init, rng, flat=options.sh_degree == 0)
     start = replace(begun.gaussians, sh=with_degree(begun.gaussians.sh, options.sh_degree))

@@ -56,19 +56,23 @@ def read_object_views(name: str, mask: str | None = None) -> Iterator[ObjectView
     """
     if not streams.is_stream(name) and streams.is_folder(name):
         for folder in _folders(name):
-            over_white = transforms.has_index(folder) and _is_over_white(transforms.index_of(folder))
+            over_white = is_over_white(folder)
             yield _read(Path(folder).resolve().name, *read_posed_photos(folder), mask, over_white)
     elif name.lower().endswith(".json"):
-        key, over_white = Path(name).resolve().parent.name, _is_over_white(name)
+        key, over_white = Path(name).resolve().parent.name, is_over_white(name)
         yield _read(key, *transforms.read_posed_photos(name), mask, over_white)
     else:
         with temporary_folder() as scratch:
             for key, index in _unpacked(name, scratch):
-                yield _read(key, *transforms.read_posed_photos(index), mask, _is_over_white(index))
+                yield _read(key, *transforms.read_posed_photos(index), mask, is_over_white(index))
 
 
-def _is_over_white(index: str | Path | Blob) -> bool:
-    """Return True where an index says that its views were sampled over white."""
+def is_over_white(index: str | Path | Blob) -> bool:
+    """Return True where an index, or that of a folder, says that its views were sampled over white."""
+    if not isinstance(index, Blob) and streams.is_folder(index):
+        if not transforms.has_index(index):
+            return False
+        index = transforms.index_of(index)
     document = read_json(streams.as_blob(index), fault="no cameras")
     record = document.get("sample") if isinstance(document, dict) else None
     return isinstance(record, dict) and record.get("background") == "white"
