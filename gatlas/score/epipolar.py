@@ -93,13 +93,13 @@ def score_epipolar(views: Views, *, report: Report = ignore) -> EpipolarScore:
     Views without another one within FARTHEST degrees are left out, which is reported; where no two are near enough, or
     all cameras stand at one place, it is a GatlasError.
     """
-    views = resize_views(views, LARGEST)
-    cameras = views.cameras
+    reduced: Any = resize_views(views, LARGEST)  # views of one size stay so
+    cameras: Cameras = reduced.cameras
     neighbors = _neighbors(cameras)
     measured = [i for i, near in enumerate(neighbors) if len(near)]
     _check_spacing(cameras, neighbors, len(measured), report)
     factor = max(1, WORKING // max(cameras.width, cameras.height))
-    features = [detect(image, upsample=factor, limit=KEYPOINTS) for image in views.images]
+    features = [detect(image, upsample=factor, limit=KEYPOINTS) for image in reduced.images]
     found = tuple(_score_view(i, neighbors[i], features, cameras) for i in measured)
     mean = {name: float(np.mean([getattr(view, name) for view in found])) for name in EpipolarScore._fields[:4]}
     frozen = sum(view.frozen >= len(neighbors[view.view]) / 2 for view in found)
@@ -193,7 +193,8 @@ def _match_view(index: int, neighbors: Int[np.ndarray, " _"], features: list[Fea
         F = fundamental_matrix(cameras, index, j)
         parts.append([np.full(len(pairs), j), pairs[:, 0], first, second, sampson_distances(F, first, second) / side])
         chance[j] = sampson_distances(F, *_any_pairs(own.pixels, other.pixels)) / side
-    found = _Matches(*(np.concatenate(each) for each in zip(*parts, strict=True)), chance, frozen)
+    neighbor, keypoint, first, second, residuals = (np.concatenate(each) for each in zip(*parts, strict=True))
+    found = _Matches(neighbor, keypoint, first, second, residuals, chance, frozen)
     return found._replace(residuals=np.maximum(found.residuals, _three_view_residuals(index, found, cameras) / side))
 
 

@@ -262,3 +262,13 @@ def test_a_published_blender_scene_is_fitted(shared_data):
     fit = fit_photos(views, FitOptions(count=2000, iterations=300, resolution=50))
     assert len(fit.gaussians) == 2000
     assert measure(fit.gaussians, fit.views)[0] > 24  # the one picture that it was trained on
+
+
+def test_the_photos_to_hold_out_can_be_named():
+    from gatlas.fit.photos import fit_photos
+    from tests.helpers.view_sets import textured_views
+
+    views = textured_views(8, 32)
+    options = FitOptions(count=50, iterations=2, resolution=32, exposure="off", device="cpu")
+    found = fit_photos(views, options, init="random", held_out=np.array([0, 5]))
+    np.testing.assert_array_equal(found.views.images[..., :3], views.images[[1, 2, 3, 4, 6, 7], ..., :3])
