@@ -34,7 +34,15 @@ def assert_never_imported(names, lines, cwd):
 
 def test_help_imports_nothing_heavy(tmp_path):
     heavy = {"torch", "numpy", "rich", "diffusers", "numba", "scipy", "trimesh", "ot", "gsplat", "kornia"}
-    lines = [["--help"], ["--version"], ["fit", "--help"], ["render", "--help"], ["mesh", "--help"], ["man", "fit"]]
+    lines = [
+        ["--help"],
+        ["--version"],
+        ["fit", "--help"],
+        ["render", "--help"],
+        ["mesh", "--help"],
+        ["score", "consistency", "--help"],
+        ["man", "fit"],
+    ]
     assert_never_imported(heavy, lines, tmp_path)
 
 

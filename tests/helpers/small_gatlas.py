@@ -19,6 +19,7 @@ SMALL = {
     "train": "--steps 2 --batch 2 --workers 0 --set schedule_steps=2 --set widths=32,32",
     "sample": "--steps 2 --force",
     "pose-pnp": "--force",
+    "score": "--splits 1 --iterations 2 -n 64 --resolution 32 --force",
     "man": "",
 }
 
