@@ -62,3 +62,14 @@ def splat(tmp_path, splat_bytes):
     path = tmp_path / "ball.ply"
     path.write_bytes(splat_bytes)
     return path
+
+
+@pytest.fixture(scope="session")
+def egg_bytes(tmp_path_factory):
+    """A splat PLY of an ellipsoid that hides its inside."""
+    from gatlas import io
+    from tests.helpers.egg import ellipsoid
+
+    path = tmp_path_factory.mktemp("egg") / "egg.ply"
+    io.save_gaussians(path, ellipsoid())
+    return path.read_bytes()

@@ -69,3 +69,15 @@ def test_render_renders_there(gatlas, splat_bytes, counted, tmp_path):
     assert len(counted) >= 1
     pictures = [io.load_image(str(tmp_path / f"{device}.png")) for device in ("cuda", "cpu")]
     np.testing.assert_allclose(*pictures, atol=2 / 255)
+
+
+def test_mesh_renders_there(gatlas, egg_bytes, counted, tmp_path):
+    (tmp_path / "egg.ply").write_bytes(egg_bytes)
+    for device in ("cuda", "cpu"):
+        words = ("--views", 8, "--resolution", 48, "--grid", 32, "--triangles", 200, "--texture", 0)
+        gatlas("mesh", "egg.ply", *words, "--device", device, "-o", f"{device}.glb")
+        assert len(counted) > 0
+    made = [io.load_mesh(tmp_path / f"{device}.glb") for device in ("cuda", "cpu")]
+    extents = [np.ptp(mesh.vertices, axis=0) for mesh in made]
+    np.testing.assert_allclose(*extents, rtol=0.05)
+    np.testing.assert_allclose(*(mesh.colors.mean(axis=0) for mesh in made), atol=0.02)
