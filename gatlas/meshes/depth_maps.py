@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.rotations import quats_to_matrices
 from gatlas.meshes import fusion_kernels
-from gatlas.raster import median_depths, rasterize
+from gatlas.raster import median_gaussians, rasterize
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gatlas.types import Cameras, Gaussians
 
 AT_ONCE = 8  # views rendered in one call, to bound memory
-NORMAL_UNITS = 127  # a normal's component of 1, as it is stored
+FLATTEST = 1e-3  # of a Gaussian's largest standard deviation: thinner ones count as this thick
 
 
 class Pinholes(NamedTuple):
@@ -41,27 +42,57 @@ def pinholes(cameras: Cameras) -> Pinholes:
     return Pinholes(views, np.ascontiguousarray(Ks[:, [0, 1, 0, 1], [0, 1, 2, 2]]))
 
 
-def render_depth_maps(
+def render_depth_maps(gaussians: Gaussians, cameras: Cameras, eps2d: Float64[np.ndarray, " c"] | None) -> DepthMaps:
+    """Return what each pixel sees of the Gaussian (numpy) behind which half of its light is gone.
+
+    It is seen where the ray comes closest to its mean, in its standard deviations: on the plane of a flat one.
+    """
+    held, shape = pinholes(cameras), (len(cameras), cameras.height, cameras.width)
+    depths, normals = np.empty(shape, dtype=np.float32), np.zeros((*shape, 4), dtype=np.int8)
+    means, precisions = gaussians.means.astype(np.float64), _precisions(gaussians)
+    with announced_compilation(fusion_kernels.meet_gaussians):
+        for part in _groups(len(cameras)):
+            indices = median_gaussians(gaussians, cameras[part], eps2d=None if eps2d is None else eps2d[part])
+            launch(
+                fusion_kernels.meet_gaussians,
+                split_range(len(indices), get_num_threads()),
+                held.views[part],
+                held.focals[part],
+                means,
+                precisions,
+                indices,
+                depths[part],
+                normals[part],
+            )
+    return DepthMaps(held, depths, normals)
+
+
+def render_pixel_depth_maps(
     gaussians: Gaussians,
     cameras: Cameras,
     eps2d: Float64[np.ndarray, " c"] | None,
-    *,
-    expected: bool = False,
-    cuda: bool = False,
+    depth: Literal["expected", "median"],
 ) -> DepthMaps:
-    """Return the median depths of Gaussians (numpy) and their normals; with `expected` the mean depths instead."""
-    shape = (len(cameras), cameras.height, cameras.width)
-    depths = np.empty(shape, dtype=np.float32)
-    backend = "cuda" if cuda else "auto"
-    for first in range(0, len(cameras), AT_ONCE):
-        part = slice(first, first + AT_ONCE)
+    """Return the depths that `rasterize` gives and the normals of neighboring pixels: worse, and for comparison."""
+    depths = np.empty((len(cameras), cameras.height, cameras.width), dtype=np.float32)
+    for part in _groups(len(cameras)):
         blur = None if eps2d is None else eps2d[part]
-        if expected:
-            pictures = rasterize(gaussians, cameras[part], eps2d=blur, backend=backend)
-            depths[part] = np.where(pictures.alphas > 0.5, pictures.depths, 0.0)[..., 0]
-        else:
-            depths[part] = median_depths(gaussians, cameras[part], eps2d=blur, backend=backend)[..., 0]
+        pictures = rasterize(gaussians, cameras[part], eps2d=blur, depth=depth)
+        depths[part] = np.where(pictures.alphas > 0.5, pictures.depths, 0.0)[..., 0]
     return with_normals(cameras, depths)
+
+
+def _groups(count: int) -> list[slice]:
+    return [slice(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
+
+
+def _precisions(gaussians: Gaussians) -> Float64[np.ndarray, "n 6"]:
+    """Return the inverse covariances: xx, xy, xz, yy, yz, zz."""
+    quats, scales = gaussians.quats.astype(np.float64), gaussians.scales.astype(np.float64)
+    axes = quats_to_matrices(quats / np.linalg.norm(quats, axis=1, keepdims=True))
+    scales = np.maximum(scales, FLATTEST * scales.max(axis=1, keepdims=True)) + 1e-12
+    whole = np.einsum("nik,nk,njk->nij", axes, scales**-2.0, axes)
+    return np.ascontiguousarray(whole[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]])
 
 
 def with_normals(cameras: Cameras, depths: Float32[np.ndarray, "c h w"]) -> DepthMaps:

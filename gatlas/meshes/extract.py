@@ -38,7 +38,7 @@ def extract_surface(gaussians: Gaussians, options: MeshOptions, *, report: Repor
     frame = find_frame(gaussians)
     inside = enter_frame(gaussians, frame)
     cameras, eps2d = views_around(inside, options.views, options.resolution)
-    maps = render_depth_maps(inside, cameras, eps2d, cuda=options.device == "cuda")
+    maps = render_depth_maps(inside, cameras, eps2d)
     if not maps.depths.any():
         name = gaussians.origin.name or "the splat"
         raise GatlasError(f"{name}: is nowhere half covered in any of {options.views} views: no surface to mesh")

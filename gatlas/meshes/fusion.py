@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from gatlas.meshes.depth_maps import DepthMaps
 
-OFFSET = 0.003  # radii: Gaussians stand out of the surface by their own width
-THICKNESS = 1.5  # voxels: what is thinner is thickened
+OFFSET = -0.0005  # radii, added to distances: half of the light is gone just behind the surface
+FREE_WEIGHT = 0.1  # of a view that sees past a point, beside the squared cosine of one that sees a surface there
+FREE_DISTANCE = 1.0  # voxels from the surface, of such a point: more would pull in the rims of thin parts
+THICKNESS = 1.5  # voxels: what is thinner is thickened, or it would fall between the voxels
 MARGIN = 3  # blocks of room around the unit ball
 SEEN_THROUGH = 2  # views that see past an enclosed place make it a part of the outside
 
@@ -63,6 +65,8 @@ def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bo
             THICKNESS * voxel,
             IN_FRONT * voxel,
             BEHIND * voxel,
+            FREE_WEIGHT,
+            FREE_DISTANCE * voxel,
             two_sheets,
             *maps.pinholes,
             maps.depths,

@@ -14,13 +14,12 @@ import numpy as np
 from gatlas.jit import njit
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, Float64, Int8, Int64
+    from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 BLOCK = 4  # voxels along the side of a block
 VOXELS = BLOCK**3
 UNITS = 127.0  # a normal's component of 1, as it is stored
 SAME_SIDE = 0.2  # least dot product with the best normal of observations of one sheet; below its negative: the other
-FREE_WEIGHT = 0.1  # of a view that sees past a point, beside the squared cosine of one that sees a surface there
 IN_FRONT, BEHIND = 3.0, 1.5  # voxels: as far from a surface its distance counts
 
 
@@ -75,6 +74,53 @@ def find_normals(
 
 
 @njit(nogil=True, cache=True)
+def meet_gaussians(
+    start: int,
+    stop: int,
+    views: Float64[np.ndarray, "c 3 4"],
+    focals: Float64[np.ndarray, "c 4"],
+    means: Float64[np.ndarray, "n 3"],
+    precisions: Float64[np.ndarray, "n 6"],
+    indices: Int32[np.ndarray, "c h w"],
+    depths: Float32[np.ndarray, "c h w"],
+    normals: Int8[np.ndarray, "c h w 4"],
+) -> None:
+    """Fill depths and normals of views start..stop: of each pixel's ray and the Gaussian with the pixel's index.
+
+    With the inverse covariance A (xx, xy, xz, yy, yz, zz), a ray of direction d is closest to the mean m, in standard
+    deviations, at t = d A (m - eye) / d A d; all such points of parallel rays are a plane with the normal A d.
+    """
+    height, width = indices.shape[1], indices.shape[2]
+    for view in range(start, stop):
+        fx, fy, cx, cy = focals[view, 0], focals[view, 1], focals[view, 2], focals[view, 3]
+        r = views[view]
+        ex = -(r[0, 0] * r[0, 3] + r[1, 0] * r[1, 3] + r[2, 0] * r[2, 3])
+        ey = -(r[0, 1] * r[0, 3] + r[1, 1] * r[1, 3] + r[2, 1] * r[2, 3])
+        ez = -(r[0, 2] * r[0, 3] + r[1, 2] * r[1, 3] + r[2, 2] * r[2, 3])
+        for row in range(height):
+            for column in range(width):
+                index = indices[view, row, column]
+                if index < 0:
+                    depths[view, row, column] = 0.0
+                    continue
+                x, y = (column + 0.5 - cx) / fx, (row + 0.5 - cy) / fy
+                dx = r[0, 0] * x + r[1, 0] * y + r[2, 0]
+                dy = r[0, 1] * x + r[1, 1] * y + r[2, 1]
+                dz = r[0, 2] * x + r[1, 2] * y + r[2, 2]
+                a = precisions[index]
+                nx = a[0] * dx + a[1] * dy + a[2] * dz
+                ny = a[1] * dx + a[3] * dy + a[4] * dz
+                nz = a[2] * dx + a[4] * dy + a[5] * dz
+                mx, my, mz = means[index, 0] - ex, means[index, 1] - ey, means[index, 2] - ez
+                depths[view, row, column] = (nx * mx + ny * my + nz * mz) / (nx * dx + ny * dy + nz * dz)
+                length = -UNITS / math.sqrt(nx * nx + ny * ny + nz * nz)
+                normals[view, row, column, 0] = round(length * nx)
+                normals[view, row, column, 1] = round(length * ny)
+                normals[view, row, column, 2] = round(length * nz)
+                normals[view, row, column, 3] = 1
+
+
+@njit(nogil=True, cache=True)
 def mark_blocks(
     start: int,
     stop: int,
@@ -115,6 +161,8 @@ def fuse_blocks(
     thickness: float,
     front: float,
     behind: float,
+    free_share: float,
+    free_distance: float,
     two_sheets: bool,
     views: Float64[np.ndarray, "c 3 4"],
     focals: Float64[np.ndarray, "c 4"],
@@ -178,7 +226,7 @@ def fuse_blocks(
                     best, best_score = found, score
                 found += 1
             if best < 0:
-                values[block, place] = front if free > 0 else -behind
+                values[block, place] = free_distance if free > 0 else -behind
                 continue
             near_weight, far_weight, near, far = 0.0, 0.0, 0.0, 0.0
             for number in range(found):
@@ -198,6 +246,6 @@ def fuse_blocks(
                 value = max(value, other)
                 if -thickness < apart < thickness:
                     value -= 0.5 * (thickness - max(apart, 0.0))
-            free_weight = FREE_WEIGHT * free
-            value = (value * weight + front * free_weight) / (weight + free_weight)
+            free_weight = free_share * free
+            value = (value * weight + free_distance * free_weight) / (weight + free_weight)
             values[block, place] = min(max(value, -behind), front)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gatlas.meshes.fusion_kernels import FREE_WEIGHT, SAME_SIDE, UNITS
+from gatlas.meshes.fusion_kernels import SAME_SIDE, UNITS
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -21,6 +21,8 @@ def fused_reference(
     thickness: float,
     front: float,
     behind: float,
+    free_share: float,
+    free_distance: float,
     two_sheets: bool = True,
 ) -> Float64[np.ndarray, " n"]:
     """Return the signed distance at each point: positive outside, at most `front`, at least -`behind`.
@@ -46,11 +48,11 @@ def fused_reference(
     thin = both & (apart > -thickness) & (apart < thickness)
     value = np.where(thin, value - 0.5 * (thickness - np.fmax(apart, 0.0)), value)
     weight = near.sum(axis=0) + far.sum(axis=0)
-    value = (np.where(seen, value, 0.0) * weight + FREE_WEIGHT * free * front) / np.where(
-        seen, weight + FREE_WEIGHT * free, 1.0
+    value = (np.where(seen, value, 0.0) * weight + free_share * free * free_distance) / np.where(
+        seen, weight + free_share * free, 1.0
     )
     value = np.clip(value, -behind, front)
-    return np.where(seen, value, np.where(free > 0, front, -behind))
+    return np.where(seen, value, np.where(free > 0, free_distance, -behind))
 
 
 def _observe(

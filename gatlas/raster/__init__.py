@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from typing import Literal
 
     import numpy as np
-    from jaxtyping import Float, Float32
+    from jaxtyping import Float, Float32, Int32
 
     from gatlas.types import Cameras, Gaussians
 
     Array = Any  # a numpy array or a torch tensor
 
-__all__ = ["Rendering", "median_depths", "rasterize", "straight_rgba", "visibility"]
+__all__ = ["Rendering", "median_depths", "median_gaussians", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")
@@ -110,6 +110,22 @@ def median_depths(
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     options = _options(gaussians, cameras, near_plane, far_plane, eps2d, rasterize_mode)
     return _medians(gaussians, cameras, backend, options)
+
+
+def median_gaussians(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    eps2d: float | Float[np.ndarray, " c"] | None = None,
+    rasterize_mode: Literal["classic", "antialiased"] | None = None,
+) -> Int32[np.ndarray, "c h w"]:
+    """Return the index of the Gaussian that takes each pixel's transmittance to 1/2 or below; -1 where none (numpy).
+
+    `median_depths` are its z. The planes are the defaults, blur and mode as in `rasterize`.
+    """
+    from gatlas.raster.cpu import median_gaussians_arrays
+
+    return median_gaussians_arrays(gaussians, cameras, _options(gaussians, cameras, None, None, eps2d, rasterize_mode))
 
 
 def _medians(

@@ -222,7 +222,10 @@ def rasterize_arrays(
 
 def median_depth(parameters: Parameters, camera: Pinhole, depths: Float32[np.ndarray, "h w"]) -> None:
     """Fill `depths` with z where the transmittance of each pixel falls to a half; 0 where it does not."""
-    projected = project(parameters, camera)
+    _halve(project(parameters, camera), depths)
+
+
+def _halve(projected: Projected, depths: Float32[np.ndarray, "h w"]) -> None:
     launch(
         median_kernels.halve,
         _tile_shares(projected),
@@ -231,6 +234,23 @@ def median_depth(parameters: Parameters, camera: Pinhole, depths: Float32[np.nda
         projected.records,
         depths,
     )
+
+
+def median_gaussians_arrays(
+    gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
+) -> Int32[np.ndarray, "c h w"]:
+    """`gatlas.raster.median_gaussians`."""
+    compile_kernels(medians=True)
+    indices = np.empty((len(cameras), cameras.height, cameras.width), dtype=np.int32)
+    places = np.empty(indices.shape[1:], dtype=np.float32)
+    for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
+        projected = project(parameters, pinhole(cameras, i, options))
+        count = len(projected.order)
+        # The kernel writes the depth of a record: here its place instead, from 1, exact for up to 2^24 records.
+        projected.records[:, projection_kernels.DEPTH] = np.arange(1, count + 1, dtype=np.float32)
+        _halve(projected, places)
+        indices[i] = np.append(projected.order, -1)[places.astype(np.int64) - 1]
+    return indices
 
 
 def median_depths_arrays(

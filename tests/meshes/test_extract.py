@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
+from gatlas.geometry.cameras import look_at
 from gatlas.meshes.depth_maps import map_points, render_depth_maps
 from gatlas.meshes.extract import extract_surface
-from gatlas.meshes.fusion import OFFSET, THICKNESS, fuse
+from gatlas.meshes.fusion import FREE_DISTANCE, FREE_WEIGHT, OFFSET, THICKNESS, fuse
 from gatlas.meshes.fusion_kernels import BEHIND, IN_FRONT
 from gatlas.meshes.fusion_reference import fused_reference
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
@@ -139,8 +140,9 @@ def test_the_fusion_kernel_agrees_with_plain_numpy(scene, two_sheets):
     grid = fuse(maps, 24, two_sheets=two_sheets)
     cells = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(1, 64, 3)
     points = grid.corner + grid.voxel * (grid.blocks[:, None] * 4 + cells + 0.5)
-    lengths = (each * grid.voxel for each in (THICKNESS, IN_FRONT, BEHIND))
-    expected = fused_reference(points.reshape(-1, 3), maps, OFFSET, *lengths, two_sheets)
+    thickness, front, behind, free = (each * grid.voxel for each in (THICKNESS, IN_FRONT, BEHIND, FREE_DISTANCE))
+    settings = (OFFSET, thickness, front, behind, FREE_WEIGHT, free, two_sheets)
+    expected = fused_reference(points.reshape(-1, 3), maps, *settings)
     difference = np.abs(grid.values.reshape(-1) - expected)
     assert (difference > 1e-6).mean() < 1e-3  # of two views that see a point equally well, rounding chooses one
 
@@ -151,3 +153,14 @@ def test_the_points_of_depth_maps_lie_on_the_surface():
     maps = render_depth_maps(scene, cameras, eps2d)
     lengths = np.linalg.norm(map_points(maps, 3), axis=1)
     assert np.median(np.abs(lengths / np.median(lengths) - 1)) < 0.01
+
+
+def test_a_ray_meets_the_plane_of_a_flat_gaussian():
+    tilted = discs(np.array([[0.1, 0.0, 0.0]]), np.array([[0.6, 0.0, 0.8]]), 0.3, opacity=0.95)
+    cameras = replace(views_around(tilted, 8, 64)[0][:1], viewmats=look_at(np.array([[0.0, 0.0, 2.6]])))
+    maps = render_depth_maps(tilted, cameras, None)
+    points = map_points(maps, 0)
+    assert len(points) > 20
+    np.testing.assert_allclose((points - [0.1, 0, 0]) @ [0.6, 0.0, 0.8], 0.0, atol=1e-2)  # within its thickness
+    normals = maps.normals[0][maps.normals[0, :, :, 3] == 1][:, :3] / 127
+    np.testing.assert_allclose(normals.mean(axis=0), [0.6, 0.0, 0.8], atol=0.03)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gatlas.raster import median_depths, rasterize
+from gatlas.raster import median_depths, median_gaussians, rasterize
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Cameras, Gaussians
 from tests.helpers.raster_scenes import FIELDS, NEAR_PLANE, SCENES
@@ -73,6 +73,15 @@ def test_rasterize_gives_it_in_place_of_the_mean_and_all_else_stays():
     np.testing.assert_array_equal(median.alphas, usual.alphas)
     np.testing.assert_array_equal(median.depths, median_depths(scene, cameras))
     assert (median.depths != usual.depths).any()
+
+
+def test_its_gaussian_has_that_depth():
+    scene, cameras = SCENES["ragged picture"]
+    indices = median_gaussians(scene, cameras)
+    view = cameras.viewmats[0].astype(np.float64)
+    z = np.append(scene.means @ view[2, :3] + view[2, 3], 0.0)
+    assert indices.min() == -1
+    np.testing.assert_allclose(z[indices], median_depths(scene, cameras)[..., 0], rtol=1e-6)
 
 
 def test_tensors_give_the_same_bits_and_no_gradient():
