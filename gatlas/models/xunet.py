@@ -27,6 +27,7 @@ POSITION_OCTAVES, DIRECTION_OCTAVES = 15, 8
 POSITION_CHANNELS = 3 + 6 * POSITION_OCTAVES  # 93
 POSE_CHANNELS = POSITION_CHANNELS + 3 + 6 * DIRECTION_OCTAVES  # 144
 MAX_LOG_SNR = 20.0  # and that of a view without noise
+OPEN_PIXELS, OPEN_KEYS = 3.0, 1.5  # of an open start: deviation of the codes of pixels, gain of queries and keys
 HALF = math.sqrt(0.5)  # keeps the variance of a sum of two
 
 
@@ -137,7 +138,8 @@ def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
     """Return a network of random weights on the CPU, whose prediction is 0.
 
     Weights are normal of variance 1 / fan-in, the learned embeddings of 1 / 144; the last layer of each block is 0.
-    Those of the waves of the rays fall by `octave_falloff` from octave to octave, at the same variance in all.
+    With `open_start` that is so of the last layer of the network alone, see `_open`.
+    Weights of the waves of the rays fall by `octave_falloff` from octave to octave, at the same variance in all.
     """
     with torch.device("meta"):
         network = XUNet(config)
@@ -154,8 +156,12 @@ def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
         for learned in (network.embed.pixels, network.embed.frames):
             if learned is not None:
                 learned.normal_(std=POSE_CHANNELS**-0.5, generator=generator)
-        for layer in _last_layers(network):
-            layer.weight.zero_()
+        if config.open_start:
+            _open(network)
+        else:
+            for layer in _last_layers(network):
+                layer.weight.zero_()
+        network.conv_out.weight.zero_()
         if config.octave_falloff != 1.0:
             factors = octave_factors(config.octave_falloff)
             for level in network.embed.levels:
@@ -175,10 +181,23 @@ def octave_factors(falloff: float) -> Float[Tensor, " 144"]:
 
 
 def _last_layers(network: XUNet) -> list[nn.Linear | nn.Conv2d]:
-    """Return the layers that begin as 0: of the network, of its residual blocks and of its attention."""
+    """Return the layers that begin as 0 as published: of residual blocks and of attention."""
     residual = [module.conv2 for module in network.modules() if isinstance(module, _ResBlock)]
     attention = [module.proj for module in network.modules() if isinstance(module, FrameAttention)]
-    return [network.conv_out, *residual, *attention]
+    return [*residual, *attention]
+
+
+def _open(network: XUNet) -> None:
+    """Let attention find the same place of the other frame: codes of pixels are large, and keys are made as queries.
+
+    With last layers of 0 a network of few steps ignores the other frame: its features then know nothing of places, so
+    that attention sees the mean of all pixels.
+    """
+    if network.embed.pixels is not None:
+        network.embed.pixels.mul_(OPEN_PIXELS * POSE_CHANNELS**0.5)
+    for module in network.modules():
+        if isinstance(module, FrameAttention):
+            module.key.weight.copy_(module.query.weight.mul_(OPEN_KEYS))
 
 
 class _Embedding(nn.Module):

@@ -28,6 +28,11 @@ class XUNetConfig(Options):
     dropout: float = option(0.1, min=0, below=1, help="Share of features that training drops.")
     position_embedding: bool = option(True, help="A learned embedding of each pixel, side x side x 144 weights.")
     frame_embedding: bool = option(True, help="A learned embedding of each of the two frames.")
+    open_start: bool = option(
+        False,
+        help="Fresh weights for a short training: blocks begin with random last layers instead of 0, and pixels with "
+        "large embeddings by which attention finds, at first, the same place in the other frame.",
+    )
     octave_falloff: float = option(
         1.0,
         above=0,
@@ -74,5 +79,6 @@ CPU = XUNetConfig(
     heads=2,
     groups=8,
     dropout=0.0,
+    open_start=True,
     octave_falloff=0.5,
 )

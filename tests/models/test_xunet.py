@@ -13,7 +13,9 @@ from gatlas.models.xunet import POSE_CHANNELS, XUNet, dropped, encode_rays, fres
 from gatlas.models.xunet_config import BASE, CPU, MIDDLE
 from gatlas.types import Cameras
 
-TINY = replace(CPU, side=8, channels=8, multiples=(1, 2), embedding=16, attention_levels=1, groups=4, dropout=0.5)
+TINY = replace(
+    CPU, side=8, channels=8, multiples=(1, 2), embedding=16, attention_levels=1, groups=4, dropout=0.5, open_start=False
+)
 CONCAT = replace(TINY, network="concat")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -264,3 +266,23 @@ def test_weights_of_short_waves_are_small_at_first_where_the_config_says_so():
         np.testing.assert_allclose(ratio[93:96], ratio[:3], rtol=1e-5)
         np.testing.assert_allclose(np.square(ratio).mean(), 1.0, rtol=1e-5)
     assert torch.equal(published.conv_in.weight, falling.conv_in.weight)
+
+
+def test_with_an_open_start_frames_attend_to_the_same_place_of_each_other_at_first():
+    """Twice the same view and noise: a pixel's own place in the other frame weighs most; published, all weigh alike."""
+    weights = {}
+    for start in (False, True):
+        network = fresh_network(replace(CPU, open_start=start), torch.Generator().manual_seed(0)).eval()
+        module = next(each for each in network.down[4].attention if each.across)
+        found = []
+        module.register_forward_pre_hook(lambda module, inputs, found=found: found.append(inputs[0]))
+        images, log_snr, poses, conditional = inputs(CPU)
+        poses = poses[:, :1].expand(-1, 2, -1, -1, -1)
+        with torch.no_grad():
+            assert not network(images, log_snr, poses, conditional).any()
+            tokens = module.norm(found[0]).flatten(2).transpose(1, 2)
+            query, key = module._split(module.query(tokens)), module._split(module.key(tokens))
+            logits = query[1::2] @ key[0::2].transpose(-1, -2) / query.shape[-1] ** 0.5
+        weights[start] = float(logits.softmax(-1).diagonal(dim1=-2, dim2=-1).mean())
+    assert weights[False] < 2 / 64
+    assert weights[True] > 8 / 64

@@ -21,7 +21,7 @@ from gatlas.systems.threedim.system import ThreeDimSystem
 if TYPE_CHECKING:
     from gatlas.types import AtlasStats
 
-FREE = ("dropout", "octave_falloff")  # fields of the network's config that its weights do not depend on
+FREE = ("dropout", "octave_falloff", "open_start")  # fields of the network's config that its weights do not depend on
 
 
 def create(

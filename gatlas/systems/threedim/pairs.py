@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gatlas.datasets.posed_views import PosedViewSet, SamplingConfig, posed_view_set
-from gatlas.datasets.view_policy import OrbitViews
+from gatlas.datasets.view_policy import ChosenViews, OrbitViews
 from gatlas.diffusion.schedules import CosineLogSnr, add_noise
 from gatlas.systems.contract import Photo
 from gatlas.systems.threedim.pictures import encode_pairs, network_picture
@@ -45,11 +45,27 @@ class NoisyPairs(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomPair(OrbitViews):
-    """Two different views of an object at random, in the world of its cameras."""
+    """Two different views of an object at random, in the world of its cameras.
+
+    With `apart_steps` the second is at first the first one itself, for a quarter of them; then their axes are within an
+    angle that grows to 180 degrees. What is in the same place of the known view is learned first.
+    """
 
     context: int = 1
     targets: int = 1
     spacing: float | None = None
+    apart_steps: int = 0
+
+    def choose(self, scene: PosedScene, rng: np.random.Generator, step: int | None) -> ChosenViews:
+        """Return a known view and a view to be made."""
+        if step is None or step >= self.apart_steps:
+            return super().choose(scene, rng, step)
+        known = int(rng.integers(len(scene)))
+        angle = 180.0 * max(0.0, (4 * step / self.apart_steps - 1) / 3)
+        axes = np.asarray(scene.viewmats, dtype=np.float64)[:, 2, :3]
+        near = axes @ axes[known] >= np.cos(np.radians(angle))
+        near[known] = True
+        return ChosenViews([known], [int(rng.choice(np.flatnonzero(near)))])
 
     def fault(self, scene: PosedScene) -> str | None:
         """Return a fault where the pictures are not square, by their focal lengths, which pixels share."""
@@ -69,9 +85,13 @@ class PairSet(PosedViewSet):
         return np.rint(cut * 255).astype(np.uint8), K.astype(np.float32)
 
 
-def pair_set(inputs: Sequence[str], side: int) -> PosedViewSet:
-    """Return the objects that the inputs name; see `gatlas.datasets.posed_views.posed_view_set`."""
-    return posed_view_set(inputs, SamplingConfig(side, side, RandomPair(), flip=0.0, max_fov=MAX_FOV), PairSet)
+def pair_set(inputs: Sequence[str], side: int, apart_steps: int = 0) -> PosedViewSet:
+    """Return the objects that the inputs name, with the pairs of `RandomPair`.
+
+    For the inputs see `gatlas.datasets.posed_views.posed_view_set`.
+    """
+    policy = RandomPair(apart_steps=apart_steps)
+    return posed_view_set(inputs, SamplingConfig(side, side, policy, flip=0.0, max_fov=MAX_FOV), PairSet)
 
 
 def pairs_of(batch: PosedBatch, *, relative: bool) -> Pairs:

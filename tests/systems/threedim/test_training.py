@@ -139,6 +139,24 @@ def test_pairs_are_two_different_views_in_random_order(objects):
     assert seen == {(i, j) for i in range(4) for j in range(4) if i != j}
 
 
+def test_pairs_grow_apart_from_one_view_to_any_two(tmp_path):
+    cameras = orbit(12, 8, 8, elevation=0, distance=2.6)
+    io.save_views(tmp_path / "object", Views(np.zeros((12, 8, 8, 4), np.float32), cameras))
+    pairs = pair_set([str(tmp_path / "object")], 8, apart_steps=400)
+
+    def angles(step):
+        found = set()
+        for seed in range(200):
+            sample = pairs.draw(0, seed=seed, step=step)
+            first, second = (each[0, 2, :3].astype(float) for each in (sample.context_viewmats, sample.target_viewmats))
+            found.add(round(np.degrees(np.arccos(np.clip(first @ second, -1, 1)))))
+        return found
+
+    assert angles(0) == angles(100) == {0}
+    assert angles(205) == {0, 30, 60}  # within 63 degrees
+    assert angles(400) == angles(None) == {30, 60, 90, 120, 150, 180}
+
+
 def test_pictures_are_those_that_a_sample_sees_and_intrinsics_are_of_their_size(objects):
     batch = batch_of(objects)
     pairs = pairs_of(batch, relative=False)
