@@ -24,6 +24,7 @@ OFFSET = -0.0005  # radii, added to distances: half of the light is gone just be
 FREE_WEIGHT = 0.1  # of a view that sees past a point, beside the squared cosine of one that sees a surface there
 FREE_DISTANCE = 1.0  # voxels from the surface, of such a point: more would pull in the rims of thin parts
 THICKNESS = 1.5  # voxels: what is thinner is thickened, or it would fall between the voxels
+REACHED = 24  # voxels, along the axes: the farthest of a shell from the blocks that it encloses
 MARGIN = 3  # blocks of room around the unit ball
 SEEN_THROUGH = 2  # views that see past an enclosed place make it a part of the outside
 
@@ -41,7 +42,8 @@ class SparseGrid(NamedTuple):
 def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bool = False) -> SparseGrid:
     """Return the signed distance that depth maps around the unit ball give, `cells` voxels to its diameter.
 
-    With `fill_holes` all that is enclosed is inside, also what is seen through openings; else only what no view sees.
+    With `fill_holes` all that is enclosed is inside, also what is seen through small openings; else only what no view
+    sees.
     """
     voxel = 2.0 / cells
     count = -(-cells // BLOCK) + 2 * MARGIN
@@ -52,7 +54,9 @@ def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bo
     with announced_compilation(fusion_kernels.mark_blocks, fusion_kernels.fuse_blocks):
         shares = split_range(len(maps.depths), threads)
         launch(fusion_kernels.mark_blocks, shares, views, focals, maps.depths, corner, BLOCK * voxel, marked)
-        active = _dilated(marked)
+        active = np.pad(
+            _dilated(marked)[1:-1, 1:-1, 1:-1], 1
+        )  # nothing at the grid's border, where it would be cut open
         blocks = np.argwhere(active)
         values = np.empty((len(blocks), VOXELS), dtype=np.float32)
         launch(
@@ -78,7 +82,31 @@ def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bo
         enclosed = np.argwhere(~active & ~outside)
         middles = corner + BLOCK * voxel * (enclosed + 0.5)
         outside[tuple(enclosed[_seen_past(middles, maps, IN_FRONT * voxel) >= SEEN_THROUGH].T)] = True
-    return SparseGrid(voxel, corner, blocks, outside & ~active, values)
+    grid = SparseGrid(voxel, corner, blocks, outside, values)
+    return _filled(grid) if fill_holes else grid
+
+
+def _filled(grid: SparseGrid) -> SparseGrid:
+    """Return the grid with the free voxels inside too that are nearer to an enclosed block than to an outer one.
+
+    The ways lead through free voxels, past no surface; so an opening is closed about where it is narrowest.
+    """
+    from scipy.ndimage import binary_dilation
+
+    count = len(grid.outside)
+    enclosed = ~grid.outside
+    enclosed[tuple(grid.blocks.T)] = False
+    if not enclosed.any():
+        return grid
+    unclaimed = slab(grid, 0, count) > 0
+    reached, outer = (each.repeat(BLOCK, 0).repeat(BLOCK, 1).repeat(BLOCK, 2) for each in (enclosed, grid.outside))
+    for _ in range(REACHED):
+        reached = binary_dilation(reached, mask=unclaimed & ~outer) | reached
+        outer = binary_dilation(outer, mask=unclaimed & ~reached) | outer
+    x, y, z = grid.blocks.T
+    tiled = reached.reshape(count, BLOCK, count, BLOCK, count, BLOCK)[x, :, y, :, z, :]
+    values = np.where(tiled.reshape(-1, VOXELS), np.float32(-BEHIND * grid.voxel), grid.values)
+    return grid._replace(values=values)
 
 
 def _dilated(marked: Bool[np.ndarray, "b b b"]) -> Bool[np.ndarray, "b b b"]:

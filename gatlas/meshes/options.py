@@ -33,7 +33,7 @@ class MeshOptions(Options):
     resolution: int = option(512, min=32, max=4096, help="Width and height of the views in pixels.")
     grid: int = option(256, min=16, max=1024, help="Cells of the grid along the diameter of the object.")
     smooth: int = option(10, min=0, max=1000, help="Rounds of smoothing.")
-    fill_holes: bool = option(False, help="Fill what no view sees into.")
+    fill_holes: bool = option(False, help="Fill enclosed space also where views see into it through small openings.")
     lit: bool = option(False, help="Let viewers light the mesh; its colors hold the light of the splat already.")
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = up_option()
     drop_invalid: bool = drop_invalid_option()

@@ -16,7 +16,7 @@ from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.options import MeshOptions
 from gatlas.meshes.watertight import is_watertight
 from gatlas.raster.threads import set_num_threads
-from gatlas.types import Gaussians
+from gatlas.types import Gaussians, Origin
 
 pytest.importorskip("skimage", reason="needs the extra mesh")
 SMALL = MeshOptions(views=24, resolution=96, grid=40, triangles=800)
@@ -164,3 +164,23 @@ def test_a_ray_meets_the_plane_of_a_flat_gaussian():
     np.testing.assert_allclose((points - [0.1, 0, 0]) @ [0.6, 0.0, 0.8], 0.0, atol=1e-2)  # within its thickness
     normals = maps.normals[0][maps.normals[0, :, :, 3] == 1][:, :3] / 127
     np.testing.assert_allclose(normals.mean(axis=0), [0.6, 0.0, 0.8], atol=0.03)
+
+
+def test_a_hollow_ball_with_an_opening_is_filled_where_asked():
+    scene = ball()
+    up = np.array([0.0, 1.0, 0.0])
+    hollow = scene[np.flatnonzero(scene.means @ up < RADIUS * np.cos(0.4))]
+    solid = 4 / 3 * np.pi * RADIUS**3
+    options = replace(SMALL, views=96)
+    assert volume(extract_surface(hollow, options)) < 0.4 * solid
+    assert volume(extract_surface(hollow, replace(options, fill_holes=True))) == pytest.approx(solid, rel=0.1)
+
+
+def test_what_leaves_the_grid_is_cut_and_closed():
+    scene = ball()
+    spike = discs(np.linspace([0, 0, 0], [3.0, 0, 0], 60), np.tile([0.0, 1.0, 0.0], (60, 1)), 0.06)
+    fields = ("means", "quats", "scales", "opacities", "sh")
+    both = [np.concatenate([getattr(scene, name), getattr(spike, name)]) for name in fields]
+    inside = Gaussians(*both, origin=Origin(normalized=True))
+    found = extract_surface(inside, SMALL)
+    assert is_watertight(found.triangles)
