@@ -15,11 +15,14 @@ from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.watertight import closed, is_watertight
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32
+    from jaxtyping import Float32, Float64, Int32, Int64
 
     from gatlas.config import Report
+    from gatlas.meshes.fusion import SparseGrid
     from gatlas.meshes.options import MeshOptions
     from gatlas.types import Gaussians
+
+ATTEMPTS = 4  # of simplifying to fewer triangles, where closing the surface adds some
 
 
 class ExtractedSurface(NamedTuple):
@@ -44,11 +47,25 @@ def extract_surface(gaussians: Gaussians, options: MeshOptions, *, report: Repor
         raise GatlasError(f"{name}: is nowhere half covered in any of {options.views} views: no surface to mesh")
     grid = fuse(maps, options.grid, fill_holes=options.fill_holes)
     del maps
-    vertices, triangles = without_specks(*march(grid))
-    vertices = smoothed(vertices, triangles, options.smooth)
-    report(f"surface: {len(triangles):,} triangles before they are simplified")
-    vertices, triangles = closed(*simplified(vertices, triangles, options.triangles))
-    vertices, triangles = compacted(vertices, triangles)
-    if not is_watertight(triangles):
-        raise GatlasError("the surface could not be closed: try another --grid or --triangles")
+    vertices, triangles = finish_surface(grid, options.smooth, options.triangles, report=report)
     return ExtractedSurface(frame.leave(vertices).astype(np.float32), triangles.astype(np.int32))
+
+
+def finish_surface(
+    grid: SparseGrid, smooth: int, count: int, *, report: Report = ignore
+) -> tuple[Float64[np.ndarray, "v 3"], Int64[np.ndarray, "t 3"]]:
+    """Return the closed surface of a grid, in units of the ball: smoothed, with at most `count` triangles."""
+    vertices, triangles = without_specks(*march(grid))
+    if len(triangles) == 0:
+        raise GatlasError("the views of the splat show no closed surface: it is too thin or too transparent to mesh")
+    vertices = smoothed(vertices, triangles, smooth)
+    report(f"surface: {len(triangles):,} triangles before they are simplified")
+    aim = count
+    for _ in range(ATTEMPTS):
+        found = compacted(*closed(*simplified(vertices, triangles, aim)))
+        if len(found[1]) <= count:
+            break
+        aim = max(aim - max(len(found[1]) - count, 2), 4)  # closing it has added some
+    if not is_watertight(found[1]):
+        raise GatlasError("the surface could not be closed: try another --grid or --triangles")
+    return found

@@ -33,8 +33,13 @@ def surface_distance(
         raise ValueError(f"both surfaces need points, got {len(points)} and {len(reference)}")
     if not threshold > 0:
         raise ValueError(f"threshold must be positive, got {threshold}")
-    to_reference = cKDTree(reference).query(points)[0]
-    to_surface = cKDTree(points).query(reference)[0]
+    return distance_scores(cKDTree(reference).query(points)[0], cKDTree(points).query(reference)[0], threshold)
+
+
+def distance_scores(
+    to_reference: Float[np.ndarray, " n"], to_surface: Float[np.ndarray, " m"], threshold: float
+) -> SurfaceDistance:
+    """Return the scores of distances of a surface's points from its reference, and of the reference's from it."""
     precision = float((to_reference <= threshold).mean())
     recall = float((to_surface <= threshold).mean())
     total = precision + recall

@@ -9,12 +9,13 @@ import numpy as np
 
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.images.composite import composite
+from gatlas.meshes.closest import closest_points
 from gatlas.meshes.object_frame import SplatFrame, enter_frame, find_frame
 from gatlas.meshes.render import mesh_depths, render_mesh, visible_from
 from gatlas.meshes.watertight import is_watertight
 from gatlas.metrics.psnr import psnr
 from gatlas.metrics.silhouettes import silhouette_iou
-from gatlas.metrics.surface_distance import even_points, surface_distance
+from gatlas.metrics.surface_distance import distance_scores, even_points
 from gatlas.raster import rasterize, straight_rgba
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gatlas.types import Cameras, Gaussians, Mesh
 
 VIEWS, SIDE = 16, 512  # held out: between those that a mesh is made from
-POINTS = 100_000  # of each surface
+POINTS = 50_000  # of each surface
 THRESHOLD = 0.01  # radii of the object: points that are nearer count as of the same surface
 LOOKS, LOOK_SIDE = 64, 256  # views that tell which points of the reference can be seen
 HIDDEN = 0.01  # radii behind what a view sees
@@ -34,7 +35,7 @@ def measure_mesh(mesh: Mesh, gaussians: Gaussians, reference: Mesh | None = None
 
     "splat" and "reference" hold the IoU of silhouettes and the PSNR over white, dB, as means over views that the mesh
     was not made from. Against a reference, in own units too, there are the chamfer distance in radii of the object, and
-    precision, recall and F-score at THRESHOLD; the parts of the reference that cannot be seen do not count.
+    precision, recall and F-score at THRESHOLD; parts of either surface that cannot be seen do not count.
     """
     frame = find_frame(gaussians)
     inside = _entered(mesh, gaussians, frame)
@@ -75,12 +76,14 @@ def _compared(images: Float32[np.ndarray, "c h w 4"], others: Float32[np.ndarray
 
 
 def _distances(mesh: Mesh, reference: Mesh) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    points = even_points(mesh.vertices, mesh.faces, POINTS, rng)
-    others = even_points(reference.vertices, reference.faces, POINTS, rng)
-    seen = _seen(reference, others, fibonacci_views(LOOKS, LOOK_SIDE, LOOK_SIDE))
-    distance = surface_distance(points, others[seen] if seen.any() else others, THRESHOLD)
-    return distance._asdict()
+    """Return the scores of the distances of what is seen of either surface from all of the other; exact distances."""
+    rng, cameras = np.random.default_rng(0), fibonacci_views(LOOKS, LOOK_SIDE, LOOK_SIDE)
+    distances = []
+    for surface, other in ((mesh, reference), (reference, mesh)):
+        points = even_points(surface.vertices, surface.faces, POINTS, rng)
+        seen = _seen(surface, points, cameras)
+        distances.append(closest_points(other, points[seen] if seen.any() else points).distances)
+    return distance_scores(*distances, THRESHOLD)._asdict()
 
 
 def _seen(mesh: Mesh, points: Float64[np.ndarray, "n 3"], cameras: Cameras) -> Bool[np.ndarray, " n"]:

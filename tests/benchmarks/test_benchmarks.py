@@ -16,6 +16,7 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_lod": ["MESH", "--levels", "50,200", "--iterations", "10", "--resolution", "64", "--size", "64"],
     "bench_lgm": ["--steps", "2", "--objects", "2", "--held", "1"],
     "bench_lgm_train": ["--steps", "1", "--rounds", "1", "--objects", "1"],
+    "bench_mesh": ["SPLAT", "--reference", "MESH", "--views", "16", "--resolution", "64", "--grid", "24"],
     "bench_noposplat": ["--steps", "2", "--scenes", "2", "--held", "1"],
     "bench_photos": ["--room", "8", "--width", "64", "--count", "60", "--profile", "quick", "--exposed"],
     "bench_pose": ["MESH", "SPLAT", "--queries", "1"],
