@@ -14,6 +14,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.outputs import show
 from gatlas.io.photos.object_views import read_object_views
 from gatlas.score.consistency import score_consistency
+from gatlas.score.epipolar import LARGEST
 from gatlas.types import Views
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _score_source(
     name: str, options: ConsistencyOptions, on_step: Callable[[], None]
 ) -> Iterator[tuple[str, ConsistencyScore]]:
     """Yield the name and the score of each object that an input holds."""
-    for found in read_object_views(name):
+    for found in read_object_views(name, side=max(LARGEST, options.resolution)):
         prefix = f"{name}: {found.name}" if name != "-" and found.name not in name else name
         with about(prefix):
             score = score_consistency(

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from gatlas import io
+from gatlas.geometry.cameras import resized
+from gatlas.io.photos.object_views import read_object_views
 from gatlas.types import Views
 from tests.helpers.view_sets import noise_views, textured_views, turned
 
@@ -87,6 +89,15 @@ def test_an_input_that_fails_does_not_stop_the_others(gatlas, stored, tmp_path):
     assert list(rows_of(run.stdout.decode())) == ["true"]
     assert "empty: there is no transforms.json" in run.stderr
     assert "1 of 2 inputs failed" in run.stderr
+
+
+def test_large_pictures_are_reduced_as_they_are_read(tmp_path):
+    views = textured_views(8, 64)
+    large = np.repeat(np.repeat(views.images, 10, axis=1), 10, axis=2)
+    io.save_views(tmp_path / "large", Views(large, resized(views.cameras, 640, 640)))
+    (found,) = read_object_views(str(tmp_path / "large"), side=512)
+    assert found.images.shape == (8, 512, 512, 4)
+    np.testing.assert_allclose(found.cameras.Ks, resized(views.cameras, 512, 512).Ks, rtol=1e-5)
 
 
 def one_line(run):

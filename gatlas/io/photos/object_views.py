@@ -47,24 +47,25 @@ def is_view_source(name: str) -> bool:
     return streams.is_stream(name) or streams.is_folder(name) or name.lower().endswith((".json", *TARS))
 
 
-def read_object_views(name: str, mask: str | None = None) -> Iterator[ObjectViewSet]:
+def read_object_views(name: str, mask: str | None = None, *, side: int | None = None) -> Iterator[ObjectViewSet]:
     """Yield the views of each object that a name stands for; see `is_view_source`.
 
     `mask` is the name of a gray picture, white where the object is, in which {stem} is a picture's name; without it,
-    the `mask_path` of a frame is taken. A picture that is missing, pictures of several sizes, and a source without
+    the `mask_path` of a frame is taken. Pictures are reduced as they are read, so that their longer side is at most
+    `side` pixels (None: as they are). A picture that is missing, pictures of several sizes, and a source without
     cameras are a GatlasError.
     """
     if not streams.is_stream(name) and streams.is_folder(name):
         for folder in _folders(name):
             over_white = is_over_white(folder)
-            yield _read(Path(folder).resolve().name, *read_posed_photos(folder), mask, over_white)
+            yield _read(Path(folder).resolve().name, *read_posed_photos(folder), mask, over_white, side)
     elif name.lower().endswith(".json"):
         key, over_white = Path(name).resolve().parent.name, is_over_white(name)
-        yield _read(key, *transforms.read_posed_photos(name), mask, over_white)
+        yield _read(key, *transforms.read_posed_photos(name), mask, over_white, side)
     else:
         with temporary_folder() as scratch:
             for key, index in _unpacked(name, scratch):
-                yield _read(key, *transforms.read_posed_photos(index), mask, is_over_white(index))
+                yield _read(key, *transforms.read_posed_photos(index), mask, is_over_white(index), side)
 
 
 def is_over_white(index: str | Path | Blob) -> bool:
@@ -87,7 +88,9 @@ def _folders(name: str) -> list[Path]:
     return found
 
 
-def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None, over_white: bool = False) -> ObjectViewSet:
+def _read(
+    name: str, index: str, photos: list[PosedPhoto], mask: str | None, over_white: bool, side: int | None
+) -> ObjectViewSet:
     missing = [photo.name for photo in photos if photo.picture is None]
     if missing:
         raise GatlasError(
@@ -97,7 +100,7 @@ def _read(name: str, index: str, photos: list[PosedPhoto], mask: str | None, ove
         photos = [photo._replace(mask=Path(mask.replace(STEM, Path(photo.name).stem))) for photo in photos]
         if len({photo.mask for photo in photos}) < len(photos):
             raise GatlasError(f"--mask {mask}: pictures would share a mask: put {STEM} into its name")
-    views = views_of(index, photos, None)
+    views = views_of(index, photos, side)
     if isinstance(views, MixedViews):
         sizes = ", ".join(f"{width} x {height}" for width, height in sorted(set(views.cameras.sizes))[:3])
         raise GatlasError(f"{index}: its pictures have several sizes ({sizes}): views of an object have one")
