@@ -17,8 +17,8 @@ class ConsistencyOptions(Options):
     or all figures as JSON to FILE.
 
     field (Watson et al. 2023, 3DiM): Gaussians without view-dependent color are fitted to 90 % of the views, and PSNR
-    and SSIM are measured on the others, over several splits. FID is not measured. PSNR alone does not tell noise from
-    views of different objects, which both end near 10 dB; SSIM does.
+    and SSIM are measured on the others, over several splits. FID is not measured. Blank views agree with each other,
+    and noise of little contrast has a high PSNR: look at SSIM and at epipolar, too.
 
     epipolar: SIFT keypoints of neighboring views are matched, and the residuals of the matches to the given cameras
     make a score from 0, as good as chance, to 1. A view whose matches no camera explains beyond chance, as those of

@@ -63,14 +63,14 @@ def test_transparency_and_white_are_measured_alike():
 
 @pytest.mark.slow
 def test_the_less_consistent_views_are_the_lower_they_score():
-    options = ConsistencyOptions(splits=4, count=1024, iterations=300, resolution=64, device="cpu")
-    views = textured_views(20)
-    other = textured_views(20, seed=1)
+    options = ConsistencyOptions(splits=2, device="cpu")
+    views, other = textured_views(20), textured_views(20, seed=1)
     sets = [views, one_replaced(views, other), of_many_objects(20), noise_views(20)]
-    ssim = [scored(each, options).ssim for each in sets]
+    truth, *worse = [scored(each, options) for each in sets]
+    ssim = [truth.ssim, *(each.ssim for each in worse)]
     assert ssim == sorted(ssim, reverse=True), ssim
-    psnr = [scored(each, options).psnr for each in (views, turned(views, 2), turned(views, 10))]
-    assert psnr[0] > psnr[1] + 0.3 > psnr[2] + 0.8, psnr
+    psnr = [truth.psnr, *(scored(turned(views, degrees), options).psnr for degrees in (2, 10))]
+    assert psnr[0] > psnr[1] + 0.5 > psnr[2] + 2.5, psnr
 
 
 def test_blank_views_have_a_finite_score():
