@@ -17,7 +17,7 @@ from gatlas.jit import njit
 if TYPE_CHECKING:
     from jaxtyping import Float32, Int32, UInt16
 
-LEVELS = 65535.0  # of a color in a sample
+LEVELS = 65535.0  # of a color and of a place in a sample: there are millions of them
 SOUND_ALPHA = 0.98
 LEAST_ALPHA = 0.5  # of a pixel that counts at all
 DOUBTFUL = (
@@ -29,7 +29,7 @@ class Samples(NamedTuple):
     """Points of the surface that pixels show, and the colors of these pixels."""
 
     faces: Int32[np.ndarray, " n"]
-    places: Float32[np.ndarray, "n 2"]  # weights of the face's first two corners
+    places: UInt16[np.ndarray, "n 2"]  # weights of the face's first two corners times LEVELS
     colors: UInt16[np.ndarray, "n 3"]  # sRGB times LEVELS
     weights: Float32[np.ndarray, " n"]  # > 0
 
@@ -73,7 +73,8 @@ def take_samples(colors, alphas, depths, hit_faces, hit_places, hit_depths, norm
                         sound = False
             weight = max(weight, 1e-6) * (1.0 if sound else DOUBTFUL)
             samples.faces[count] = face
-            samples.places[count, 0], samples.places[count, 1] = hit_places[y, x, 0], hit_places[y, x, 1]
+            for k in range(2):
+                samples.places[count, k] = np.uint16(hit_places[y, x, k] * LEVELS + 0.5)
             for channel in range(3):
                 straight = min(max(colors[y, x, channel] / alpha, 0.0), 1.0)
                 samples.colors[count, channel] = np.uint16(straight * LEVELS + 0.5)
@@ -114,7 +115,7 @@ def add_residuals(samples, unknowns, values, sums):  # type: ignore[no-untyped-d
     taps, shares = np.empty(4, dtype=np.int64), np.empty(4)
     faces, places, colors, weights = samples.faces, samples.places, samples.colors, samples.weights
     for n in range(len(weights)):
-        b0, b1 = np.float64(places[n, 0]), np.float64(places[n, 1])
+        b0, b1 = places[n, 0] / LEVELS, places[n, 1] / LEVELS
         count = _taps(unknowns, faces[n], b0, b1, taps, shares)
         red, green, blue = colors[n, 0] / LEVELS, colors[n, 1] / LEVELS, colors[n, 2] / LEVELS
         for k in range(count):

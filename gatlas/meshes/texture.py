@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gatlas.types import Cameras, Gaussians
 
-GROUP = 8  # views rendered at a time: all at once take gigabytes
+GROUP = 4  # views rendered at a time: all at once take gigabytes
 TOLERANCE = 0.02  # of the object's radius: depths that differ more are of different surfaces
 
 
@@ -136,7 +136,7 @@ def see(
 def _room(count: int) -> Samples:
     return Samples(
         np.empty(count, dtype=np.int32),
-        np.empty((count, 2), dtype=np.float32),
+        np.empty((count, 2), dtype=np.uint16),
         np.empty((count, 3), dtype=np.uint16),
         np.empty(count, dtype=np.float32),
     )
