@@ -15,22 +15,23 @@ import numpy as np
 from gatlas.jit import njit
 
 if TYPE_CHECKING:
-    from jaxtyping import Float32, Int32, UInt16
+    from jaxtyping import Float32, Int32, UInt8, UInt16
 
-LEVELS = 65535.0  # of a color and of a place in a sample: there are millions of them
+# There are millions of samples, so their values are small numbers.
+LEVELS = 255.0  # of a color: rounded once more, since a texel is the mean of many
+STEPS = 65535.0  # of a place
 SOUND_ALPHA = 0.98
 LEAST_ALPHA = 0.5  # of a pixel that counts at all
-DOUBTFUL = (
-    1e-4  # weight of a pixel that may show something else, beside a sound one: it decides where there is no other
-)
+# Weight of a pixel that may show something else, beside a sound one: it decides where there is no other.
+DOUBTFUL = 1e-4
 
 
 class Samples(NamedTuple):
     """Points of the surface that pixels show, and the colors of these pixels."""
 
     faces: Int32[np.ndarray, " n"]
-    places: UInt16[np.ndarray, "n 2"]  # weights of the face's first two corners times LEVELS
-    colors: UInt16[np.ndarray, "n 3"]  # sRGB times LEVELS
+    places: UInt16[np.ndarray, "n 2"]  # weights of the face's first two corners times STEPS
+    colors: UInt8[np.ndarray, "n 3"]  # sRGB times LEVELS
     weights: Float32[np.ndarray, " n"]  # > 0
 
 
@@ -74,10 +75,10 @@ def take_samples(colors, alphas, depths, hit_faces, hit_places, hit_depths, norm
             weight = max(weight, 1e-6) * (1.0 if sound else DOUBTFUL)
             samples.faces[count] = face
             for k in range(2):
-                samples.places[count, k] = np.uint16(hit_places[y, x, k] * LEVELS + 0.5)
+                samples.places[count, k] = np.uint16(hit_places[y, x, k] * STEPS + 0.5)
             for channel in range(3):
                 straight = min(max(colors[y, x, channel] / alpha, 0.0), 1.0)
-                samples.colors[count, channel] = np.uint16(straight * LEVELS + 0.5)
+                samples.colors[count, channel] = np.uint8(straight * LEVELS + 0.5)
             samples.weights[count] = weight
             count += 1
     return count
@@ -115,7 +116,7 @@ def add_residuals(samples, unknowns, values, sums):  # type: ignore[no-untyped-d
     taps, shares = np.empty(4, dtype=np.int64), np.empty(4)
     faces, places, colors, weights = samples.faces, samples.places, samples.colors, samples.weights
     for n in range(len(weights)):
-        b0, b1 = places[n, 0] / LEVELS, places[n, 1] / LEVELS
+        b0, b1 = places[n, 0] / STEPS, places[n, 1] / STEPS
         count = _taps(unknowns, faces[n], b0, b1, taps, shares)
         red, green, blue = colors[n, 0] / LEVELS, colors[n, 1] / LEVELS, colors[n, 2] / LEVELS
         for k in range(count):

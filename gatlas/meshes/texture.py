@@ -137,7 +137,7 @@ def _room(count: int) -> Samples:
     return Samples(
         np.empty(count, dtype=np.int32),
         np.empty((count, 2), dtype=np.uint16),
-        np.empty((count, 3), dtype=np.uint16),
+        np.empty((count, 3), dtype=np.uint8),
         np.empty(count, dtype=np.float32),
     )
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gatlas.meshes.baking import DOUBTFUL, LEAST_ALPHA, LEVELS, SOUND_ALPHA, Samples
+from gatlas.meshes.baking import DOUBTFUL, LEAST_ALPHA, LEVELS, SOUND_ALPHA, STEPS, Samples
 
 
 def samples_of_picture(colors, alphas, depths, hit_faces, hit_places, hit_depths, normals, rays, tolerance):
@@ -19,12 +19,12 @@ def samples_of_picture(colors, alphas, depths, hit_faces, hit_places, hit_depths
     squares = (directions * normals[np.maximum(hit_faces, 0)]).sum(axis=-1) ** 2
     weights = np.maximum(squares, 1e-6) * np.where(sound, 1.0, DOUBTFUL)
     straight = np.clip(colors / np.maximum(alphas, 1e-9)[..., None], 0, 1)
-    return Samples(hit_faces[there], hit_places[there] * LEVELS, straight[there] * LEVELS, weights[there])
+    return Samples(hit_faces[there], hit_places[there] * STEPS, straight[there] * LEVELS, weights[there])
 
 
 def taps_of(unknowns, faces, places):
     """Unknowns [n k] of each sample and their shares."""
-    b = places / LEVELS
+    b = places / STEPS
     b = np.concatenate([b, np.maximum(1 - b[:, :1] - b[:, 1:], 0)], axis=1)
     if unknowns.width == 0:
         return unknowns.faces[faces], b

@@ -12,7 +12,7 @@ from gatlas.geometry.cameras import DEFAULT_DISTANCE, camera_centers, fibonacci_
 from gatlas.geometry.rotations import quats_from_normals
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.images.srgb import linear_to_srgb
-from gatlas.meshes.baking import LEVELS, Samples, Unknowns, add_residuals, take_samples
+from gatlas.meshes.baking import LEVELS, STEPS, Samples, Unknowns, add_residuals, take_samples
 from gatlas.meshes.render import render_mesh
 from gatlas.meshes.sample import surface_colors
 from gatlas.meshes.texture import colored, see, solve
@@ -88,7 +88,7 @@ def test_the_kernel_takes_the_samples_that_numpy_does():
     room = Samples(
         np.zeros(height * width, np.int32),
         np.zeros((height * width, 2), np.uint16),
-        np.zeros((height * width, 3), np.uint16),
+        np.zeros((height * width, 3), np.uint8),
         np.zeros(height * width, np.float32),
     )
     found = take_samples(*given.values(), room)
@@ -114,8 +114,8 @@ def random_problem(rng, width, count=200, faces=7):
     places = rng.dirichlet([1, 1, 1], count)[:, :2]
     samples = Samples(
         rng.integers(0, faces, count).astype(np.int32),
-        np.floor(places * LEVELS).astype(np.uint16),
-        rng.integers(0, 65536, (count, 3)).astype(np.uint16),
+        np.floor(places * STEPS).astype(np.uint16),
+        rng.integers(0, 256, (count, 3)).astype(np.uint8),
         rng.random(count).astype(np.float32),
     )
     height = 9 if width else 0
@@ -130,7 +130,7 @@ def test_rounds_lead_to_the_least_squares(width):
     samples, unknowns, truth = random_problem(rng, width, count=60)
     taps, shares = taps_of(unknowns, samples.faces, samples.places)
     seen_colors = np.einsum("nk,nkc->nc", shares, 0.3 + 0.4 * truth[taps]) + rng.normal(size=(60, 3)) * 0.02
-    samples = samples._replace(colors=(seen_colors * LEVELS).astype(np.uint16))
+    samples = samples._replace(colors=np.rint(seen_colors * LEVELS).astype(np.uint8))
     matrix = np.zeros((60, len(truth)))
     np.add.at(matrix, (np.arange(60)[:, None], taps), shares)
     root = np.sqrt(samples.weights)[:, None]
