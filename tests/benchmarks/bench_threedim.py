@@ -2,8 +2,9 @@
 
 Trains the preset `cpu` of threedim on random objects of examples/make_objects.py, or takes a run. Then, on objects that
 it has not seen: the PSNR (over white, at the model's size) of the other views of an orbit, made from its first view.
-Beside it: the same with that view alone as the known one (--condition-on first), the first view itself, a picture of
-each true view's mean color, and a run of Concat-UNet (--set network=concat). All methods are judged on equal views.
+Beside it: the same with that view alone as the known one (--condition-on first), and with the next object's view in its
+place, which shows how much the known view counts; the first view itself; a picture of each true view's mean color; and
+a run of Concat-UNet (--concat RUN, of --set network=concat). All methods are judged on equal views.
 The sheet shows two rows for each object, made and true views of a third of the orbit, the input first.
 """
 
@@ -78,6 +79,7 @@ def judge(system, held, concat=None):
     methods = {"threedim": made_views(system, held)}
     seconds = np.array([time.perf_counter() - began, time.process_time() - spent]) / truth.shape[0] / truth.shape[1]
     methods["always the first view"] = made_views(system, held, condition_on="first")
+    methods["another object's view"] = made_views(system, held[1:] + held[:1])
     if concat is not None:
         methods["Concat-UNet"] = made_views(concat, held)
     methods["copy of the input"] = np.broadcast_to(known, truth.shape)

@@ -19,6 +19,7 @@ CONFIG = replace(
     multiples=(1, 2),
     embedding=16,
     attention_levels=1,
+    heads=2,
     groups=4,
     position_embedding=False,
     prediction="epsilon",

@@ -14,7 +14,16 @@ from gatlas.models.xunet_config import BASE, CPU, MIDDLE
 from gatlas.types import Cameras
 
 TINY = replace(
-    CPU, side=8, channels=8, multiples=(1, 2), embedding=16, attention_levels=1, groups=4, dropout=0.5, open_start=False
+    CPU,
+    side=8,
+    channels=8,
+    multiples=(1, 2),
+    embedding=16,
+    attention_levels=1,
+    heads=2,
+    groups=4,
+    dropout=0.5,
+    open_start=False,
 )
 CONCAT = replace(TINY, network="concat")
 

@@ -66,5 +66,5 @@ def _config(network: XUNetConfig, **settings: Any) -> ThreeDimConfig:
 
 BASE, MIDDLE = _config(sizes.BASE), _config(sizes.MIDDLE)
 CPU = _config(
-    sizes.CPU, prediction="v", noise_power=2.0, apart_steps=400, guidance=0.0, sampler="ddim", sampler_steps=8
+    sizes.CPU, prediction="v", noise_power=3.0, apart_steps=2_000, guidance=0.0, sampler="ddim", sampler_steps=8
 )

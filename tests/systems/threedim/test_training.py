@@ -198,7 +198,7 @@ def test_steps_lower_the_loss(objects):
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:4])
 
 
-SIZES = ("side=8", "channels=8", "multiples=1,2", "embedding=16", "groups=4", "heads=2")
+SIZES = ("side=8", "channels=8", "multiples=1,2", "embedding=16", "groups=4", "heads=2", "attention_levels=1")
 
 
 def test_the_one_loop_trains_it_and_a_stopped_run_is_an_undisturbed_one(objects, tmp_path):
