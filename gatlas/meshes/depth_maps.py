@@ -42,7 +42,13 @@ def pinholes(cameras: Cameras) -> Pinholes:
     return Pinholes(views, np.ascontiguousarray(Ks[:, [0, 1, 0, 1], [0, 1, 2, 2]]))
 
 
-def render_depth_maps(gaussians: Gaussians, cameras: Cameras, eps2d: Float64[np.ndarray, " c"] | None) -> DepthMaps:
+def render_depth_maps(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    eps2d: Float64[np.ndarray, " c"] | None,
+    *,
+    backend: Literal["auto", "cuda"] = "auto",
+) -> DepthMaps:
     """Return what each pixel sees of the Gaussian (numpy) behind which half of its light is gone.
 
     It is seen where the ray comes closest to its mean, in its standard deviations: on the plane of a flat one.
@@ -52,7 +58,8 @@ def render_depth_maps(gaussians: Gaussians, cameras: Cameras, eps2d: Float64[np.
     means, precisions = gaussians.means.astype(np.float64), _precisions(gaussians)
     with announced_compilation(fusion_kernels.meet_gaussians):
         for part in _groups(len(cameras)):
-            indices = median_gaussians(gaussians, cameras[part], eps2d=None if eps2d is None else eps2d[part])
+            blur = None if eps2d is None else eps2d[part]
+            indices = median_gaussians(gaussians, cameras[part], eps2d=blur, backend=backend)
             launch(
                 fusion_kernels.meet_gaussians,
                 split_range(len(indices), get_num_threads()),

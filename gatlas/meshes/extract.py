@@ -41,7 +41,7 @@ def extract_surface(gaussians: Gaussians, options: MeshOptions, *, report: Repor
     frame = find_frame(gaussians)
     inside = enter_frame(gaussians, frame)
     cameras, eps2d = views_around(inside, options.views, options.resolution)
-    maps = render_depth_maps(inside, cameras, eps2d)
+    maps = render_depth_maps(inside, cameras, eps2d, backend="cuda" if options.device == "cuda" else "auto")
     if not maps.depths.any():
         name = gaussians.origin.name or "the splat"
         raise GatlasError(f"{name}: is nowhere half covered in any of {options.views} views: no surface to mesh")

@@ -116,16 +116,22 @@ def median_gaussians(
     gaussians: Gaussians,
     cameras: Cameras,
     *,
+    backend: Literal["auto", "cpu", "reference", "cuda"] = "auto",
     eps2d: float | Float[np.ndarray, " c"] | None = None,
     rasterize_mode: Literal["classic", "antialiased"] | None = None,
-) -> Int32[np.ndarray, "c h w"]:
-    """Return the index of the Gaussian that takes each pixel's transmittance to 1/2 or below; -1 where none (numpy).
+) -> Int32[Array, "c h w"]:
+    """Return the index of the Gaussian that takes each pixel's transmittance to 1/2 or below; -1 where none.
 
-    `median_depths` are its z. The planes are the defaults, blur and mode as in `rasterize`.
+    `median_depths` are its z. The planes are the defaults, the other arguments as in `rasterize`.
     """
+    options = _options(gaussians, cameras, None, None, eps2d, rasterize_mode)
+    if is_tensor(gaussians.means) or backend in ("reference", "cuda"):
+        from gatlas.raster.dispatch import median_gaussians_tensors
+
+        return median_gaussians_tensors(gaussians, cameras, backend, options)
     from gatlas.raster.cpu import median_gaussians_arrays
 
-    return median_gaussians_arrays(gaussians, cameras, _options(gaussians, cameras, None, None, eps2d, rasterize_mode))
+    return median_gaussians_arrays(gaussians, cameras, options)
 
 
 def _medians(

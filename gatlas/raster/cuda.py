@@ -17,7 +17,7 @@ from gatlas.raster.gsplat_build import describe_failure, exclusive_build
 from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
+    from jaxtyping import Float, Float32, Int64
     from torch import Tensor
 
     from gatlas.types import Cameras, Gaussians
@@ -69,23 +69,24 @@ def rasterize_gsplat(
     return Rendering(images[..., :3], alphas, images[..., 3:])
 
 
-def median_depths_gsplat(
+def median_gaussians_gsplat(
     gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
-) -> Float[Tensor, "c h w 1"]:
-    """`gatlas.raster.median_depths` for float32 tensors on one CUDA device.
+) -> Int64[Tensor, "c h w"]:
+    """`gatlas.raster.median_gaussians` for float32 tensors on one CUDA device.
 
     gsplat's `rasterization` has no median of 3D Gaussians: a second pass has it list which Gaussians each pixel blends,
     front to back, one camera after another, as the lists are long.
     """
-    depths = torch.zeros((len(cameras), cameras.height, cameras.width, 1), device=gaussians.means.device)
+    shape = (len(cameras), cameras.height, cameras.width)
+    indices = torch.full(shape, -1, dtype=torch.int64, device=gaussians.means.device)
     if len(gaussians) == 0:
-        return depths
+        return indices
     for i in range(len(cameras)):
-        depths[i] = _median_depth(gaussians, cameras[i], options.of_camera(i))
-    return depths
+        indices[i] = _median_index(gaussians, cameras[i], options.of_camera(i))
+    return indices
 
 
-def _median_depth(gaussians: Gaussians, camera: Cameras, options: ProjectionOptions) -> Float[Tensor, "h w 1"]:
+def _median_index(gaussians: Gaussians, camera: Cameras, options: ProjectionOptions) -> Int64[Tensor, "h w"]:
     from gsplat import rasterization, rasterize_to_indices_in_range
 
     _, _, projected = rasterization(
@@ -119,9 +120,9 @@ def _median_depth(gaussians: Gaussians, camera: Cameras, options: ProjectionOpti
         projected["isect_offsets"],
         projected["flatten_ids"],
     )
-    median = means2d.new_zeros(camera.height * camera.width)
+    median = torch.full((camera.height * camera.width,), -1, dtype=torch.int64, device=means2d.device)
     if len(ids) == 0:
-        return median.reshape(camera.height, camera.width, 1)
+        return median.reshape(camera.height, camera.width)
     centers = torch.stack([pixels % camera.width, pixels // camera.width], dim=-1) + 0.5
     dx, dy = (means2d[0, ids] - centers).unbind(-1)
     xx, xy, yy = conics[0, ids].unbind(-1)
@@ -135,8 +136,8 @@ def _median_depth(gaussians: Gaussians, camera: Cameras, options: ProjectionOpti
     halved = sums - before <= LOG_HALF
     crossing = halved.clone()
     crossing[1:] &= ~halved[:-1] | starts[1:]
-    median[pixels[crossing]] = projected["depths"][0, ids[crossing]]
-    return median.reshape(camera.height, camera.width, 1)
+    median[pixels[crossing]] = ids[crossing]
+    return median.reshape(camera.height, camera.width)
 
 
 def _each_blur(

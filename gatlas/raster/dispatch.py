@@ -15,7 +15,7 @@ from gatlas.raster.rendering import ProjectionOptions, Rendering
 from gatlas.types import Gaussians
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
+    from jaxtyping import Float, Float32, Int64
     from torch import Tensor
 
     from gatlas.types import Cameras
@@ -60,24 +60,54 @@ def median_depths_tensors(gaussians: Gaussians, cameras: Cameras, backend: str, 
     means = torch.as_tensor(gaussians.means)
     chosen = choose_backend(means, backend)
     with torch.no_grad():
-        bring = _bring_to(means, chosen)
-        brought = _brought(gaussians, bring)
         if chosen == "cpu":
             from gatlas.raster.cpu import median_depths_arrays
 
-            fields = ("means", "quats", "scales", "opacities", "sh")
-            arrays = replace(brought, **{name: getattr(brought, name).numpy() for name in fields})
-            views, Ks = (torch.as_tensor(each).cpu().numpy() for each in (cameras.viewmats, cameras.Ks))
-            on_cpu = replace(cameras, viewmats=views, Ks=Ks)
-            depths = torch.from_numpy(median_depths_arrays(arrays, on_cpu, options))
+            depths = torch.from_numpy(median_depths_arrays(*_as_arrays(gaussians, cameras), options))
         else:
-            cameras = replace(cameras, viewmats=bring(cameras.viewmats), Ks=bring(cameras.Ks))
-            if chosen == "reference":
-                from gatlas.raster.reference import median_depths_reference as median_depths_chosen
-            else:
-                from gatlas.raster.cuda import median_depths_gsplat as median_depths_chosen
-            depths = median_depths_chosen(brought, cameras, options)
+            indices, brought, views = _median_indices(gaussians, cameras, chosen, options)
+            z = brought.means @ views[:, 2, :3].T + views[:, 2, 3]  # [n c]
+            padded = torch.cat([z, z.new_zeros(1, len(views))])  # index -1 has depth 0
+            depths = torch.stack([padded[index, i] for i, index in enumerate(indices)])[..., None]
     return depths.cpu().numpy() if was_numpy else depths.to(device=means.device, dtype=means.dtype)
+
+
+def median_gaussians_tensors(gaussians: Gaussians, cameras: Cameras, backend: str, options: ProjectionOptions) -> Any:
+    """`gatlas.raster.median_gaussians` where torch computes: numpy for numpy, else a tensor on the device."""
+    was_numpy = isinstance(gaussians.means, np.ndarray)
+    means = torch.as_tensor(gaussians.means)
+    chosen = choose_backend(means, backend)
+    with torch.no_grad():
+        if chosen == "cpu":
+            from gatlas.raster.cpu import median_gaussians_arrays
+
+            indices = torch.from_numpy(median_gaussians_arrays(*_as_arrays(gaussians, cameras), options))
+        else:
+            indices = _median_indices(gaussians, cameras, chosen, options)[0].to(torch.int32)
+    return indices.cpu().numpy() if was_numpy else indices.to(means.device)
+
+
+def _median_indices(
+    gaussians: Gaussians, cameras: Cameras, chosen: str, options: ProjectionOptions
+) -> tuple[Int64[Tensor, "c h w"], Gaussians, Float[Tensor, "c 4 4"]]:
+    """Return the indices, and the Gaussians and the views as the backend has them."""
+    bring = _bring_to(torch.as_tensor(gaussians.means), chosen)
+    brought = _brought(gaussians, bring)
+    cameras = replace(cameras, viewmats=bring(cameras.viewmats), Ks=bring(cameras.Ks))
+    if chosen == "reference":
+        from gatlas.raster.reference import median_gaussians_reference as median_gaussians_chosen
+    else:
+        from gatlas.raster.cuda import median_gaussians_gsplat as median_gaussians_chosen
+    return median_gaussians_chosen(brought, cameras, options), brought, cameras.viewmats
+
+
+def _as_arrays(gaussians: Gaussians, cameras: Cameras) -> tuple[Gaussians, Cameras]:
+    """Return both in numpy, float32."""
+    fields = ("means", "quats", "scales", "opacities", "sh")
+    bring = _bring_to(torch.as_tensor(gaussians.means), "cpu")
+    arrays = replace(gaussians, **{name: bring(getattr(gaussians, name)).numpy() for name in fields})
+    views, Ks = (torch.as_tensor(each).cpu().numpy() for each in (cameras.viewmats, cameras.Ks))
+    return arrays, replace(cameras, viewmats=views, Ks=Ks)
 
 
 def _bring_to(means: Tensor, chosen: str) -> Callable[[Any], Tensor]:

@@ -152,20 +152,21 @@ def _blend(
     return band_colors, band_alphas, band_depths
 
 
-def median_depths_reference(
+def median_gaussians_reference(
     gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions
-) -> Float[Tensor, "c h w 1"]:
-    """`gatlas.raster.median_depths` for torch tensors."""
-    depths = gaussians.means.new_zeros((len(cameras), cameras.height, cameras.width, 1))
+) -> Int64[Tensor, "c h w"]:
+    """`gatlas.raster.median_gaussians` for torch tensors."""
+    shape = (len(cameras), cameras.height, cameras.width)
+    indices = torch.full(shape, -1, dtype=torch.int64, device=gaussians.means.device)
     for i in range(len(cameras)):
         projection = project(gaussians, cameras[i], options.of_camera(i))
         for rows, touching, _, transmittance in _bands(projection, None, cameras.width, cameras.height):
             halved = transmittance[:, 1:] <= 0.5  # behind each Gaussian
             if halved.shape[1]:
-                first = halved.to(torch.uint8).argmax(dim=1)
-                z = torch.where(halved.any(dim=1), projection.depths[touching][first], 0.0)
-                depths[i, rows[0] : rows[-1] + 1] = z.reshape(len(rows), cameras.width, 1)
-    return depths
+                first = touching[halved.to(torch.uint8).argmax(dim=1)]
+                found = torch.where(halved.any(dim=1), first, -1)
+                indices[i, rows[0] : rows[-1] + 1] = found.reshape(len(rows), cameras.width)
+    return indices
 
 
 def _bands(

@@ -184,3 +184,54 @@ def test_what_leaves_the_grid_is_cut_and_closed():
     inside = Gaussians(*both, origin=Origin(normalized=True))
     found = extract_surface(inside, SMALL)
     assert is_watertight(found.triangles)
+
+
+def test_spherical_harmonics_change_nothing_to_the_surface(ball_surface):
+    scene = ball()
+    sh = np.random.default_rng(0).normal(size=(len(scene), 16, 3)).astype(np.float32)
+    found = extract_surface(replace(scene, sh=sh), SMALL)
+    assert found.vertices.tobytes() == ball_surface.vertices.tobytes()
+
+
+def test_a_half_transparent_ball_is_closed_where_layers_add_up():
+    found = extract_surface(replace(ball(3000), opacities=np.full(3000, 0.3, dtype=np.float32)), SMALL)
+    assert is_watertight(found.triangles)
+    assert np.linalg.norm(found.vertices, axis=1).max() < RADIUS + 0.05
+
+
+def test_a_scene_of_a_floor_and_a_far_sky_is_closed():
+    floor, rng = plate(), np.random.default_rng(0)
+    sky = rng.normal(size=(20, 3))
+    sky *= 300 / np.linalg.norm(sky, axis=1, keepdims=True)
+    far = discs(sky, np.tile([0.0, 0.0, 1.0], (20, 1)), 5.0)
+    fields = ("means", "quats", "scales", "opacities", "sh")
+    scene = Gaussians(*(np.concatenate([getattr(floor, name), getattr(far, name)]) for name in fields))
+    found = extract_surface(scene, replace(SMALL, views=48))
+    assert is_watertight(found.triangles)
+    assert volume(found) > 0
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("seed", range(12))
+def test_any_cloud_is_a_closed_surface_or_one_line(seed):
+    rng = np.random.default_rng(seed)
+    count = int(rng.choice([1, 2, 7, 60, 400]))
+    scales = np.exp(rng.normal(-2.5, rng.uniform(0.1, 2.5), (count, 3))) * 10 ** rng.uniform(-3, 3)
+    arrays = {
+        "means": rng.normal(size=(count, 3)) * rng.choice([0.0, 1e-3, 1.0, 1e4], size=3),
+        "quats": rng.normal(size=(count, 4)),
+        "scales": scales,
+        "opacities": rng.uniform(0, 1, count) ** rng.choice([0.2, 1, 4]),
+        "sh": rng.normal(size=(count, 1, 3)),
+    }
+    scene = Gaussians(**{name: array.astype(np.float32) for name, array in arrays.items()})
+    found, message = None, ""
+    try:
+        found = extract_surface(scene, replace(SMALL, views=12, resolution=48, grid=24))
+    except GatlasError as error:
+        message = str(error)
+    assert "\n" not in message
+    if found is not None:
+        assert is_watertight(found.triangles)
+        assert np.isfinite(found.vertices).all()
+        assert volume(found) > 0

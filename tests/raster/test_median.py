@@ -78,6 +78,7 @@ def test_rasterize_gives_it_in_place_of_the_mean_and_all_else_stays():
 def test_its_gaussian_has_that_depth():
     scene, cameras = SCENES["ragged picture"]
     indices = median_gaussians(scene, cameras)
+    np.testing.assert_array_equal(indices, median_gaussians(scene, cameras, backend="reference"))
     view = cameras.viewmats[0].astype(np.float64)
     z = np.append(scene.means @ view[2, :3] + view[2, 3], 0.0)
     assert indices.min() == -1
@@ -126,6 +127,9 @@ def assert_gsplat_agrees(name, mode):
     found = median_depths(on_device, cameras, rasterize_mode=mode).cpu().numpy()
     expected = median_depths(scene, cameras, backend="reference", rasterize_mode=mode)
     assert (np.abs(found - expected) > 1e-4 * (1 + expected)).mean() <= 2e-3
+    indices = median_gaussians(on_device, cameras, rasterize_mode=mode).cpu().numpy()
+    assert (indices != median_gaussians(scene, cameras, rasterize_mode=mode)).mean() <= 2e-3
+    np.testing.assert_array_equal(indices >= 0, found[..., 0] > 0)
     assert (found > 0).any() == (expected > 0).any()
 
 
