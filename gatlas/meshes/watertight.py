@@ -124,7 +124,8 @@ def _without_borders(vertices: Vertices, triangles: Triangles) -> tuple[Vertices
         return vertices, triangles
     starts, ends = _half_edges(triangles)
     following = dict(zip(ends[border].tolist(), starts[border].tolist(), strict=True))  # the fan runs the other way
-    added, fans = [], []
+    added: list[Float64[np.ndarray, " 3"]] = []
+    fans = []
     while following:
         first, current = following.popitem()
         loop = [first]
@@ -173,7 +174,8 @@ def _repeated_pairs(triangles: Triangles) -> Int64[np.ndarray, "k 2"]:
     _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     mates = _mates(triangles)
     repeated = np.flatnonzero((counts > 1)[inverse.reshape(-1)] & (first[inverse.reshape(-1)] != np.arange(len(keys))))
-    chosen, taken = [], set()
+    chosen: list[tuple[int, int]] = []
+    taken: set[int] = set()
     for half in repeated[(starts < ends)[repeated] & (mates[repeated] >= 0)].tolist():
         mate = int(mates[half])
         if not taken & {half // 3, mate // 3}:

@@ -105,7 +105,8 @@ def _as_arrays(gaussians: Gaussians, cameras: Cameras) -> tuple[Gaussians, Camer
     """Return both in numpy, float32."""
     fields = ("means", "quats", "scales", "opacities", "sh")
     bring = _bring_to(torch.as_tensor(gaussians.means), "cpu")
-    arrays = replace(gaussians, **{name: bring(getattr(gaussians, name)).numpy() for name in fields})
+    values: dict[str, Any] = {name: bring(getattr(gaussians, name)).numpy() for name in fields}
+    arrays = replace(gaussians, **values)
     views, Ks = (torch.as_tensor(each).cpu().numpy() for each in (cameras.viewmats, cameras.Ks))
     return arrays, replace(cameras, viewmats=views, Ks=Ks)
 

@@ -83,7 +83,8 @@ def _distances(mesh: Mesh, reference: Mesh) -> dict[str, float]:
         points = even_points(surface.vertices, surface.faces, POINTS, rng)
         seen = _seen(surface, points, cameras)
         distances.append(closest_points(other, points[seen] if seen.any() else points).distances)
-    return distance_scores(*distances, THRESHOLD)._asdict()
+    to_reference, to_mesh = distances
+    return distance_scores(to_reference, to_mesh, THRESHOLD)._asdict()
 
 
 def _seen(mesh: Mesh, points: Float64[np.ndarray, "n 3"], cameras: Cameras) -> Bool[np.ndarray, " n"]:
