@@ -1,5 +1,6 @@
 """Splats to closed surfaces: of known shapes, in their own units, the same by any number of threads."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -235,3 +236,10 @@ def test_any_cloud_is_a_closed_surface_or_one_line(seed):
         assert is_watertight(found.triangles)
         assert np.isfinite(found.vertices).all()
         assert volume(found) > 0
+
+
+@pytest.mark.parametrize(("module", "package"), [("skimage.measure", "scikit-image"), ("fast_simplification", "fast-")])
+def test_a_library_that_is_missing_is_one_line_that_names_the_extra(module, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(GatlasError, match=rf"meshes need {package}.*: pip install 'gatlas\[mesh\]'"):
+        extract_surface(ball(), SMALL)
