@@ -48,9 +48,9 @@ WHITE = np.ones(3, dtype=np.float32)
 make_objects = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "make_objects.py"))["main"]
 
 
-def held_views(folder, count):
+def held_views(folder, count, seed=HELD_SEED):
     """Views of each held object from orbits, straight RGBA: [elevation][object]."""
-    make_objects(Path(folder), count, HELD_SEED)
+    make_objects(Path(folder), count, seed)
     meshes = [io.load_mesh(path) for path in sorted(Path(folder).glob("*.glb"))]
     orbits = [orbit(COUNT, SIDE, SIDE, elevation=elevation) for elevation in ELEVATIONS]
     return [[take_views(mesh, cameras) for mesh in meshes] for cameras in orbits]
@@ -60,7 +60,7 @@ def write_training_views(folder, count):
     """A folder of views of each of `count` random objects: an orbit, and all sides."""
     make_objects(Path(folder) / "objects", count)
     (Path(folder) / "views").mkdir()
-    options = RenderOptions(orbit=12, sphere=24, elevation=0.0, width=SIDE, background="transparent")
+    options = RenderOptions(orbit=12, sphere=24, elevation=10.0, width=SIDE, background="transparent")
     for path in sorted((Path(folder) / "objects").glob("*.glb")):
         io.save_views(Path(folder) / "views" / path.stem, render(io.load_mesh(path), options))
     return str(Path(folder) / "views")
@@ -176,6 +176,7 @@ def main():
     parser.add_argument("--steps", type=int, help="of the training, instead of the preset's")
     parser.add_argument("--objects", type=int, default=220)
     parser.add_argument("--held", type=int, default=20)
+    parser.add_argument("--held-seed", type=int, default=HELD_SEED, help="of the objects that are kept back")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sheet", help="a PNG: input views, renders and truth of each held object")
     wish = parser.parse_args()
@@ -194,7 +195,7 @@ def main():
             minutes = [(time.perf_counter() - began) / 60, (time.process_time() - spent) / 60]
             title = f"{options.steps} steps of {options.batch} of {wish.objects} objects"
             print(f"{title}: {minutes[0]:.1f} minutes, {minutes[1]:.1f} of the CPU")
-        found = print_judgement(load_system(run), held_views(f"{folder}/held", wish.held))
+        found = print_judgement(load_system(run), held_views(f"{folder}/held", wish.held, wish.held_seed))
         if wish.sheet:
             rows = [np.concatenate(list(pictures), axis=1) for pictures in found[0][1]]
             io.save_image(wish.sheet, np.concatenate(rows), force=True)

@@ -31,4 +31,5 @@ def test_random_objects_become_a_model_whose_splats_of_other_objects_are_judged(
     assert all(0 < len(io.load_gaussians(path)) <= 4 * 32 * 32 for path in splats)
     for method in ("lgm", "mean color", "nearest input view", "colored hull of the inputs"):
         assert done.stdout.count(f"  {method} ") >= 2, done.stdout  # at both elevations
+    assert sorted(path.name for path in (made / "meshes").glob("*.glb")) == ["object-0000.glb", "object-0001.glb"]
     assert io.load_image(made / "sheet.png").shape[:2] == (2 * 64, (4 + 4 + 4) * 64)

@@ -58,4 +58,5 @@ SMALL, TINY = (_config(network, render_scale=1, lpips_from=3_000) for network in
 # The field of view is that of `gatlas render`, whose pictures are then taken as they are.
 CPU = _config(
     sizes.CPU, side=64, render_scale=1, view_fov=47.0, flip=0.5, grid_distortion=0.0, camera_jitter=0.0, lpips=0.0,
+    targets=6,
 )  # fmt: skip
