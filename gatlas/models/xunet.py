@@ -227,9 +227,9 @@ class _Embedding(nn.Module):
         if self.joined == 1:
             noisy = torch.stack([torch.full_like(noisy, MAX_LOG_SNR), noisy], dim=1).flatten()
         embedded = self.noise(log_snr_waves(noisy, self.width))[:, :, None, None]
-        return [functional.silu(embedded + self._convolved(poses, level)) for level in self.levels]
+        return [functional.silu(embedded + self.convolved(poses, level)) for level in self.levels]
 
-    def _convolved(self, poses: Float[Tensor, "b 2 144 h w"], level: nn.Module) -> Float[Tensor, "n e h2 w2"]:
+    def convolved(self, poses: Float[Tensor, "b 2 144 h w"], level: nn.Module) -> Float[Tensor, "n e h2 w2"]:
         """Return the convolution of rays plus learned embeddings.
 
         It is linear: that of the embeddings is done once for all rows, and the rays need no gradient. A camera has one

@@ -260,7 +260,7 @@ def test_rays_are_embedded_as_by_convolutions_of_all_their_channels(config):
     joined = 2 // config.frames
     for level in embed.levels:
         expected = level(learned.reshape(-1, POSE_CHANNELS * joined, 8, 8))
-        torch.testing.assert_close(embed._convolved(poses, level), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(embed.convolved(poses, level), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_weights_of_short_waves_are_small_at_first_where_the_config_says_so():
