@@ -354,13 +354,13 @@ class FrameAttention(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Return the features; across, the frames alternate: n is twice the number of pairs."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)  # [n, h w, c]
-        query, key, value = (self._split(layer(tokens)) for layer in (self.query, self.key, self.value))
+        query, key, value = (self.split_heads(layer(tokens)) for layer in (self.query, self.key, self.value))
         if self.across:
             key, value = (each.unflatten(0, (-1, 2)).flip(1).flatten(0, 1) for each in (key, value))
         mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         return (self.proj(mixed).transpose(1, 2).unflatten(2, x.shape[-2:]) + x) * HALF
 
-    def _split(self, tokens: Float[Tensor, "n p c"]) -> Float[Tensor, "n heads p d"]:
+    def split_heads(self, tokens: Float[Tensor, "n p c"]) -> Float[Tensor, "n heads p d"]:
         return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 

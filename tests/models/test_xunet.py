@@ -290,7 +290,7 @@ def test_with_an_open_start_frames_attend_to_the_same_place_of_each_other_at_fir
         with torch.no_grad():
             assert not network(images, log_snr, poses, conditional).any()
             tokens = module.norm(found[0]).flatten(2).transpose(1, 2)
-            query, key = module._split(module.query(tokens)), module._split(module.key(tokens))
+            query, key = module.split_heads(module.query(tokens)), module.split_heads(module.key(tokens))
             logits = query[1::2] @ key[0::2].transpose(-1, -2) / query.shape[-1] ** 0.5
         weights[start] = float(logits.softmax(-1).diagonal(dim1=-2, dim2=-1).mean())
     assert weights[False] < 2 / 64
