@@ -94,7 +94,7 @@ def make_tasks(work: BatchWork, items: Iterable[io.Item], template: str | None) 
 
 def piped_tasks(work: BatchWork, blobs: Iterable[io.Blob], output: str, shard: str | None) -> Iterator[Task]:
     """Return the tasks of a tar that comes through a pipe, in its order. Only standard output takes their results."""
-    objects = stream_objects(blobs, work.spec.accepts)
+    objects = stream_objects(_noticed(blobs, work), work.spec.accepts)
     if not is_streamed(output):
         first = next(objects, None)
         if first is not None and first.blob.key is None:
@@ -112,6 +112,18 @@ def piped_tasks(work: BatchWork, blobs: Iterable[io.Blob], output: str, shard: s
         Task(io.shard_key(each.key or "object"), each.blob, each.blob.name, None, each.captions)
         for each in islice(objects, index, None, shards)
     )
+
+
+def _noticed(blobs: Iterable[io.Blob], work: BatchWork) -> Iterator[io.Blob]:
+    """Yield the members of a tar. One of which none can be an object is a GatlasError at its end."""
+    count, objects = 0, 0
+    for blob in blobs:
+        count += 1
+        objects += blob.key is None or without_suffix(blob.name, work.spec.accepts) is not None
+        yield blob
+    if count and not objects:
+        accepted = ", ".join(work.spec.accepts)
+        raise GatlasError(f"standard input: a tar of {count:,} files, of which none is one of {accepted}")
 
 
 def _named_once(tasks: Iterable[Task]) -> Iterator[Task]:

@@ -47,22 +47,44 @@ def run_verb(
     many = many or (io.is_folder(output) and spec.result_suffix(options) != "/" and not spec.may_fill_folder)
     sources: list[str] | Iterator[io.Blob] = inputs
     single: str | io.Blob | None = None
-    if batch.files_from is None and inputs in ([], ["-"]):
-        sources = io.stream_members("-")
-        head = next(sources, None)  # None: a tar without objects
-        if head is not None:
-            sources = chain([head], sources)
-            single = head if head.key is None else None
-    elif not many and len(inputs) == 1 and not io.names_many(inputs[0], photos=spec.photos):
-        single = inputs[0]
-    if many or single is None:
-        work = _batch_work(verb, spec.named(output), options, batch.jobs, threads)
-        _run_batch(work, sources, output, batch, force)
-        return
-    if batch.timeout is not None:  # only a worker can be killed
-        raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
-    set_threads(threads)
-    verb.function()(single, output, options, force=force)
+    with ExitStack() as stack:
+        if batch.files_from is None and inputs in ([], ["-"]):
+            sources, single = _piped(spec, io.stream_members("-"), stack)
+            if many and isinstance(single, str):
+                raise GatlasError(f"standard input holds views of one object: name its result, -o NAME{spec.suffix}")
+        elif not many and len(inputs) == 1:
+            if not io.names_many(inputs[0], photos=spec.photos):
+                single = inputs[0]
+            elif spec.photos and inputs[0].lower().endswith(".tar"):
+                single = _views_of(inputs[0], io.stream_members(inputs[0]), stack)
+        if many or single is None:
+            work = _batch_work(verb, spec.named(output), options, batch.jobs, threads)
+            _run_batch(work, sources, output, batch, force)
+            return
+        if batch.timeout is not None:  # only a worker can be killed
+            raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
+        set_threads(threads)
+        verb.function()(single, output, options, force=force)
+
+
+def _piped(
+    spec: Batchable, members: Iterator[io.Blob], stack: ExitStack
+) -> tuple[Iterator[io.Blob], str | io.Blob | None]:
+    """Return what comes through a pipe, and the object that is all of it; None where it is a tar of objects."""
+    if spec.photos:
+        of_views, members = io.views_ahead(members)
+        if of_views:
+            return members, stack.enter_context(io.unpacked_views("-", members))
+    head = next(members, None)
+    if head is None:  # a tar without objects
+        return members, None
+    return chain([head], members), head if head.key is None else None
+
+
+def _views_of(tar: str, members: Iterator[io.Blob], stack: ExitStack) -> str | None:
+    """Return a folder with the views of a tar; None for a tar of something else."""
+    of_views, members = io.views_ahead(members)
+    return stack.enter_context(io.unpacked_views(tar, members)) if of_views else None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         save_stats,
     )
     from gatlas.io.outputs import check_output
+    from gatlas.io.photos.object_views import unpacked_views, views_ahead
     from gatlas.io.photos.scenes import load_cameras, load_points, load_views, photo_names
     from gatlas.io.photos.transforms import save_views
     from gatlas.io.runs.fit_snapshot import load_checkpoint, remove_checkpoint, save_checkpoint
@@ -49,6 +50,7 @@ _NAMES = {
         " save_stats"
     ),
     "outputs": "check_output",
+    "photos.object_views": "unpacked_views views_ahead",
     "photos.scenes": "load_cameras load_points load_views photo_names",
     "photos.transforms": "save_views",
     "runs.fit_snapshot": "load_checkpoint remove_checkpoint save_checkpoint",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatlas.meshes.depth_maps import DepthMaps
 
-OFFSET = -0.0005  # radii, added to distances: half of the light is gone just behind the surface
+OFFSET = -0.0015  # radii, added to distances: half of the light is gone just behind the surface
 FREE_WEIGHT = 0.1  # of a view that sees past a point, beside the squared cosine of one that sees a surface there
 FREE_DISTANCE = 1.0  # voxels from the surface, of such a point: more would pull in the rims of thin parts
 THICKNESS = 1.5  # voxels: what is thinner is thickened, or it would fall between the voxels

@@ -13,7 +13,7 @@ from gatlas.systems.lgm.config import CPU
 from gatlas.types import Views
 
 CONFIG = replace(
-    CPU, down_channels=(4, 8, 8), up_channels=(8, 8), attention_levels=2, groups=2, heads=2, side=16
+    CPU, down_channels=(4, 8, 8), up_channels=(8, 8), attention_levels=2, groups=2, heads=2, side=16, targets=4
 )  # fmt: skip
 
 

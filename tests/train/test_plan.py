@@ -94,16 +94,16 @@ def config_class(system):
 
 # Values and other settings that checks across fields ask for.
 VALUES = {
-    "schedule_steps": "9000", "betas": "0.8,0.9", "gap": "3,4", "hooks": "0,1,2,3", "level_dims": "8,8,8,8",
+    "schedule_steps": "90000", "betas": "0.8,0.9", "gap": "3,4", "hooks": "0,1,2,3", "level_dims": "8,8,8,8",
     "encoder_dim": "256", "decoder_dim": "256", "encoder_heads": "8", "decoder_heads": "8", "widths": "32,32",
     "decoder_depth": "6", "patch": "4", "width": "128", "height": "128",
     "down_channels": "16,32,48", "up_channels": "64,48", "side": "64",
-    "channels": "64", "embedding": "6",
+    "channels": "64", "embedding": "6", "multiples": "1,2,3",
 }  # fmt: skip
-TOGETHER = {
+TOGETHER = {  # settings that a key needs, of every system or of one
     "schedule_steps": ["schedule=cosine"],
     "octaves": ["positions=true"],
-    "prediction": ["zero_terminal_snr=false"],
+    ("gaussian-atlas", "prediction"): ["zero_terminal_snr=false"],
 }
 
 
@@ -139,7 +139,7 @@ def test_set_reaches_every_key_of_every_config_class(tmp_path, monkeypatch, syst
     owner = TrainOptions if key in option_fields(TrainOptions) else config_class(system)
     field = option_fields(owner)[key]
     word = f"{key}={another(key, field)}"
-    command = TrainCommand(system=system, settings=(word, *TOGETHER.get(key, [])))
+    command = TrainCommand(system=system, settings=(word, *TOGETHER.get(key, []), *TOGETHER.get((system, key), [])))
     plan = plan_training(["10"], str(tmp_path / "run"), command)
     arrived = getattr(plan.options if owner is TrainOptions else plan.system.config, key)
     assert f"{key}={show_value(arrived)}" == word

@@ -6,7 +6,9 @@ itself write them. It is read from front to back, from a pipe too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -112,8 +114,14 @@ def _read(
 def _unpacked(source: str, scratch: Path) -> Iterator[tuple[str, Blob]]:
     """Write the pictures of a tar into a folder, and yield the name and the index of each object, in its order."""
     title = "standard input" if streams.is_stream(source) else source
+    for folder, index in _unpack(stream_members(source), title, scratch):
+        yield folder.name or _stem(source), index
+
+
+def _unpack(members: Iterable[Blob], title: str, scratch: Path) -> list[tuple[PurePosixPath, Blob]]:
+    """Write the pictures of a tar into a folder, and return the folder in it and the index of each object."""
     indexes: list[tuple[PurePosixPath, Blob]] = []
-    for blob in stream_members(source):
+    for blob in members:
         if blob.key is None:
             raise GatlasError(f"{title}: not a tar of views, which holds {transforms.INDEX} and its pictures")
         path = PurePosixPath(blob.name[len(title) + 1 :])  # which does not lead out of the tar: its reader sees to it
@@ -121,13 +129,48 @@ def _unpacked(source: str, scratch: Path) -> Iterator[tuple[str, Blob]]:
         if path.name == transforms.INDEX:
             indexes.append((path.parent, Blob(blob.name, blob.data, place)))
         elif path.suffix.lower() in registry.suffixes("image"):
-            with streams.os_errors(blob.name):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(blob.data)
+            _write(place, blob)
     if not indexes:
         raise GatlasError(f"{title}: there is no {transforms.INDEX} with the cameras of its views in this tar")
-    for folder, index in indexes:
-        yield folder.name or _stem(source), index
+    return indexes
+
+
+def _write(place: Path, blob: Blob) -> None:
+    with streams.os_errors(blob.name):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(blob.data)
+
+
+def views_ahead(members: Iterator[Blob]) -> tuple[bool, Iterator[Blob]]:
+    """Return True where the members of a tar are of views, and the members, of which none is lost.
+
+    They are where nothing but pictures comes before a transforms.json.
+    """
+    pictures, first = registry.suffixes("image"), list[Blob]()
+    for blob in members:
+        first.append(blob)
+        suffix = PurePosixPath(blob.name).suffix
+        if blob.key is None or suffix.lower() not in pictures:
+            last = "" if blob.key is None else PurePosixPath(blob.key).name + suffix
+            return last == transforms.INDEX, chain(first, members)
+    return False, iter(first)
+
+
+@contextmanager
+def unpacked_views(source: str, members: Iterable[Blob] | None = None) -> Iterator[str]:
+    """Yield a folder with the views of the one object of a tar, until the end of the block.
+
+    `members` are those of the tar where some have been read already. A tar of several objects is a GatlasError.
+    """
+    title = "standard input" if streams.is_stream(source) else source
+    with temporary_folder() as scratch:
+        place = scratch / _stem(source)  # a name for views that lie in no folder of the tar
+        found = _unpack(stream_members(source) if members is None else members, title, place)
+        if len(found) > 1:
+            raise GatlasError(f"{title}: holds views of {len(found):,} objects: unpack the tar and name the folder")
+        ((folder, index),) = found
+        _write(place / folder / transforms.INDEX, index)
+        yield str(place / folder)
 
 
 def _stem(source: str) -> str:
