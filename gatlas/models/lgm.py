@@ -61,7 +61,8 @@ class LGM(nn.Module):
             raise ValueError(f"height and width must be multiples of {self.config.multiple}, got {height} x {width}")
         raw = self.conv(self.unet(inputs.flatten(0, 1), views)).float()
         if self.config.residual:
-            raw = from_pixels(raw, inputs.flatten(0, 1).float())
+            with torch.autocast(raw.device.type, enabled=False):  # it would round positions
+                raw = from_pixels(raw, inputs.flatten(0, 1).float())
         return raw.unflatten(0, (batch, views))
 
     def enable_gradient_checkpointing(self) -> None:

@@ -33,6 +33,16 @@ def posed_inputs(
     config: LgmSystemConfig,
 ) -> Float[Tensor, "b v c s s"]:
     """Return the network's input. Pictures, [0, 1], are over white; `Ks` have rows divided by the width and height."""
+    with torch.autocast(pictures.device.type, enabled=False):  # it would round the rays
+        return _posed_inputs(pictures, viewmats, Ks, config)
+
+
+def _posed_inputs(
+    pictures: Float[Tensor, "b v s s 4"],
+    viewmats: Float[Tensor, "b v 4 4"],
+    Ks: Float[Tensor, "b v 3 3"],
+    config: LgmSystemConfig,
+) -> Float[Tensor, "b v c s s"]:
     batch, views, height, width = pictures.shape[:4]
     origins, directions = rays(cameras_of(viewmats.flatten(0, 1), Ks.flatten(0, 1), width, height))
     maps = plucker(origins[:, None, None], directions).movedim(-1, 1).unflatten(0, (batch, views))

@@ -9,6 +9,7 @@ import torch
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import intrinsics, orbit
 from gatlas.systems.contract import Photo
+from gatlas.systems.lgm import create
 from gatlas.systems.lgm.config import CPU, TINY
 from gatlas.systems.lgm.pictures import badly_shown, network_views
 from gatlas.systems.lgm.view_loss import posed_inputs
@@ -133,3 +134,12 @@ def test_an_object_that_is_not_in_the_networks_view_is_refused(depth):
         badly_shown([shown, beside._replace(name="90.0")], CONFIG)
     with pytest.raises(GatlasError, match=r"^empty: shows nothing"):
         badly_shown([shown, photo(square(0, 0, depth=depth))._replace(name="empty")], CONFIG)
+
+
+def test_half_precision_of_the_network_does_not_round_the_rays_and_the_hull():
+    photos = [photo(square(30, 70), azimuth=a) for a in (0, 90, 180, 270)]
+    system, views = create(CONFIG), network_views(photos, CONFIG)
+    exact = system.inputs_of(views)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(system.inputs_of(views), exact, atol=0, rtol=0)
+    assert (exact[0, :, 10] < 0).any()
