@@ -62,7 +62,7 @@ class LGM(nn.Module):
         raw = self.conv(self.unet(inputs.flatten(0, 1), views)).float()
         if self.config.residual:
             with torch.autocast(raw.device.type, enabled=False):  # it would round positions
-                raw = from_pixels(raw, inputs.flatten(0, 1).float())
+                raw = _from_pixels(raw, inputs.flatten(0, 1).float())
         return raw.unflatten(0, (batch, views))
 
     def enable_gradient_checkpointing(self) -> None:
@@ -147,7 +147,7 @@ def fresh_network(config: LgmConfig, generator: torch.Generator) -> LGM:
     return network
 
 
-def from_pixels(raw: Float[Tensor, "n 14 h2 w2"], inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 14 h2 w2"]:
+def _from_pixels(raw: Float[Tensor, "n 14 h2 w2"], inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 14 h2 w2"]:
     """Return what the output of a residual network stands for, in the frame of all views and before the activation.
 
     Positions are relative to the point of the pixel's ray that is nearest to the center: to the right and down in the

@@ -67,19 +67,19 @@ def ours(system, objects, options, clock):
         train(system, objects, options, f"{folder}/run", device="cpu", should_stop=clock)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def run(description, preset, create, write_views):
+    """Compare both loops of a preset on views of random objects, as the command line asks."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--objects", type=int, default=8)
     wish = parser.parse_args()
     torch.set_num_threads(1)
     set_num_threads(1)
-    preset = PRESETS["cpu"]
     with tempfile.TemporaryDirectory() as folder:
-        views = write_training_views(folder, wish.objects)
+        views = write_views(folder, wish.objects)
         compare(lambda: create(preset.config), preset, views, wish.steps, wish.rounds)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, PRESETS["cpu"], create, write_training_views)
