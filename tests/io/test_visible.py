@@ -1,8 +1,10 @@
 """Names and texts of others cannot steer the terminal."""
 
+import contextlib
 import os
 import pty
 import sys
+import threading
 
 import pytest
 
@@ -52,19 +54,28 @@ def test_the_object_that_a_manifest_names_is_whole_and_its_message_escaped(tmp_p
     assert (tmp_path / "out" / f"a{ESCAPE}.ply").is_file()
 
 
+def read_to_the_end(terminal, sent):
+    """Append to `sent` all that reaches a terminal, in whatever pieces, until its other side is closed (EIO on Linux)."""
+    with contextlib.suppress(OSError):
+        while piece := os.read(terminal, 1 << 16):
+            sent += piece
+
+
 @pytest.fixture
 def terminal_of():
     """Function that returns what a real terminal is sent while `work` has it as one of the streams of sys."""
 
     def shown(name, work, monkeypatch):
         main, other = pty.openpty()
+        sent = bytearray()
+        reader = threading.Thread(target=read_to_the_end, args=(main, sent))
+        reader.start()
         with open(other, "w") as stream:
             monkeypatch.setattr(sys, name, stream)
             work()
-            stream.flush()
-            sent = os.read(main, 1 << 16).decode()
+        reader.join()
         os.close(main)
-        return sent
+        return sent.decode()
 
     return shown
 
