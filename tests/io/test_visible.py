@@ -55,7 +55,7 @@ def test_the_object_that_a_manifest_names_is_whole_and_its_message_escaped(tmp_p
 
 
 def read_to_the_end(terminal, sent):
-    """Append to `sent` all that reaches a terminal, in whatever pieces, until its other side is closed (EIO on Linux)."""
+    """Append to `sent` all that reaches a terminal, in whatever pieces, until its other side closes (EIO on Linux)."""
     with contextlib.suppress(OSError):
         while piece := os.read(terminal, 1 << 16):
             sent += piece
