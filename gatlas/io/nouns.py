@@ -47,9 +47,15 @@ def load_gaussians(
     return found
 
 
-def save_gaussians(out: str | Path, gaussians: Gaussians, *, force: bool = False) -> None:
-    """Write a splat, by default the 3DGS PLY that every viewer reads."""
-    _save("splat", out, gaussians, force, gaussians.origin.name)
+def save_gaussians(
+    out: str | Path, gaussians: Gaussians, *, force: bool = False, spz_version: int | None = None
+) -> None:
+    """Write a splat in the format of the output's suffix, by default the 3DGS PLY that every viewer reads.
+
+    `spz_version` is 3 or 4 (None) and for an .spz alone. What a format has no room for is a warning.
+    """
+    options = {} if spz_version is None else {"spz_version": spz_version}
+    _save("splat", out, gaussians, force, gaussians.origin.name, **options)
 
 
 def load_mesh(source: Source) -> Mesh:
@@ -109,9 +115,9 @@ def _load(noun: str, source: Source, **options: Any) -> Any:
     return registry.decode(noun, as_blob(source), **options)
 
 
-def _save(noun: str, out: str | Path, value: Any, force: bool, name: str) -> None:
+def _save(noun: str, out: str | Path, value: Any, force: bool, name: str, **options: Any) -> None:
     check_output(out, force=force, noun=noun)  # before the work of encoding
     if not is_streamed(out) and registry.written_format(noun, out).beside:
         write_together(out, registry.encode_together(noun, value, out), force=force)
         return
-    write(out, registry.encode(noun, value, out), force=force, noun=noun, name=name)
+    write(out, registry.encode(noun, value, out, **options), force=force, noun=noun, name=name)

@@ -38,6 +38,7 @@ class Format(NamedTuple):
     # returns the bytes of all files by name: the one that names the others last.
     beside: tuple[str, ...] = ()
     remedy: str = ""  # what to do with a format that is not read
+    listed: bool = True  # False: in a folder, files of these suffixes usually hold another noun and are not taken
 
 
 # Noun -> the content of its files, as messages of outputs call it.
@@ -71,7 +72,10 @@ FORMATS = [
         "splat", ".splat", "a .splat file", (".splat",), None,
         decode="gatlas.io.splats.dot_splat:decode_records",
     ),
-    Format("splat", "SPZ", "an SPZ splat", (".spz",), sniff.is_spz, decode="gatlas.io.splats.spz:decode_spz"),
+    Format(
+        "splat", "SPZ", "an SPZ splat", (".spz",), sniff.is_spz, decode="gatlas.io.splats.spz:decode_spz",
+        encode="gatlas.io.splats.spz:encode_spz",
+    ),
     Format(
         "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"), remedy=_CONVERT,
     ),
@@ -156,7 +160,8 @@ _CONVERSIONS = {
 
 def suffixes(*nouns: str) -> tuple[str, ...]:
     """Return the suffixes of the files that can be read as these nouns, in the order of the nouns."""
-    return tuple(dict.fromkeys(suffix for noun in nouns for each in _readable(noun) for suffix in each.suffixes))
+    formats = (each for noun in nouns for each in _readable(noun) if each.listed)
+    return tuple(dict.fromkeys(suffix for each in formats for suffix in each.suffixes))
 
 
 def names_a(noun: str, path: str) -> bool:
@@ -230,9 +235,16 @@ def refusal(blob: Blob, noun: str) -> GatlasError:
     return GatlasError(f"{blob.name}: {fault}: gatlas reads {names}")
 
 
-def encode(noun: str, value: Any, out: str | Path) -> Sequence[Any]:
-    """Return the buffers of a file: a noun in the format that the output's suffix names, else in the usual one."""
-    encoded: bytes | Sequence[Any] = load_name(written_format(noun, out).encode)(value)
+def encode(noun: str, value: Any, out: str | Path, **options: Any) -> Sequence[Any]:
+    """Return the buffers of a file: a noun in the format that the output's suffix names, else in the usual one.
+
+    `options` are of that format; one that its writer does not take is a GatlasError.
+    """
+    found = written_format(noun, out)
+    encoder = load_name(found.encode)
+    for name in options.keys() - inspect.signature(encoder).parameters.keys():
+        raise GatlasError(f"--{name.replace('_', '-')} is for another format: {out} is {found.name}")
+    encoded: bytes | Sequence[Any] = encoder(value, **options)
     return [encoded] if isinstance(encoded, bytes) else encoded
 
 
@@ -245,8 +257,9 @@ def encode_together(noun: str, value: Any, out: str | Path) -> Mapping[str, byte
 def written_format(noun: str, out: str | Path) -> Format:
     """Return the format that an output's suffix names, of those that the noun is written in, else the usual one."""
     writable = [each for each in FORMATS if each.noun == noun and each.encode]
-    suffix = Path(out).suffix.lower()
-    return next((each for each in writable if suffix in each.suffixes), writable[0])
+    name = Path(out).name.lower()
+    named = {suffix: each for each in reversed(writable) for suffix in each.suffixes if name.endswith(suffix)}
+    return named[max(named, key=len)] if named else writable[0]  # ".compressed.ply" counts before ".ply"
 
 
 def written_suffixes(noun: str) -> tuple[str, ...]:

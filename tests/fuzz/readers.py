@@ -257,6 +257,7 @@ READERS: dict[str, Reader] = {
     "compressed_ply": Reader(read_splat, seeds.compressed_plys, 10, "gatlas.io.splats.compressed"),
     "dot_splat": Reader(read_splat, seeds.dot_splats, 4, "gatlas.io.splats.dot_splat"),
     "spz": Reader(read_splat, seeds.spzs, 10, "gatlas.io.splats.spz"),
+    "spz4": Reader(read_splat, seeds.spz_streams, 15, "gatlas.io.splats.spz"),
     "mesh_ply": Reader(read_mesh, seeds.meshes_ply, 20, "gatlas.io.meshes.ply trimesh"),
     "obj": Reader(read_mesh, seeds.objs, 20, "gatlas.io.meshes.obj trimesh"),
     "gltf": Reader(read_mesh, seeds.gltfs, 30, "gatlas.io.meshes.gltf"),

@@ -17,6 +17,7 @@ from PIL import Image
 from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.io.atlases.npz import atlas_bytes, stats_bytes
 from gatlas.io.photos.transforms import encode_index
+from gatlas.io.splats.spz import encode_spz
 from gatlas.types import AtlasStats, Cameras, Origin
 from tests.fuzz.damage import Files
 from tests.helpers.atlas_sets import random_atlas
@@ -67,6 +68,10 @@ def spzs() -> list[Files]:
         body = bytes(9 * 2) + bytes([128] * 2) + bytes(3 * 2) + bytes([100] * 6) + bytes([200] * turn * 2) + bytes(18)
         files.append({"a.spz": gzip.compress(head + body, mtime=0)})
     return files
+
+
+def spz_streams() -> list[Files]:
+    return [{"a.spz": encode_spz(gaussians_of(3, degree=degree, origin=FITTED))} for degree in (0, 1)]
 
 
 def meshes_ply() -> list[Files]:

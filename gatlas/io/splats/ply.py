@@ -19,20 +19,20 @@ import numpy as np
 from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import plausible_pixels
-from gatlas.geometry.frames import half_turn
 from gatlas.io import ply_container as plyheader
-from gatlas.io.arrays import host_array
 from gatlas.io.sniff import is_ply
-from gatlas.io.splats.decoded import SplatReading, canonical_quats, checked_gaussians
+from gatlas.io.splats.decoded import SplatReading, checked_gaussians
+from gatlas.io.splats.stored import stored_columns
 from gatlas.io.splats.up_axis import Y_DOWN, Y_UP, describe, stated_up
 from gatlas.io.streams import as_blob
-from gatlas.types import MAX_GROWTH, Gaussians, Origin
+from gatlas.types import MAX_GROWTH, Origin
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.io.splats.up_axis import Up
     from gatlas.io.streams import Blob
+    from gatlas.types import Gaussians
 
 REST_COUNTS = (0, 9, 24, 45)  # f_rest properties of degree 0 to 3
 FRAMES = ("y-down", "y-up")
@@ -126,21 +126,8 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     """
     if frame not in FRAMES:
         raise ValueError(f"frame must be one of {', '.join(FRAMES)}, got {frame!r}")
-    means, quats = host_array(gaussians.means), host_array(gaussians.quats).astype(np.float64)
-    scales, opacities = host_array(gaussians.scales), host_array(gaussians.opacities).astype(np.float64)
-    sh = host_array(gaussians.sh)
+    means, quats, log_scales, opacities, sh = stored_columns(gaussians, y_down=frame == "y-down")
     count, coefficients = sh.shape[:2]
-    if count == 0:
-        raise GatlasError("there are no Gaussians to write")
-    _refuse(np.isfinite(means).all(axis=1), "a position that is NaN or infinite")
-    _refuse(((scales > 0) & np.isfinite(scales)).all(axis=1), "a scale that is not a positive number")
-    norms = np.linalg.norm(quats, axis=1)
-    _refuse((norms > 0) & np.isfinite(norms), "a rotation that is the zero quaternion, NaN or infinite")
-    _refuse(~np.isnan(opacities), "an opacity that is NaN")
-    _refuse(np.isfinite(sh).all(axis=(1, 2)), "a color that is NaN or infinite")
-
-    if frame == "y-down":
-        means, quats, sh = half_turn(means, quats, sh, "z")
     # Bounds that float32 holds, so that what is read back is written alike.
     alphas = np.clip(opacities, np.float32(MIN_OPACITY), np.float32(1 - MIN_OPACITY)).astype(np.float64)
     rest = 3 * (coefficients - 1)
@@ -149,8 +136,8 @@ def encode_ply(gaussians: Gaussians, frame: str = "y-down") -> tuple[bytes, Floa
     table[:, 3:6] = sh[:, 0]
     table[:, 6 : 6 + rest] = sh[:, 1:].transpose(0, 2, 1).reshape(count, rest)
     table[:, 6 + rest] = np.log(alphas) - np.log1p(-alphas)
-    table[:, 7 + rest : 10 + rest] = np.log(scales.astype(np.float64))
-    table[:, 10 + rest :] = canonical_quats(quats, norms)
+    table[:, 7 + rest : 10 + rest] = log_scales
+    table[:, 10 + rest :] = quats
     lines = [
         "ply",
         "format binary_little_endian 1.0",
@@ -188,11 +175,6 @@ def _rest_names(blob: Blob, names: tuple[str, ...]) -> tuple[str, ...]:
             "degrees 0 to 3 have 0, 9, 24 or 45"
         )
     return wanted
-
-
-def _refuse(good: Any, fault: str) -> None:
-    if not good.all():
-        raise GatlasError(f"not written: {np.count_nonzero(~good)} of {len(good)} Gaussians have {fault}")
 
 
 def is_antialiased(comments: tuple[str, ...]) -> bool:

@@ -13,6 +13,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.rotations import multiply_quats
 from gatlas.geometry.sh import SH_C0, eval_sh
+from gatlas.io.splats.zstd_streams import compress
 from gatlas.io.streams import Blob
 from tests.helpers.splat_files import gaussians_of
 from tests.io.splats.test_viewers import judge  # noqa: F401  a fixture
@@ -133,6 +134,50 @@ def spz(version=3, *, count=1, degree=0, rotation=None, rest=b"", flags=0, extra
     return head + b"".join(column * count for column in columns) + extra
 
 
+def spz4(*, count=1, extra=b"", streams=None, sizes=None, table=None, flags=0):
+    """The Gaussian of `spz` in the streams of version 4."""
+    columns = [spz()[16:25], bytes([51]), bytes([0, 255, 153]), bytes([96, 112, 128]), (3 << 30).to_bytes(4, "little")]
+    packed = streams or [compress(column) for column in columns]
+    sizes = sizes or [len(column) for column in columns]
+    entries = b"".join(struct.pack("<QQ", len(one), size) for one, size in zip(packed, sizes, strict=True))
+    head = struct.pack("<4sIIBBBBI12x", b"NGSP", 4, count, 0, 12, flags, 5, 32 + len(extra))
+    return head + extra + (entries + b"".join(packed) if table is None else table)
+
+
+def test_an_spz_4_of_bytes():
+    """y down, which is said, unless it names its axes."""
+    said = []
+    g = load(spz4(), report=said.append)
+    np.testing.assert_allclose(g.means, [[-1, -2, -3]])
+    np.testing.assert_allclose(np.log(g.scales), [[-4, -3, -2]], atol=1e-6)
+    np.testing.assert_allclose(g.opacities, 0.2, atol=1e-6)
+    assert said == ["toy.spz: read as y down, as programs write it that convert a PLY; if it stands on its head, "
+                    "give --up y"]  # fmt: skip
+    named = load(spz4(extra=struct.pack("<III", 0xADBE0003, 4, 4), flags=2))
+    np.testing.assert_allclose(named.means, [[-1, 2, 3]])
+
+
+def test_an_spz_1_has_positions_in_float16():
+    content = spz(1, rotation=bytes([128, 128, 128]))
+    halves = np.array([1, 2, -3], "<f2").tobytes()
+    g = load(content[:16] + halves + content[25:], up="y")
+    np.testing.assert_allclose(g.means, [[-1, 2, 3]])
+
+
+def test_harmonics_of_degree_4_are_left_out_and_it_is_said():
+    said = []
+    g = load(spz(degree=4, rest=bytes([192] * 45 + [0] * 27)), up="y", report=said.append)
+    assert g.sh.shape == (1, 16, 3)
+    assert np.abs(g.sh[:, 1:]).max() == 0.5
+    assert said == ["toy.spz: its spherical harmonics of degree 4 are left out: degree 3 is the highest"]
+
+
+def test_a_zstd_stream_that_promises_a_memory_full_is_damage():
+    """A frame of zeros: four kilobytes for 128 MB, of which none is taken beyond what the header needs."""
+    bomb = compress(bytes(1 << 27))
+    refused(spz4(streams=[bomb] * 5), "damaged: its stream 0 cannot be read: 9 bytes are needed, it holds more")
+
+
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize("pack", [gzip.compress, bytes], ids=["gzip", "plain"])
 def test_an_spz_of_bytes(version, pack):
@@ -189,7 +234,7 @@ def test_the_axes_that_an_spz_names_are_its_axes(number, means):
 
 def test_a_gzip_that_promises_a_memory_full_is_damage():
     bomb = gzip.compress(spz(count=0)[:8] + struct.pack("<I", 1 << 31) + spz()[12:16] + bytes(1 << 20))
-    refused(bomb, r"damaged: a gzip of [\d,]+ bytes cannot hold 2,147,483,648 Gaussians")
+    refused(bomb, r"damaged: [\d,]+ bytes cannot hold 2,147,483,648 Gaussians")
     refused(gzip.compress(spz() + bytes(3 << 20)), "damaged: its gzip holds more than its 1 Gaussians")
 
 
@@ -219,8 +264,13 @@ def test_the_harmonics_of_an_spz_turn_with_it():
         (spz()[:12], "truncated: 12 bytes are no SPZ header"),
         (spz()[:-1], "truncated: 1 Gaussians are 36 bytes, there are 35"),
         (spz(count=0), "it holds no Gaussians"),
-        (spz(version=4), "is SPZ of version 4, gatlas reads 2 and 3: to convert it, run: npx"),
-        (spz(degree=4), "of a degree above 3"),
+        (spz(version=5), "is SPZ of version 5, gatlas reads 1 to 4: to convert it, run: npx"),
+        (spz(degree=5), "of a degree above 4"),
+        (spz4(table=b""), "truncated or damaged: its table of 5 streams is not all there"),
+        (spz4()[:-1], "truncated: its stream 4 is not all there"),
+        (spz4(sizes=[10, 1, 3, 3, 4]), "damaged: its stream 0 has 10 bytes, and 9 are needed"),
+        (spz4(streams=[b"\0" * 9] * 5), "damaged: its stream 0 cannot be read: "),
+        (spz4(count=1 << 30), r"damaged: \d+ bytes cannot hold 1,073,741,824 Gaussians"),
         (spz(degree=1, rest=bytes(9), flags=2, extra=struct.pack("<II", 0xADBE0001, 0)), "bounds of their own"),
     ],
 )
@@ -248,8 +298,9 @@ def test_other_packed_splats_are_named():
         (record() * 3, "x.splat"),
         (gzip.compress(spz(count=5, degree=1, rest=bytes(9)), mtime=0), "x.spz"),
         (spz(2, count=5), "x.spz"),
+        (spz4(), "x.spz"),
     ],
-    ids=["ply", "splat", "spz 3", "spz 2"],
+    ids=["ply", "splat", "spz 3", "spz 2", "spz 4"],
 )
 def test_damaged_files_never_crash(content, name):
     rng = np.random.default_rng(0)
