@@ -6,16 +6,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatlas import io
-from gatlas.cli.terminal import check_outputs, message
+from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
 from gatlas.images.colors import parse_background
 from gatlas.images.sheets import atlas_picture, contact_sheet
+from gatlas.io.films import check_film, has_even_sides, names_film
 from gatlas.raster.devices import choose_device
-from gatlas.render import RenderOptions, render
+from gatlas.render import RenderOptions, render, render_film
+from gatlas.render.film import FPS
 from gatlas.render.views import views_for_file
 
 if TYPE_CHECKING:
+    from gatlas.io import Blob
     from gatlas.types import Gaussians, Mesh
 
 
@@ -24,6 +27,9 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
     folder = io.is_folder(output)
     if options.device != "auto":
         choose_device(options.device)
+    if not folder and names_film(output):
+        return _film(source, output, options, force=force)
+    options.check_picture()
     check_outputs(output, options, noun=None if folder else "image", force=force)
     options = replace(options, background=options.background or ("transparent" if folder else "white"))
     parse_background(str(options.background))
@@ -37,12 +43,7 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
         name = blob.stem or str(atlas.meta.get("origin", {}).get("name", ""))
         io.save_image(output, atlas_picture(atlas), force=force, name=name)
         return {"views": 1}
-    subject: Mesh | Gaussians
-    if blob.kind == "mesh":
-        subject = io.load_mesh(blob)
-    else:
-        subject = io.load_gaussians(blob, up=options.up, drop_invalid=options.drop_invalid, report=message)
-        options = replace(options, up=None)
+    subject, options = _load(blob, options)
     cameras = None if options.camera is None else io.load_cameras(options.camera)
     views = render(subject, options, cameras, report=message)
     if folder:
@@ -51,3 +52,28 @@ def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> d
     else:
         io.save_image(output, contact_sheet(views.images), force=force, name=subject.origin.name)
     return {"views": len(views)}
+
+
+def _load(blob: Blob, options: RenderOptions) -> tuple[Gaussians | Mesh, RenderOptions]:
+    """Return what is shown, and the options that are left to do."""
+    if blob.kind == "mesh":
+        return io.load_mesh(blob), options
+    gaussians = io.load_gaussians(blob, up=options.up, drop_invalid=options.drop_invalid, report=message)
+    return gaussians, replace(options, up=None)
+
+
+def _film(source: Input, output: str, options: RenderOptions, *, force: bool) -> dict[str, Any]:
+    """Render a film of one splat or mesh."""
+    check_outputs(output, options, noun="film", force=force)
+    options.check_film()
+    transparent = parse_background(options.background or "white") is None
+    check_film(output, transparent=transparent, fps=options.fps or FPS)
+    blob = io.as_blob(source)
+    if blob.kind == "atlas":
+        raise GatlasError("an atlas is drawn as one picture of its planes; for a film of it, run atlas-decode first")
+    subject, options = _load(blob, options)
+    path = None if options.path is None else io.load_cameras(options.path)
+    film = render_film(subject, options, path, even=has_even_sides(output), report=message)
+    with counting_bar("frames", film.length) as count:
+        io.save_film(output, film.watched(count), force=force, name=subject.origin.name)
+    return {"frames": film.length}

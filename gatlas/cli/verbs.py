@@ -10,7 +10,7 @@ import typer
 from gatlas.batch.options import Batchable
 from gatlas.cli.verb import Verb
 from gatlas.config import Options
-from gatlas.io.registry import suffixes
+from gatlas.io.registry import suffixes, written_suffixes
 
 MANY = typer.Argument(
     metavar="INPUT...", help="Files, folders, patterns or tar shards to read; - is standard input.", show_default=False
@@ -139,7 +139,9 @@ VERBS = {
             inputs=MANY,
             output=RESULTS,
             threads=True,
-            batch=Batchable(".png", suffixes("splat", "atlas", "mesh"), may_fill_folder=True),
+            batch=Batchable(
+                ".png", suffixes("splat", "atlas", "mesh"), others=written_suffixes("film"), may_fill_folder=True
+            ),
         ),
         Verb(
             "mesh",

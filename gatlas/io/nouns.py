@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from gatlas.config import Report
+    from gatlas.io.films import Film
     from gatlas.types import Atlas, AtlasStats, Gaussians, Mesh
 
     Source = str | Path | Blob
@@ -109,6 +110,11 @@ def load_image(source: Source) -> Float[np.ndarray, "h w d"]:
 def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: bool = False, name: str = "") -> None:
     """Write an RGB or RGBA picture in [0, 1]. `name` names the file where the output is a terminal."""
     _save("image", out, image, force, name)
+
+
+def save_film(out: str | Path, film: Film, *, force: bool = False, name: str = "") -> None:
+    """Write a film: MP4, GIF or WebP by the suffix. `name` names the file where the output is a terminal."""
+    _save("film", out, film, force, name)
 
 
 def _load(noun: str, source: Source, **options: Any) -> Any:

@@ -49,6 +49,7 @@ NOUNS = {
     "atlas": "an atlas",
     "stats": "statistics",
     "image": "a picture",
+    "film": "a film",
     "cameras": "cameras",
     "npz": "arrays",
     "json": "JSON",
@@ -56,6 +57,7 @@ NOUNS = {
 
 # What to do with splats that are not read: a program that reads them, or the one that wrote them.
 _CONVERT = "to convert it, run: npx @playcanvas/splat-transform {file} OUTPUT.ply"
+_FRAMES = "save its pictures as PNG, each in a file of its own"
 _SAVE = "save it as a .ply splat in the program that made it"
 
 # The first match counts, so contents that others include come first. A noun's first format is the usual one.
@@ -136,6 +138,13 @@ FORMATS = [
         decode="gatlas.io.images:decode_image",
     ),
     Format("image", "WebP", "a picture", (".webp",), sniff.is_webp, decode="gatlas.io.images:decode_image"),
+    Format("film", "MP4", "a film", (".mp4",), None, encode="gatlas.io.films:encode_mp4", remedy=_FRAMES),
+    Format(
+        "film", "GIF", "a GIF", (".gif",), sniff.begins(b"GIF8"), encode="gatlas.io.films:encode_gif", remedy=_FRAMES,
+    ),
+    Format(
+        "film", "WebP", "a film", (".webp",), sniff.is_webp, encode="gatlas.io.films:encode_webp", remedy=_FRAMES,
+    ),
     Format(
         "cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames"),
         "gatlas.io.photos.transforms:read_cameras",
@@ -144,10 +153,12 @@ FORMATS = [
     Format("json", "JSON", "a JSON file", (".json",), sniff.is_json),
 ]  # fmt: skip
 
+VIDEO_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".m4v", ".apng")  # of films in formats that are not written
+
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
-    ".npy", ".exr", ".gif", ".mp4", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".safetensors", ".pt", ".tar",
-    ".zip", ".html",
+    ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".safetensors", ".pt", ".tar",
+    ".zip", ".html", *VIDEO_SUFFIXES,
 }  # fmt: skip
 
 # What turns the first noun into the second.

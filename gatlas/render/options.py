@@ -22,6 +22,9 @@ class RenderOptions(Options):
     cameras are in the units of the splat, or in the unit ball for a mesh. For many objects, -o DIR/ writes a picture or
     a contact sheet of each, and -o 'DIR/{stem}/' such a folder of each.
 
+    -o x.mp4, x.gif or x.webp is a film that turns about the object once, or follows the cameras of --path: a frame per
+    camera or, with --seconds, moving smoothly from one to the next. MP4 needs the extra video.
+
     --device auto is the CPU here, which is faster than starting torch; cuda pays off for many large pictures.
 
     Example: gatlas render obj.ply --orbit 8 -o obj.png
@@ -35,6 +38,17 @@ class RenderOptions(Options):
         help="Number of cameras evenly on all sides; with --orbit after those of the orbit.",
     )
     camera: str | None = option(None, metavar="FILE", help="Cameras from a transforms.json.")
+    path: str | None = option(None, metavar="FILE", recorded=ABSENT, help="Cameras that a film follows; see above.")
+    seconds: float | None = option(
+        None,
+        min=0.01,
+        max=86_400,
+        recorded=ABSENT,
+        help="Length of a film; default 4, or a frame per camera of --path.",
+    )
+    fps: int | None = option(
+        None, min=1, max=240, metavar="N", recorded=ABSENT, help="Frames per second of a film; default 30."
+    )
     width: int | None = option(None, min=1, help="Width in pixels; default 512, or that of --camera.")
     height: int | None = option(None, min=1, help="Height in pixels; default the width, or that of --camera.")
     elevation: float = option(20.0, min=-90, max=90, metavar="DEGREES", help="Camera elevation above the horizon.")
@@ -63,6 +77,19 @@ class RenderOptions(Options):
     def validate(self) -> None:
         if not math.isfinite(self.azimuth):
             raise GatlasError(f"--azimuth must be a finite angle, not {self.azimuth}")
-        chosen = [name for name in ("orbit", "sphere", "camera") if getattr(self, name) is not None]
-        if "camera" in chosen[1:]:
-            raise GatlasError(f"--{chosen[0]} and --camera exclude each other")
+        chosen = [name for name in ("orbit", "sphere", "path", "camera") if getattr(self, name) is not None]
+        if {"path", "camera"} & set(chosen[1:]):
+            raise GatlasError(f"--{chosen[0]} and --{chosen[-1]} exclude each other")
+
+    def check_film(self) -> None:
+        """Raise a GatlasError where an option that was given is not of films."""
+        for name in ("orbit", "sphere", "camera"):
+            if getattr(self, name) is not None:
+                advice = "use --path FILE" if name == "camera" else "its cameras are --seconds times --fps"
+                raise GatlasError(f"--{name} is not for films: {advice}")
+
+    def check_picture(self) -> None:
+        """Raise a GatlasError where an option that was given is only of films."""
+        for name in ("path", "seconds", "fps"):
+            if getattr(self, name) is not None:
+                raise GatlasError(f"--{name} is for films: name the output x.mp4, x.gif or x.webp")

@@ -36,20 +36,28 @@ def render(
     into the unit ball, with its vertical axis up. Without a background in the options it is white. `options.camera`
     names a file and is not read here. `report` is told the shading of a mesh where that is a choice.
     """
+    subject, shading, device = prepared(subject, options, report)
+    return take_views(
+        subject,
+        choose_cameras(subject, options, cameras),
+        parse_background(options.background or "white"),
+        device=device,
+        supersample=options.supersample,
+        shading=shading,
+    )
+
+
+def prepared(
+    subject: Gaussians | Mesh, options: RenderOptions, report: Report
+) -> tuple[Gaussians | Mesh, Shading, str]:
+    """Return the subject as it is shown, the shading of a mesh and the device that Gaussians are rendered on."""
     if isinstance(subject, Mesh):
         subject = stand_up(subject, options.up or "y")
         subject = without_vertex_colors(subject) if options.ignore_vertex_colors else subject
     elif options.up is not None:
         raise GatlasError("up is the vertical axis of a file: Gaussians in memory are upright (see io.load_gaussians)")
     shading = choose_shading(subject, options.shading, report) if isinstance(subject, Mesh) else options.shading
-    return take_views(
-        subject,
-        choose_cameras(subject, options, cameras),
-        parse_background(options.background or "white"),
-        device="cpu" if options.device == "auto" else choose_device(options.device),
-        supersample=options.supersample,
-        shading=shading,
-    )
+    return subject, shading, "cpu" if options.device == "auto" else choose_device(options.device)
 
 
 def choose_cameras(subject: Gaussians | Mesh, options: RenderOptions, cameras: AnyCameras | None) -> AnyCameras:
