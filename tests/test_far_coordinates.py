@@ -9,7 +9,7 @@ import pytest
 
 from gatlas import io
 from gatlas.fit import FitOptions, fit
-from gatlas.fit.finetune import picture_quality
+from gatlas.fit.quality import picture_quality
 from gatlas.geometry.cameras import camera_centers, fibonacci_views, look_at
 from gatlas.geometry.far_coordinates import center_of_far, float32_holds
 from gatlas.geometry.float32_rotations import float32_matrix

@@ -59,7 +59,7 @@ def run_verb(
                 single = _views_of(inputs[0], io.stream_members(inputs[0]), stack)
         if many or single is None:
             work = _batch_work(verb, spec.named(output), options, batch.jobs, threads)
-            _run_batch(work, sources, output, batch, force)
+            run_work(work, sources, output, batch, force)
             return
         if batch.timeout is not None:  # only a worker can be killed
             raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
@@ -110,13 +110,25 @@ def _batch_work(verb: Verb, spec: Batchable, options: Any, jobs: int, threads: i
     return BatchWork(verb.name.replace("-", "_"), function, options, spec)
 
 
-def _run_batch(
+def run_work(
     work: BatchWork, sources: list[str] | Iterator[io.Blob], output: str, batch: BatchOptions, force: bool
 ) -> None:
+    """Run a batch, print how it ended, and exit with its status where that is not 0."""
+    outcome = watched_batch(work, sources, output, batch, force=force)
+    if outcome.plan is not None:
+        _print_plan(outcome.plan)
+    else:
+        _report(outcome, force)
+
+
+def watched_batch(
+    work: BatchWork, sources: list[str] | Iterator[io.Blob], output: str, batch: BatchOptions, *, force: bool
+) -> BatchOutcome:
+    """Run a batch with a progress bar; signals stop it between objects."""
     on_gpus = batch.jobs > 1 and getattr(work.options, "device", "cpu") != "cpu"
     with _sigpipe_ignored(), ExitStack() as stack:
         watch = _Watch(work.name.replace("_", "-"), stack)
-        outcome = run_batch(
+        return run_batch(
             work,
             sources,
             output,
@@ -127,10 +139,6 @@ def _run_batch(
             on_object=watch.on_object,
             should_stop=watch.should_stop,
         )
-    if outcome.plan is not None:
-        _print_plan(outcome.plan)
-    else:
-        _report(outcome, force)
 
 
 class _Watch:

@@ -66,6 +66,10 @@ def build_command(verb: Verb) -> Callable[..., None]:
 
             batch = BatchOptions(**{name: values[name] for name in option_fields(BatchOptions)})
             inputs, output, force = values["inputs"] or [], values["output"], values["force"]
+            if verb.gathers:
+                out, threads = output if "output" in given else None, values.get("threads")
+                verb.function()(inputs, out, options, batch, force=force, threads=threads)
+                return
             run_verb(verb, verb.batch, inputs, output, options, batch, force=force, threads=values.get("threads"))
             return
         set_threads(values.pop("threads", None))

@@ -152,11 +152,27 @@ EXAMPLES = {
             "gatlas pose-pnp a.png b.png --scene scene.ply --fov 55 -o poses.json",
         ),
     ],
-    "score": [("How well views agree on one object:", "gatlas score consistency views/")],
+    "score": [
+        ("How well fits look like their meshes:", "gatlas score fidelity fits/ --reference 'meshes/{stem}.glb'"),
+        ("How well views agree on one object:", "gatlas score consistency views/"),
+    ],
     "score-consistency": [
         ("Sampled views, beside the true ones:", "gatlas score consistency views/ --reference true-views/"),
         ("Every folder in a folder, with all figures as JSON:", "gatlas score consistency sets/ --json scores.json"),
         ("In a pipe:", "tar -c views/ | gatlas score consistency --measure epipolar"),
+    ],
+    "score-fidelity": [
+        ("One fit and its mesh:", "gatlas score fidelity bunny.ply --reference bunny.glb"),
+        (
+            "A folder of fits in shards, put together:",
+            "gatlas score fidelity fits/ --reference 'meshes/{stem}.glb' -o scores/ --shard 0/8\n"
+            "gatlas score table scores/ --json all.json",
+        ),
+        ("Photos that a fit held out:", "gatlas score fidelity room.ply --reference room/ --held-out"),
+    ],
+    "score-table": [
+        ("Two runs side by side:", "gatlas score table first.json second.json"),
+        ("The files of shards as one run:", "gatlas score table part-*.json --merge --plot histograms.png"),
     ],
     "man": [("Show the page of a verb:", "gatlas man fit")],
 }

@@ -24,7 +24,9 @@ class Verb:
 
     `run` is called with (inputs, output, options, force=..., given=...), where `given` are the names of the options
     that the command line holds. With `batch`, it is called once per object with (source, output, options, force=...)
-    and returns what the manifest records of the object. A verb with `parts` only groups them: `gatlas score PART ...`.
+    and returns what the manifest records of the object; where it `gathers` the objects itself, once with (inputs,
+    output, options, options of the batch, force=..., threads=...). A verb with `parts` only groups them: `gatlas score
+    PART ...`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Verb:
     overwrites: bool = True  # --force overwrites an existing output
     threads: bool = False
     batch: Batchable | None = None
+    gathers: bool = False  # with `batch`: `run` makes one result of all objects, and gets the options of the batch, too
     parts: tuple[Verb, ...] = ()
 
     @property

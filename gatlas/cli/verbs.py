@@ -24,6 +24,16 @@ RESULTS = typer.Option(
 OUTPUT = typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")
 
 
+def _scores(text: str) -> Any:
+    return typer.Option("--output", "-o", "--json", metavar="FILE", show_default=False, help=text)
+
+
+SCORES = _scores("Write all figures as JSON, - to standard output; left out: a table there.")
+MANY_SCORES = _scores(
+    "Write all figures as JSON, - to standard output; DIR/ or x.tar: a file per object. Left out: a table there."
+)
+
+
 @dataclass(frozen=True)
 class ManOptions(Options):
     """Show the manual page of a verb.
@@ -164,15 +174,26 @@ VERBS = {
                     inputs=typer.Argument(
                         metavar="VIEWS...", help="Folders or tars of views; - is a tar on standard input."
                     ),
-                    output=typer.Option(
-                        "--output",
-                        "-o",
-                        "--json",
-                        metavar="FILE",
-                        show_default=False,
-                        help="Write all figures as JSON, - to standard output; left out: a table there.",
-                    ),
+                    output=SCORES,
                     threads=True,
+                ),
+                Verb(
+                    "fidelity",
+                    "gatlas.cli.score_fidelity:run",
+                    "gatlas.score.options:FidelityOptions",
+                    inputs=MANY,
+                    output=MANY_SCORES,
+                    threads=True,
+                    batch=Batchable(".json", suffixes("splat", "atlas", "mesh")),
+                    gathers=True,
+                ),
+                Verb(
+                    "table",
+                    "gatlas.cli.score_table:run",
+                    "gatlas.score.options:TableOptions",
+                    inputs=typer.Argument(metavar="SCORES...", help="JSON files of scores, or folders of them."),
+                    inputs_type=list[str],
+                    output=SCORES,
                 ),
             ),
         ),

@@ -18,7 +18,7 @@ from gatlas.images.composite import composite
 from gatlas.images.pyramid import halve
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
-from gatlas.metrics import psnr
+from gatlas.metrics.pictures import compare_pictures
 from gatlas.raster import rasterize
 from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE
@@ -138,16 +138,13 @@ def in_unit_ball_of(mesh: Mesh, gaussians: Gaussians, *, flat: bool = False) -> 
 
 def measure(gaussians: Gaussians, views: AnyViews) -> tuple[float, float]:
     """PSNR in dB and SSIM of the Gaussians against RGBA views, over white: means over the views (numpy)."""
-    from gatlas.metrics.ssim import ssim
-
     white = np.ones(3, dtype=np.float32)
-    decibels, similarity = [], []
+    found = []
     for i in range(len(views)):
-        rgba = views[i].images
-        reference = composite(rgba, 1.0).astype(np.float32)
+        reference = composite(views[i].images, 1.0).astype(np.float32)
         image = np.clip(rasterize(gaussians, views.cameras[i], background=white).colors, 0.0, 1.0)
-        decibels.append(float(psnr(image, reference)[0]))
-        similarity.append(float(ssim(image, reference)))
+        found.append(compare_pictures(image[0], reference[0]))
+    decibels, similarity = zip(*found, strict=True)
     return float(np.mean(decibels)), float(np.mean(similarity))
 
 

@@ -1,4 +1,4 @@
-"""Distances between two surfaces that are given by points: the chamfer distance and the F-score."""
+"""Distances between two surfaces that are given by points: chamfer distance, F-score, and how well normals agree."""
 
 from __future__ import annotations
 
@@ -51,13 +51,31 @@ def even_points(
     vertices: Float[np.ndarray, "v 3"], triangles: Int[np.ndarray, "t 3"], count: int, rng: np.random.Generator
 ) -> Float64[np.ndarray, "n 3"]:
     """Return random points of triangles, as many to each unit of area: stratified along the list of triangles."""
+    return even_samples(vertices, triangles, count, rng)[0]
+
+
+def even_samples(
+    vertices: Float[np.ndarray, "v 3"], triangles: Int[np.ndarray, "t 3"], count: int, rng: np.random.Generator
+) -> tuple[Float64[np.ndarray, "n 3"], Int[np.ndarray, " n"]]:
+    """Return the points of `even_points` and the triangle of each."""
     corners = np.asarray(vertices, dtype=np.float64)[triangles]
     areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     ends = np.cumsum(areas)
     if len(ends) == 0 or not ends[-1] > 0:
         raise ValueError("points need triangles with an area")
     places = (np.arange(count) + rng.random(count)) / count * ends[-1]
-    chosen = corners[np.minimum(np.searchsorted(ends, places), len(ends) - 1)]
+    numbers = np.minimum(np.searchsorted(ends, places), len(ends) - 1)
+    chosen = corners[numbers]
     u, v = np.sqrt(rng.random(count)), rng.random(count)
     weights = np.stack([1 - u, u * (1 - v), u * v], axis=1)
-    return (weights[:, :, None] * chosen).sum(axis=1)
+    return (weights[:, :, None] * chosen).sum(axis=1), numbers
+
+
+def normal_consistency(normals: Float[np.ndarray, "n 3"], others: Float[np.ndarray, "n 3"]) -> float:
+    """Return the mean absolute cosine between unit normals and those of the nearest points (Mescheder et al. 2019).
+
+    A normal and its opposite are the same: surfaces that are seen from both sides have no outside.
+    """
+    if len(normals) == 0:
+        raise ValueError("normals must not be empty")
+    return float(np.abs((normals * others).sum(axis=1)).mean())

@@ -74,7 +74,7 @@ def measure_pruning(
     With a reference other than the Gaussians themselves, "psnr_before" and "ssim_before" are those of the Gaussians
     before pruning.
     """
-    from gatlas.fit.finetune import picture_quality
+    from gatlas.fit.quality import picture_quality
 
     psnr, ssim = picture_quality(after, before if reference is None else reference, resolution=resolution)
     result = {"psnr": psnr, "ssim": ssim}

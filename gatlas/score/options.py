@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatlas.config import Options, option
+from gatlas.io.splats.options import drop_invalid_option, up_option
 
 
 @dataclass(frozen=True)
@@ -39,4 +40,65 @@ class ConsistencyOptions(Options):
     seed: int = option(0, min=0, help="Random seed; the same seed gives the same bytes on the CPU.")
     device: Literal["auto", "cpu", "cuda"] = option(
         "auto", affects_result=False, help="Device for rendering Gaussians, as in fit."
+    )
+
+
+@dataclass(frozen=True)
+class FidelityOptions(Options):
+    """Score splats, atlases and meshes against the meshes or the views that they stand for.
+
+    Against a mesh, PSNR, SSIM, LPIPS, the IoU of the silhouettes and the error of the depth are means over views on a
+    lattice between those that fit trains on, over white; chamfer distance, F-score and normal consistency are of what
+    these views see of either surface. Lengths are in radii of the reference, whose unit ball both are brought into.
+    Against VIEWS, a folder of pictures with their cameras, the same cameras are rendered; depths and surfaces are not
+    measured. LPIPS needs weights, and is "not measured" without them.
+
+    A table goes to standard output, with mean, median and worst of several objects; --json FILE writes all figures
+    instead, and -o DIR/ a file per object, with a manifest: run again, it resumes, and shards share the folder.
+    gatlas score table DIR/ shows such results together, and --json merges them into what one call writes.
+
+    Example: gatlas score fidelity fits/*.ply --reference 'meshes/{stem}.glb'
+    """
+
+    reference: str = option(
+        metavar="MESH|VIEWS", help="What the objects stand for; {stem} in it is the name of each object."
+    )
+    views: int = option(16, min=1, max=10_000, help="Views of a reference mesh.")
+    resolution: int | None = option(
+        None,
+        min=16,
+        max=4096,
+        help="Side of the pictures in pixels, larger VIEWS are reduced; default 256 for a mesh, VIEWS as they are.",
+    )
+    held_out: bool = option(False, help="Compare only those of the VIEWS that fit holds out of the photos it is given.")
+    points: int = option(20_000, min=100, help="Points of each surface.")
+    threshold: float = option(0.01, above=0, help="Distance that counts as the same place for the F-score, in radii.")
+    reference_up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None, metavar="AXIS", help="Vertical axis of the reference mesh, as it was given to fit --up; default y."
+    )
+    up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = up_option()
+    drop_invalid: bool = drop_invalid_option()
+    lpips_weights: str | None = option(
+        None, metavar="PATH", help="Weights of LPIPS: a .pth or .safetensors file, or a folder; default torch's cache."
+    )
+    seed: int = option(0, min=0, help="Random seed of the points of the surfaces.")
+    plot: str | None = option(None, metavar="FILE.png", output=".png", help="Write a histogram of each figure.")
+
+
+@dataclass(frozen=True)
+class TableOptions(Options):
+    """Show scores that were written as JSON: one run in full, or several side by side.
+
+    SCORES is a file that a measure wrote with --json, or a folder that it filled with -o DIR/: a run. One run is shown
+    object by object; of several the means are, next to the published figures of the methods that gatlas implements,
+    which are marked as claimed: their authors measured them, on other objects. --json FILE writes the document of one
+    run, or the rows of several.
+
+    Example: gatlas score table first.json second.json
+    """
+
+    merge: bool = option(False, help="The files are of one run, as shards write them: put them together.")
+    measured_only: bool = option(False, help="Leave out the published figures.")
+    plot: str | None = option(
+        None, metavar="FILE.png", output=".png", help="Write a histogram of each figure of a run."
     )

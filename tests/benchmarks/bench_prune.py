@@ -10,7 +10,8 @@ import numpy as np
 
 from gatlas import io
 from gatlas.fit import FitOptions, fit_mesh
-from gatlas.fit.finetune import finetune, picture_quality
+from gatlas.fit.finetune import finetune
+from gatlas.fit.quality import picture_quality
 from gatlas.prune.ranking import SCORES, keep_highest, rank
 
 

@@ -6,9 +6,10 @@ from scipy.ndimage import gaussian_laplace
 
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit_mesh
-from gatlas.fit.finetune import finetune, picture_quality
+from gatlas.fit.finetune import finetune
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import Interrupted, optimize
+from gatlas.fit.quality import picture_quality
 from gatlas.fit.start import picture_detail, surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.frames import denormalized, scaled

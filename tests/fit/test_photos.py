@@ -6,9 +6,10 @@ import pytest
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions
-from gatlas.fit.finetune import finetune, picture_quality
+from gatlas.fit.finetune import finetune
 from gatlas.fit.mesh import measure
 from gatlas.fit.photos import fit_photos, halved, held_out_indices
+from gatlas.fit.quality import picture_quality
 from gatlas.fit.relocate import wrong_spots
 from gatlas.fit.scene_frame import SceneFrame, into_frame, views_into_frame
 from gatlas.geometry.cameras import fibonacci_views

@@ -8,11 +8,11 @@ import pytest
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit
-from gatlas.fit.finetune import reference_views
 from gatlas.fit.fitting import check_fit
 from gatlas.fit.mesh import measure
 from gatlas.fit.optimize import optimize
 from gatlas.fit.photos import fit_photos
+from gatlas.fit.quality import reference_views
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.geometry.sh import with_degree
 from gatlas.raster.flat_color import view_dependent, with_flat_color

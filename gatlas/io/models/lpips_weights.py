@@ -29,11 +29,12 @@ HEADS = 5
 class _Files(NamedTuple):
     backbone: str  # name of torchvision's file, which is also its name in torch's hub cache
     heads: str  # name of the heads' file in both packages
+    size: str  # of the backbone's file
 
 
 _FILES: dict[Network, _Files] = {
-    "vgg16": _Files("vgg16-397923af.pth", "vgg.pth"),
-    "alexnet": _Files("alexnet-owt-7be5be79.pth", "alex.pth"),
+    "vgg16": _Files("vgg16-397923af.pth", "vgg.pth", "528 MB"),
+    "alexnet": _Files("alexnet-owt-7be5be79.pth", "alex.pth", "233 MB"),
 }
 _HEAD_PACKAGES = {"lpips": "weights/v0.1", "torchmetrics": "functional/image/lpips_models"}
 _FIRST_SHAPES: dict[tuple[int, ...], Network] = {(64, 3, 3, 3): "vgg16", (64, 3, 11, 11): "alexnet"}  # features.0
@@ -60,8 +61,8 @@ def missing_lpips_weights(network: Network = "vgg16") -> str | None:
     backbone = hub_folder() / names.backbone
     if not backbone.is_file():
         return (
-            f"no weights of {network}: put https://download.pytorch.org/models/{names.backbone} at {backbone}, "
-            "or name a file with --lpips-weights"
+            f"no weights of {network}: put https://download.pytorch.org/models/{names.backbone} ({names.size}) at "
+            f"{backbone}, or name a file with --lpips-weights"
         )
     if _packaged_heads(names.heads) is None:
         return (

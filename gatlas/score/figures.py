@@ -1,0 +1,36 @@
+"""The figures of each score: keys in its documents, headings and formats in tables, and which way is better."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Figure(NamedTuple):
+    """One figure of a score."""
+
+    key: str
+    heading: str
+    form: str  # of `format`
+    better: Literal["high", "low"] | None = None
+
+
+FIGURES: dict[str, tuple[Figure, ...]] = {
+    "fidelity": (
+        Figure("psnr", "PSNR (dB)", ".2f", "high"),
+        Figure("ssim", "SSIM", ".4f", "high"),
+        Figure("lpips", "LPIPS", ".4f", "low"),
+        Figure("iou", "IoU", ".4f", "high"),
+        Figure("depth_error", "depth error", ".5f", "low"),
+        Figure("chamfer", "chamfer", ".5f", "low"),
+        Figure("f_score", "F-score", ".4f", "high"),
+        Figure("normal_consistency", "normals", ".4f", "high"),
+        Figure("gaussians", "Gaussians", ",.0f"),
+    ),
+    "consistency": (
+        Figure("field_psnr", "field PSNR (dB)", ".2f", "high"),
+        Figure("field_ssim", "field SSIM", ".4f", "high"),
+        Figure("field_fid", "field FID", ".2f", "low"),
+        Figure("epipolar", "epipolar", ".3f", "high"),
+        Figure("registered", "registered", ".0%", "high"),
+    ),
+}
