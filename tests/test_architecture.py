@@ -186,9 +186,9 @@ def test_foreign_bytes_are_decoded_in_one_place_each():
     assert found == {name: {place} if place else set() for name, place in DECODERS.items()}
 
 
-def test_zips_are_read_by_the_reader_of_arrays_and_written_by_the_atlas():
+def test_zips_are_read_by_the_reader_of_arrays_and_written_in_one_place():
     users = {path.relative_to(PACKAGE).as_posix() for path in MODULES if "zipfile.ZipFile" in used_names(path)}
-    assert users == {"io/array_reader.py", "io/atlases/npz.py"}
+    assert users == {"io/array_reader.py", "io/stored_zip.py"}
 
 
 def test_no_pickle_is_ever_run():

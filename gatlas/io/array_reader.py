@@ -12,7 +12,7 @@ import math
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO
@@ -55,6 +55,16 @@ def read_npy(blob: Blob, *, fault: str = "truncated or damaged NPY file", remedy
     """Return the array of an NPY file, a read-only view of it. Errors as for `read_npz`."""
     with _one_line(blob.name, fault, remedy):
         return _array(memoryview(blob.data))
+
+
+def read_members(
+    blob: Blob, names: Sequence[str], *, fault: str = "truncated or damaged zip file", remedy: str = ""
+) -> dict[str, bytes]:
+    """Return members of a zip as bytes by name; missing ones are left out. Errors as for `read_npz`."""
+    with _one_line(blob.name, fault, remedy), _opened(blob.data) as archive:
+        infos = {name: archive.NameToInfo[name] for name in names if name in archive.NameToInfo}
+        _check_gain(infos.values(), blob.data)
+        return {name: bytes(_content(archive, info, blob.data)) for name, info in infos.items()}
 
 
 def zip_names(data: bytes) -> set[str] | None:
@@ -119,10 +129,14 @@ def _read_members(data: bytes, names: Sequence[str] | None) -> dict[str, np.ndar
         if names is None:
             names = [name.removesuffix(".npy") for name in there if name.endswith(".npy")]
         infos = {name: info for name in names if (info := there.get(f"{name}.npy")) is not None}
-        taken = sum(info.file_size for info in infos.values() if info.compress_type != zipfile.ZIP_STORED)
-        if taken > max(FREE_BYTES, MOST_GAIN * len(data)):
-            raise ValueError(f"{len(data):,} bytes would become {taken:,} in memory: store it uncompressed")
+        _check_gain(infos.values(), data)
         return {name: _array(_content(archive, info, data)) for name, info in infos.items()}
+
+
+def _check_gain(infos: Iterable[zipfile.ZipInfo], data: bytes) -> None:
+    taken = sum(info.file_size for info in infos if info.compress_type != zipfile.ZIP_STORED)
+    if taken > max(FREE_BYTES, MOST_GAIN * len(data)):
+        raise ValueError(f"{len(data):,} bytes would become {taken:,} in memory: store it uncompressed")
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, data: bytes) -> memoryview:

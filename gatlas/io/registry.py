@@ -79,9 +79,13 @@ FORMATS = [
         encode="gatlas.io.splats.spz:encode_spz",
     ),
     Format(
-        "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"), remedy=_CONVERT,
+        "splat", "SOG", "a SOG splat", (".sog",), sniff.is_zip, sniff.zip_has("meta.json", "*.webp"),
+        "gatlas.io.splats.sog:decode_sog", "gatlas.io.splats.sog_writer:encode_sog",
     ),
-    Format("splat", "SOG", "a SOG splat (unbundled)", (), sniff.is_json_object, sniff.is_sog, remedy=_CONVERT),
+    Format(
+        "splat", "SOG", "a SOG splat (unbundled)", (), sniff.is_json_object, sniff.is_sog,
+        "gatlas.io.splats.sog:decode_sog_meta",
+    ),
     Format(
         "splat", "streamed SOG", "a streamed SOG splat", (), sniff.is_json_object,
         sniff.json_has("lodLevels", "filenames"), remedy=_CONVERT,

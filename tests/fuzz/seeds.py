@@ -15,9 +15,12 @@ import numpy as np
 from PIL import Image
 
 from gatlas.geometry.cameras import intrinsics, look_at
+from gatlas.io.array_reader import read_members
 from gatlas.io.atlases.npz import atlas_bytes, stats_bytes
 from gatlas.io.photos.transforms import encode_index
+from gatlas.io.splats.sog_writer import encode_sog
 from gatlas.io.splats.spz import encode_spz
+from gatlas.io.streams import Blob
 from gatlas.types import AtlasStats, Cameras, Origin
 from tests.fuzz.damage import Files
 from tests.helpers.atlas_sets import random_atlas
@@ -72,6 +75,18 @@ def spzs() -> list[Files]:
 
 def spz_streams() -> list[Files]:
     return [{"a.spz": encode_spz(gaussians_of(3, degree=degree, origin=FITTED))} for degree in (0, 1)]
+
+
+def sogs() -> list[Files]:
+    return [{"a.sog": encode_sog(gaussians_of(5, degree=degree, origin=FITTED))} for degree in (0, 1)]
+
+
+def unbundled_sogs() -> list[Files]:
+    """The files of a SOG; meta.json is the first."""
+    names = ("means_l", "means_u", "quats", "scales", "sh0")
+    blob = Blob("a.sog", sogs()[0]["a.sog"])
+    members = read_members(blob, ["meta.json", *(f"{name}.webp" for name in names)])
+    return [{"a.json" if name == "meta.json" else name: content for name, content in members.items()}]
 
 
 def meshes_ply() -> list[Files]:

@@ -47,7 +47,7 @@ def test_a_new_format_is_an_input_in_folders_and_lists(tmp_path):
         GatlasError, match=r"b\.ply: .* gatlas reads GLB, glTF, OBJ and PLY|holds Gaussians, not a mesh"
     ):
         io.load_mesh(tmp_path / "b.ply")
-    with pytest.raises(GatlasError, match=r"hello: not a splat PLY: gatlas reads .*, SPZ and toy$"):
+    with pytest.raises(GatlasError, match=r"hello: not a splat PLY: gatlas reads .*, SOG and toy$"):
         io.load_gaussians(io.Blob("hello", b"hello"))
 
 
@@ -124,4 +124,4 @@ def test_the_table_is_light():
         "assert not {'numpy', 'torch', 'PIL', 'json', 'zipfile'} & set(sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [".ply", ".splat", ".spz", ".glb", ".gltf", ".obj"]
+    assert run.stdout.split() == [".ply", ".splat", ".spz", ".sog", ".glb", ".gltf", ".obj"]

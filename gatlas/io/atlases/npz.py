@@ -1,15 +1,14 @@
 """Atlases and their statistics as NPZ: named arrays in an uncompressed zip, with a JSON string `meta`.
 
 Compression is left out: at 128 x 128 an atlas has 0.9 MB of float32 noise, of which it saves a tenth. The zip is
-written here and not by `np.savez`, which stamps the time of day into it: the same noun gives the same bytes.
+our own and not that of `np.savez`, which stamps the time of day into it: the same noun gives the same bytes.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from gatlas.io.arrays import host_array
 from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.registry import refusal
 from gatlas.io.sniff import is_zip
+from gatlas.io.stored_zip import stored_zip
 from gatlas.types import SPACES, Atlas, AtlasStats
 
 if TYPE_CHECKING:
@@ -165,15 +165,12 @@ def _json(meta: Mapping[str, Any]) -> np.ndarray:
 
 
 def _zip(arrays: Mapping[str, np.ndarray]) -> bytes:
-    payload = io.BytesIO()
-    with zipfile.ZipFile(payload, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            bad = 0 if array.dtype.kind == "U" else np.count_nonzero(~np.isfinite(array))
-            if bad:
-                raise GatlasError(f"not written: array '{name}' has {bad} values that are NaN or infinite")
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.create_system = 3  # Unix, on every system
-            member.external_attr = 0o644 << 16
-            with archive.open(member, "w") as file:
-                np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
-    return payload.getvalue()
+    for name, array in arrays.items():
+        bad = 0 if array.dtype.kind == "U" else np.count_nonzero(~np.isfinite(array))
+        if bad:
+            raise GatlasError(f"not written: array '{name}' has {bad} values that are NaN or infinite")
+    return stored_zip({f"{name}.npy": partial(_write_array, array) for name, array in arrays.items()})
+
+
+def _write_array(array: np.ndarray, file: IO[bytes]) -> None:
+    np.lib.format.write_array(file, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)

@@ -278,17 +278,6 @@ def test_a_damaged_spz_is_one_line(content, words):
     refused(content, words)
 
 
-def test_other_packed_splats_are_named():
-    import zipfile
-    from io import BytesIO
-
-    payload = BytesIO()
-    with zipfile.ZipFile(payload, "w") as archive:
-        archive.writestr("meta.json", "{}")
-        archive.writestr("means_l.webp", "")
-    refused(payload.getvalue(), "a SOG splat, which gatlas does not read", "toy.sog")
-
-
 @pytest.mark.fuzz
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
