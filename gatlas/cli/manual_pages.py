@@ -170,6 +170,13 @@ EXAMPLES = {
         ),
         ("Photos that a fit held out:", "gatlas score fidelity room.ply --reference room/ --held-out"),
     ],
+    "score-poses": [
+        ("Cameras that were found for photos:", "gatlas score poses poses.json --truth photos/transforms.json"),
+        (
+            "Pairs of unposed photos, a scene each:",
+            "gatlas score poses found/*.json --truth 'true/{stem}.json' --unscaled",
+        ),
+    ],
     "score-table": [
         ("Two runs side by side:", "gatlas score table first.json second.json"),
         ("The files of shards as one run:", "gatlas score table part-*.json --merge --plot histograms.png"),

@@ -86,11 +86,18 @@ def run_measure(
         else:
             failed, total = _measure_all(work, inputs, scratch, batch)
         documents = read_documents(scratch)
-    if documents:
-        give_document(merge_documents(documents), output, plot, force=force)
+    give_scores(merge_documents(documents) if documents else None, failed, total, output, plot, force=force)
+
+
+def give_scores(
+    document: Mapping[str, Any] | None, failed: int, total: int, output: str | None, plot: str | None, *, force: bool
+) -> None:
+    """Write or show a document, None where nothing could be scored; exit with 1 then, with 3 where some failed."""
+    if document is not None:
+        give_document(document, output, plot, force=force)
     if failed:
         message(f"{failed} of {total} objects failed")
-        raise typer.Exit(EXIT_SOME_FAILED if documents else 1)
+        raise typer.Exit(EXIT_SOME_FAILED if document is not None else 1)
 
 
 def _is_for_many(output: str) -> bool:

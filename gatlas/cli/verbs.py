@@ -188,6 +188,15 @@ VERBS = {
                     gathers=True,
                 ),
                 Verb(
+                    "poses",
+                    "gatlas.cli.score_poses:run",
+                    "gatlas.score.options:PosesOptions",
+                    inputs=typer.Argument(
+                        metavar="FOUND...", help="Files or folders of found cameras, a scene each; - is standard input."
+                    ),
+                    output=SCORES,
+                ),
+                Verb(
                     "table",
                     "gatlas.cli.score_table:run",
                     "gatlas.score.options:TableOptions",

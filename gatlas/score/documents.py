@@ -11,6 +11,7 @@ from gatlas import __version__
 from gatlas.config import Options, option_fields
 from gatlas.errors import GatlasError
 from gatlas.score.figures import FIGURES
+from gatlas.score.poses import pooled_areas
 
 HEADER = ("version", "score", "options", "cameras", "weights")
 
@@ -54,7 +55,8 @@ def merge_documents(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
 
 
 def _body(score: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {"summary": summarize(score, objects), "objects": list(objects)}
+    pooled = {"set": pooled_areas(objects)} if score == "poses" else {}
+    return {"summary": summarize(score, objects), **pooled, "objects": list(objects)}
 
 
 def summarize(score: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,15 @@ FIGURES: dict[str, tuple[Figure, ...]] = {
         Figure("normal_consistency", "normals", ".4f", "high"),
         Figure("gaussians", "Gaussians", ",.0f"),
     ),
+    "poses": (
+        Figure("found", "found", ".0%", "high"),
+        Figure("rotation", "rotation (deg)", ".3f", "low"),
+        Figure("position", "position", ".3f", "low"),
+        Figure("auc@5", "AUC@5", ".3f", "high"),
+        Figure("auc@10", "AUC@10", ".3f", "high"),
+        Figure("auc@20", "AUC@20", ".3f", "high"),
+        Figure("ate", "ATE", ".5g", "low"),
+    ),
     "consistency": (
         Figure("field_psnr", "field PSNR (dB)", ".2f", "high"),
         Figure("field_ssim", "field SSIM", ".4f", "high"),

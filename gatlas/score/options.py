@@ -86,6 +86,35 @@ class FidelityOptions(Options):
 
 
 @dataclass(frozen=True)
+class PosesOptions(Options):
+    """Score found cameras against true ones.
+
+    FOUND is a transforms.json, as pose-pnp writes it, or a folder with one or with a COLMAP model: a scene. Photos are
+    matched by their names. Rotations are in degrees, positions in per cent of the true distance to --target; without a
+    common world or scale, --unscaled takes rotations and directions of motion relative to the first photo. AUC@5, @10
+    and @20 are areas under the recall curve of the larger of both errors, over the photos of all scenes together, too:
+    for pairs with --unscaled this is the measure of SuperGlue and NoPoSplat. ATE is the root mean squared error of the
+    positions after a similarity (Umeyama) moved them onto the true ones.
+
+    Photos under "not_found" count as never recalled; with --every, so do photos of the truth that FOUND does not name.
+
+    Example: gatlas score poses poses.json --truth photos/transforms.json
+    """
+
+    truth: str = option(metavar="TRUE", help="True cameras, as FOUND; {stem} in it is the name of each scene.")
+    unscaled: bool = option(False, help="Cameras have another world and scale: errors relative to the first photo.")
+    target: str | None = option(
+        None, metavar="X,Y,Z", help="Point to which distances count; default where the true optical axes meet."
+    )
+    every: bool = option(False, help="Count photos of the truth that FOUND does not name as not found.")
+    plot: str | None = option(None, metavar="FILE.png", output=".png", help="Write a histogram of each figure.")
+
+    def validate(self) -> None:
+        """Raise a GatlasError where a target is given for cameras without scale."""
+        self.require(self.target is None or not self.unscaled, "target", "is not for --unscaled")
+
+
+@dataclass(frozen=True)
 class TableOptions(Options):
     """Show scores that were written as JSON: one run in full, or several side by side.
 

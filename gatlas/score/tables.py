@@ -35,7 +35,11 @@ def document_table(document: Mapping[str, Any], first: str = "object") -> ScoreT
     if several:
         for kind in ("mean", "median", "worst"):
             rows.append((f"{kind} of {len(objects)}" if kind != "worst" else kind, *_sums(summary, kind, figures)))
-    return ScoreTable((first, *(f.heading for f in figures)), tuple(rows), 3 if several else 0)
+    pooled = document.get("set")
+    if several and pooled:  # figures that are of all objects together, and no mean of theirs
+        held = (show_figure(pooled[f.key], f) if f.key in pooled else "" for f in figures)
+        rows.append(("all together", *held))
+    return ScoreTable((first, *(f.heading for f in figures)), tuple(rows), len(rows) - len(objects))
 
 
 def _sums(summary: Mapping[str, Any], kind: str, figures: Sequence[Figure]) -> list[str]:
