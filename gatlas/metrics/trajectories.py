@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FLAT = 1e-9  # singular value over the largest, below which points have no extent in that direction
 
 
-class Similarity(NamedTuple):
+class AlignedPositions(NamedTuple):
     """x -> scale * rotation @ x + translation."""
 
     scale: float
@@ -31,7 +31,7 @@ class TrajectoryError(NamedTuple):
     scale: float  # by which the found positions were enlarged
 
 
-def umeyama(points: Float[np.ndarray, "n 3"], truths: Float[np.ndarray, "n 3"]) -> Similarity | None:
+def umeyama(points: Float[np.ndarray, "n 3"], truths: Float[np.ndarray, "n 3"]) -> AlignedPositions | None:
     """Return the similarity with the least squared distances from points to truths; None where several fit as well.
 
     Several do where the points, or the truths, are fewer than three or lie on a line.
@@ -49,7 +49,7 @@ def umeyama(points: Float[np.ndarray, "n 3"], truths: Float[np.ndarray, "n 3"]) 
     signs = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])  # eq. 39
     rotation = U @ (signs[:, None] * Vt)  # eq. 40
     scale = float((values * signs).sum() / (away**2).sum() * len(points))  # eq. 42
-    return Similarity(scale, rotation, true_center - scale * rotation @ center)  # eq. 41
+    return AlignedPositions(scale, rotation, true_center - scale * rotation @ center)  # eq. 41
 
 
 def trajectory_error(points: Float[np.ndarray, "n 3"], truths: Float[np.ndarray, "n 3"]) -> TrajectoryError | None:
