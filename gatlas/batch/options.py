@@ -45,6 +45,7 @@ class Batchable:
     suffix: str  # of its result
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
     others: tuple[str, ...] = ()  # suffixes that a result may have instead, where -o '{stem}.SUFFIX' says so
+    gathered: tuple[str, ...] = ()  # suffixes of outputs that take all objects in one: no batch
     photos: bool = False  # a folder of photos is one input
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
@@ -53,6 +54,10 @@ class Batchable:
         """Return the properties for an output whose name, with {stem} in it, may ask for another suffix."""
         suffix = PurePath(output).suffix.lower()
         return replace(self, suffix=suffix) if STEM in output and suffix in self.others else self
+
+    def gathers(self, output: str) -> bool:
+        """Return True for an output that takes all objects in one."""
+        return PurePath(output).suffix.lower() in self.gathered and STEM not in output and SHARD not in output
 
     def result_suffix(self, options: Options) -> str:
         """Return the suffix of a result; "/" is a folder."""

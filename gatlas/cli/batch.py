@@ -57,6 +57,10 @@ def run_verb(
                 single = inputs[0]
             elif spec.photos and inputs[0].lower().endswith(".tar"):
                 single = _views_of(inputs[0], io.stream_members(inputs[0]), stack)
+        if single is None and not many and spec.gathers(output):
+            found = sources if isinstance(sources, Iterator) else _objects(sources, spec)
+            _run_gathered(verb, list(found), output, options, batch, force=force, threads=threads)
+            return
         if many or single is None:
             work = _batch_work(verb, spec.named(output), options, batch.jobs, threads)
             run_work(work, sources, output, batch, force)
@@ -65,6 +69,35 @@ def run_verb(
             raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
         set_threads(threads)
         verb.function()(single, output, options, force=force)
+
+
+def _objects(inputs: list[str], spec: Batchable) -> Iterator[io.Blob]:
+    """Yield the content of each object that the inputs name, in their order."""
+    files = [each for each in inputs if not io.names_many(each, photos=spec.photos)]
+    for given in inputs:
+        if given in files:  # of any suffix
+            yield io.read(given)
+        else:
+            yield from map(io.read_item, io.list_items([given], spec.accepts))
+
+
+def _run_gathered(
+    verb: Verb,
+    objects: list[io.Blob],
+    output: str,
+    options: Options,
+    batch: BatchOptions,
+    *,
+    force: bool,
+    threads: int | None,
+) -> None:
+    """Run a verb once, on all objects."""
+    if batch.jobs > 1 or batch.timeout is not None or batch.retry_failed:
+        raise GatlasError(f"{output}: one output of all objects takes no --jobs, --timeout or --retry-failed")
+    if not objects:
+        raise GatlasError("standard input holds no objects")
+    set_threads(threads)
+    verb.function()(objects, output, options, force=force)
 
 
 def _piped(

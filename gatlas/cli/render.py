@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatlas import io
+from gatlas.cli.render_page import names_page, run_page
 from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
     from gatlas.types import Gaussians, Mesh
 
 
-def run(source: Input, output: str, options: RenderOptions, *, force: bool) -> dict[str, Any]:
-    """Render one splat, mesh or atlas."""
+def run(source: Input | list[Input], output: str, options: RenderOptions, *, force: bool) -> dict[str, Any]:
+    """Render one splat, mesh or atlas; into a page, several."""
     folder = io.is_folder(output)
+    if not folder and names_page(output):
+        return run_page(source if isinstance(source, list) else [source], output, options, force=force)
+    if options.with_atlas:
+        raise GatlasError("--with-atlas is for pages: name the output x.html")
     if options.device != "auto":
         choose_device(options.device)
     if not folder and names_film(output):

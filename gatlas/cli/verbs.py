@@ -150,7 +150,11 @@ VERBS = {
             output=RESULTS,
             threads=True,
             batch=Batchable(
-                ".png", suffixes("splat", "atlas", "mesh"), others=written_suffixes("film"), may_fill_folder=True
+                ".png",
+                suffixes("splat", "atlas", "mesh"),
+                others=written_suffixes("film") + written_suffixes("page"),
+                gathered=written_suffixes("page"),
+                may_fill_folder=True,
             ),
         ),
         Verb(

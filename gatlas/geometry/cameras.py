@@ -126,19 +126,26 @@ def _around(eyes: Float[np.ndarray, "c 3"], width: int, height: int, fov: float)
 
 
 def around(gaussians: Gaussians, cameras: Cameras) -> Cameras:
-    """Cameras that were placed around the unit ball, moved to frame the Gaussians instead (numpy).
-
-    Their bounding ball leaves out what is nearly transparent and the farthest thousandth, so that a few stray
-    Gaussians do not shrink the picture. Normalized objects keep the unit ball, hence one frame for all of them.
-    """
+    """Cameras that were placed around the unit ball, moved to frame the Gaussians (numpy): see `framing_ball`."""
     if in_unit_ball(gaussians):
         return cameras
+    center, radius = framing_ball(gaussians)
+    return replace(cameras, viewmats=moved_to(cameras.viewmats, camera_centers(cameras.viewmats) * radius + center))
+
+
+def framing_ball(gaussians: Gaussians) -> tuple[Float[np.ndarray, " 3"], float]:
+    """Return center and radius, > 0, of the ball that a picture of the Gaussians (numpy) frames.
+
+    It leaves out what is nearly transparent and the farthest thousandth, so that a few stray Gaussians do not shrink
+    the picture. Normalized objects keep the unit ball, hence one frame for all of them.
+    """
+    if in_unit_ball(gaussians):
+        return np.zeros(3), 1.0
     means = gaussians.means[gaussians.opacities > 0.05]
     if len(means) == 0:
         means = gaussians.means
     center, radius = bounding_ball(means, tail=0.0005, share=0.999)
-    eyes = camera_centers(cameras.viewmats) * (radius or scene_unit(gaussians)) + center
-    return replace(cameras, viewmats=moved_to(cameras.viewmats, eyes))
+    return center, radius or scene_unit(gaussians)
 
 
 def resized(cameras: Cameras, width: int, height: int) -> Cameras:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         save_gaussians,
         save_image,
         save_mesh,
+        save_page,
         save_stats,
     )
     from gatlas.io.outputs import check_output
@@ -48,7 +49,7 @@ _NAMES = {
     "models.lpips_weights": "load_lpips_weights missing_lpips_weights",
     "nouns": (
         "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_film save_gaussians save_image"
-        " save_mesh save_stats"
+        " save_mesh save_page save_stats"
     ),
     "outputs": "check_output",
     "photos.object_views": "unpacked_views views_ahead",

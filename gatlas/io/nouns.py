@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gatlas.config import Report
     from gatlas.io.films import Film
+    from gatlas.io.viewer.page import Page
     from gatlas.types import Atlas, AtlasStats, Gaussians, Mesh
 
     Source = str | Path | Blob
@@ -115,6 +116,11 @@ def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: boo
 def save_film(out: str | Path, film: Film, *, force: bool = False, name: str = "") -> None:
     """Write a film: MP4, GIF or WebP by the suffix. `name` names the file where the output is a terminal."""
     _save("film", out, film, force, name)
+
+
+def save_page(out: str | Path, page: Page, *, force: bool = False) -> None:
+    """Write the HTML file that shows splats in a browser."""
+    _save("page", out, page, force, page.title)
 
 
 def _load(noun: str, source: Source, **options: Any) -> Any:

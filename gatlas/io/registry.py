@@ -50,6 +50,7 @@ NOUNS = {
     "stats": "statistics",
     "image": "a picture",
     "film": "a film",
+    "page": "a page",
     "cameras": "cameras",
     "npz": "arrays",
     "json": "JSON",
@@ -150,6 +151,10 @@ FORMATS = [
         "film", "WebP", "a film", (".webp",), sniff.is_webp, encode="gatlas.io.films:encode_webp", remedy=_FRAMES,
     ),
     Format(
+        "page", "HTML", "an HTML page", (".html",), None, encode="gatlas.io.viewer.page:encode_page",
+        remedy="name the splat that it was made of",
+    ),
+    Format(
         "cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames"),
         "gatlas.io.photos.transforms:read_cameras",
     ),
@@ -162,7 +167,7 @@ VIDEO_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".m4v", ".apng")  # of films 
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
     ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".safetensors", ".pt", ".tar",
-    ".zip", ".html", *VIDEO_SUFFIXES,
+    ".zip", *VIDEO_SUFFIXES,
 }  # fmt: skip
 
 # What turns the first noun into the second.

@@ -25,6 +25,9 @@ class RenderOptions(Options):
     -o x.mp4, x.gif or x.webp is a film that turns about the object once, or follows the cameras of --path: a frame per
     camera or, with --seconds, moving smoothly from one to the next. MP4 needs the extra video.
 
+    -o x.html is one page for a browser that shows the splats, or those of atlases, side by side or from a menu. It
+    needs no network. It begins at --elevation and --azimuth, over --background.
+
     --device auto is the CPU here, which is faster than starting torch; cuda pays off for many large pictures.
 
     Example: gatlas render obj.ply --orbit 8 -o obj.png
@@ -61,6 +64,9 @@ class RenderOptions(Options):
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )
+    with_atlas: bool = option(
+        False, recorded=ABSENT, help="Show the planes of an atlas below its splat, on a page (.html)."
+    )
     up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
         None,
         metavar="AXIS",
@@ -93,3 +99,9 @@ class RenderOptions(Options):
         for name in ("path", "seconds", "fps"):
             if getattr(self, name) is not None:
                 raise GatlasError(f"--{name} is for films: name the output x.mp4, x.gif or x.webp")
+
+    def check_page(self) -> None:
+        """Raise a GatlasError where an option that was given is not of pages."""
+        for name in ("orbit", "sphere", "camera", "path", "seconds", "fps", "width", "height"):
+            if getattr(self, name) is not None:
+                raise GatlasError(f"--{name} is not for pages, where the user moves the camera and sets the size")
