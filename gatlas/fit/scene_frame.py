@@ -9,6 +9,7 @@ import numpy as np
 
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.frames import bounding_ball, unscaled_views
+from gatlas.geometry.optical_axes import meeting_point
 from gatlas.types import MixedViews, Views
 
 if TYPE_CHECKING:
@@ -41,10 +42,8 @@ def _looked_at(cameras: AnyCameras) -> SceneFrame:
     """Return the ball of `frame_of_cameras`; its radius is 0 where the cameras all stand at one place."""
     eyes = camera_centers(cameras.viewmats).astype(np.float64)
     axes = cameras.viewmats[:, 2, :3].astype(np.float64)
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # projections onto the planes across the axes
-    curvature = across.mean(axis=0)
-    if np.linalg.eigvalsh(curvature)[0] > PARALLEL:
-        center = np.linalg.solve(curvature, np.einsum("cij,cj->i", across, eyes) / len(eyes))
+    center = meeting_point(cameras.viewmats, PARALLEL)
+    if center is not None:
         depths = np.einsum("ci,ci->c", center - eyes, axes)
         if (depths > 0).mean() > 0.5:
             return SceneFrame(center, float(np.median(depths[depths > 0] * _half_widths(cameras)[depths > 0])))

@@ -9,6 +9,7 @@ defines resampling blocks without using them, the blocks resample inside as BigG
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from gatlas.geometry.rays import posenc_nerf, rays
+from gatlas.models.epipolar import EpipolarAttention, epipolar_grid
 from gatlas.models.xunet_config import XUNetConfig
 from gatlas.types import Cameras
 
@@ -82,16 +84,34 @@ class XUNet(nn.Module):
         if tuple(images.shape[-2:]) != (side, side):
             raise ValueError(f"the pictures must have {side} x {side} pixels, got {tuple(images.shape[-2:])}")
         embeddings = self.embed(log_snr, poses, conditional)
+        grids = self.grids(poses, conditional)
         x = self.conv_in(images.flatten(0, 1) if self.config.frames == 2 else images.flatten(1, 2))
         skips, inputs = [x], zip(self._blocks, self._seeds(generator), strict=True)
         for block, seed in inputs:
             if block.joins:
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = self._call(block, x, embeddings[block.level], seed)
+            x = self._call(block, x, embeddings[block.level], seed, grids[block.level])
             if block.kept:
                 skips.append(x)
         x = self.conv_out(functional.silu(self.norm_out(x))).float()
         return x[1::2] if self.config.frames == 2 else x
+
+    def grids(
+        self, poses: Float[Tensor, "b 2 144 h w"], conditional: Bool[Tensor, " b"]
+    ) -> Sequence[Float[Tensor, "n d h2 w2 2"] | None]:
+        """Return the epipolar grid of each level (see `epipolar_grid`), or None where attention is to all pixels."""
+        config = self.config
+        levels = range(len(config.multiples))
+        if not config.epipolar:
+            return [None for _ in levels]
+        distances = torch.linspace(config.near, config.far, config.epipolar_points, device=poses.device)
+        centers, directions = poses[:, :, :3, 0, 0].float(), poses[:, :, POSITION_CHANNELS : POSITION_CHANNELS + 3]
+        grids = []
+        for level in levels:
+            pooled = functional.avg_pool2d(directions.float().flatten(0, 1), 1 << level).unflatten(0, (-1, 2))
+            pooled = functional.normalize(pooled, dim=2)
+            grids.append(epipolar_grid(centers, pooled, conditional, distances))
+        return grids
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the activations of each block in the backward pass instead of keeping them."""
@@ -156,6 +176,10 @@ def fresh_network(config: XUNetConfig, generator: torch.Generator) -> XUNet:
         for learned in (network.embed.pixels, network.embed.frames):
             if learned is not None:
                 learned.normal_(std=POSE_CHANNELS**-0.5, generator=generator)
+        for module in network.modules():
+            if isinstance(module, EpipolarAttention):
+                module.key_codes.normal_(generator=generator)
+                module.value_codes.normal_(generator=generator)
         if config.open_start:
             _open(network)
         else:
@@ -183,7 +207,7 @@ def octave_factors(falloff: float) -> Float[Tensor, " 144"]:
 def _last_layers(network: XUNet) -> list[nn.Linear | nn.Conv2d]:
     """Return the layers that begin as 0 as published: of residual blocks and of attention."""
     residual = [module.conv2 for module in network.modules() if isinstance(module, _ResBlock)]
-    attention = [module.proj for module in network.modules() if isinstance(module, FrameAttention)]
+    attention = [module.proj for module in network.modules() if isinstance(module, (FrameAttention, EpipolarAttention))]
     return [*residual, *attention]
 
 
@@ -310,13 +334,18 @@ class _Block(nn.Module):
         super().__init__()
         self.level, self.joins, self.kept = level, joins, kept
         self.net = _ResBlock(width, channels, config, resample)
-        across = [False, True] if config.frames == 2 else [False]
-        self.attention = nn.ModuleList(FrameAttention(channels, config, each) for each in across if attends)
+        self.attention = nn.ModuleList([FrameAttention(channels, config, across=False)] if attends else [])
+        if config.epipolar and resample is None:
+            self.attention.append(EpipolarAttention(channels, config.heads, config.groups, config.epipolar_points))
+        elif not config.epipolar and config.frames == 2 and attends:
+            self.attention.append(FrameAttention(channels, config, across=True))
 
-    def forward(self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None) -> Float[Tensor, "n d h2 w2"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None, grid: Tensor | None
+    ) -> Float[Tensor, "n d h2 w2"]:
         x = self.net(x, embedding, seed)
         for attention in self.attention:
-            x = attention(x)
+            x = attention(x, grid) if isinstance(attention, EpipolarAttention) else attention(x)
         return x
 
 

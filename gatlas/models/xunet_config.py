@@ -23,6 +23,16 @@ class XUNetConfig(Options):
     embedding: int = option(1024, min=4, help="Channels of the embedding of noise and rays.")
     blocks: int = option(3, min=1, help="Residual blocks of a level on the way down; on the way up one more.")
     attention_levels: int = option(2, min=0, help="Coarsest levels with attention, beside the middle.")
+    epipolar_points: int = option(
+        0,
+        min=0,
+        help="Points along the ray of each pixel, between `near` and `far`, at which attention looks into the other "
+        "frame, on all levels; 0: on the attended levels, at all pixels of the other frame, as published.",
+    )
+    near: float = option(
+        1.6, above=0, help="Distance of the first of these points from the camera, in the units of the cameras."
+    )
+    far: float = option(3.6, above=0, help="Distance of the last of these points from the camera.")
     heads: int = option(4, min=1, help="Attention heads.")
     groups: int = option(32, min=1, help="Groups of the normalizations.")
     dropout: float = option(0.1, min=0, below=1, help="Share of features that training drops.")
@@ -47,8 +57,9 @@ class XUNetConfig(Options):
         self.require(self.attention_levels <= levels, "attention_levels", f"must be at most {levels}")
         self.require(self.side % self.multiple == 0, "side", f"must be a multiple of {self.multiple}")
         self.require(self.channels % self.groups == 0, "groups", f"must divide the {self.channels} channels")
-        attended = {*self.widths[levels - self.attention_levels :], self.widths[-1]}
+        attended = {*self.widths[0 if self.epipolar else levels - self.attention_levels :], self.widths[-1]}
         self.require(not any(width % self.heads for width in attended), "heads", "must divide the attended channels")
+        self.require(self.far > self.near, "far", "must be greater than near")
         self.require(self.embedding % 2 == 0, "embedding", "must be even")
 
     @property
@@ -60,6 +71,11 @@ class XUNetConfig(Options):
     def multiple(self) -> int:
         """The number of pixels that a side of the pictures must be a multiple of."""
         return 1 << (len(self.multiples) - 1)
+
+    @property
+    def epipolar(self) -> bool:
+        """True where attention between the frames is along epipolar lines."""
+        return self.network == "xunet" and self.epipolar_points > 0
 
     @property
     def frames(self) -> int:
@@ -75,8 +91,9 @@ CPU = XUNetConfig(
     multiples=(1, 2, 3, 4),
     embedding=32,
     blocks=1,
-    attention_levels=3,
-    heads=1,
+    attention_levels=2,
+    epipolar_points=12,
+    heads=2,
     groups=8,
     dropout=0.0,
     open_start=True,

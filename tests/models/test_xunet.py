@@ -23,8 +23,10 @@ TINY = replace(
     heads=2,
     groups=4,
     dropout=0.5,
+    epipolar_points=0,
     open_start=False,
 )
+EPIPOLAR = replace(TINY, epipolar_points=3, attention_levels=0)
 CONCAT = replace(TINY, network="concat")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +50,9 @@ def trained_like(config, seed=0):
 def inputs(config=TINY, batch=2, seed=3):
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(batch, 2, 3, config.side, config.side, generator=generator)
-    poses = torch.randn(batch, 2, POSE_CHANNELS, config.side, config.side, generator=generator)
+    cameras = orbit(2 * batch, config.side, config.side, elevation=20, distance=2.6)
+    viewmats, Ks = (torch.from_numpy(each.astype(np.float64)) for each in (cameras.viewmats, cameras.Ks))
+    poses = encode_rays(Cameras(viewmats, Ks, config.side, config.side)).unflatten(0, (batch, 2))
     return images, torch.linspace(-3, 3, batch), poses, torch.ones(batch, dtype=torch.bool)
 
 
@@ -84,6 +88,7 @@ def test_so_have_small_ones(side, multiples, embedding, blocks, levels, millions
         embedding=embedding,
         blocks=blocks,
         attention_levels=levels,
+        epipolar_points=0,
     )
     assert round((count(config) + second_projections(config)) / 1e6, 2) == millions
 
@@ -100,7 +105,7 @@ def test_concat_unet_has_the_weights_of_the_paper_apart_from_the_rays_of_a_secon
     assert count(concat) < count(BASE)
 
 
-@pytest.mark.parametrize("config", [TINY, CONCAT])
+@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
 def test_a_fresh_network_predicts_0_and_its_loss_is_the_variance_of_the_noise(config):
     network = fresh_network(config, torch.Generator().manual_seed(0))
     found = network(*inputs(config, 4))
@@ -109,14 +114,14 @@ def test_a_fresh_network_predicts_0_and_its_loss_is_the_variance_of_the_noise(co
     assert not found.any()
 
 
-@pytest.mark.parametrize("config", [TINY, CONCAT])
+@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
 def test_every_weight_has_a_gradient(config):
     network = trained_like(config)
     network(*inputs(config)).square().sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
 
 
-@pytest.mark.parametrize("config", [TINY, CONCAT])
+@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
 def test_a_row_without_its_condition_knows_nothing_of_the_rays(config):
     network = trained_like(config)
     images, log_snr, poses, conditional = inputs(config)
@@ -128,7 +133,7 @@ def test_a_row_without_its_condition_knows_nothing_of_the_rays(config):
     assert not torch.allclose(first[0], second[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("config", [TINY, CONCAT])
+@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
 @pytest.mark.parametrize("changed", ["clean view", "noisy view", "rays of the one", "rays of the other", "noise"])
 def test_the_prediction_follows_from_each_input(config, changed):
     network = trained_like(config)
@@ -160,7 +165,7 @@ def test_without_attention_between_the_frames_the_clean_view_says_nothing():
         torch.testing.assert_close(network(images, *rest), network(changed, *rest), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("config", [TINY, CONCAT])
+@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
 def test_a_row_depends_on_no_other_row(config):
     network = trained_like(config)
     whole = inputs(config, 3)
@@ -236,6 +241,7 @@ def test_dropout_keeps_the_mean_and_rests_outside_of_training():
         ({"multiples": ()}, "multiples must be one number or more"),
         ({"attention_levels": 3}, "attention_levels must be at most 2"),
         ({"embedding": 15}, "embedding must be even"),
+        ({"near": 2.0, "far": 2.0}, "far must be greater than near"),
         ({"network": "unet"}, "network must be xunet or concat"),
     ],
 )
@@ -281,7 +287,8 @@ def test_with_an_open_start_frames_attend_to_the_same_place_of_each_other_at_fir
     """Twice the same view and noise: a pixel's own place in the other frame weighs most; published, all weigh alike."""
     weights = {}
     for start in (False, True):
-        network = fresh_network(replace(CPU, open_start=start), torch.Generator().manual_seed(0)).eval()
+        config = replace(CPU, open_start=start, epipolar_points=0)
+        network = fresh_network(config, torch.Generator().manual_seed(0)).eval()
         module = next(each for each in network.down[4].attention if each.across)
         found = []
         module.register_forward_pre_hook(lambda module, inputs, found=found: found.append(inputs[0]))

@@ -98,7 +98,7 @@ VALUES = {
     "encoder_dim": "256", "decoder_dim": "256", "encoder_heads": "8", "decoder_heads": "8", "widths": "32,32",
     "decoder_depth": "6", "patch": "4", "width": "128", "height": "128",
     "down_channels": "16,32,48", "up_channels": "64,48", "side": "64",
-    "channels": "64", "embedding": "6", "multiples": "1,2,3",
+    "channels": "64", "embedding": "6", "multiples": "1,2,3", "far": "9.0",
 }  # fmt: skip
 TOGETHER = {  # settings that a key needs, of every system or of one
     "schedule_steps": ["schedule=cosine"],

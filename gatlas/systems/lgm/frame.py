@@ -17,6 +17,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.geometry.frames import turned
+from gatlas.geometry.optical_axes import across_axes, meeting_point
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
@@ -90,11 +91,10 @@ def look_at_point(viewmats: Float64[np.ndarray, "c 4 4"]) -> Float64[np.ndarray,
     Where the axes are nearly parallel, as that of one camera is, it is the mean of their points nearest to the world's
     origin; one that does not lie in front of its camera is a GatlasError.
     """
+    center = meeting_point(viewmats, MIN_SPREAD)
+    if center is not None:
+        return center
     eyes, axes = camera_centers(viewmats), viewmats[:, 2, :3]
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]  # [c 3 3], onto the plane at right angles to an axis
-    mean = across.mean(axis=0)
-    if _show_depth(mean):
-        return np.asarray(np.linalg.solve(mean, np.einsum("cij,cj->i", across, eyes) / len(eyes)))
     along = -(eyes * axes).sum(axis=-1)  # depth of the world's origin
     if (along <= 0).any():
         raise GatlasError(
@@ -112,9 +112,8 @@ def uncertain(viewmats: Float[np.ndarray, "c 4 4"], fov: float, names: Sequence[
     viewmats = np.asarray(viewmats, dtype=np.float64)
     eyes, axes = camera_centers(viewmats), viewmats[:, 2, :3]
     center, messages = look_at_point(viewmats), []
-    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
-    if not _show_depth(across.mean(axis=0)):
-        missed = np.linalg.norm(np.einsum("cij,cj->ci", across, eyes), axis=-1)
+    if meeting_point(viewmats, MIN_SPREAD) is None:
+        missed = np.linalg.norm(np.einsum("cij,cj->ci", across_axes(viewmats), eyes), axis=-1)
         if (missed > MAX_MISS * np.linalg.norm(eyes, axis=-1)).any():
             messages.append(
                 f"{names[0]}: cameras that look in one direction do not show how far the object is: it is taken to be "
@@ -136,8 +135,3 @@ def uncertain(viewmats: Float[np.ndarray, "c 4 4"], fov: float, names: Sequence[
 def _rounding(viewmats: Float64[np.ndarray, "c 4 4"]) -> float:
     """Return how far rounding may have moved cameras, relative to their distance from the origin."""
     return 1e-5 if (viewmats == viewmats.astype(np.float32)).all() else 1e-12
-
-
-def _show_depth(mean: Float64[np.ndarray, "3 3"]) -> bool:
-    """Return True where the axes of cameras show the point where they meet; `mean` is that of 1 - f f^T."""
-    return bool(np.linalg.eigvalsh(mean)[0] >= MIN_SPREAD)

@@ -33,12 +33,6 @@ class ThreeDimConfig(XUNetConfig):
         help="Training draws times as u^(1 / power), u uniform in [0, 1]: 1 is published; above it there is more "
         "noise, where the known view says more than the noisy one.",
     )
-    apart_steps: int = option(
-        0,
-        min=0,
-        help="Steps over which the two views of a pair grow apart, from the same view to any two; 0: any two from the "
-        "start, as published.",
-    )
     cond_drop: float = option(0.1, min=0, max=1, help="Share of samples that are trained without the known view.")
     guidance: float = option(
         3.0,
@@ -65,6 +59,4 @@ def _config(network: XUNetConfig, **settings: Any) -> ThreeDimConfig:
 
 
 BASE, MIDDLE = _config(sizes.BASE), _config(sizes.MIDDLE)
-CPU = _config(
-    sizes.CPU, prediction="v", noise_power=3.0, apart_steps=2_000, guidance=0.0, sampler="ddim", sampler_steps=8
-)
+CPU = _config(sizes.CPU, prediction="v", noise_power=3.0, guidance=0.0, sampler="ddim", sampler_steps=8)

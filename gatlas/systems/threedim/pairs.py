@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from gatlas.datasets.posed_views import PosedViewSet, SamplingConfig, posed_view_set
-from gatlas.datasets.view_policy import ChosenViews, OrbitViews
+from gatlas.datasets.view_policy import OrbitViews
 from gatlas.diffusion.schedules import CosineLogSnr, add_noise
+from gatlas.geometry.cameras import camera_centers
+from gatlas.geometry.optical_axes import meeting_point
 from gatlas.systems.contract import Photo
 from gatlas.systems.threedim.pictures import encode_pairs, network_picture
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from gatlas.datasets.view_policy import PosedScene
 
 MAX_FOV = 150.0  # degrees, of pictures that are used
+SPREAD = 0.01  # of the axes of an object's cameras, at which they show the point where they meet: see `meeting_point`
 SQUARE = 0.01  # share by which the two focal lengths, in sides of the picture, may differ
 
 
@@ -45,33 +48,26 @@ class NoisyPairs(NamedTuple):
 
 @dataclass(frozen=True)
 class RandomPair(OrbitViews):
-    """Two different views of an object at random, in the world of its cameras.
-
-    With `apart_steps` the second is at first the first one itself, for a quarter of them; then their axes are within an
-    angle that grows to 180 degrees. What is in the same place of the known view is learned first.
-    """
+    """Two different views of an object at random, in the world of its cameras."""
 
     context: int = 1
     targets: int = 1
     spacing: float | None = None
-    apart_steps: int = 0
-
-    def choose(self, scene: PosedScene, rng: np.random.Generator, step: int | None) -> ChosenViews:
-        """Return a known view and a view to be made."""
-        if step is None or step >= self.apart_steps:
-            return super().choose(scene, rng, step)
-        known = int(rng.integers(len(scene)))
-        angle = 180.0 * max(0.0, (4 * step / self.apart_steps - 1) / 3)
-        axes = np.asarray(scene.viewmats, dtype=np.float64)[:, 2, :3]
-        near = axes @ axes[known] >= np.cos(np.radians(angle))
-        near[known] = True
-        return ChosenViews([known], [int(rng.choice(np.flatnonzero(near)))])
+    distances: tuple[float, float] | None = None  # from a camera, within which its object must lie
 
     def fault(self, scene: PosedScene) -> str | None:
         """Return a fault where the pictures are not square, by their focal lengths, which pixels share."""
         ratios = scene.Ks[:, 0, 0] / scene.Ks[:, 1, 1]
         if np.abs(np.log(ratios)).max() > SQUARE:
             return "has pictures that are not square"
+        if self.distances is not None:
+            low, high = self.distances
+            least, most = _distances(scene.viewmats)
+            if least < low or most > high:
+                return (
+                    f"has cameras that look at a point {least:.3g} to {most:.3g} from them, and the points along a ray "
+                    f"where the network looks are {low:g} to {high:g} from a camera: --set near=... --set far=..."
+                )
         return super().fault(scene)
 
 
@@ -85,12 +81,13 @@ class PairSet(PosedViewSet):
         return np.rint(cut * 255).astype(np.uint8), K.astype(np.float32)
 
 
-def pair_set(inputs: Sequence[str], side: int, apart_steps: int = 0) -> PosedViewSet:
+def pair_set(inputs: Sequence[str], side: int, distances: tuple[float, float] | None = None) -> PosedViewSet:
     """Return the objects that the inputs name, with the pairs of `RandomPair`.
 
-    For the inputs see `gatlas.datasets.posed_views.posed_view_set`.
+    Objects whose cameras look at a point outside of `distances` are left out. For the inputs see
+    `gatlas.datasets.posed_views.posed_view_set`.
     """
-    policy = RandomPair(apart_steps=apart_steps)
+    policy = RandomPair(distances=distances)
     return posed_view_set(inputs, SamplingConfig(side, side, policy, flip=0.0, max_fov=MAX_FOV), PairSet)
 
 
@@ -136,6 +133,16 @@ def noise_pairs(
     known = torch.where(conditional[:, None, None, None], known, noise())
     noisy = add_noise(schedule, view, epsilon, t)
     return NoisyPairs(torch.stack([known, noisy], dim=1), t, schedule.log_snr(t).float(), conditional, epsilon)
+
+
+def _distances(viewmats: Float[np.ndarray, "n 4 4"]) -> tuple[float, float]:
+    """Return the least and the greatest distance of cameras from the point that they look at.
+
+    Cameras that look in one direction show no such point: theirs is the origin of the world.
+    """
+    center = meeting_point(viewmats, SPREAD)
+    lengths = np.linalg.norm(camera_centers(viewmats) - (0.0 if center is None else center), axis=-1)
+    return float(lengths.min()), float(lengths.max())
 
 
 def in_pixels(K: Float[np.ndarray, "3 3"], side: int) -> Float64[np.ndarray, "3 3"]:

@@ -67,7 +67,8 @@ class ThreeDimSystem(System):
         sources.refuse("captions", "views", reason=reason)
         sources.refuse("stats", reason=f"{NAME} needs no statistics")
         sources.refuse("lpips_weights", reason=f"the loss of {NAME} has no LPIPS")
-        objects = pair_set(sources.inputs, self.config.side, self.config.apart_steps)
+        config = self.config
+        objects = pair_set(sources.inputs, config.side, (config.near, config.far) if config.epipolar else None)
         shown = range(min(SHOWN, len(objects)))
         self._shown = [objects[i] for i in shown]  # refuses a set that cannot be used before any work
         return objects

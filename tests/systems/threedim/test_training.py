@@ -139,24 +139,6 @@ def test_pairs_are_two_different_views_in_random_order(objects):
     assert seen == {(i, j) for i in range(4) for j in range(4) if i != j}
 
 
-def test_pairs_grow_apart_from_one_view_to_any_two(tmp_path):
-    cameras = orbit(12, 8, 8, elevation=0, distance=2.6)
-    io.save_views(tmp_path / "object", Views(np.zeros((12, 8, 8, 4), np.float32), cameras))
-    pairs = pair_set([str(tmp_path / "object")], 8, apart_steps=400)
-
-    def angles(step):
-        found = set()
-        for seed in range(200):
-            sample = pairs.draw(0, seed=seed, step=step)
-            first, second = (each[0, 2, :3].astype(float) for each in (sample.context_viewmats, sample.target_viewmats))
-            found.add(round(np.degrees(np.arccos(np.clip(first @ second, -1, 1)))))
-        return found
-
-    assert angles(0) == angles(100) == {0}
-    assert angles(205) == {0, 30, 60}  # within 63 degrees
-    assert angles(400) == angles(None) == {30, 60, 90, 120, 150, 180}
-
-
 def test_pictures_are_those_that_a_sample_sees_and_intrinsics_are_of_their_size(objects):
     batch = batch_of(objects)
     pairs = pairs_of(batch, relative=False)
@@ -203,7 +185,7 @@ SIZES = ("side=8", "channels=8", "multiples=1,2", "embedding=16", "groups=4", "h
 
 def test_the_one_loop_trains_it_and_a_stopped_run_is_an_undisturbed_one(objects, tmp_path):
     words = ["train", objects, "--system", "threedim", "--device", "cpu", "-o", "run", "--batch", "2"]
-    for each in (*SIZES, "dropout=0.2", "warmup=2", "diagnose_every=2"):
+    for each in (*SIZES, "dropout=0.2", "warmup=2", "diagnose_every=2", "schedule=constant"):
         words += ["--set", each]
     words += ["--sample-every", "4", "--checkpoint-every", "2", "--log-every", "2"]
     (tmp_path / "whole").mkdir()
@@ -238,6 +220,16 @@ def test_objects_that_cannot_be_used_are_left_out_and_a_set_of_them_is_one_line(
     notes = pair_set([str(tmp_path / "set")], 8).report()
     assert any("wide: has pictures that are not square" in note for note in notes)
     assert notes[-1] == "1 scene of 3 photos"
+
+
+def test_cameras_whose_object_is_outside_of_the_points_along_their_rays_are_left_out(tmp_path):
+    for name, distance in (("good", 2.6), ("far", 6.0)):
+        io.save_views(tmp_path / name, disc_views(3, 16, elevation=20, distance=distance))
+    epipolar = small_system(replace(CONFIG, epipolar_points=4))
+    notes = epipolar.dataset(Sources((str(tmp_path),))).report()
+    assert any("far: has cameras that look at a point 6 to 6 from them" in note for note in notes)
+    assert notes[-1] == "1 scene of 3 photos"
+    assert small_system().dataset(Sources((str(tmp_path),))).report() == ["2 scenes of 6 photos"]
 
 
 @pytest.mark.parametrize("source", ["captions", "views", "stats", "lpips_weights"])

@@ -1,0 +1,93 @@
+"""Attention of the pixels of the noisy view to the known one along their epipolar lines.
+
+A pixel sees what stands at some distances along its ray, where the other camera sees it (epipolar transformers: He et
+al. 2020), instead of all pixels of the other frame: which place means the same point need not be learned.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
+
+OUTSIDE = 2.0  # a coordinate that no picture has, for points behind a camera
+
+
+def epipolar_grid(
+    centers: Float[Tensor, "b 2 3"],
+    directions: Float[Tensor, "b 2 3 h w"],
+    conditional: Bool[Tensor, " b"],
+    distances: Float[Tensor, " d"],
+) -> Float[Tensor, "b d h w 2"]:
+    """Return where points of frame 1 lie in frame 0: at each of the distances along the ray through each pixel.
+
+    The coordinates are those of `grid_sample`: -1 and 1 are the borders of the picture. Rows that are not `conditional`
+    get each pixel's own place.
+    """
+    height, width = directions.shape[-2:]
+    own = torch.stack(torch.meshgrid(*(_centers(each, centers) for each in (width, height)), indexing="xy"), dim=-1)
+    known = conditional[:, None, None, None, None]
+    some = torch.cat([own, torch.ones_like(own[..., :1])], dim=-1).movedim(-1, 0)  # of a camera that can be inverted
+    first, second = torch.where(known, directions, some).unbind(1)
+    offset = (centers[:, 1] - centers[:, 0])[..., None, None, None]
+    points = offset + second[:, :, None] * distances[:, None, None]  # [b 3 d h w]
+    x, y, z = torch.einsum("bij,bjdhw->ibdhw", torch.linalg.inv(corner_matrix(first)), points)
+    size = torch.tensor([width, height], dtype=x.dtype, device=x.device)
+    ahead = z > 1e-3
+    share = torch.stack([x, y], dim=-1) / torch.where(ahead, z, 1.0)[..., None]  # of the way from first to last pixel
+    grid = torch.where(ahead[..., None], (2 * share * (size - 1) + 1) / size - 1, OUTSIDE)
+    return torch.where(known, grid, own)
+
+
+def corner_matrix(directions: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 3"]:
+    """Return the matrix that takes (x, y, 1) to a multiple of the ray's direction, x and y from 0 to 1.
+
+    They run from the center of the first pixel to that of the last one. Directions through the pixels of a pinhole are
+    affine in x and y but for their lengths, which follow from those of the four corners.
+    """
+    first, right = directions[..., 0, 0], directions[..., 0, -1]
+    below, last = directions[..., -1, 0], directions[..., -1, -1]
+    lengths = torch.linalg.solve(torch.stack([right, below, -first], dim=-1), last)
+    right, below, first = (lengths[..., i : i + 1] * each for i, each in enumerate((right, below, first)))
+    return torch.stack([right - first, below - first, first], dim=-1)
+
+
+def _centers(count: int, like: Tensor) -> Float[Tensor, " count"]:
+    return (2 * torch.arange(count, dtype=like.dtype, device=like.device) + 1) / count - 1
+
+
+class EpipolarAttention(nn.Module):
+    """Attention of the pixels of frame 1 to the points of their rays, as the features of frame 0 show them."""
+
+    def __init__(self, channels: int, heads: int, groups: int, points: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.GroupNorm(groups, channels, eps=1e-6)
+        self.query, self.key, self.value, self.proj = (nn.Conv2d(channels, channels, 1) for _ in range(4))
+        self.key_codes, self.value_codes = (nn.Parameter(torch.empty(channels, points)) for _ in range(2))
+
+    def forward(self, x: Float[Tensor, "n c h w"], grid: Float[Tensor, "b d h w 2"]) -> Float[Tensor, "n c h w"]:
+        """Return the features, frame 0 as it was; the frames alternate: n = 2 b. For the grid see `epipolar_grid`."""
+        frames, normed = x.unflatten(0, (-1, 2)), self.norm(x).unflatten(0, (-1, 2))
+        seen = torch.cat([self.key(normed[:, 0]), self.value(normed[:, 0])], dim=1)
+        seen = functional.grid_sample(seen, grid.flatten(1, 2).to(seen.dtype), align_corners=False)
+        seen = seen.unflatten(2, (grid.shape[1], -1))  # [b 2c d h w]
+        key, value = (
+            self._split(part + codes[:, :, None, None])
+            for part, codes in zip(seen.chunk(2, dim=1), (self.key_codes, self.value_codes), strict=True)
+        )
+        query = self._split(self.query(normed[:, 1])[:, :, None])
+        logits = (query * key).sum(2, keepdim=True) / math.sqrt(query.shape[2])  # [b heads 1 d h w]
+        mixed = (logits.softmax(3) * value).sum(3).flatten(1, 2)
+        attended = (self.proj(mixed) + frames[:, 1]) * math.sqrt(0.5)
+        return torch.stack([frames[:, 0], attended], dim=1).flatten(0, 1)
+
+    def _split(self, features: Float[Tensor, "n c d h w"]) -> Float[Tensor, "n heads c2 d h w"]:
+        return features.unflatten(1, (self.heads, -1))

@@ -1,0 +1,108 @@
+"""Attention along epipolar lines: where points of a ray lie in the other frame, and what is taken from there."""
+
+import numpy as np
+import pytest
+import torch
+
+from gatlas.geometry.cameras import orbit, to_camera
+from gatlas.geometry.rays import rays
+from gatlas.models.epipolar import EpipolarAttention, corner_matrix, epipolar_grid
+from gatlas.types import Cameras
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+DISTANCES = torch.tensor([1.6, 2.3, 3.6])
+
+
+@pytest.fixture
+def cameras():
+    """A pair whose principal points are off the middle."""
+    found = orbit(2, 6, 5, elevation=20, distance=2.6)
+    Ks = found.Ks.astype(np.float64) + np.array([[0, 0, 0.3], [0, 0, -0.2], [0, 0, 0]])
+    viewmats = orbit(5, 6, 5, elevation=35, distance=2.6).viewmats[[0, 2]].astype(np.float64)
+    return Cameras(torch.from_numpy(viewmats), torch.from_numpy(Ks), 6, 5)
+
+
+def pair(cameras):
+    centers, directions = rays(cameras)
+    return centers[None].float(), directions.movedim(-1, 1)[None].float()
+
+
+def test_points_of_a_ray_lie_where_the_first_camera_projects_them(cameras):
+    centers, directions = pair(cameras)
+    found = epipolar_grid(centers, directions, torch.tensor([True]), DISTANCES)
+    assert found.shape == (1, 3, 5, 6, 2)
+    for k, row, column in np.ndindex(3, 5, 6):
+        point = (centers[0, 1] + DISTANCES[k] * directions[0, 1, :, row, column]).double()
+        x, y, z = cameras.Ks[0] @ to_camera(point[None], cameras.viewmats[0])[0]
+        expected = torch.stack([2 * x / z / 6 - 1, 2 * y / z / 5 - 1]).float()
+        torch.testing.assert_close(found[0, k, row, column], expected, atol=2e-5, rtol=0)
+
+
+def test_points_behind_the_first_camera_lie_outside_of_its_picture(cameras):
+    centers, directions = pair(cameras)
+    found = epipolar_grid(centers, directions, torch.tensor([True]), torch.tensor([20.0, 2.6]))
+    depth = to_camera((centers[0, 1] + 20 * directions[0, 1, :, 2, 3]).double()[None], cameras.viewmats[0])[0, 2]
+    assert depth < 0
+    assert (found[0, 0, 2, 3] > 1).all()
+    assert (found[0, 1, 2, 3].abs() < 1).all()
+
+
+def test_a_row_without_its_condition_has_each_pixels_own_place(cameras):
+    centers, directions = pair(cameras)
+    found = epipolar_grid(torch.zeros_like(centers), torch.zeros_like(directions), torch.tensor([False]), DISTANCES)
+    x, y = np.meshgrid((np.arange(6) + 0.5) / 3 - 1, (np.arange(5) + 0.5) / 2.5 - 1)
+    np.testing.assert_allclose(found.numpy(), np.broadcast_to(np.stack([x, y], -1), found.shape), atol=1e-6)
+
+
+def test_the_corners_give_the_directions_of_all_pixels(cameras):
+    _, directions = pair(cameras)
+    matrix = corner_matrix(directions[0])
+    x, y = torch.meshgrid(torch.linspace(0, 1, 6), torch.linspace(0, 1, 5), indexing="xy")
+    found = torch.einsum("cij,jhw->cihw", matrix, torch.stack([x, y, torch.ones_like(x)]))
+    torch.testing.assert_close(found / found.norm(dim=1, keepdim=True), directions[0], atol=1e-5, rtol=0)
+
+
+def bilinear(features, x, y):
+    """Features [c h w] at a place in pixels, whose centers are at halves; 0 outside."""
+    total = np.zeros(len(features))
+    left, above = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
+    for row, column in ((above + i, left + j) for i in range(2) for j in range(2)):
+        if 0 <= row < features.shape[1] and 0 <= column < features.shape[2]:
+            weight = (1 - abs(x - 0.5 - column)) * (1 - abs(y - 0.5 - row))
+            total += weight * features[:, row, column]
+    return total
+
+
+def test_attention_is_that_of_a_loop_over_pixels_heads_and_points():
+    generator = torch.Generator().manual_seed(0)
+    attention = EpipolarAttention(channels=4, heads=2, groups=2, points=3).double()
+    with torch.no_grad():
+        for weight in attention.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    x = torch.randn(4, 4, 2, 3, generator=generator, dtype=torch.float64)
+    grid = 3 * torch.rand(2, 3, 2, 3, 2, generator=generator, dtype=torch.float64) - 1.5
+    with torch.no_grad():
+        found = attention(x, grid).numpy()
+        normed = attention.norm(x).numpy()
+        query, key, value, proj = (
+            (layer.weight[:, :, 0, 0].numpy(), layer.bias.numpy())
+            for layer in (attention.query, attention.key, attention.value, attention.proj)
+        )
+        key_codes, value_codes = attention.key_codes.numpy(), attention.value_codes.numpy()
+
+    def keyed(layer, features):
+        return np.einsum("ij,jhw->ihw", layer[0], features) + layer[1][:, None, None]
+
+    for pair_, row, column in np.ndindex(2, 2, 3):
+        known, noisy = normed[2 * pair_], normed[2 * pair_ + 1]
+        wanted = query[0] @ noisy[:, row, column] + query[1]
+        mixed = np.zeros(4)
+        for head in (slice(0, 2), slice(2, 4)):
+            places = [((u + 1) * 1.5, v + 1) for u, v in grid[pair_, :, row, column].numpy()]
+            keys = [bilinear(keyed(key, known), *at)[head] + key_codes[head, k] for k, at in enumerate(places)]
+            values = [bilinear(keyed(value, known), *at)[head] + value_codes[head, k] for k, at in enumerate(places)]
+            weights = np.exp([wanted[head] @ each / np.sqrt(2) for each in keys])
+            mixed[head] = weights @ values / weights.sum()
+        expected = (proj[0] @ mixed + proj[1] + x[2 * pair_ + 1, :, row, column].numpy()) / np.sqrt(2)
+        np.testing.assert_allclose(found[2 * pair_ + 1, :, row, column], expected, atol=1e-10)
+    np.testing.assert_array_equal(found[::2], x[::2].numpy())
