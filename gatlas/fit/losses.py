@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gatlas.metrics.lpips import Lpips
 
 SQUARED = 10.0  # weight of the squared error against that of the absolute one: the same pull at an error of 0.05
+ROOT = 0.25  # weight of the root of the mean squared error against that of the absolute one
+LEAST_SQUARED = 1e-8  # is added to it under the root, whose slope at 0 is infinite: 80 dB
 LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^2 picture costs 100 steps of the rest
 
 
@@ -23,7 +25,7 @@ LPIPS_CROP = 64  # pixels a side: on one core the VGG16 distance of a whole 256^
 class LossWeights:
     """Weights of the terms of the loss."""
 
-    rgb: float = 0.8  # L1, or SQUARED times the mean squared error
+    rgb: float = 0.8  # of the error, see `picture_loss`
     ssim: float = 0.2  # 1 - SSIM
     lpips: float = 0.1  # only where a network is given
     scales: float = 0.0  # mean product of a Gaussian's three scales (Lu et al. 2024, Scaffold-GS, eq. 10)
@@ -31,6 +33,9 @@ class LossWeights:
 
 DIRECT_WEIGHTS = LossWeights()
 SCAFFOLD_WEIGHTS = LossWeights(scales=0.01)
+
+
+ErrorKind = Literal["absolute", "squared", "root"]
 
 
 class PictureLoss(NamedTuple):
@@ -47,16 +52,21 @@ def picture_loss(
     lpips: Lpips | None = None,
     window: tuple[slice, slice] | None = None,
     *,
-    squared: bool = False,
+    error: ErrorKind = "absolute",
 ) -> PictureLoss:
-    """Weighted L1 and 1 - SSIM, and LPIPS of the rows and columns of `window` where a network is given.
+    """Weighted error and 1 - SSIM, and LPIPS of the rows and columns of `window` where a network is given.
 
-    Differentiable to `image`. `squared` takes SQUARED times the mean squared error instead of L1. Without a window the
-    network sees the whole pictures.
+    Differentiable to `image`. The error is L1, or "squared": SQUARED times the mean squared error, whose pull falls
+    with it, or "root": ROOT times the root of that mean. Without a window the network sees the whole pictures.
     """
     means = agreement(image, target)
-    error = SQUARED * means.squared if squared else means.absolute
-    loss = weights.rgb * error + weights.ssim * (1 - means.similarity)
+    if error == "squared":
+        distance = SQUARED * means.squared
+    elif error == "root":
+        distance = ROOT * (means.squared + LEAST_SQUARED).sqrt()
+    else:
+        distance = means.absolute
+    loss = weights.rgb * distance + weights.ssim * (1 - means.similarity)
     if lpips is not None:
         rows, columns = window or (slice(None), slice(None))
         loss = loss + weights.lpips * lpips(image[:, rows, columns], target[:, rows, columns]).mean()

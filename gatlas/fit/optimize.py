@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 
 from gatlas.fit.adam import MOMENTS, Adam
 from gatlas.fit.exposure import BEGIN, SATURATED
-from gatlas.fit.losses import DIRECT_WEIGHTS, LossWeights, foreground_window, picture_loss
+from gatlas.fit.losses import DIRECT_WEIGHTS, ErrorKind, LossWeights, foreground_window, picture_loss
 from gatlas.fit.schedule import TrainingViews, as_arrays, cosine_decay, one_torch_thread, over_random_color
 from gatlas.fit.snapshot import Interrupted, Snapshot
 from gatlas.geometry.sh import SH_C0, dc_to_rgb, degree_of, rgb_to_dc
@@ -38,6 +38,13 @@ OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training 
 OnParameters = Callable[[int, dict[str, torch.Tensor], Adam], None]
 
 
+class LateError(NamedTuple):
+    """The error that counts from a share of the steps on."""
+
+    kind: ErrorKind
+    since: float
+
+
 def optimize(
     gaussians: Gaussians,
     views: AnyViews,
@@ -45,7 +52,7 @@ def optimize(
     rng: np.random.Generator,
     *,
     coarse: tuple[AnyViews, int] | None = None,
-    squared_from: float = 1.0,
+    late: LateError | None = None,
     shown: Callable[[int], ShownLevel] | None = None,
     rate: float = 1.0,
     betas: tuple[float, float] = (0.9, 0.999),
@@ -62,8 +69,7 @@ def optimize(
 
     `rate` scales the learning rates, `betas` are Adam's; `device` is "cpu" or "cuda", where `lpips` must be. With
     `coarse`, the first so many of the steps take other, usually smaller, pictures, of which the rasterizer's blur is as
-    wide on the object as of the full ones. From the share `squared_from` of the steps on, the loss has the squared
-    error in place of L1.
+    wide on the object as of the full ones. `late` is the error in place of L1 from a share of the steps on.
     `shown` says which Gaussians a step, from 0, renders; None: all. When `should_stop` returns True, the optimization
     ends with `Interrupted`; its snapshot, given as `resume` to the same call, resumes it.
 
@@ -110,8 +116,8 @@ def optimize(
                     exposures.update(int(order[step]), rendering, target, background)
                 image = torch.where((target >= SATURATED) & (image > target), target, image)
             window = None if lpips is None else foreground_window(view.images[0, ..., 3], rng)
-            squared = step >= squared_from * iterations
-            loss, mse = picture_loss(image, target, weights, lpips, window, squared=squared)
+            error: ErrorKind = "absolute" if late is None or step < late.since * iterations else late.kind
+            loss, mse = picture_loss(image, target, weights, lpips, window, error=error)
             if weights.scales:
                 loss = loss + weights.scales * parameters["log_scales"].exp().prod(dim=1).mean()
             adam.zero_grad()

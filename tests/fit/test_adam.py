@@ -39,13 +39,13 @@ def test_an_optimization_does_not_load_the_compiler_of_torch():
     code = """
 import sys
 import numpy as np
-from gatlas.fit.optimize import optimize
+from gatlas.fit.optimize import LateError, optimize
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.types import Gaussians, Views
 two = np.ones((2, 3), np.float32)
 gaussians = Gaussians(0 * two, np.eye(2, 4, dtype=np.float32) + 1, 0.1 * two, two[:, 0] / 2, two[:, None] / 9)
 views = Views(np.ones((2, 16, 16, 4), np.float32), fibonacci_views(2, 16, 16))
-optimize(gaussians, views, 3, np.random.default_rng(0), squared_from=0.5)
+optimize(gaussians, views, 3, np.random.default_rng(0), late=LateError('squared', 0.5))
 print("torch._dynamo" in sys.modules)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit_mesh
 from gatlas.fit.finetune import finetune
 from gatlas.fit.mesh import measure
-from gatlas.fit.optimize import Interrupted, optimize
+from gatlas.fit.optimize import Interrupted, LateError, optimize
 from gatlas.fit.quality import picture_quality
 from gatlas.fit.start import picture_detail, surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
@@ -183,7 +183,7 @@ def test_the_squared_error_of_the_last_half_makes_the_pictures_of_a_mesh_better(
     start = surface_gaussians(mesh, views, 100, np.random.default_rng(0))
     held_out = render_mesh(mesh, fibonacci_views(8, 48, 48, phase=0.5), supersample=2)
     absolute, squared = (
-        measure(optimize(start, views, 120, np.random.default_rng(1), squared_from=share), held_out)[0]
+        measure(optimize(start, views, 120, np.random.default_rng(1), late=LateError("squared", share)), held_out)[0]
         for share in (1.0, 0.5)
     )
     assert squared > absolute + 0.1

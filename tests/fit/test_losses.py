@@ -24,8 +24,22 @@ def test_it_is_the_weighted_sum_of_the_absolute_error_and_of_the_dissimilarity(p
 def test_squared_takes_ten_times_the_squared_error_instead_and_so_does_its_gradient(pictures):
     image, target = pictures
     weights = LossWeights(rgb=0.5, ssim=0.0)
-    loss = picture_loss(image, target, weights, squared=True).loss
+    loss = picture_loss(image, target, weights, error="squared").loss
     loss.backward()
     error = (image - target).detach().numpy()
     assert float(loss.detach()) == pytest.approx(0.5 * 10 * np.square(error).mean(), rel=1e-5)
     np.testing.assert_allclose(image.grad.numpy(), 0.5 * 10 * 2 * error / error.size, rtol=1e-4, atol=1e-7)
+
+
+def test_root_takes_a_quarter_of_the_root_of_the_squared_error_and_equal_pictures_have_a_gradient(pictures):
+    image, target = pictures
+    weights = LossWeights(rgb=0.5, ssim=0.0)
+    loss = picture_loss(image, target, weights, error="root").loss
+    loss.backward()
+    error = (image - target).detach().numpy()
+    root = np.sqrt(np.square(error).mean())
+    assert float(loss.detach()) == pytest.approx(0.5 * 0.25 * root, rel=1e-5)
+    np.testing.assert_allclose(image.grad.numpy(), 0.5 * 0.25 * error / error.size / root, rtol=1e-4, atol=1e-9)
+    equal = target.clone().requires_grad_()
+    picture_loss(equal, target, weights, error="root").loss.backward()
+    assert not equal.grad.any()
