@@ -64,6 +64,9 @@ class RenderOptions(Options):
     shading: Literal["auto", "unlit", "headlight"] = option(
         "auto", help="Shading of a mesh; auto is unlit if its textures or colors show its form."
     )
+    inline: bool = option(
+        False, recorded=ABSENT, help="Show the picture in the terminal (kitty, iTerm2, sixel, else half blocks)."
+    )
     with_atlas: bool = option(
         False, recorded=ABSENT, help="Show the planes of an atlas below its splat, on a page (.html)."
     )
@@ -89,6 +92,7 @@ class RenderOptions(Options):
 
     def check_film(self) -> None:
         """Raise a GatlasError where an option that was given is not of films."""
+        self.check_not_inline()
         for name in ("orbit", "sphere", "camera"):
             if getattr(self, name) is not None:
                 advice = "use --path FILE" if name == "camera" else "its cameras are --seconds times --fps"
@@ -102,6 +106,12 @@ class RenderOptions(Options):
 
     def check_page(self) -> None:
         """Raise a GatlasError where an option that was given is not of pages."""
+        self.check_not_inline()
         for name in ("orbit", "sphere", "camera", "path", "seconds", "fps", "width", "height"):
             if getattr(self, name) is not None:
                 raise GatlasError(f"--{name} is not for pages, where the user moves the camera and sets the size")
+
+    def check_not_inline(self) -> None:
+        """Raise a GatlasError where a picture shall be shown in the terminal."""
+        if self.inline:
+            raise GatlasError("--inline shows a picture in the terminal and writes no file: leave out -o")

@@ -147,3 +147,17 @@ def test_a_page_needs_no_torch(splat, tmp_path):
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ([], "standard output is no terminal to show a picture in"),
+        (["-o", "x.png"], "--inline shows the picture in the terminal and writes no file"),
+        (["-o", "x.html"], "--inline shows a picture in the terminal and writes no file"),
+        (["-o", "x.gif"], "--inline shows a picture in the terminal and writes no file"),
+    ],
+)
+def test_inline_is_for_a_terminal(gatlas, splat, tmp_path, words, fault):
+    assert fault in only_message(gatlas("render", "ball.ply", "--inline", *words, code=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["ball.ply"]

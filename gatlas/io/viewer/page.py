@@ -91,8 +91,8 @@ def encode_page(page: Page) -> list[bytes]:
     }
     before, after = re.sub(r"\[\[(\w+)\]\]", lambda match: texts[match[1]], template).split("\0")
     buffers = [before.encode()]
-    for i, each in enumerate(data):
-        buffers += [f'<script type="text/plain" id="splat-{i}">'.encode(), each, b"</script>\n"]
+    for i, text in enumerate(data):
+        buffers += [f'<script type="text/plain" id="splat-{i}">'.encode(), text, b"</script>\n"]
     return [*buffers, after.encode()]
 
 
