@@ -62,7 +62,8 @@ class ClipEmbedder:
         """Return the features of prompts; longer ones than CLIP reads are cut."""
         import torch
 
-        found, length = [], int(self._clip.model.config.text_config.max_position_embeddings)
+        text: Any = self._clip.model.config.text_config
+        found, length = [], int(text.max_position_embeddings)
         for i in range(0, len(prompts), AT_ONCE):
             group = list(prompts[i : i + AT_ONCE])
             tokens = self._clip.tokenizer(
@@ -84,7 +85,9 @@ class ClipEmbedder:
         resized = np.asarray(eight_bits.resize(size, Image.Resampling.BICUBIC), dtype=np.float32) / 255
         top, left = (size[1] - side) // 2, (size[0] - side) // 2
         cut = resized[top : top + side, left : left + side]
-        normalized = (cut - np.float32(self._clip.mean)) / np.float32(self._clip.deviation)
+        normalized = (cut - np.array(self._clip.mean, dtype=np.float32)) / np.array(
+            self._clip.deviation, dtype=np.float32
+        )
         return np.ascontiguousarray(normalized.transpose(2, 0, 1), dtype=np.float32)
 
 

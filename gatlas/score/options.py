@@ -170,8 +170,8 @@ class TextOptions(Options):
 
     CLIP score (100 x cosine) and R-precision, the share of samples whose own prompt is the nearest of all, are of
     renders from 8 sides over white, with CLIP from a local folder; the VQA score of the same renders needs the extra
-    vqa and a local folder. Without weights, --against compares each sample with the objects that the captions belong to:
-    is its own the nearest in shape, by the chamfer distance, and in mean color?
+    vqa and a local folder. Without weights, --against compares each sample with the objects that captions belong to: is
+    its own the nearest in shape, by the chamfer distance, and in mean color?
 
     The prompt of a sample is the one that gatlas sample recorded in its atlas, or the caption of its name.
 

@@ -21,7 +21,7 @@ ELEVATION = 15.0  # degrees of the views
 
 
 class ScoredObject(NamedTuple):
-    """What is kept of an object."""
+    """The parts of an object that are compared."""
 
     name: str
     prompt: str | None

@@ -75,7 +75,8 @@ def load_clip(folder: str) -> ClipFolder:
         if "position_ids" in module._buffers:
             count = module.position_embedding.num_embeddings  # type: ignore[union-attr]
             module._buffers["position_ids"] = torch.arange(count).expand((1, -1))  # type: ignore[arg-type]
-    side, mean, deviation = _preprocessing(root, int(model.config.vision_config.image_size))
+    vision: Any = model.config.vision_config
+    side, mean, deviation = _preprocessing(root, int(vision.image_size))
     digests = {str(path): sha256_of(path) for path in files}
     return ClipFolder(model.float().eval().requires_grad_(False), read_tokenizer(root), side, mean, deviation, digests)
 
