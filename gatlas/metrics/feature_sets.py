@@ -29,8 +29,7 @@ def frechet_distance(features: Float[np.ndarray, "n d"], references: Float[np.nd
 def _root(features: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "r d"]:
     """Return X with X^T X the covariance, of at most as many rows as columns."""
     centered = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    found: Float64[np.ndarray, "r d"] = centered if len(centered) <= centered.shape[1] else np.linalg.qr(centered, "r")
-    return found
+    return centered if len(centered) <= centered.shape[1] else np.asarray(np.linalg.qr(centered, "r"))
 
 
 def kernel_distance(

@@ -87,9 +87,9 @@ class _Block(nn.Module):
             width = inputs
             for step in branch:
                 layers = () if isinstance(step, str) else (step,) if isinstance(step[0], str) else step
-                for name, outputs, kernel, stride in layers:  # type: ignore[misc]
+                for name, outputs, kernel, stride in layers:
                     self.add_module(name, _Convolution(width, outputs, kernel, stride, pad=stride == 1))
-                width = sum(layer[1] for layer in layers) or width  # type: ignore[misc]
+                width = sum(layer[1] for layer in layers) or width
             self.channels += width
 
     def forward(self, values: Tensor) -> Tensor:
@@ -102,7 +102,7 @@ class _Block(nn.Module):
                 elif isinstance(step[0], str):
                     found = self.get_submodule(step[0])(found)
                 else:
-                    found = torch.cat([self.get_submodule(layer[0])(found) for layer in step], dim=1)  # type: ignore[index]
+                    found = torch.cat([self.get_submodule(layer[0])(found) for layer in step], dim=1)
             outputs.append(found)
         return torch.cat(outputs, dim=1)
 
