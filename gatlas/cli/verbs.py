@@ -152,7 +152,7 @@ VERBS = {
             batch=Batchable(
                 ".png",
                 suffixes("splat", "atlas", "mesh"),
-                others=written_suffixes("film") + written_suffixes("page"),
+                others=written_suffixes("film", "npz", "page"),
                 gathered=written_suffixes("page"),
                 may_fill_folder=True,
             ),
@@ -199,24 +199,6 @@ VERBS = {
                         metavar="FOUND...", help="Files or folders of found cameras, a scene each; - is standard input."
                     ),
                     output=SCORES,
-                ),
-                Verb(
-                    "distribution",
-                    "gatlas.cli.score_distribution:run",
-                    "gatlas.score.options:DistributionOptions",
-                    inputs=MANY,
-                    output=SCORES,
-                    threads=True,
-                ),
-                Verb(
-                    "text",
-                    "gatlas.cli.score_text:run",
-                    "gatlas.score.options:TextOptions",
-                    inputs=MANY,
-                    output=MANY_SCORES,
-                    threads=True,
-                    batch=Batchable(".json", suffixes("atlas", "splat")),
-                    gathers=True,
                 ),
                 Verb(
                     "table",

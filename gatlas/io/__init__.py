@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         load_image,
         load_mesh,
         load_stats,
+        save_arrays,
         save_atlas,
         save_film,
         save_gaussians,
@@ -48,8 +49,8 @@ _NAMES = {
     "atlases.npz": "atlas_bytes",
     "models.lpips_weights": "load_lpips_weights missing_lpips_weights",
     "nouns": (
-        "load_atlas load_gaussians load_image load_mesh load_stats save_atlas save_film save_gaussians save_image"
-        " save_mesh save_page save_stats"
+        "load_atlas load_gaussians load_image load_mesh load_stats save_arrays save_atlas save_film save_gaussians"
+        " save_image save_mesh save_page save_stats"
     ),
     "outputs": "check_output",
     "photos.object_views": "unpacked_views views_ahead",

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, PngImagePlugin
 
 from gatlas.errors import GatlasError
 from gatlas.images.srgb import to_bytes
@@ -147,6 +147,18 @@ def _to_float(image: Image.Image) -> Float[np.ndarray, "h w d"]:
     pixels = np.asarray(image.convert("RGBA" if transparent else "RGB")).astype(np.float32)
     pixels /= 255.0  # in place: the pictures of a large photo take gigabytes
     return pixels
+
+
+def encode_depth_png(depths: Float[np.ndarray, "h w"], unit: float) -> bytes:
+    """Return a 16-bit gray PNG of depths in multiples of `unit`, which its text "depth_unit_scale_factor" holds."""
+    levels = np.rint(np.asarray(depths, dtype=np.float64) / unit)
+    if not (levels.min() >= 0 and levels.max() <= 65535):
+        raise ValueError(f"depths must be in [0, {65535 * unit}], got {depths.min()} to {depths.max()}")
+    text = PngImagePlugin.PngInfo()
+    text.add_text("depth_unit_scale_factor", repr(float(unit)))
+    payload = io.BytesIO()
+    Image.fromarray(levels.astype(np.uint16)).save(payload, "PNG", pnginfo=text)
+    return payload.getvalue()
 
 
 def encode_png(image: Float[np.ndarray, "h w d"]) -> bytes:

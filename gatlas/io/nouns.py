@@ -11,6 +11,7 @@ from gatlas.io.outputs import check_output, is_streamed, write, write_together
 from gatlas.io.streams import Blob, as_blob
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy as np
@@ -121,6 +122,11 @@ def save_film(out: str | Path, film: Film, *, force: bool = False, name: str = "
 def save_page(out: str | Path, page: Page, *, force: bool = False) -> None:
     """Write the HTML file that shows splats in a browser."""
     _save("page", out, page, force, page.title)
+
+
+def save_arrays(out: str | Path, arrays: Mapping[str, np.ndarray], *, force: bool = False, name: str = "") -> None:
+    """Write an NPZ of arrays; the same arrays give the same bytes."""
+    _save("npz", out, arrays, force, name)
 
 
 def _load(noun: str, source: Source, **options: Any) -> Any:

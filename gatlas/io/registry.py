@@ -99,14 +99,12 @@ FORMATS = [
     Format("splat", "splaTV", "a moving splat (splaTV)", (".splatv",), sniff.begins(b"\x4b\x67\0\0"), remedy=_SAVE),
     Format("splat", "RAD", "a RAD splat", (".rad",), sniff.begins(b"RAD0", b"RADC"), remedy=_SAVE),
     Format(
-        "splat", "GLB", f"a splat in glTF ({sniff.SPLAT})", (".glb",), sniff.begins(b"glTF"), sniff.is_gltf_splat,
-        "gatlas.io.splats.gltf_splats:decode_gltf_splats", "gatlas.io.splats.gltf_splat_writer:encode_glb_splats",
-        listed=False,
+        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.begins(b"glTF"), sniff.is_gltf_splat,
+        remedy=_SAVE,
     ),
     Format(
-        "splat", "glTF", f"a splat in glTF ({sniff.SPLAT})", (".gltf",), sniff.is_json_object, sniff.is_gltf_splat,
-        "gatlas.io.splats.gltf_splats:decode_gltf_splats", "gatlas.io.splats.gltf_splat_writer:encode_gltf_splats",
-        listed=False,
+        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.is_json_object, sniff.is_gltf_splat,
+        remedy=_SAVE,
     ),
     Format(
         "mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh",
@@ -160,7 +158,9 @@ FORMATS = [
         "cameras", "transforms.json", "cameras", (".json",), sniff.is_json_object, sniff.json_has("frames"),
         "gatlas.io.photos.transforms:read_cameras",
     ),
-    Format("npz", "NPZ", "an NPZ file", (".npz",), sniff.is_zip, sniff.is_npz),
+    Format(
+        "npz", "NPZ", "an NPZ file", (".npz",), sniff.is_zip, sniff.is_npz, encode="gatlas.io.atlases.npz:npz_bytes",
+    ),
     Format("json", "JSON", "a JSON file", (".json",), sniff.is_json),
 ]  # fmt: skip
 
@@ -176,7 +176,6 @@ _OTHER_SUFFIXES = {
 _CONVERSIONS = {
     ("mesh", "splat"): "To fit it, run: gatlas fit{file} -o {stem}.ply",
     ("atlas", "splat"): "To decode it, run: gatlas atlas-decode{file} -o {stem}.ply",
-    ("splat", "mesh"): "To make a mesh of it, run: gatlas mesh{file} -o {stem}-mesh.glb",
     ("splat", "atlas"): "To encode it, run: gatlas atlas-encode{file} -o atlas.npz",
 }
 
@@ -285,9 +284,9 @@ def written_format(noun: str, out: str | Path) -> Format:
     return named[max(named, key=len)] if named else writable[0]  # ".compressed.ply" counts before ".ply"
 
 
-def written_suffixes(noun: str) -> tuple[str, ...]:
-    """Return the suffixes that a noun can be written as; the first is the usual one."""
-    return tuple(suffix for each in FORMATS if each.noun == noun and each.encode for suffix in each.suffixes)
+def written_suffixes(*nouns: str) -> tuple[str, ...]:
+    """Return the suffixes that nouns can be written as; the first is the usual one."""
+    return tuple(suffix for each in FORMATS if each.noun in nouns and each.encode for suffix in each.suffixes)
 
 
 def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = Any  # a numpy array or a torch tensor
 
-__all__ = ["Rendering", "median_depths", "median_gaussians", "rasterize", "straight_rgba", "visibility"]
+__all__ = ["Rendering", "median_depths", "median_gaussians", "overdraw", "rasterize", "straight_rgba", "visibility"]
 
 BACKENDS = ("auto", "cpu", "reference", "cuda")
 MODES = ("classic", "antialiased")
@@ -196,3 +196,19 @@ def visibility(
 
     options = _options(gaussians, cameras, None, None, eps2d, rasterize_mode)
     return visibility_arrays(gaussians, cameras, reduce, options)
+
+
+def overdraw(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    eps2d: float | Float[np.ndarray, " c"] | None = None,
+    rasterize_mode: Literal["classic", "antialiased"] | None = None,
+) -> Int32[np.ndarray, "c h w"]:
+    """Return how many Gaussians are blended in each pixel (numpy only): those that a renderer evaluates there.
+
+    Those behind what ends a pixel do not count. The planes are the defaults, blur and mode as in `rasterize`.
+    """
+    from gatlas.raster.cpu import overdraw_arrays
+
+    return overdraw_arrays(gaussians, cameras, _options(gaussians, cameras, None, None, eps2d, rasterize_mode))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatlas.raster import median_kernels, pair_kernels, projection_kernels, tile_kernels, weight_kernels
+from gatlas.raster import count_kernels, median_kernels, pair_kernels, projection_kernels, tile_kernels, weight_kernels
 from gatlas.raster.colors import seen_colors
 from gatlas.raster.lanes import aligned
 from gatlas.raster.rendering import ProjectionOptions, Rendering
@@ -262,6 +262,23 @@ def median_depths_arrays(
     for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
         median_depth(parameters, pinhole(cameras, i, options), depths[i, :, :, 0])
     return depths
+
+
+def overdraw_arrays(gaussians: Gaussians, cameras: Cameras, options: ProjectionOptions) -> Int32[np.ndarray, "c h w"]:
+    """`gatlas.raster.overdraw`."""
+    counts = np.empty((len(cameras), cameras.height, cameras.width), dtype=np.int32)
+    with announced_compilation(projection_kernels.project, tile_kernels.bin_tiles, count_kernels.count):
+        for i, parameters in enumerate(seen_parameters(gaussians, cameras)):
+            projected = project(parameters, pinhole(cameras, i, options))
+            launch(
+                count_kernels.count,
+                _tile_shares(projected),
+                projected.tile_starts,
+                projected.pairs,
+                projected.records,
+                counts[i],
+            )
+    return counts
 
 
 def visibility_arrays(

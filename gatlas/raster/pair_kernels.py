@@ -56,6 +56,7 @@ T, ENDED, ALPHA, F_RED, F_GREEN, F_BLUE, F_DEPTH = range(FIELDS)
 # The same while gradients flow back: BEHIND is the gradient to a unit of light behind the current Gaussian, V_... those
 # of the loss to the pixel.
 BEHIND, V_RED, V_GREEN, V_BLUE, V_DEPTH = range(2, FIELDS)
+COUNT = ALPHA  # while Gaussians are counted
 
 HIGHEST_ALPHA = np.float32(0.999)
 LOWEST_T = np.float32(1e-4)  # a Gaussian that would leave less light than this is not blended and ends the pixel
@@ -304,6 +305,26 @@ def weigh_pair(typing_context, state, records, rank, tile_x, tile_y, blocks, liv
 
     float32, uint64, int64 = types.float32, types.uint64, types.int64
     return uint64(state, records, int64, float32, float32, uint64, uint64, slots, int64), code
+
+
+@intrinsic
+def count_pair(typing_context, state, records, rank, tile_x, tile_y, blocks, live):  # type: ignore[no-untyped-def]
+    """As `blend_pair`, but it only counts, in COUNT, the Gaussians that are blended in each pixel."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        state, records, rank, tile_x, tile_y, blocks, live = arguments
+        pair = _Pair(context, builder, signature, state, records)
+        pair.gaussian(rank, tile_x, tile_y)
+        light = _Light(builder, live)
+        one = constant(builder, [1.0] * LANES)
+        with _each_bit(builder, blocks) as index:
+            block = pair.block(index)
+            weight = light.block(pair, index, block, ir.Constant(FLOAT, 0.0))
+            (pair.get(block, COUNT) + (weight > 0.0).choose(one, 0.0)).store(pair.field(block, COUNT))
+        return builder.load(light.live)
+
+    float32, uint64 = types.float32, types.uint64
+    return uint64(state, records, types.int64, float32, float32, uint64, uint64), code
 
 
 @intrinsic

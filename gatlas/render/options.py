@@ -28,6 +28,10 @@ class RenderOptions(Options):
     -o x.html is one page for a browser that shows the splats, or those of atlases, side by side or from a menu. It
     needs no network. It begins at --elevation and --azimuth, over --background.
 
+    --show draws a map with a color bar: the median depth, normals, alpha, overdraw (how many Gaussians are blended in
+    a pixel), or the error against --reference. With it -o x.npz writes the values, and -o DIR/ with --show depth 16-bit
+    depths beside the pictures. --compare draws another splat or mesh beside this one and the error between.
+
     --device auto is the CPU here, which is faster than starting torch; cuda pays off for many large pictures.
 
     Example: gatlas render obj.ply --orbit 8 -o obj.png
@@ -56,6 +60,21 @@ class RenderOptions(Options):
     height: int | None = option(None, min=1, help="Height in pixels; default the width, or that of --camera.")
     elevation: float = option(20.0, min=-90, max=90, metavar="DEGREES", help="Camera elevation above the horizon.")
     azimuth: float = option(0.0, metavar="DEGREES", help="Camera azimuth from the front (+z) toward +x.")
+    show: Literal["color", "depth", "normal", "alpha", "overdraw", "error"] = option(
+        "color", recorded=ABSENT, help="What is drawn; see above."
+    )
+    reference: str | None = option(
+        None,
+        metavar="FILE",
+        recorded=ABSENT,
+        help="Mesh, splat or folder of views that --show error measures against.",
+    )
+    compare: str | None = option(
+        None, metavar="FILE", recorded=ABSENT, help="Splat, mesh or folder of views to draw beside, and the error."
+    )
+    other_up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(
+        None, metavar="AXIS", recorded=ABSENT, help="Vertical axis of --reference or --compare, as --up."
+    )
     background: str | None = option(
         None,
         metavar="COLOR",
@@ -89,10 +108,25 @@ class RenderOptions(Options):
         chosen = [name for name in ("orbit", "sphere", "path", "camera") if getattr(self, name) is not None]
         if {"path", "camera"} & set(chosen[1:]):
             raise GatlasError(f"--{chosen[0]} and --{chosen[-1]} exclude each other")
+        if self.show != "color" and self.compare is not None:
+            raise GatlasError("--show and --compare exclude each other")
+        if (self.show == "error") != (self.reference is not None):
+            given, lacks = (
+                ("--show error", "--reference FILE") if self.reference is None else ("--reference", "--show error")
+            )
+            raise GatlasError(f"{given} needs {lacks}")
+        if self.other_up is not None and self.other is None:
+            raise GatlasError("--other-up is the vertical axis of --reference or --compare: give one of them")
+
+    @property
+    def other(self) -> str | None:
+        """The file that the subject is compared with, or None."""
+        return self.reference or self.compare
 
     def check_film(self) -> None:
         """Raise a GatlasError where an option that was given is not of films."""
         self.check_not_inline()
+        self._check_color("films")
         for name in ("orbit", "sphere", "camera"):
             if getattr(self, name) is not None:
                 advice = "use --path FILE" if name == "camera" else "its cameras are --seconds times --fps"
@@ -107,9 +141,14 @@ class RenderOptions(Options):
     def check_page(self) -> None:
         """Raise a GatlasError where an option that was given is not of pages."""
         self.check_not_inline()
+        self._check_color("pages")
         for name in ("orbit", "sphere", "camera", "path", "seconds", "fps", "width", "height"):
             if getattr(self, name) is not None:
                 raise GatlasError(f"--{name} is not for pages, where the user moves the camera and sets the size")
+
+    def _check_color(self, kind: str) -> None:
+        if self.show != "color" or self.compare is not None:
+            raise GatlasError(f"--{'compare' if self.compare else 'show'} is not for {kind}: name the output x.png")
 
     def check_not_inline(self) -> None:
         """Raise a GatlasError where a picture shall be shown in the terminal."""

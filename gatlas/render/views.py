@@ -97,14 +97,15 @@ def cameras_in_scene(cameras: SomeCameras, origin: Origin) -> SomeCameras:
 
 def views_for_file(views: AnyViews, origin: Origin) -> AnyViews:
     """Return views with their cameras in the subject's own coordinates, in float64 where these are far away (numpy)."""
-    if not origin.recentered:
-        return views
     if isinstance(views, MixedViews):
-        return MixedViews(views.images, _own_cameras(views.cameras, origin))
-    return Views(views.images, _own_cameras(views.cameras, origin))
+        return MixedViews(views.images, cameras_for_file(views.cameras, origin))
+    return Views(views.images, cameras_for_file(views.cameras, origin))
 
 
-def _own_cameras(cameras: SomeCameras, origin: Origin) -> SomeCameras:
+def cameras_for_file(cameras: SomeCameras, origin: Origin) -> SomeCameras:
+    """Return cameras in the subject's own coordinates, in float64 where these are far away (numpy)."""
+    if not origin.recentered:
+        return cameras
     return replace(cameras, viewmats=scaled_views(cameras.viewmats, origin.center, 1.0))
 
 

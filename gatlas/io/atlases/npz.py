@@ -73,7 +73,7 @@ def atlas_bytes(atlas: Atlas) -> bytes:
     fault = _meta_fault(atlas.meta, planes)
     if fault is not None:
         raise ValueError(fault)
-    return _zip({**planes, "meta": _json(atlas.meta)})
+    return npz_bytes({**planes, "meta": _json(atlas.meta)})
 
 
 def decode_stats(blob: Blob) -> AtlasStats:
@@ -101,7 +101,7 @@ def stats_bytes(stats: AtlasStats) -> bytes:
     mean, m2 = (host_array(array).astype("<f8") for array in (stats.mean, stats.m2))
     std = np.sqrt(m2 / stats.count).astype("<f4")
     arrays = {"mean": mean, "std": std, "m2": m2, "count": np.array(stats.count, "<i8"), "meta": _json(stats.meta)}
-    return _zip(arrays)
+    return npz_bytes(arrays)
 
 
 def _read(blob: Blob, noun: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -164,7 +164,8 @@ def _json(meta: Mapping[str, Any]) -> np.ndarray:
     return np.array(json.dumps(dict(meta), sort_keys=True, allow_nan=False)).astype("<U")
 
 
-def _zip(arrays: Mapping[str, np.ndarray]) -> bytes:
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return an NPZ of arrays, uncompressed; the same arrays give the same bytes. NaN or infinity is a GatlasError."""
     for name, array in arrays.items():
         bad = 0 if array.dtype.kind == "U" else np.count_nonzero(~np.isfinite(array))
         if bad:

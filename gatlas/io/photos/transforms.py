@@ -19,7 +19,7 @@ from gatlas.geometry.cameras import opengl_poses, viewmats_of_opengl
 from gatlas.geometry.lens import Lens
 from gatlas.io import outputs, registry, streams
 from gatlas.io.arrays import host_array
-from gatlas.io.images import encode_png, read_header
+from gatlas.io.images import encode_depth_png, encode_png, read_header
 from gatlas.io.json_reader import read_json
 from gatlas.io.photos.colmap_records import MOST_PIXELS
 from gatlas.io.photos.exif_turns import KEY as EXIF_TURNED
@@ -121,25 +121,49 @@ def has_pictures(folder: str | Path) -> bool:
     return any(picture_suffix(Path(folder) / place) for place in ("", "images", "input"))
 
 
-def save_views(folder: str | Path, views: AnyViews, *, force: bool = False) -> None:
+def save_views(
+    folder: str | Path,
+    views: AnyViews,
+    *,
+    depths: Sequence[Float[np.ndarray, "h w"]] | None = None,
+    force: bool = False,
+) -> None:
     """Write `images/000.png` … and, last, the transforms.json that names them.
 
-    A folder that was not there appears whole or not at all.
+    Depths (z in the camera, units of the cameras; 0 where none) go to 16-bit PNGs, `depths/000.png` …, all in the unit
+    that the index calls "depth_unit_scale_factor". A folder that was not there appears whole or not at all.
     """
-    names, index = encode_index(views.cameras)
+    unit = None if depths is None else max(float(each.max()) for each in depths) / 65535 or 1.0
+    names, index = encode_index(views.cameras, depth_unit=unit)
     with outputs.filling_folder(folder, force=force) as target:
         (target / INDEX).unlink(missing_ok=True)
         (target / "images").mkdir(exist_ok=True)
         for name, image in zip(names, views.images, strict=True):
             outputs.write(target / name, [encode_png(host_array(image))], force=True)
+        if depths is not None and unit is not None:
+            (target / "depths").mkdir(exist_ok=True)
+            for name, each in zip(names, depths, strict=True):
+                outputs.write(target / depth_name(name), [encode_depth_png(each, unit)], force=True)
         outputs.write(target / INDEX, [index], force=True)
 
 
-def encode_index(cameras: AnyCameras, **entries: Any) -> tuple[list[str], bytes]:
-    """Return the names of the pictures beside a transforms.json, and its bytes; `entries` are added at its top."""
+def depth_name(name: str) -> str:
+    """Return the name of the depths beside a picture."""
+    return name.replace("images/", "depths/")
+
+
+def encode_index(cameras: AnyCameras, *, depth_unit: float | None = None, **entries: Any) -> tuple[list[str], bytes]:
+    """Return the names of the pictures beside a transforms.json, and its bytes; `entries` are added at its top.
+
+    With the unit of their depths the index names these too, as Nerfstudio reads them.
+    """
     digits = max(3, len(str(len(cameras) - 1)))
     names = [f"images/{i:0{digits}d}.png" for i in range(len(cameras))]
     document = {**entries, **_document(cameras, names)}
+    if depth_unit is not None:
+        document = {"depth_unit_scale_factor": depth_unit, **document}
+        for frame in document["frames"]:
+            frame["depth_file_path"] = depth_name(frame["file_path"])
     return names, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode()
 
 
