@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gatlas.lazy import load_name
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Int, UInt8
 
@@ -47,6 +49,18 @@ def _check_shapes(noun: Any, **expected: tuple[int | str, ...]) -> None:
         if not fits:
             wanted = " ".join(str(sizes.get(str(want), want)) for want in shape)
             raise ValueError(f"{type(noun).__name__}.{name} must have shape [{wanted}], got {list(actual)}")
+
+
+class _InNotebooks:
+    """Pictures for notebooks: `gatlas.notebook` makes them and is loaded when one is asked for."""
+
+    def _repr_png_(self) -> bytes | None:
+        png: bytes | None = load_name("gatlas.notebook:png_of")(self)
+        return png
+
+    def _repr_html_(self) -> str:
+        html: str = load_name("gatlas.notebook:html_of")(self)
+        return html
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class Origin:
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussians:
+class Gaussians(_InNotebooks):
     """A set of n 3D Gaussians."""
 
     means: Float[Array, "n 3"]  # world units
@@ -199,7 +213,7 @@ SomeCameras = TypeVar("SomeCameras", bound=Cameras | MixedCameras)
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class Views(_InNotebooks):
     """Pictures and the cameras that took them."""
 
     images: Float[Array, "c h w d"]  # RGB or straight (not premultiplied) RGBA, sRGB-encoded, [0, 1]
@@ -231,7 +245,7 @@ class Views:
 
 
 @dataclass(frozen=True, eq=False)
-class MixedViews:
+class MixedViews(_InNotebooks):
     """Pictures of several sizes and the cameras that took them."""
 
     images: tuple[Float[Array, "_ _ d"], ...]  # all RGB or all straight RGBA, sRGB-encoded, [0, 1]
@@ -320,7 +334,7 @@ class Material:
 
 
 @dataclass(frozen=True, eq=False)
-class Mesh:
+class Mesh(_InNotebooks):
     """Triangles with materials in world units, glTF axes (x right, y up, z towards the viewer)."""
 
     vertices: Float[Array, "v 3"]  # world units
@@ -347,7 +361,7 @@ class Mesh:
 
 
 @dataclass(frozen=True, eq=False)
-class Atlas:
+class Atlas(_InNotebooks):
     """Gaussians laid out as a square image: one Gaussian a cell. Values are raw, never whitened."""
 
     offset: Float[Array, "h h 3"]  # position in the unit ball minus the cell's sphere point

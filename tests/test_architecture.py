@@ -23,7 +23,7 @@ FLOORS = [
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
     {"fit", "pose", "atlas", "diffusion", "models", "render"},
-    {"prune", "score"},
+    {"prune", "score", "notebook"},
     {"datasets"},
     {"systems"},
     {"train", "batch"},
@@ -216,7 +216,7 @@ def test_no_file_outside_its_package_names_a_system():
                 assert not found, f"{path} names {found}"
 
 
-OTHERS = {"_replace", "_asdict", "_fields", "_exit"}  # named tuples, os
+OTHERS = {"_replace", "_asdict", "_fields", "_exit", "_repr_png_", "_repr_html_"}  # named tuples, os, notebooks
 GSPLAT = {"_quat_scale_to_covar_preci", "_fully_fused_projection"}
 STAND_INS = {"pretended_cuda.py", "gsplat_twins.py"}  # for parts of torch and gsplat, whose insides they need
 

@@ -177,6 +177,20 @@ EXAMPLES = {
             "gatlas score poses found/*.json --truth 'true/{stem}.json' --unscaled",
         ),
     ],
+    "score-distribution": [
+        (
+            "Samples against the training set:",
+            "gatlas score distribution samples/ --reference 'set-{000000..000007}.tar'",
+        ),
+        (
+            "With FID, KID and CLIP-FID:",
+            "gatlas score distribution samples/ --reference objects/ --inception inception.pth --clip clip/",
+        ),
+    ],
+    "score-text": [
+        ("CLIP score and R-precision:", "gatlas score text samples/ --prompts captions.json --clip clip/"),
+        ("Without weights:", "gatlas score text samples/ --prompts captions.json --against objects/"),
+    ],
     "score-table": [
         ("Two runs side by side:", "gatlas score table first.json second.json"),
         ("The files of shards as one run:", "gatlas score table part-*.json --merge --plot histograms.png"),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas import __version__, io
 from gatlas.atlas import decode
-from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
+from gatlas.cli.terminal import about, check_outputs, counting_bar, finite, message
 from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
 from gatlas.io.registry import written_format
 from gatlas.meshes import MeshOptions, mesh
 from gatlas.meshes.edits import stand_up
+from gatlas.meshes.meshing import count_steps
 from gatlas.render.mesh_quality import measure_mesh
 
 if TYPE_CHECKING:
@@ -29,13 +30,8 @@ def run(source: Input, output: str, options: MeshOptions, *, force: bool) -> dic
         message("PLY holds vertex colors: no texture is made")
     reference = _load_reference(options)
     gaussians = _load(source, options)
-    with about(source), progress_bar("mesh", options.views) as progress:
-        made = mesh(
-            gaussians,
-            options,
-            report=message,
-            on_view=(lambda done: progress(done, float("nan"))) if progress else lambda done: None,
-        )
+    with about(source), counting_bar("mesh", count_steps(options)) as on_step:
+        made = mesh(gaussians, options, report=message, on_step=on_step)
     summary = f"{len(made.faces):,} triangles, {_colors(options)}"
     record: dict[str, Any] = {"triangles": len(made.faces)}
     if options.report is not None or reference is not None:

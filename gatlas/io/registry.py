@@ -99,12 +99,14 @@ FORMATS = [
     Format("splat", "splaTV", "a moving splat (splaTV)", (".splatv",), sniff.begins(b"\x4b\x67\0\0"), remedy=_SAVE),
     Format("splat", "RAD", "a RAD splat", (".rad",), sniff.begins(b"RAD0", b"RADC"), remedy=_SAVE),
     Format(
-        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.begins(b"glTF"), sniff.is_gltf_splat,
-        remedy=_SAVE,
+        "splat", "GLB", f"a splat in glTF ({sniff.SPLAT})", (".glb",), sniff.begins(b"glTF"), sniff.is_gltf_splat,
+        "gatlas.io.splats.gltf_splats:decode_gltf_splats", "gatlas.io.splats.gltf_splat_writer:encode_glb_splats",
+        listed=False,
     ),
     Format(
-        "splat", "glTF splat", f"a splat in glTF ({sniff.SPLAT})", (), sniff.is_json_object, sniff.is_gltf_splat,
-        remedy=_SAVE,
+        "splat", "glTF", f"a splat in glTF ({sniff.SPLAT})", (".gltf",), sniff.is_json_object, sniff.is_gltf_splat,
+        "gatlas.io.splats.gltf_splats:decode_gltf_splats", "gatlas.io.splats.gltf_splat_writer:encode_gltf_splats",
+        listed=False,
     ),
     Format(
         "mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh",
@@ -176,6 +178,7 @@ _OTHER_SUFFIXES = {
 _CONVERSIONS = {
     ("mesh", "splat"): "To fit it, run: gatlas fit{file} -o {stem}.ply",
     ("atlas", "splat"): "To decode it, run: gatlas atlas-decode{file} -o {stem}.ply",
+    ("splat", "mesh"): "To make a mesh of it, run: gatlas mesh{file} -o {stem}-mesh.glb",
     ("splat", "atlas"): "To encode it, run: gatlas atlas-encode{file} -o atlas.npz",
 }
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     Test = Callable[[Blob], bool]
 
 SPLAT = "KHR_gaussian_splatting"  # glTF's extension for splats, and the beginning of those for compressed ones
-SPLAT_REMEDY = "save it as a .ply splat in the program that made it"
 _HEADER = 1 << 20  # bytes of a file that are searched for the end of a PLY header
 _KSPLAT_HEADER, _KSPLAT_SECTION = 4096, 1024  # bytes of the header, and of that of each section
 _OBJ_STARTS = (b"#", b"mtllib", b"o ", b"g ", b"v ", b"vn ", b"vt ", b"usemtl ", b"s ")

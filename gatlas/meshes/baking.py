@@ -45,18 +45,19 @@ class Unknowns(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def take_samples(colors, alphas, depths, hit_faces, hit_places, hit_depths, normals, rays, tolerance, samples):  # type: ignore[no-untyped-def]
+def take_samples(pictures, depths, hit_faces, hit_places, hit_depths, normals, rays, tolerance, samples):  # type: ignore[no-untyped-def]
     """Fill `samples` with those of one picture, row by row; return how many there are.
 
-    `colors` [h w 3] are premultiplied, `depths` [h w] those of the Gaussians, `normals` [f 3] those of the faces, unit;
-    `rays` [3 3] takes pixel coordinates (x, y, 1) to a direction in the world. A pixel is sound where it is opaque,
-    the two depths agree to the tolerance (world units) and the mesh has no edge of depth next to it.
+    `pictures` [h w 4] are straight sRGB and alpha times LEVELS, `depths` [h w] those of what the splat shows, `normals`
+    [f 3] those of the faces, unit; `rays` [3 3] takes pixel coordinates (x, y, 1) to a direction in the world. A pixel
+    is sound where it is opaque, the two depths agree to the tolerance (world units) and the mesh has no edge of depth
+    next to it.
     """
-    height, width = alphas.shape
+    height, width = depths.shape
     count = 0
     for y in range(height):
         for x in range(width):
-            face, alpha = hit_faces[y, x], alphas[y, x]
+            face, alpha = hit_faces[y, x], pictures[y, x, 3] / LEVELS
             if face < 0 or alpha < LEAST_ALPHA:
                 continue
             u, v = x + 0.5, y + 0.5
@@ -77,8 +78,7 @@ def take_samples(colors, alphas, depths, hit_faces, hit_places, hit_depths, norm
             for k in range(2):
                 samples.places[count, k] = np.uint16(hit_places[y, x, k] * STEPS + 0.5)
             for channel in range(3):
-                straight = min(max(colors[y, x, channel] / alpha, 0.0), 1.0)
-                samples.colors[count, channel] = np.uint8(straight * LEVELS + 0.5)
+                samples.colors[count, channel] = pictures[y, x, channel]
             samples.weights[count] = weight
             count += 1
     return count

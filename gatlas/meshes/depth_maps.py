@@ -12,11 +12,13 @@ from gatlas.raster import median_gaussians, rasterize
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jaxtyping import Float, Float32, Float64, Int8
 
     from gatlas.types import Cameras, Gaussians
 
-AT_ONCE = 8  # views rendered in one call, to bound memory
+AT_ONCE = 2**20  # pixels rendered in one call, or one view, to bound memory
 FLATTEST = 1e-3  # of a Gaussian's largest standard deviation: thinner ones count as this thick
 
 
@@ -42,36 +44,40 @@ def pinholes(cameras: Cameras) -> Pinholes:
     return Pinholes(views, np.ascontiguousarray(Ks[:, [0, 1, 0, 1], [0, 1, 2, 2]]))
 
 
-def render_depth_maps(
+def empty_maps(cameras: Cameras) -> DepthMaps:
+    """Return maps to be filled; so far they hold no normals, and any depths."""
+    shape = (len(cameras), cameras.height, cameras.width)
+    return DepthMaps(pinholes(cameras), np.empty(shape, dtype=np.float32), np.zeros((*shape, 4), dtype=np.int8))
+
+
+def fill_maps(
+    maps: DepthMaps,
+    part: slice,
     gaussians: Gaussians,
+    inverses: Float64[np.ndarray, "n 6"],
     cameras: Cameras,
     eps2d: Float64[np.ndarray, " c"] | None,
-    *,
     backend: Literal["auto", "cuda"] = "auto",
-) -> DepthMaps:
-    """Return what each pixel sees of the Gaussian (numpy) behind which half of its light is gone.
+) -> None:
+    """Fill the maps of some of the cameras with what each pixel sees of the Gaussian that takes half of its light.
 
     It is seen where the ray comes closest to its mean, in its standard deviations: on the plane of a flat one.
+    `inverses` are the `precisions` of the Gaussians (numpy).
     """
-    held, shape = pinholes(cameras), (len(cameras), cameras.height, cameras.width)
-    depths, normals = np.empty(shape, dtype=np.float32), np.zeros((*shape, 4), dtype=np.int8)
-    means, precisions = gaussians.means.astype(np.float64), _precisions(gaussians)
+    blur = None if eps2d is None else eps2d[part]
+    indices = median_gaussians(gaussians, cameras[part], eps2d=blur, backend=backend)
     with announced_compilation(fusion_kernels.meet_gaussians):
-        for part in _groups(len(cameras)):
-            blur = None if eps2d is None else eps2d[part]
-            indices = median_gaussians(gaussians, cameras[part], eps2d=blur, backend=backend)
-            launch(
-                fusion_kernels.meet_gaussians,
-                split_range(len(indices), get_num_threads()),
-                held.views[part],
-                held.focals[part],
-                means,
-                precisions,
-                indices,
-                depths[part],
-                normals[part],
-            )
-    return DepthMaps(held, depths, normals)
+        launch(
+            fusion_kernels.meet_gaussians,
+            split_range(len(indices), get_num_threads()),
+            maps.pinholes.views[part],
+            maps.pinholes.focals[part],
+            gaussians.means.astype(np.float64),
+            inverses,
+            indices,
+            maps.depths[part],
+            maps.normals[part],
+        )
 
 
 def render_pixel_depth_maps(
@@ -82,18 +88,21 @@ def render_pixel_depth_maps(
 ) -> DepthMaps:
     """Return the depths that `rasterize` gives and the normals of neighboring pixels: worse, and for comparison."""
     depths = np.empty((len(cameras), cameras.height, cameras.width), dtype=np.float32)
-    for part in _groups(len(cameras)):
+    for part in parts_of(cameras):
         blur = None if eps2d is None else eps2d[part]
         pictures = rasterize(gaussians, cameras[part], eps2d=blur, depth=depth)
         depths[part] = np.where(pictures.alphas > 0.5, pictures.depths, 0.0)[..., 0]
     return with_normals(cameras, depths)
 
 
-def _groups(count: int) -> list[slice]:
-    return [slice(first, min(first + AT_ONCE, count)) for first in range(0, count, AT_ONCE)]
+def parts_of(cameras: Cameras) -> Iterator[slice]:
+    """Yield the cameras in parts of so many as are rendered at a time."""
+    step = max(1, AT_ONCE // (cameras.height * cameras.width))
+    for first in range(0, len(cameras), step):
+        yield slice(first, min(first + step, len(cameras)))
 
 
-def _precisions(gaussians: Gaussians) -> Float64[np.ndarray, "n 6"]:
+def precisions(gaussians: Gaussians) -> Float64[np.ndarray, "n 6"]:
     """Return the inverse covariances: xx, xy, xz, yy, yz, zz."""
     quats, scales = gaussians.quats.astype(np.float64), gaussians.scales.astype(np.float64)
     axes = quats_to_matrices(quats / np.linalg.norm(quats, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Gaussians to a closed surface of triangles: median depths of many views, fused in a sparse grid."""
+"""Gaussians to a closed surface of triangles: median depths of many views, fused in a grid, and their outlines."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ import numpy as np
 
 from gatlas.config import ignore
 from gatlas.errors import GatlasError
-from gatlas.meshes.depth_maps import render_depth_maps
-from gatlas.meshes.fusion import fuse
+from gatlas.meshes.fusion import SHARES, fuse
 from gatlas.meshes.isosurface import compacted, march, simplified, smoothed, without_specks
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
+from gatlas.meshes.outlines import ROUNDS, fit_outlines
+from gatlas.meshes.splat_views import see_splat
 from gatlas.meshes.watertight import closed, is_watertight
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float32, Float64, Int32, Int64
 
     from gatlas.config import Report
     from gatlas.meshes.fusion import SparseGrid
     from gatlas.meshes.options import MeshOptions
+    from gatlas.meshes.splat_views import SplatViews
     from gatlas.types import Gaussians
 
+STEPS = SHARES + 1 + ROUNDS
 ATTEMPTS = 4  # of simplifying to fewer triangles, where closing the surface adds some
 
 
@@ -40,15 +45,25 @@ def extract_surface(gaussians: Gaussians, options: MeshOptions, *, report: Repor
     """
     frame = find_frame(gaussians)
     inside = enter_frame(gaussians, frame)
-    cameras, eps2d = views_around(inside, options.views, options.resolution)
-    maps = render_depth_maps(inside, cameras, eps2d, backend="cuda" if options.device == "cuda" else "auto")
-    if not maps.depths.any():
-        name = gaussians.origin.name or "the splat"
-        raise GatlasError(f"{name}: is nowhere half covered in any of {options.views} views: no surface to mesh")
-    grid = fuse(maps, options.grid, fill_holes=options.fill_holes)
-    del maps
-    vertices, triangles = finish_surface(grid, options.smooth, options.triangles, report=report)
+    views = see_splat(inside, *views_around(inside, options.views, options.resolution))
+    vertices, triangles = surface_of(views, options, report=report)
     return ExtractedSurface(frame.leave(vertices).astype(np.float32), triangles.astype(np.int32))
+
+
+def surface_of(
+    views: SplatViews,
+    options: MeshOptions,
+    *,
+    report: Report = ignore,
+    on_step: Callable[[], None] = lambda: None,
+) -> tuple[Float64[np.ndarray, "v 3"], Int64[np.ndarray, "t 3"]]:
+    """Return `extract_surface` of what cameras have seen, in units of the ball; `on_step` is called STEPS times."""
+    if not views.maps.depths.any():
+        raise GatlasError(f"the splat is nowhere half covered in any of {len(views.cameras)} views: no surface to mesh")
+    grid = fuse(views.maps, options.grid, fill_holes=options.fill_holes, on_share=on_step)
+    vertices, triangles = finish_surface(grid, options.smooth, options.triangles, report=report)
+    on_step()
+    return fit_outlines(vertices, triangles, views, on_round=on_step), triangles
 
 
 def finish_surface(

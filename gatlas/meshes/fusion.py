@@ -7,6 +7,7 @@ A point is inside only where it is behind both.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from gatlas.meshes.fusion_kernels import BEHIND, BLOCK, IN_FRONT, VOXELS
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Bool, Float32, Float64, Int64
 
     from gatlas.meshes.depth_maps import DepthMaps
@@ -26,6 +29,7 @@ FREE_DISTANCE = 1.0  # voxels from the surface, of such a point: more would pull
 THICKNESS = 1.5  # voxels: what is thinner is thickened, or it would fall between the voxels
 REACHED = 24  # voxels, along the axes: the farthest of a shell from the blocks that it encloses
 MARGIN = 3  # blocks of room around the unit ball
+SHARES = 8  # of the blocks, after each of which progress is reported
 SEEN_THROUGH = 2  # views that see past an enclosed place make it a part of the outside
 
 
@@ -39,11 +43,18 @@ class SparseGrid(NamedTuple):
     values: Float32[np.ndarray, "m 64"]  # > 0 outside
 
 
-def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bool = False) -> SparseGrid:
+def fuse(
+    maps: DepthMaps,
+    cells: int,
+    *,
+    two_sheets: bool = True,
+    fill_holes: bool = False,
+    on_share: Callable[[], None] = lambda: None,
+) -> SparseGrid:
     """Return the signed distance that depth maps around the unit ball give, `cells` voxels to its diameter.
 
     With `fill_holes` all that is enclosed is inside, also what is seen through small openings; else only what no view
-    sees.
+    sees. `on_share` is called SHARES times.
     """
     voxel = 2.0 / cells
     count = -(-cells // BLOCK) + 2 * MARGIN
@@ -59,24 +70,27 @@ def fuse(maps: DepthMaps, cells: int, *, two_sheets: bool = True, fill_holes: bo
         )  # nothing at the grid's border, where it would be cut open
         blocks = np.argwhere(active)
         values = np.empty((len(blocks), VOXELS), dtype=np.float32)
-        launch(
-            fusion_kernels.fuse_blocks,
-            split_range(len(blocks), threads),
-            blocks,
-            corner,
-            voxel,
-            OFFSET,
-            THICKNESS * voxel,
-            IN_FRONT * voxel,
-            BEHIND * voxel,
-            FREE_WEIGHT,
-            FREE_DISTANCE * voxel,
-            two_sheets,
-            *maps.pinholes,
-            maps.depths,
-            maps.normals,
-            values,
-        )
+        for start, stop in pairwise(np.linspace(0, len(blocks), SHARES + 1).astype(int).tolist()):
+            launch(
+                fusion_kernels.fuse_blocks,
+                split_range(stop - start, threads),
+                blocks[start:stop],
+                corner,
+                voxel,
+                OFFSET,
+                THICKNESS * voxel,
+                IN_FRONT * voxel,
+                BEHIND * voxel,
+                FREE_WEIGHT,
+                FREE_DISTANCE * voxel,
+                two_sheets,
+                views,
+                focals,
+                maps.depths,
+                maps.normals,
+                values[start:stop],
+            )
+            on_share()
     outside = _outer(~active)
     if not fill_holes:
         enclosed = np.argwhere(~active & ~outside)

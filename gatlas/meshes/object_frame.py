@@ -44,7 +44,7 @@ def find_frame(gaussians: Gaussians) -> SplatFrame:
     """
     seen = _solid(gaussians)
     if not seen.any():
-        raise GatlasError(f"{_name(gaussians)}: all of its Gaussians are transparent or not finite: no surface to mesh")
+        raise GatlasError("all Gaussians of the splat are transparent or not finite: no surface to mesh")
     means = gaussians.means[seen].astype(np.float64)
     axes = quats_to_matrices(_unit(gaussians.quats[seen])) * (HALF_COVERED * gaussians.scales[seen, None, :])
     reach = np.sqrt((axes.astype(np.float64) ** 2).sum(axis=2))  # [n 3] half sides of each ellipsoid's box
@@ -55,7 +55,7 @@ def find_frame(gaussians: Gaussians) -> SplatFrame:
             return SplatFrame(np.zeros(3), 1.0)
     center, radius = bounding_ball(ends, tail=TAIL, share=SHARE)
     if not 0 < radius < np.inf:
-        raise GatlasError(f"{_name(gaussians)}: its Gaussians have no extent: no surface to mesh")
+        raise GatlasError("the Gaussians of the splat have no extent: no surface to mesh")
     return SplatFrame(center, radius)
 
 
@@ -100,7 +100,3 @@ def _finite(gaussians: Gaussians) -> Bool[np.ndarray, " n"]:
 def _unit(quats: np.ndarray) -> np.ndarray:
     quats = quats.astype(np.float64)
     return quats / np.linalg.norm(quats, axis=1, keepdims=True)
-
-
-def _name(gaussians: Gaussians) -> str:
-    return gaussians.origin.name or "the splat"

@@ -14,8 +14,8 @@ class MeshOptions(Options):
     """Make a textured triangle mesh of a splat, in the splat's own frame and units.
 
     The splat is rendered from all around; where a ray has lost half of its light is its surface. These depths are fused
-    in a sparse grid, in which thin parts keep both of their sides. The surface is closed, smoothed and simplified, and
-    takes its colors from the same pictures.
+    in a sparse grid, in which thin parts keep both of their sides. The surface is closed, smoothed, simplified and
+    moved to the outlines that the pictures show, and takes its colors from them.
 
     The output's suffix is the format: .glb (also that of standard output), .obj with its .mtl and .png beside it, or
     .ply with vertex colors. Its coordinates are those of the object before it was normalized, y up. An atlas as input

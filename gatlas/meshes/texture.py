@@ -14,9 +14,9 @@ import numpy as np
 from gatlas.images.srgb import srgb_to_linear, to_bytes
 from gatlas.meshes.baking import Samples, Unknowns, add_by_face, add_residuals, paint_faces, take_samples
 from gatlas.meshes.colors import face_normals, unit
+from gatlas.meshes.depth_maps import parts_of
 from gatlas.meshes.render import mesh_hits
 from gatlas.meshes.unwrap import unwrap
-from gatlas.raster import rasterize
 from gatlas.raster.threads import announced_compilation, get_num_threads, launch, split_range
 from gatlas.types import Material, Mesh, Texture
 
@@ -25,32 +25,27 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Float, Float64, Int
 
-    from gatlas.types import Cameras, Gaussians
+    from gatlas.meshes.splat_views import SplatViews
 
-GROUP = 4  # views rendered at a time: all at once take gigabytes
 TOLERANCE = 0.02  # of the object's radius: depths that differ more are of different surfaces
 
 
 def colored(
     vertices: Float[np.ndarray, "v 3"],
     faces: Int[np.ndarray, "f 3"],
-    gaussians: Gaussians,
-    cameras: Cameras,
+    views: SplatViews,
     *,
     size: int = 1024,
     rounds: int = 1,
     radius: float = 1.0,
-    eps2d: Float[np.ndarray, " c"] | None = None,
     lit: bool = False,
-    backend: str = "auto",
-    on_view: Callable[[int], None] = lambda done: None,
+    on_view: Callable[[], None] = lambda: None,
 ) -> Mesh:
-    """Return a surface in the frame of the Gaussians (numpy) as a mesh with their colors.
+    """Return a surface in the frame of a splat as a mesh with the colors that views of the splat show.
 
     With `size` > 0 it has a texture of so many texels a side, else vertex colors. `radius` is that of the object, in
-    world units, `eps2d` the blur of each camera's pictures (see `gatlas.raster.rasterize`). Parts that no camera sees
-    have the colors of the nearest part that one does. The material is unlit, since the colors hold the light of the
-    splat, unless `lit`. `on_view` is called with the number of views done.
+    world units. Parts that no camera sees have the colors of the nearest part that one does. The material is unlit,
+    since the colors hold the light of the splat, unless `lit`. `on_view` is called once per view.
     """
     if size:
         sources, faces, uvs = unwrap(vertices, faces, size)
@@ -64,14 +59,12 @@ def colored(
         uvs=uvs,
         colors=np.ones((len(vertices), 4), dtype=np.float32),
         materials=(Material(unlit=not lit),),
-        origin=gaussians.origin,
     )
     groups = []
-    for first in range(0, len(cameras), GROUP):
-        part = slice(first, first + GROUP)
-        blur = None if eps2d is None else eps2d[part]
-        groups.append(see(mesh, gaussians, cameras[part], radius, blur, backend))
-        on_view(min(first + GROUP, len(cameras)))
+    for part in parts_of(views.cameras):
+        groups.append(take(mesh, views, part, radius))
+        for _ in range(part.start, part.stop):
+            on_view()
     corners = (uvs[faces] * size).reshape(-1, 6).astype(np.float32)
     unknowns = Unknowns(mesh.faces, corners, size, size)
     values = solve(groups, unknowns, face_centers(mesh), rounds)
@@ -95,29 +88,21 @@ def face_centers(mesh: Mesh) -> Float64[np.ndarray, "f 3"]:
     return centers
 
 
-def see(
-    mesh: Mesh,
-    gaussians: Gaussians,
-    cameras: Cameras,
-    radius: float,
-    eps2d: Float[np.ndarray, " c"] | None = None,
-    backend: str = "auto",
-) -> Samples:
-    """Return what the pixels of the cameras show of the mesh, in the colors of the Gaussians, camera by camera."""
-    rendering = rasterize(gaussians, cameras, eps2d=eps2d, backend=backend, depth="median")  # type: ignore[arg-type]
+def take(mesh: Mesh, views: SplatViews, part: slice, radius: float) -> Samples:
+    """Return what the pixels of some of the views show of the mesh, in the colors of the splat, view by view."""
+    cameras, depths = views.cameras[part], views.maps.depths[part]
     hits = mesh_hits(mesh, cameras)
     normals = unit(face_normals(mesh))
     found: list[Samples | None] = [None] * len(cameras)
 
-    def take(start: int, stop: int) -> None:
+    def take_views(start: int, stop: int) -> None:
         for i in range(start, stop):
             view, K = (np.asarray(each[i], dtype=np.float64) for each in (cameras.viewmats, cameras.Ks))
             rays = view[:3, :3].T @ np.linalg.inv(K)
             room = _room(int((hits.faces[i] >= 0).sum()))
             count = take_samples(
-                np.asarray(rendering.colors[i]),
-                np.asarray(rendering.alphas[i, ..., 0]),
-                np.asarray(rendering.depths[i, ..., 0]),
+                views.pictures[part][i],
+                depths[i],
                 hits.faces[i],
                 hits.barycentrics[i],
                 hits.depths[i],
@@ -129,7 +114,7 @@ def see(
             found[i] = Samples(*(array[:count] for array in room))
 
     with announced_compilation(take_samples):
-        launch(take, split_range(len(cameras), get_num_threads()))
+        launch(take_views, split_range(len(cameras), get_num_threads()))
     return Samples(*(np.concatenate(arrays) for arrays in zip(*(each for each in found if each), strict=True)))
 
 

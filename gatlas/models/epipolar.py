@@ -91,3 +91,30 @@ class EpipolarAttention(nn.Module):
 
     def _split(self, features: Float[Tensor, "n c d h w"]) -> Float[Tensor, "n heads c2 d h w"]:
         return features.unflatten(1, (self.heads, -1))
+
+
+class EpipolarColors(nn.Module):
+    """Colors of frame 0 at the points of each pixel's ray, mixed by attention: a learned warp of that picture."""
+
+    def __init__(self, channels: int, points: int) -> None:
+        super().__init__()
+        self.query, self.key = (nn.Conv2d(channels, channels, 1) for _ in range(2))
+        self.prior = nn.Conv2d(channels, points + 1, 3, padding=1)
+
+    def forward(
+        self, features: Float[Tensor, "n c h w"], image: Float[Tensor, "b 3 h w"], grid: Float[Tensor, "b d h w 2"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Return the mixed colors of frame 0's image.
+
+        One choice beside the points has the color 0, so that a pixel may have none of theirs. Points outside of the
+        picture have the colors of its border.
+        """
+        known, noisy = features.unflatten(0, (-1, 2)).unbind(1)
+        seen = torch.cat([self.key(known), image.to(known.dtype)], dim=1)
+        places = grid.flatten(1, 2).to(seen.dtype)
+        seen = functional.grid_sample(seen, places, padding_mode="border", align_corners=False)
+        key, colors = seen.unflatten(2, (grid.shape[1], -1)).split([seen.shape[1] - 3, 3], dim=1)  # [b c d h w]
+        logits = (self.query(noisy)[:, :, None] * key).sum(1) / math.sqrt(key.shape[1])
+        none, prior = self.prior(noisy).split([1, grid.shape[1]], dim=1)
+        weights = torch.cat([none, logits + prior], dim=1).softmax(1)
+        return (weights[:, None, 1:] * colors).sum(2)

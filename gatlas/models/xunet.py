@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from gatlas.geometry.rays import posenc_nerf, rays
-from gatlas.models.epipolar import EpipolarAttention, epipolar_grid
+from gatlas.models.epipolar import EpipolarAttention, EpipolarColors, epipolar_grid
 from gatlas.models.xunet_config import XUNetConfig
 from gatlas.types import Cameras
 
@@ -66,6 +66,7 @@ class XUNet(nn.Module):
                 self.up.append(_Block(width, width, config, level - 1, resample="up"))
         self.norm_out = _norm(width, config)
         self.conv_out = _conv(width, 3)
+        self.colors = EpipolarColors(width, config.epipolar_points) if config.epipolar else None
 
     def forward(
         self,
@@ -75,10 +76,11 @@ class XUNet(nn.Module):
         conditional: Bool[Tensor, " b"],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, "b 3 h w"]:
-        """Return the noise of frame 1 (float32), the pictures in [-1, 1] apart from it.
+        """Return the noise of frame 1 (float32), or v, the pictures in [-1, 1] apart from the noise.
 
         `log_snr` is that of frame 1; for `poses` see `encode_rays`. A row that is not `conditional` knows nothing of
-        the rays; its frame 0 should be noise. `generator` draws the dropout of training.
+        the rays; its frame 0 should be noise. `generator` draws the dropout of training. With epipolar attention the
+        result is v, of which colors of frame 0 are the part that is the view.
         """
         side = self.config.side
         if tuple(images.shape[-2:]) != (side, side):
@@ -93,8 +95,13 @@ class XUNet(nn.Module):
             x = self._call(block, x, embeddings[block.level], seed, grids[block.level])
             if block.kept:
                 skips.append(x)
-        x = self.conv_out(functional.silu(self.norm_out(x))).float()
-        return x[1::2] if self.config.frames == 2 else x
+        features = functional.silu(self.norm_out(x))
+        x = self.conv_out(features).float()
+        x = x[1::2] if self.config.frames == 2 else x
+        if self.colors is not None:
+            sigma = torch.sigmoid(-log_snr.float()).sqrt()[:, None, None, None]
+            x = x - sigma * self.colors(features, images[:, 0], grids[0]).float()
+        return x
 
     def grids(
         self, poses: Float[Tensor, "b 2 144 h w"], conditional: Bool[Tensor, " b"]

@@ -26,8 +26,9 @@ class XUNetConfig(Options):
     epipolar_points: int = option(
         0,
         min=0,
-        help="Points along the ray of each pixel, between `near` and `far`, at which attention looks into the other "
-        "frame, on all levels; 0: on the attended levels, at all pixels of the other frame, as published.",
+        help="Points along the ray of each pixel, between `near` and `far`, at which attention looks into the known "
+        "view, on all levels, and whose colors the prediction mixes; 0: attention to all pixels of the other frame, on "
+        "the attended levels, as published.",
     )
     near: float = option(
         1.6, above=0, help="Distance of the first of these points from the camera, in the units of the cameras."

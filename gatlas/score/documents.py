@@ -17,16 +17,21 @@ HEADER = ("version", "score", "options", "cameras", "weights")
 
 
 def make_document(
-    score: str, options: Options, objects: Sequence[Mapping[str, Any]], **more: Mapping[str, Any]
+    score: str,
+    options: Options,
+    objects: Sequence[Mapping[str, Any]],
+    *,
+    pooled: Mapping[str, Any] | None = None,
+    **more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the JSON-able document of objects, each with its "name" and its figures: null is not measured.
 
-    `more` are "cameras" and "weights", where the figures depend on some.
+    `more` are "cameras" and "weights", where the figures depend on some; `pooled` are figures of all objects together.
     """
     fields = option_fields(type(options))
     chosen = {name: value for name, value in options.to_json().items() if fields[name].info.output is None}
     header = {"version": __version__, "score": score, "options": chosen, **more}
-    return {**header, **_body(score, objects)}
+    return {**header, **_body(score, objects, pooled)}
 
 
 def merge_documents(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -36,6 +41,8 @@ def merge_documents(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     of them are a GatlasError.
     """
     (first, head), *others = documents.items()
+    if others and head["score"] == "distribution":
+        raise GatlasError(f"{first}: scores of whole sets of objects are not merged: score the whole set in one call")
     for name, document in others:
         for part in HEADER:
             if document.get(part) != head.get(part):
@@ -54,9 +61,9 @@ def merge_documents(documents: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     return {**kept, **_body(head["score"], objects)}
 
 
-def _body(score: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    pooled = {"set": pooled_areas(objects)} if score == "poses" else {}
-    return {"summary": summarize(score, objects), **pooled, "objects": list(objects)}
+def _body(score: str, objects: Sequence[Mapping[str, Any]], pooled: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    pooled = pooled_areas(objects) if score == "poses" else pooled
+    return {"summary": summarize(score, objects), **({"set": dict(pooled)} if pooled else {}), "objects": list(objects)}
 
 
 def summarize(score: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -64,7 +71,7 @@ def summarize(score: str, objects: Sequence[Mapping[str, Any]]) -> dict[str, Any
     summary: dict[str, Any] = {}
     for figure in FIGURES[score]:
         held = [(each[figure.key], each["name"]) for each in objects if each.get(figure.key) is not None]
-        if not held:
+        if not held or not figure.form:  # a name has no mean
             summary[figure.key] = None
             continue
         values = [value for value, _ in held]
@@ -85,6 +92,6 @@ def figures_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
     found = {}
     for figure in FIGURES[document["score"]]:
         values = [each[figure.key] for each in document["objects"] if each.get(figure.key) is not None]
-        if values:
+        if values and figure.form:
             found[figure.heading] = values
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gatlas.config import Options, option
+from gatlas.errors import GatlasError
 from gatlas.io.splats.options import drop_invalid_option, up_option
 
 
@@ -112,6 +113,82 @@ class PosesOptions(Options):
     def validate(self) -> None:
         """Raise a GatlasError where a target is given for cameras without scale."""
         self.require(self.target is None or not self.unscaled, "target", "is not for --unscaled")
+
+
+def inception_option() -> Any:
+    """Return the option --inception."""
+    return option(
+        None,
+        metavar="FILE",
+        help="Inception's weights for FID and KID, as pytorch-fid and torch-fidelity publish them.",
+    )
+
+
+def clip_option() -> Any:
+    """Return the option --clip."""
+    return option(None, metavar="DIR", help="Folder of CLIP in transformers' format, of any size.")
+
+
+@dataclass(frozen=True)
+class DistributionOptions(Options):
+    """Score a set of generated splats or atlases against a reference set.
+
+    Without weights: coverage, minimum matching distance (MMD) and 1-NNA (0.5 where the sets are alike) on the chamfer
+    distance between the centers of the Gaussians; the diversity of the samples of a prompt, their mean distance from
+    each other; and for each sample the nearest object of the reference with its distance, which is small for a copy:
+    give the training set as --reference to look for those. With weights: FID and KID of renders, and FID on features
+    of CLIP.
+
+    Prompts are those that gatlas sample recorded in atlases, or of --prompts. Both sets are compared in the unit ball:
+    objects in own units are brought into it.
+
+    Example: gatlas score distribution samples/ --reference objects/ --inception inception.pth
+    """
+
+    reference: tuple[str, ...] = option(
+        (), metavar="SET", help="Objects of the reference set: a file, folder, pattern or tar shard; repeatable."
+    )
+    prompts: str | None = option(None, metavar="CAPTIONS", help="Captions of the generated objects, by their names.")
+    points: int = option(2048, min=16, help="Points of an object, drawn from its Gaussians' centers.")
+    views: int = option(8, min=1, help="Views of an object for FID, KID and CLIP-FID, on a circle around it.")
+    resolution: int = option(256, min=32, max=1024, help="Side of their pictures in pixels.")
+    inception: str | None = inception_option()
+    clip: str | None = clip_option()
+    seed: int = option(0, min=0, help="Random seed of the points and of KID's subsets.")
+    drop_invalid: bool = drop_invalid_option()
+    plot: str | None = option(None, metavar="FILE.png", output=".png", help="Write a histogram of each figure.")
+
+    def validate(self) -> None:
+        """Raise a GatlasError where there is no reference."""
+        if not self.reference:
+            raise GatlasError("--reference is missing: name the set that the generated one is compared with")
+
+
+@dataclass(frozen=True)
+class TextOptions(Options):
+    """Score generated splats or atlases against the prompts that they were made for.
+
+    CLIP score (100 x cosine) and R-precision, the share of samples whose own prompt is the nearest of all, are of
+    renders from 8 sides over white, with CLIP from a local folder; the VQA score of the same renders needs the extra
+    vqa and a local folder. Without weights, --against compares each sample with the objects that captions belong to: is
+    its own the nearest in shape, by the chamfer distance, and in mean color?
+
+    The prompt of a sample is the one that gatlas sample recorded in its atlas, or the caption of its name.
+
+    Example: gatlas score text samples/ --prompts captions.json --clip clip-vit-base-patch32
+    """
+
+    prompts: str = option(metavar="CAPTIONS", help="All prompts: a file of captions by name, as for train.")
+    clip: str | None = clip_option()
+    vqa: str | None = option(None, metavar="DIR", help="Folder of the models of t2v_metrics, for the VQA score.")
+    vqa_model: str = option("clip-flant5-xxl", metavar="NAME", help="Its model.")
+    against: str | None = option(
+        None, metavar="SET", help="Objects that the captions belong to, by name: a folder, pattern or tar shard."
+    )
+    views: int = option(8, min=1, help="Views of an object, on a circle around it.")
+    resolution: int = option(256, min=32, max=1024, help="Side of their pictures in pixels.")
+    drop_invalid: bool = drop_invalid_option()
+    plot: str | None = option(None, metavar="FILE.png", output=".png", help="Write a histogram of each figure.")
 
 
 @dataclass(frozen=True)

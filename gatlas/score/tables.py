@@ -18,42 +18,40 @@ class ScoreTable(NamedTuple):
     summary: int = 0  # rows at the end that sum up the others
 
 
-def show_figure(value: float | None, figure: Figure) -> str:
+def show_figure(value: float | str | None, figure: Figure) -> str:
     """Return a figure as text."""
     return NOT_MEASURED if value is None else format(value, figure.form)
 
 
 def document_table(document: Mapping[str, Any], first: str = "object") -> ScoreTable:
-    """Return a row for each object and, of several, mean, median and worst. Figures that nothing can have are left out.
+    """Return a row for each object and, of several, mean, median and worst; and one for what is of all together.
 
-    A figure that is not measured anywhere stays, as "not measured".
+    Figures that are not of these objects are left out, and what could have been measured and was not is "not measured".
     """
-    objects, summary = document["objects"], document["summary"]
-    figures = [each for each in FIGURES[document["score"]] if any(each.key in row for row in objects)]
-    rows = [(str(each["name"]), *(show_figure(each.get(f.key), f) for f in figures)) for each in objects]
-    several = len(objects) > 1
-    if several:
+    objects, summary, pooled = document["objects"], document["summary"], document.get("set", {})
+    figures = [f for f in FIGURES[document["score"]] if f.key in pooled or any(f.key in row for row in objects)]
+    rows = [(str(each["name"]), *_cells(each, figures)) for each in objects]
+    if len(objects) > 1:
         for kind in ("mean", "median", "worst"):
-            rows.append((f"{kind} of {len(objects)}" if kind != "worst" else kind, *_sums(summary, kind, figures)))
-    pooled = document.get("set")
-    if several and pooled:  # figures that are of all objects together, and no mean of theirs
-        held = (show_figure(pooled[f.key], f) if f.key in pooled else "" for f in figures)
-        rows.append(("all together", *held))
+            name = kind if kind == "worst" else f"{kind} of {len(objects)}"
+            rows.append((name, *(_sum(summary[f.key], kind, f, objects) for f in figures)))
+    if len(objects) > 1 or any(not any(key in each for each in objects) for key in pooled):
+        rows += [("all together", *_cells(pooled, figures))] if pooled else []
     return ScoreTable((first, *(f.heading for f in figures)), tuple(rows), len(rows) - len(objects))
 
 
-def _sums(summary: Mapping[str, Any], kind: str, figures: Sequence[Figure]) -> list[str]:
-    cells = []
-    for figure in figures:
-        held = summary[figure.key]
-        if held is None:
-            cells.append(NOT_MEASURED)
-        elif kind == "worst":
-            worst = held.get("worst")
-            cells.append("" if worst is None else f"{show_figure(worst['value'], figure)} {worst['name']}")
-        else:
-            cells.append(show_figure(held[kind], figure))
-    return cells
+def _cells(row: Mapping[str, Any], figures: Sequence[Figure]) -> list[str]:
+    return [show_figure(row[figure.key], figure) if figure.key in row else "" for figure in figures]
+
+
+def _sum(held: Mapping[str, Any] | None, kind: str, figure: Figure, objects: Sequence[Mapping[str, Any]]) -> str:
+    """Return the cell of a summary; empty for what single objects do not have."""
+    if held is None:
+        return NOT_MEASURED if any(figure.key in each and figure.form for each in objects) else ""
+    if kind != "worst":
+        return show_figure(held[kind], figure)
+    worst = held.get("worst")
+    return "" if worst is None else f"{show_figure(worst['value'], figure)} {worst['name']}"
 
 
 def runs_table(score: str, runs: Sequence[Mapping[str, Any]]) -> ScoreTable:

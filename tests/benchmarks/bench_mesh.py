@@ -13,7 +13,7 @@ import numpy as np
 
 from gatlas import io
 from gatlas.meshes import MeshOptions
-from gatlas.meshes.depth_maps import render_depth_maps, render_pixel_depth_maps
+from gatlas.meshes.depth_maps import render_pixel_depth_maps
 from gatlas.meshes.extract import finish_surface
 from gatlas.meshes.fusion import fuse
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around

@@ -18,6 +18,7 @@ from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.io.array_reader import read_members
 from gatlas.io.atlases.npz import atlas_bytes, stats_bytes
 from gatlas.io.photos.transforms import encode_index
+from gatlas.io.splats.gltf_splat_writer import encode_glb_splats, encode_gltf_splats
 from gatlas.io.splats.sog_writer import encode_sog
 from gatlas.io.splats.spz import encode_spz
 from gatlas.io.streams import Blob
@@ -87,6 +88,11 @@ def unbundled_sogs() -> list[Files]:
     blob = Blob("a.sog", sogs()[0]["a.sog"])
     members = read_members(blob, ["meta.json", *(f"{name}.webp" for name in names)])
     return [{"a.json" if name == "meta.json" else name: content for name, content in members.items()}]
+
+
+def gltf_splats() -> list[Files]:
+    files = [{"a.glb": b"".join(encode_glb_splats(gaussians_of(4, degree=d, origin=FITTED)))} for d in (0, 1)]
+    return [*files, {"a.gltf": encode_gltf_splats(gaussians_of(4))}]
 
 
 def meshes_ply() -> list[Files]:

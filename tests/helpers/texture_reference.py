@@ -5,8 +5,9 @@ import numpy as np
 from gatlas.meshes.baking import DOUBTFUL, LEAST_ALPHA, LEVELS, SOUND_ALPHA, STEPS, Samples
 
 
-def samples_of_picture(colors, alphas, depths, hit_faces, hit_places, hit_depths, normals, rays, tolerance):
-    height, width = alphas.shape
+def samples_of_picture(pictures, depths, hit_faces, hit_places, hit_depths, normals, rays, tolerance):
+    height, width = depths.shape
+    alphas = pictures[..., 3] / LEVELS
     there = (hit_faces >= 0) & (alphas >= LEAST_ALPHA)
     padded = np.pad(hit_depths, 1, mode="edge")
     around = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
@@ -18,8 +19,7 @@ def samples_of_picture(colors, alphas, depths, hit_faces, hit_places, hit_depths
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
     squares = (directions * normals[np.maximum(hit_faces, 0)]).sum(axis=-1) ** 2
     weights = np.maximum(squares, 1e-6) * np.where(sound, 1.0, DOUBTFUL)
-    straight = np.clip(colors / np.maximum(alphas, 1e-9)[..., None], 0, 1)
-    return Samples(hit_faces[there], hit_places[there] * STEPS, straight[there] * LEVELS, weights[there])
+    return Samples(hit_faces[there], hit_places[there] * STEPS, pictures[there][:, :3], weights[there])
 
 
 def taps_of(unknowns, faces, places):

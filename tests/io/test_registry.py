@@ -43,11 +43,9 @@ def test_a_new_format_is_an_input_in_folders_and_lists(tmp_path):
     save_toy(tmp_path / "a.toy")
     save_toy(tmp_path / "b.ply")
     assert [item.key for item in io.list_items([str(tmp_path)], registry.suffixes("splat"))] == ["a", "b"]
-    with pytest.raises(
-        GatlasError, match=r"b\.ply: .* gatlas reads GLB, glTF, OBJ and PLY|holds Gaussians, not a mesh"
-    ):
+    with pytest.raises(GatlasError, match=r"b\.ply: a splat PLY, not a mesh|holds Gaussians, not a mesh"):
         io.load_mesh(tmp_path / "b.ply")
-    with pytest.raises(GatlasError, match=r"hello: not a splat PLY: gatlas reads .*, SOG and toy$"):
+    with pytest.raises(GatlasError, match=r"hello: not a splat PLY: gatlas reads .*, glTF and toy$"):
         io.load_gaussians(io.Blob("hello", b"hello"))
 
 
@@ -55,7 +53,10 @@ def test_a_new_format_is_an_input_in_folders_and_lists(tmp_path):
 @pytest.mark.parametrize(
     ("load", "message"),
     [
-        (io.load_mesh, "a.toy: a toy splat, not a mesh: gatlas reads GLB, glTF, OBJ and PLY"),
+        (
+            io.load_mesh,
+            "a.toy: a toy splat, not a mesh.\nTo make a mesh of it, run: gatlas mesh a.toy -o a-mesh.glb",
+        ),
         (io.load_image, "a.toy: a toy splat, not a picture: gatlas reads PNG, JPEG and WebP"),
         (io.load_points, "a.toy: a toy splat, not a point cloud: gatlas reads PLY"),
         (io.load_cameras, "a.toy: a toy splat, not cameras: gatlas reads transforms.json"),
@@ -107,7 +108,8 @@ def test_verbs_take_and_refuse_a_new_format(tmp_path, monkeypatch):
     assert len(io.load_gaussians(tmp_path / "b.toy")) == 3
     refused = gatlas("fit", "set/a.toy", "-o", "x.ply")
     assert refused.returncode == 1
-    assert refused.stderr == "gatlas fit: set/a.toy: a toy splat, not a mesh: gatlas reads GLB, glTF, OBJ and PLY\n"
+    advice = "To make a mesh of it, run: gatlas mesh set/a.toy -o a-mesh.glb"
+    assert refused.stderr == f"gatlas fit: set/a.toy: a toy splat, not a mesh.\n{advice}\n"
 
 
 def test_every_reader_and_writer_of_the_table_is_there():

@@ -8,48 +8,21 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import look_at
-from gatlas.meshes.depth_maps import map_points, render_depth_maps
+from gatlas.meshes.depth_maps import map_points
 from gatlas.meshes.extract import extract_surface
 from gatlas.meshes.fusion import FREE_DISTANCE, FREE_WEIGHT, OFFSET, THICKNESS, fuse
 from gatlas.meshes.fusion_kernels import BEHIND, IN_FRONT
 from gatlas.meshes.fusion_reference import fused_reference
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.options import MeshOptions
+from gatlas.meshes.splat_views import see_splat
 from gatlas.meshes.watertight import is_watertight
 from gatlas.raster.threads import set_num_threads
 from gatlas.types import Gaussians, Origin
+from tests.helpers.discs import RADIUS, ball, discs, plate
 
 pytest.importorskip("skimage", reason="needs the extra mesh")
 SMALL = MeshOptions(views=24, resolution=96, grid=40, triangles=800)
-RADIUS = 0.7
-
-
-def discs(means, normals, size, opacity=0.9):
-    """Flat Gaussians on a surface."""
-    count = len(means)
-    z = np.array([0.0, 0.0, 1.0])
-    axis = np.cross(np.broadcast_to(z, normals.shape), normals)
-    quats = np.concatenate([1 + normals[:, 2:], axis], axis=1)
-    quats[np.linalg.norm(quats, axis=1) < 1e-6] = (0, 1, 0, 0)
-    quats /= np.linalg.norm(quats, axis=1, keepdims=True)
-    scales = np.tile([size, size, size / 10], (count, 1))
-    arrays = (means, quats, scales, np.full(count, opacity), np.zeros((count, 1, 3)))
-    return Gaussians(*(array.astype(np.float32) for array in arrays))
-
-
-def ball(count=1500):
-    index = np.arange(count)
-    y, angle = 1 - (2 * index + 1) / count, index * np.pi * (3 - np.sqrt(5))
-    ring = np.sqrt(1 - y * y)
-    normals = np.stack([ring * np.sin(angle), y, ring * np.cos(angle)], axis=1)
-    return discs(RADIUS * normals, normals, 0.04)
-
-
-def plate(side=40):
-    """A square without thickness."""
-    x, y = np.meshgrid(*[np.linspace(-0.6, 0.6, side)] * 2)
-    means = np.stack([x.ravel(), y.ravel(), np.zeros(side * side)], axis=1)
-    return discs(means, np.tile([0.0, 0.0, 1.0], (len(means), 1)), 0.03)
 
 
 def volume(surface):
@@ -137,7 +110,7 @@ def test_the_fusion_kernel_agrees_with_plain_numpy(scene, two_sheets):
     frame = find_frame(scene)
     inside = enter_frame(scene, frame)
     cameras, eps2d = views_around(inside, 10, 48)
-    maps = render_depth_maps(inside, cameras, eps2d)
+    maps = see_splat(inside, cameras, eps2d).maps
     grid = fuse(maps, 24, two_sheets=two_sheets)
     cells = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(1, 64, 3)
     points = grid.corner + grid.voxel * (grid.blocks[:, None] * 4 + cells + 0.5)
@@ -151,7 +124,7 @@ def test_the_fusion_kernel_agrees_with_plain_numpy(scene, two_sheets):
 def test_the_points_of_depth_maps_lie_on_the_surface():
     scene = enter_frame(ball(), find_frame(ball()))
     cameras, eps2d = views_around(scene, 8, 64)
-    maps = render_depth_maps(scene, cameras, eps2d)
+    maps = see_splat(scene, cameras, eps2d).maps
     lengths = np.linalg.norm(map_points(maps, 3), axis=1)
     assert np.median(np.abs(lengths / np.median(lengths) - 1)) < 0.01
 
@@ -159,7 +132,7 @@ def test_the_points_of_depth_maps_lie_on_the_surface():
 def test_a_ray_meets_the_plane_of_a_flat_gaussian():
     tilted = discs(np.array([[0.1, 0.0, 0.0]]), np.array([[0.6, 0.0, 0.8]]), 0.3, opacity=0.95)
     cameras = replace(views_around(tilted, 8, 64)[0][:1], viewmats=look_at(np.array([[0.0, 0.0, 2.6]])))
-    maps = render_depth_maps(tilted, cameras, None)
+    maps = see_splat(tilted, cameras, None).maps
     points = map_points(maps, 0)
     assert len(points) > 20
     np.testing.assert_allclose((points - [0.1, 0, 0]) @ [0.6, 0.0, 0.8], 0.0, atol=1e-2)  # within its thickness

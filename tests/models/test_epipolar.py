@@ -6,7 +6,7 @@ import torch
 
 from gatlas.geometry.cameras import orbit, to_camera
 from gatlas.geometry.rays import rays
-from gatlas.models.epipolar import EpipolarAttention, corner_matrix, epipolar_grid
+from gatlas.models.epipolar import EpipolarAttention, EpipolarColors, corner_matrix, epipolar_grid
 from gatlas.types import Cameras
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -71,6 +71,30 @@ def bilinear(features, x, y):
             weight = (1 - abs(x - 0.5 - column)) * (1 - abs(y - 0.5 - row))
             total += weight * features[:, row, column]
     return total
+
+
+def test_colors_are_those_of_the_first_frame_at_the_points_by_the_weights_of_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    colors = EpipolarColors(channels=4, points=3).double()
+    with torch.no_grad():
+        for weight in colors.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator))
+    features = torch.randn(4, 4, 2, 3, generator=generator, dtype=torch.float64)
+    image = torch.rand(2, 3, 2, 3, generator=generator, dtype=torch.float64)
+    grid = 1.2 * torch.rand(2, 3, 2, 3, 2, generator=generator, dtype=torch.float64) - 0.6
+    grid[..., 1] *= 0.8  # inside of the centers of the outermost pixels, where the border is not asked
+    with torch.no_grad():
+        found = colors(features, image, grid).numpy()
+        prior = colors.prior(features[1::2]).numpy()
+        query, key = colors.query(features[1::2]).numpy(), colors.key(features[::2]).numpy()
+    for row, y, x in np.ndindex(2, 2, 3):
+        places = [((u + 1) * 1.5, v + 1) for u, v in grid[row, :, y, x].numpy()]
+        logits = [
+            query[row, :, y, x] @ bilinear(key[row], *at) / 2 + prior[row, 1 + k, y, x] for k, at in enumerate(places)
+        ]
+        weights = np.exp([prior[row, 0, y, x], *logits])
+        shown = np.array([np.zeros(3), *(bilinear(image[row].numpy(), *at) for at in places)])
+        np.testing.assert_allclose(found[row, :, y, x], weights @ shown / weights.sum(), atol=1e-10)
 
 
 def test_attention_is_that_of_a_loop_over_pixels_heads_and_points():

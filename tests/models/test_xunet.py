@@ -105,13 +105,25 @@ def test_concat_unet_has_the_weights_of_the_paper_apart_from_the_rays_of_a_secon
     assert count(concat) < count(BASE)
 
 
-@pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])
+@pytest.mark.parametrize("config", [TINY, CONCAT])
 def test_a_fresh_network_predicts_0_and_its_loss_is_the_variance_of_the_noise(config):
     network = fresh_network(config, torch.Generator().manual_seed(0))
     found = network(*inputs(config, 4))
     assert found.shape == (4, 3, 8, 8)
     assert found.dtype == torch.float32
     assert not found.any()
+
+
+def test_a_fresh_network_with_epipolar_attention_predicts_a_view_of_the_colors_of_the_known_one():
+    network = fresh_network(EPIPOLAR, torch.Generator().manual_seed(0))
+    images, log_snr, poses, conditional = inputs(EPIPOLAR)
+    images[:, 0] = 0.4  # one color, which then is that of all points
+    with torch.no_grad():
+        found = network(images, log_snr, poses, conditional)
+    view = -found / torch.sigmoid(-log_snr).sqrt()[:, None, None, None]  # v is alpha epsilon - sigma view
+    assert (view > 0).all()
+    assert (view <= 0.4 + 1e-6).all()  # less where a point has none of its color
+    torch.testing.assert_close(view[:, 0], view[:, 2], atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("config", [TINY, EPIPOLAR, CONCAT])

@@ -104,6 +104,7 @@ TOGETHER = {  # settings that a key needs, of every system or of one
     "schedule_steps": ["schedule=cosine"],
     "octaves": ["positions=true"],
     ("gaussian-atlas", "prediction"): ["zero_terminal_snr=false"],
+    ("threedim", "prediction"): ["epipolar_points=0"],
 }
 
 

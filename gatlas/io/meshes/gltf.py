@@ -20,7 +20,8 @@ from gatlas.io.meshes.gltf_materials import Materials
 from gatlas.io.meshes.gltf_scene import Scene
 from gatlas.io.meshes.neighbors import listed, printable
 from gatlas.io.meshes.parts import Part, join_parts
-from gatlas.io.sniff import SPLAT, SPLAT_REMEDY, is_gltf_splat
+from gatlas.io.registry import refusal
+from gatlas.io.sniff import SPLAT, is_gltf_splat
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -66,7 +67,7 @@ def gltf_mesh(blob: Blob) -> Mesh:
     """The mesh of a GLB or glTF file; see `gatlas.io.load_mesh`."""
     document = Document(blob)
     if is_gltf_splat(blob):
-        raise document.error(f"a splat in glTF ({SPLAT}), not a mesh, and gatlas does not read it: {SPLAT_REMEDY}")
+        raise refusal(blob, "mesh")
     _check_required(document)
     scene, materials = Scene(document), Materials(document)
     known: dict[tuple[int, tuple[float, ...]], list[Primitive]] = {}
@@ -104,8 +105,6 @@ def _check_required(document: Document) -> None:
     for name in required:
         if not isinstance(name, str):
             raise document.error("damaged glTF: 'extensionsRequired' must be a list of names")
-        if name.startswith(SPLAT):
-            raise document.error(f"a splat in glTF ({printable(name)}), which gatlas does not read: {SPLAT_REMEDY}")
         if name not in _HANDLED and not name.startswith("KHR_materials_"):
             raise document.error(f"needs {printable(name)}, which gatlas does not read: export the mesh without it")
 

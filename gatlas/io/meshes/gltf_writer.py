@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-_COMPONENTS = {"<f4": 5126, "<u2": 5123, "<u4": 5125}
+_COMPONENTS = {"<f4": 5126, "|u1": 5121, "<u2": 5123, "<u4": 5125}
 _TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
-_ARRAY, _ELEMENTS = 34962, 34963  # targets of buffer views: vertices, indices
+ARRAY, _ELEMENTS = 34962, 34963  # targets of buffer views: vertices, indices
 _WRAPS = {"repeat": 10497, "clamp": 33071, "mirror": 33648}
 _LINEAR, _MIPMAPS = 9729, 9987
 _UNLIT, _STRENGTH = "KHR_materials_unlit", "KHR_materials_emissive_strength"
@@ -38,7 +39,7 @@ def encode_glb(mesh: Mesh) -> list[bytes]:
     are not finite is a GatlasError.
     """
     check_writable(mesh)
-    document = _Document()
+    document = GltfBuilder()
     vertices = host_array(mesh.vertices).astype(np.float64)
     center = center_of_far(vertices)
     placed = (vertices if center is None else vertices - center).astype(np.float32)
@@ -67,20 +68,20 @@ def encode_glb(mesh: Mesh) -> list[bytes]:
 
 
 def _attributes(
-    document: _Document, mesh: Mesh, vertices: Float32[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+    document: GltfBuilder, mesh: Mesh, vertices: Float32[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
 ) -> Json:
     """Write the columns of the vertices that say something; return their accessors by name."""
     bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
-    attributes = {"POSITION": document.accessor(vertices, _ARRAY, **bounds)}
+    attributes = {"POSITION": document.accessor(vertices, ARRAY, **bounds)}
     if not all(material.unlit for material in mesh.materials):
-        attributes["NORMAL"] = document.accessor(smooth_normals(vertices, faces), _ARRAY)
+        attributes["NORMAL"] = document.accessor(smooth_normals(vertices, faces), ARRAY)
     if any(max(material.texture, material.emissive_texture) >= 0 for material in mesh.materials):
-        attributes["TEXCOORD_0"] = document.accessor(host_array(mesh.uvs), _ARRAY)
+        attributes["TEXCOORD_0"] = document.accessor(host_array(mesh.uvs), ARRAY)
         if mesh.emissive_uvs is not None:
-            attributes["TEXCOORD_1"] = document.accessor(host_array(mesh.emissive_uvs), _ARRAY)
+            attributes["TEXCOORD_1"] = document.accessor(host_array(mesh.emissive_uvs), ARRAY)
     colors = host_array(mesh.colors)
     if not (colors == 1).all():
-        attributes["COLOR_0"] = document.accessor(colors if (colors[:, 3] != 1).any() else colors[:, :3], _ARRAY)
+        attributes["COLOR_0"] = document.accessor(colors if (colors[:, 3] != 1).any() else colors[:, :3], ARRAY)
     return attributes
 
 
@@ -100,7 +101,7 @@ def smooth_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f
     return units[places].astype(np.float32)
 
 
-class _Document:
+class GltfBuilder:
     """A glTF document and its binary chunk, which grow together."""
 
     def __init__(self) -> None:
@@ -121,8 +122,8 @@ class _Document:
         self._length += len(self._parts[-1])
         return self._append("bufferViews", view if target is None else {**view, "target": target})
 
-    def accessor(self, values: np.ndarray, target: int, **bounds: list[float]) -> int:
-        """Add an array: floats as float32, integers as they are; one column is a scalar."""
+    def accessor(self, values: np.ndarray, target: int, **more: Any) -> int:
+        """Add an array: floats as float32, integers as they are; one column is a scalar. `more` joins its entry."""
         array = np.ascontiguousarray(
             values, dtype=values.dtype.newbyteorder("<") if values.dtype.kind == "u" else "<f4"
         )
@@ -133,7 +134,7 @@ class _Document:
             "count": len(array),
             "type": _TYPES[width],
         }
-        return self._append("accessors", {**entry, **bounds})
+        return self._append("accessors", {**entry, **more})
 
     def material(self, material: Material, mesh: Mesh) -> int:
         """Add a material and its textures."""
@@ -174,6 +175,11 @@ class _Document:
             sampler = self._append("samplers", {"magFilter": _LINEAR, "minFilter": _MIPMAPS, **wrap})
             self._textures[key] = self._append("textures", {"source": image, "sampler": sampler})
         return self._textures[key]
+
+    def text(self, uri_of: Callable[[bytes], str]) -> bytes:
+        """Return the JSON of a file that names its buffer by a URI."""
+        self.root["buffers"] = [{"byteLength": self._length, "uri": uri_of(b"".join(self._parts))}]
+        return json.dumps(self.root, separators=(",", ":"), allow_nan=False).encode()
 
     def chunks(self) -> list[bytes]:
         """Return the buffers of the file: header, JSON and binary chunk."""

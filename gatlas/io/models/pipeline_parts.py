@@ -43,7 +43,7 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
         raise GatlasError(f"{path}: describes a {kind!r:.80}; gatlas knows UNet2DConditionModel only: use another base")
     files = weight_files(folder, UNET_STEM)
     _check_depth(path, config)
-    with _described(path, "a UNet2DConditionModel"), _quiet(), torch.device("meta"):
+    with described(path, "a UNet2DConditionModel"), quiet(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
     _check_conditioning(path, unet.config)
     fill(unet, read_tensors(files, dtype), folder)
@@ -90,7 +90,7 @@ def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
         raise GatlasError(f"{path}: describes {kinds!r:.80}; gatlas knows CLIPTextModel only: use another base")
     files = weight_files(folder, TEXT_STEM)
     _check_depth(path, config)
-    with _described(path, "a CLIPTextModel"), _quiet(), torch.device("meta"):
+    with described(path, "a CLIPTextModel"), quiet(), torch.device("meta"):
         encoder = CLIPTextModel(CLIPTextConfig.from_dict(config))
     fill(encoder, read_tensors(files, dtype), folder, prefix=_TEXT_PREFIX)
     for module in encoder.modules():  # counted, not stored, so it is still on the meta device
@@ -126,7 +126,7 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
         raise GatlasError(f"{folder}: has no {missing} (nor a tokenizer.json): copy or download it again")
     for path in sorted(folder.glob("*.json")):
         _check_tokens(path, read_json_object(read(path)))
-    with _described(folder, "a CLIPTokenizer"), _quiet():
+    with described(folder, "a CLIPTokenizer"), quiet():
         tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
         tokenizer(["a", ""], padding="max_length", truncation=True, max_length=8)
         size, end, length = len(tokenizer), tokenizer.eos_token_id, tokenizer.model_max_length
@@ -149,7 +149,7 @@ def _check_tokens(path: Path, value: Any) -> None:
 
 def save_tokenizer(folder: Path, tokenizer: CLIPTokenizer) -> None:
     """Write the tokenizer into an existing folder, with the vocab.json and merges.txt that every version reads."""
-    with os_errors(folder), _quiet():
+    with os_errors(folder), quiet():
         tokenizer.save_pretrained(str(folder))
         if not (folder / "vocab.json").is_file():  # transformers 5 writes tokenizer.json only
             tokenizer.backend_tokenizer.model.save(str(folder))
@@ -174,7 +174,7 @@ def _check_depth(path: Path, config: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _described(path: Path, what: str) -> Iterator[None]:
+def described(path: Path, what: str) -> Iterator[None]:
     """A foreign config can break the libraries' constructors in any way: each is one line about the file."""
     try:
         yield
@@ -186,7 +186,7 @@ def _described(path: Path, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the libraries' warnings off standard error: what matters of them is checked here."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

@@ -20,7 +20,7 @@ from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import plausible_pixels
 from gatlas.io import ply_container as plyheader
-from gatlas.io.sniff import is_ply
+from gatlas.io.sniff import is_gltf_splat, is_ply
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians
 from gatlas.io.splats.stored import stored_columns
 from gatlas.io.splats.up_axis import Y_DOWN, Y_UP, describe, stated_up
@@ -106,13 +106,13 @@ def header_up(blob: Blob, comments: tuple[str, ...], reading: SplatReading) -> U
 
 
 def stored_frame(source: str | Path | Blob) -> str:
-    """Return the frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments say "y-up".
+    """Return the frame of a splat's axes: "y-down", as viewers take it, unless a PLY's comments or glTF say "y-up".
 
     Another vertical axis is a GatlasError.
     """
     blob = as_blob(source)
     if not is_ply(blob):
-        return FRAMES[0]
+        return FRAMES[is_gltf_splat(blob)]
     up = header_up(blob, plyheader.parse(blob).comments, SplatReading())
     if up not in (Y_DOWN, Y_UP):
         raise GatlasError(f"{blob.name}: its header says {describe(up)}: in its own axes it must point y down or y up")

@@ -15,6 +15,8 @@ from gatlas.io.array_reader import read_members
 from gatlas.io.beside import find_beside
 from gatlas.io.images import PictureError, opened_picture
 from gatlas.io.json_reader import JsonError, parse_json, read_json_object
+from gatlas.io.registry import refusal
+from gatlas.io.sniff import is_sog, zip_has
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
 from gatlas.io.splats.stored import ORIGIN, origin_of_record
 from gatlas.types import Origin
@@ -97,11 +99,15 @@ def decode_sog(blob: Blob, **asked: Any) -> Gaussians:
 
     `asked` are the fields of `SplatReading`.
     """
+    if not zip_has(META, "*.webp")(blob):
+        raise refusal(blob, "splat")
     return _decode(open_sog(blob), SplatReading(**asked))
 
 
 def decode_sog_meta(blob: Blob, **asked: Any) -> Gaussians:
     """The Gaussians of a SOG whose pictures lie beside its meta.json; else as `decode_sog`."""
+    if not is_sog(blob):
+        raise refusal(blob, "splat")
 
     def read(name: str) -> bytes | None:
         if blob.path is None:

@@ -43,7 +43,8 @@ class Packed(NamedTuple):
 def pack(gaussians: Gaussians) -> Packed:
     """Return the Gaussians (numpy or torch), of which one at least is drawn, in few bytes: the same for the same."""
     fields = ("means", "quats", "scales", "opacities", "sh")
-    gaussians = replace(gaussians, **{name: host_array(getattr(gaussians, name)) for name in fields})
+    arrays: dict[str, Any] = {name: host_array(getattr(gaussians, name)) for name in fields}
+    gaussians = replace(gaussians, **arrays)
     drawn = np.flatnonzero(gaussians.opacities >= MIN_ALPHA)
     center, radius = framing_ball(gaussians)
     means = (gaussians.means[drawn].astype(np.float64) - center) / radius
@@ -126,7 +127,7 @@ def _morton(cells: UInt32[np.ndarray, "n 3"]) -> UInt32[np.ndarray, " n"]:
 def _differences(places: UInt32[np.ndarray, "n 3"], width: int) -> UInt32[np.ndarray, "n 3"]:
     """Return the zigzag of the differences of neighbors, modulo 256^width: 0, -1, 1, -2, ... as 0, 1, 2, 3, ..."""
     bits = 8 * width
-    steps = np.diff(places.astype(np.int64), axis=0, prepend=0) % (1 << bits)
+    steps = np.remainder(np.diff(places.astype(np.int64), axis=0, prepend=0), 1 << bits)
     steps -= (steps >> (bits - 1)) << bits  # the upper half are negative
     return np.asarray(np.where(steps < 0, -2 * steps - 1, 2 * steps), dtype=np.uint32)
 

@@ -46,6 +46,13 @@ class ThreeDimConfig(XUNetConfig):
     )
     sampler_steps: int = option(256, min=1, help="Default steps of sampling.")
 
+    def validate(self) -> None:
+        """Refuse a prediction that the network's colors of the known view are not part of."""
+        super().validate()
+        self.require(
+            self.prediction == "v" or not self.epipolar, "prediction", "must be v where epipolar_points are not 0"
+        )
+
     @property
     def schedule(self) -> CosineLogSnr:
         """The noise at each time, and what the network predicts."""

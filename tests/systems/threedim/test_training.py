@@ -225,7 +225,7 @@ def test_objects_that_cannot_be_used_are_left_out_and_a_set_of_them_is_one_line(
 def test_cameras_whose_object_is_outside_of_the_points_along_their_rays_are_left_out(tmp_path):
     for name, distance in (("good", 2.6), ("far", 6.0)):
         io.save_views(tmp_path / name, disc_views(3, 16, elevation=20, distance=distance))
-    epipolar = small_system(replace(CONFIG, epipolar_points=4))
+    epipolar = small_system(replace(CONFIG, epipolar_points=4, prediction="v"))
     notes = epipolar.dataset(Sources((str(tmp_path),))).report()
     assert any("far: has cameras that look at a point 6 to 6 from them" in note for note in notes)
     assert notes[-1] == "1 scene of 3 photos"

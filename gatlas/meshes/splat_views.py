@@ -1,0 +1,46 @@
+"""Views of a splat from all around, rendered once: its colors, and the surface that each pixel shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from gatlas.meshes.depth_maps import DepthMaps, empty_maps, fill_maps, parts_of, precisions
+from gatlas.raster import rasterize, straight_rgba
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float64, UInt8
+
+    from gatlas.types import Cameras, Gaussians
+
+
+class SplatViews(NamedTuple):
+    """Pictures of a splat and the points that they show, 12 bytes a pixel: 300 MB for 96 views of 512 x 512 pixels."""
+
+    cameras: Cameras
+    maps: DepthMaps
+    pictures: UInt8[np.ndarray, "c h w 4"]  # straight sRGB and alpha, times 255
+
+
+def see_splat(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    eps2d: Float64[np.ndarray, " c"] | None = None,
+    *,
+    backend: Literal["auto", "cuda"] = "auto",
+    on_view: Callable[[], None] = lambda: None,
+) -> SplatViews:
+    """Return what the cameras see of Gaussians (numpy); `on_view` is called once per view."""
+    maps, inverses = empty_maps(cameras), precisions(gaussians)
+    pictures = np.empty((*maps.depths.shape, 4), dtype=np.uint8)
+    for part in parts_of(cameras):
+        blur = None if eps2d is None else eps2d[part]
+        fill_maps(maps, part, gaussians, inverses, cameras, eps2d, backend)
+        shown = straight_rgba(rasterize(gaussians, cameras[part], eps2d=blur, backend=backend))
+        pictures[part] = np.rint(255.0 * shown)
+        for _ in range(part.start, part.stop):
+            on_view()
+    return SplatViews(cameras, maps, pictures)
