@@ -70,12 +70,11 @@ def picture_of(shown: Shown) -> Float[np.ndarray, "h w d"] | None:
     """Return a picture of an object over white; the views' own colors, the planes of an atlas. None of nothing."""
     if isinstance(shown, (Views, MixedViews)):
         return contact_sheet(_small_views(shown)) if len(shown) else None
-    shown = _on_host(shown)
     if isinstance(shown, Atlas):
-        return atlas_picture(shown, PLANE_SIDE)
+        return atlas_picture(_on_host(shown), PLANE_SIDE)
     if len(shown.faces if isinstance(shown, Mesh) else shown) == 0:
         return None
-    picture: Float[np.ndarray, "h w d"] = render(shown, RenderOptions(width=SIDE)).images[0]
+    picture: Float[np.ndarray, "h w d"] = render(_on_host(shown), RenderOptions(width=SIDE)).images[0]
     return picture
 
 

@@ -41,6 +41,7 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
         "--device",
         "cpu",
     ],
+    "bench_viewer": ["SPLAT"],
     "bench_transport": ["--peers", "64", "--counts", "256"],
 }
 

@@ -29,8 +29,11 @@ TIMEOUT = 180.0  # seconds that any answer may take
 
 
 def chromium_program():
-    """The path of a browser, or None where none is installed."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
+    """The path of a browser that starts, or None where none is installed."""
+    found = filter(None, map(shutil.which, PROGRAMS))
+    return next(
+        (path for path in found if subprocess.run([path, "--version"], capture_output=True).returncode == 0), None
+    )
 
 
 class Chromium:
@@ -70,9 +73,9 @@ class Chromium:
 
 
 class BrowserPage:
-    """A tab of the browser that shows one file."""
+    """A tab of the browser that shows one file; `bare`, without the buttons, so that the window is the picture."""
 
-    def __init__(self, browser, path, width, height, *, mobile=False, scale=1, dark=False):
+    def __init__(self, browser, path, width, height, *, bare=True, mobile=False, scale=1, dark=False):
         self._browser = browser
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._target = target
@@ -86,7 +89,7 @@ class BrowserPage:
         if mobile:
             self.call("Emulation.setTouchEmulationEnabled", enabled=True)
         self.url = Path(path).resolve().as_uri()
-        self.call("Page.navigate", url=self.url)
+        self.call("Page.navigate", url=f"{self.url}#bare" if bare else self.url)
 
     def call(self, method, **parameters):
         return self._browser.call(method, self._session, **parameters)

@@ -307,6 +307,7 @@ class Viewer {
     this.backgrounds = [...new Set([page.background, "#ffffff", "#808080", "#000000"])];
     this.pointers = new Map();
     this.waiting = false;
+    document.body.classList.toggle("bare", location.hash === "#bare"); // in the frame of another page
   }
 
   run() {
