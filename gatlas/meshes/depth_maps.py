@@ -80,6 +80,14 @@ def fill_maps(
         )
 
 
+def render_depth_maps(gaussians: Gaussians, cameras: Cameras, eps2d: Float64[np.ndarray, " c"] | None) -> DepthMaps:
+    """Return the maps of all cameras, as `fill_maps` fills them."""
+    maps, inverses = empty_maps(cameras), precisions(gaussians)
+    for part in parts_of(cameras):
+        fill_maps(maps, part, gaussians, inverses, cameras, eps2d)
+    return maps
+
+
 def render_pixel_depth_maps(
     gaussians: Gaussians,
     cameras: Cameras,
