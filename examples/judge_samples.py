@@ -1,7 +1,8 @@
 """Whether each sample looks like what its prompt says: is its own object, of all that were trained on, the nearest one?
 
-Shape: chamfer distance between the centres of the Gaussians. Colour: distance between the mean colours. Prints a table,
-makes a contact sheet "prompt, object, sample", and exits with 1 where a sample is nearer to another object.
+Shape: chamfer distance between the centres of the Gaussians. Colour: distance between the mean colours; both as
+`gatlas score text --against OBJECTS` measures them. Prints a table, makes a contact sheet "prompt, object, sample", and
+exits with 1 where a sample is nearer to another object.
 Run: python examples/judge_samples.py OBJECTS CAPTIONS.json SAMPLES SHEET.png (two folders of atlases)
 """
 
@@ -13,32 +14,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.spatial import cKDTree
 
 from gatlas import io
 from gatlas.atlas import decode
 from gatlas.geometry.cameras import orbit
-from gatlas.geometry.sh import dc_to_rgb
 from gatlas.raster import rasterize
+from gatlas.score import describe_object, retrieve
 from gatlas.types import Gaussians
 
 SIDE = 200  # pixels of a picture
 CAPTION, LABEL = 32, 18  # pixels above and below the pictures
 MARGIN = 12
 COLUMNS = 2  # of the sheet: pairs of object and sample
-
-
-def chamfer(first: Gaussians, second: Gaussians) -> float:
-    """Mean distance from each centre to the nearest of the other set, averaged over both directions."""
-    there, _ = cKDTree(second.means).query(first.means)
-    back, _ = cKDTree(first.means).query(second.means)
-    return float((there.mean() + back.mean()) / 2)
-
-
-def mean_color(gaussians: Gaussians) -> np.ndarray:
-    """Mean sRGB colour [3], each Gaussian by its opacity."""
-    weights = gaussians.opacities / gaussians.opacities.sum()
-    return weights @ np.clip(dc_to_rgb(gaussians.sh[:, 0]), 0.0, 1.0)
 
 
 def load_samples(folder: Path, captions: dict[str, str]) -> dict[str, Gaussians]:
@@ -55,10 +42,9 @@ def load_samples(folder: Path, captions: dict[str, str]) -> dict[str, Gaussians]
 
 def judge(objects: dict[str, Gaussians], samples: dict[str, Gaussians]) -> tuple[np.ndarray, np.ndarray]:
     """Distances of each sample (row) from each object (column), in the order of `objects`: shape and colour [n n]."""
-    shape = np.array([[chamfer(samples[name], other) for other in objects.values()] for name in objects])
-    colors = np.array([mean_color(gaussians) for gaussians in objects.values()])
-    sampled = np.array([mean_color(samples[name]) for name in objects])
-    return shape, np.linalg.norm(sampled[:, None] - colors[None], axis=-1)
+    described = [describe_object(gaussians, name, None) for name, gaussians in objects.items()]
+    rows = [retrieve(describe_object(samples[name], name, None), described) for name in objects]
+    return np.array([row.shape for row in rows]), np.array([row.color for row in rows])
 
 
 def table(names: list[str], shape: np.ndarray, color: np.ndarray) -> list[str]:

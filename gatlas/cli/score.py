@@ -1,4 +1,4 @@
-"""gatlas score: a function for each measure."""
+"""gatlas score consistency"""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import typer
 
 from gatlas import __version__, io
+from gatlas.cli.score_output import show_table
 from gatlas.cli.terminal import about, counting_bar, message
 from gatlas.errors import GatlasError
-from gatlas.io.outputs import show
 from gatlas.io.photos.object_views import read_object_views
 from gatlas.score.consistency import score_consistency
 from gatlas.score.epipolar import LARGEST
+from gatlas.score.figures import FIGURES
+from gatlas.score.tables import ScoreTable, show_figure
 from gatlas.types import Views
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from gatlas.score.options import ConsistencyOptions
 
 EXIT_SOME_FAILED = 3
-NOT_MEASURED = "not measured"
 Scored = list[tuple[str, "ConsistencyScore"]]  # names of objects and their scores
 
 
@@ -51,7 +52,7 @@ def run_consistency(
         if "output" in given:
             io.save_json(output, _document(scored, reference, options), force=force)
         else:
-            show(_table(scored, reference))
+            show_table(_table(scored, reference))
     if failed:
         message(f"{failed} of {len(names)} inputs failed")
         raise typer.Exit(EXIT_SOME_FAILED if scored else 1)
@@ -106,28 +107,14 @@ def _document(scored: Scored, reference: Scored, options: ConsistencyOptions) ->
     return {"version": __version__, "score": "consistency", "options": options.to_json(), **listed(scored), **compared}
 
 
-HEADINGS = {
-    "field_psnr": ("field PSNR (dB)", ".2f"),
-    "field_ssim": ("field SSIM", ".4f"),
-    "field_fid": ("field FID", ".2f"),
-    "epipolar": ("epipolar", ".3f"),
-    "registered": ("registered", ".0%"),
-}
-
-
-def _table(scored: Scored, reference: Scored) -> str:
-    """Return a Markdown table of the headline figures."""
+def _table(scored: Scored, reference: Scored) -> ScoreTable:
+    """Return a row of the headline figures for each object, and means."""
     rows = [(name, _figures(score)) for name, score in scored]
     if len(scored) > 1:
         rows.append((f"mean of {len(scored)}", _mean(scored)))
     rows += [(f"{name} (reference)", _figures(score)) for name, score in reference]
     if len(reference) > 1:
         rows.append((f"mean of {len(reference)} (reference)", _mean(reference)))
-    cells = [["views", *(heading for heading, _ in HEADINGS.values())]]
-    for name, figures in rows:
-        shown = [(figures[key], form) for key, (_, form) in HEADINGS.items()]
-        cells.append([name, *(NOT_MEASURED if value is None else format(value, form) for value, form in shown)])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in cells]
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+    figures = FIGURES["consistency"]
+    cells = [(name, *(show_figure(held[each.key], each) for each in figures)) for name, held in rows]
+    return ScoreTable(("views", *(each.heading for each in figures)), tuple(cells), len(cells) - len(scored))

@@ -21,7 +21,7 @@ from gatlas.errors import GatlasError, Requeue
 from gatlas.io.json_reader import read_json
 from gatlas.io.sets.inputs import stream_objects, without_suffix
 from gatlas.io.sets.scratch import temporary_folder
-from gatlas.score.documents import merge_documents
+from gatlas.score.documents import checked_document, merge_documents
 
 if TYPE_CHECKING:
     from gatlas.config import Options, Report
@@ -139,10 +139,4 @@ def read_documents(folder: Path) -> dict[str, dict[str, Any]]:
 
 def read_document(path: str | Path) -> dict[str, Any]:
     """Return a document of scores; anything else is a GatlasError."""
-    document = read_json(io.as_blob(str(path)), fault="no scores")
-    held = document if isinstance(document, dict) else {}
-    objects = held.get("objects")
-    named = isinstance(objects, list) and all(isinstance(each, dict) and "name" in each for each in objects)
-    if not named or not isinstance(held.get("score"), str):
-        raise GatlasError(f"{path}: not the scores that gatlas score writes with --json")
-    return held
+    return checked_document(read_json(io.as_blob(str(path)), fault="no scores"), str(path))

@@ -38,6 +38,8 @@ def run(
 
     (spec,) = (part.batch for part in VERBS["score"].parts if part.name == "fidelity")
     assert spec is not None
+    for cached in (_load_reference, _load_lpips):  # of another call in this process, in another folder
+        cached.cache_clear()
     if options.lpips_weights is not None:
         _load_lpips(options.lpips_weights)
     elif (lack := io.missing_lpips_weights()) is not None:

@@ -11,7 +11,6 @@ from gatlas.cli.score_output import check_score_outputs, give_document, show_tab
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import show
 from gatlas.score.documents import merge_documents
-from gatlas.score.figures import FIGURES
 from gatlas.score.published import compare_runs
 from gatlas.score.tables import runs_table
 
@@ -49,9 +48,6 @@ def _read_run(name: str) -> dict[str, dict[str, Any]]:
     found = read_documents(Path(name)) if io.is_folder(name) else {name: read_document(name)}
     if not found:
         raise GatlasError(f"{name}: has no scores in it: none of its files is .json")
-    for path, document in found.items():
-        if document["score"] not in FIGURES:
-            raise GatlasError(f"{path}: scores of {document['score']!r}, which this gatlas does not know: upgrade it")
     return found
 
 

@@ -41,6 +41,8 @@ def run(
 
     (spec,) = (part.batch for part in VERBS["score"].parts if part.name == "text")
     assert spec is not None
+    for cached in (_load_clip, _load_objects):  # of another call in this process, in another folder
+        cached.cache_clear()
     load_captions(options.prompts)
     if options.clip is None:
         message(f"CLIP score and R-precision are not measured: {NO_CLIP}")

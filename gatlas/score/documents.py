@@ -95,3 +95,41 @@ def figures_of(document: Mapping[str, Any]) -> dict[str, list[float]]:
         if values and figure.form:
             found[figure.heading] = values
     return found
+
+
+def checked_document(held: Any, name: str) -> dict[str, Any]:
+    """Return what was read from a file of scores, with its summary; what is no such document is a GatlasError."""
+    objects = held.get("objects") if isinstance(held, dict) else None
+    if not isinstance(objects, list) or not isinstance(held.get("score"), str):
+        raise GatlasError(f"{name}: not the scores that gatlas score writes with --json")
+    score = held["score"]
+    if score not in FIGURES:
+        raise GatlasError(f"{name}: scores of {score!r:.80}, which this gatlas does not know: upgrade it")
+    for each in objects:
+        if not isinstance(each, dict) or not isinstance(each.get("name"), str):
+            raise GatlasError(f"{name}: damaged: an object has no name")
+        _check_figures(score, each, f"{name}: damaged: {each['name']!r:.80}")
+        if score == "poses" and not _has_photos(each):
+            raise GatlasError(f"{name}: damaged: {each['name']!r:.80} has no errors of photos")
+    pooled = held.get("set", {})
+    if not isinstance(pooled, dict):
+        raise GatlasError(f"{name}: damaged: its 'set' is no table of figures")
+    _check_figures(score, pooled, f"{name}: damaged: 'set'")
+    return {**held, "summary": summarize(score, objects)}
+
+
+def _check_figures(score: str, row: Mapping[str, Any], where: str) -> None:
+    for figure in FIGURES[score]:
+        value = row.get(figure.key)
+        kinds: tuple[type, ...] = (int, float) if figure.form else (str,)
+        if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise GatlasError(f"{where} has the {figure.key} {value!r:.80}")
+
+
+def _has_photos(each: Mapping[str, Any]) -> bool:
+    photos = each.get("photos")
+    return isinstance(photos, list) and all(
+        isinstance(photo, dict)
+        and all(photo.get(key) is None or isinstance(photo[key], (int, float)) for key in ("rotation", "position"))
+        for photo in photos
+    )

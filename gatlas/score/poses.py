@@ -104,7 +104,7 @@ def _target(truth: Float[np.ndarray, "c 4 4"], options: PosesOptions) -> Float[n
 
 def pooled_areas(objects: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the areas under the recall curve of the photos of all objects together."""
-    pairs = [(photo["rotation"], photo["position"]) for each in objects for photo in each["photos"]]
+    pairs = [(photo.get("rotation"), photo.get("position")) for each in objects for photo in each["photos"]]
     errors = np.array(
         [np.inf if rotation is None or position is None else max(rotation, position) for rotation, position in pairs]
     )

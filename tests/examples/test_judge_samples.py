@@ -77,13 +77,3 @@ def test_a_prompt_without_a_sample_is_named(judge, atlases, tmp_path):
     captions = {**atlases[1], "cube": "an orange cube of glass"}
     with pytest.raises(SystemExit, match="no sample of 'an orange cube of glass'"):
         judge["main"](*_write(tmp_path, atlases[0], captions, prompts=atlases[1]))
-
-
-def test_chamfer_is_the_mean_distance_over_both_directions(judge):
-    def at(*xs):
-        means = np.array([[x, 0.0, 0.0] for x in xs], dtype=np.float32)
-        count = len(xs)
-        return Gaussians(means, np.ones((count, 4)), np.ones((count, 3)), np.ones(count), np.zeros((count, 1, 3)))
-
-    # From {0, 1} to {0}: 0 and 1; from {0} to {0, 1}: 0.
-    assert judge["chamfer"](at(0.0, 1.0), at(0.0)) == pytest.approx(0.25)

@@ -1,4 +1,4 @@
-"""torch-fidelity without torchvision, which has no build beside a CPU torch: only what it imports and does not call."""
+"""torch-fidelity and lpips without torchvision, which has no build beside a CPU torch: what they import and do not call."""
 
 import importlib.machinery
 import sys
@@ -6,13 +6,19 @@ import types
 from contextlib import contextmanager
 from unittest.mock import MagicMock
 
-NAMES = ("torchvision", "torchvision.datasets", "torchvision.transforms", "torchvision.transforms.functional")
+NAMES = (
+    "torchvision",
+    "torchvision.datasets",
+    "torchvision.transforms",
+    "torchvision.transforms.functional",
+    "torchvision.models",
+)
 
 
 @contextmanager
 def stub_torchvision():
-    """Inside the block, torchvision can be imported where it is not installed."""
-    made = [name for name in (*NAMES, "torchvision.models") if name not in sys.modules]
+    """Inside the block, torchvision can be imported where it is not installed; yields its modules by name."""
+    made = [name for name in NAMES if name not in sys.modules]
     for name in made:
         module = types.ModuleType(name)
         module.__spec__ = importlib.machinery.ModuleSpec(name, None)
@@ -20,7 +26,11 @@ def stub_torchvision():
         module.__getattr__ = lambda wanted: MagicMock(name=wanted)
         sys.modules[name] = module
     try:
-        yield
+        for name in made:
+            parent, _, child = name.rpartition(".")
+            if parent:
+                setattr(sys.modules[parent], child, sys.modules[name])
+        yield {name: sys.modules[name] for name in NAMES}
     finally:
         for name in made:
             del sys.modules[name]

@@ -1,5 +1,7 @@
 """LPIPS against a twin that is written out layer by layer, with random weights: the real ones are not shipped."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -157,3 +159,24 @@ def test_what_keeps_a_network_from_loading_is_one_line_with_the_remedies(tmp_pat
         load_lpips(tmp_path / "none.pth", **remedies)
     with pytest.raises(GatlasError, match=r"none\.pth(?!.*train without)"):
         load_lpips(tmp_path / "none.pth")
+
+
+def test_distances_are_those_of_the_lpips_package_with_its_own_heads(no_shape_checks):
+    """The same random backbone is given to both; the heads are the package's, trained ones."""
+    from tests.helpers.torchvision_stub import stub_torchvision
+
+    with stub_torchvision() as modules:
+        try:
+            import lpips
+        except ImportError as error:
+            pytest.skip(f"lpips is not installed: {error}")
+        state = random_state("alexnet")
+        ours = Lpips("alexnet", state)
+        modules["torchvision.models"].alexnet = lambda **_: SimpleNamespace(features=ours.features)
+        theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    for i in range(5):
+        getattr(ours, f"lin{i}").copy_(getattr(theirs, f"lin{i}").model[1].weight.detach().reshape(-1))
+    one, other = torch.rand((2, 2, 64, 48, 3), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = theirs(*(each.permute(0, 3, 1, 2) * 2 - 1 for each in (one, other))).reshape(-1)
+    torch.testing.assert_close(ours(one, other), expected, rtol=1e-4, atol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.score.documents import make_document, merge_documents
+from gatlas.score.documents import checked_document, make_document, merge_documents
 from gatlas.score.options import FidelityOptions
 from gatlas.score.published import compare_runs
 from gatlas.score.tables import document_table, markdown, runs_table
@@ -68,3 +68,27 @@ def test_published_rows_are_marked_as_claimed_and_can_be_left_out():
     assert table.rows[2][0].endswith("(claimed)")
     assert "not measured" not in table.rows[2]
     assert len(compare_runs(runs, claimed=False)["fidelity"]) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"objects": 3},
+        {"score": 3},
+        {"score": "smell"},
+        {"objects": [{"psnr": 1}]},
+        {"objects": [{"name": "a", "psnr": "high"}]},
+        {"objects": [{"name": "a", "psnr": True}]},
+        {"score": "poses", "objects": [{"name": "a", "photos": [{"rotation": "x"}]}]},
+        {"set": [1]},
+        {"set": {"psnr": []}},
+    ],
+)
+def test_damaged_documents_are_one_line_that_names_the_file(change):
+    with pytest.raises(GatlasError, match=r"^x\.json: "):
+        checked_document({**document(["a"]), **change}, "x.json")
+
+
+def test_a_document_of_an_earlier_version_gets_its_summary():
+    held = document(["a", "b"])
+    assert checked_document({key: held[key] for key in ("score", "objects")}, "x.json")["summary"] == held["summary"]
