@@ -1,4 +1,4 @@
-"""torch-fidelity and lpips without torchvision, which has no build beside a CPU torch: what they import and do not call."""
+"""torch-fidelity and lpips without torchvision, which has no build beside a CPU torch."""
 
 import importlib.machinery
 import sys
