@@ -22,7 +22,7 @@ FLOORS = [
     {"images"},
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
-    {"fit", "pose", "atlas", "diffusion", "models", "render"},
+    {"convert", "fit", "pose", "atlas", "diffusion", "models", "render"},
     {"prune", "score", "notebook"},
     {"datasets"},
     {"systems"},

@@ -49,11 +49,12 @@ class Batchable:
     photos: bool = False  # a folder of photos is one input
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
+    joins: Callable[[Any], bool] | None = None  # returns True for options with which all inputs give one result
 
     def named(self, output: str) -> Batchable:
         """Return the properties for an output whose name, with {stem} in it, may ask for another suffix."""
-        suffix = PurePath(output).suffix.lower()
-        return replace(self, suffix=suffix) if STEM in output and suffix in self.others else self
+        named = [suffix for suffix in self.others if STEM in output and PurePath(output).name.lower().endswith(suffix)]
+        return replace(self, suffix=max(named, key=len)) if named else self  # ".compressed.ply" before ".ply"
 
     def gathers(self, output: str) -> bool:
         """Return True for an output that takes all objects in one."""

@@ -43,6 +43,12 @@ def run_verb(
     threads: int | None,
 ) -> None:
     """Run a verb on the one object that the command line names, or on many of them as a batch."""
+    if spec.joins is not None and spec.joins(options):
+        if batch.makes_batch or batch.timeout is not None or STEM in output or SHARD in output or io.is_folder(output):
+            raise GatlasError("all inputs are to give one result: name a file for it with -o")
+        set_threads(threads)
+        verb.function()(inputs or ["-"], output, options, force=force)
+        return
     many = batch.makes_batch or STEM in output or SHARD in output or output.lower().endswith(".tar")
     many = many or (io.is_folder(output) and spec.result_suffix(options) != "/" and not spec.may_fill_folder)
     sources: list[str] | Iterator[io.Blob] = inputs

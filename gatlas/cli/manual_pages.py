@@ -76,6 +76,18 @@ EXAMPLES = {
         ("Keep the training views:", "gatlas fit obj.glb --views-out obj-views -o obj.ply"),
     ],
     "prune": [("Keep 4,096 Gaussians, sampled by visibility:", "gatlas prune obj.ply -n 4096 -o small.ply")],
+    "convert": [
+        ("The file of another program, as a small one for the web:", "gatlas convert scan.ply -o scan.sog"),
+        ("A folder to SPZ:", "gatlas convert splats/ -o 'spz/{stem}.spz'"),
+        (
+            "Two splats beside each other:",
+            "gatlas convert a.ply --translate 2,0,0 | gatlas convert - b.ply --merge -o both.glb",
+        ),
+        (
+            "What is near the middle, of a file whose vertical axis is z:",
+            "gatlas convert scan.ply --up z --crop sphere:0,0,0,1.5 --drop-invalid -o part.ply",
+        ),
+    ],
     "atlas-encode": [
         ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
         (

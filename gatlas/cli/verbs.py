@@ -22,6 +22,7 @@ RESULTS = typer.Option(
     help="FILE; for many DIR/, x.tar, or a name with {stem} or {shard} in it; - is standard output.",
 )
 OUTPUT = typer.Option("--output", "-o", metavar="OUTPUT", help="File to write; - is standard output.")
+SPLATS = written_suffixes("splat")
 
 
 def _scores(text: str) -> Any:
@@ -54,6 +55,11 @@ class ScoreOptions(Options):
     """
 
 
+def _merges(options: Any) -> bool:
+    merge: bool = options.merge
+    return merge
+
+
 def _is_gaussianverse(options: Any) -> bool:
     return options.layout == "gaussianverse"
 
@@ -68,7 +74,7 @@ VERBS = {
             inputs=MANY,
             output=RESULTS,
             threads=True,
-            batch=Batchable(".ply", suffixes("mesh"), photos=True),
+            batch=Batchable(".ply", suffixes("mesh"), SPLATS, photos=True),
         ),
         Verb(
             "prune",
@@ -77,7 +83,15 @@ VERBS = {
             inputs=MANY,
             output=RESULTS,
             threads=True,
-            batch=Batchable(".ply", suffixes("splat")),
+            batch=Batchable(".ply", suffixes("splat"), SPLATS),
+        ),
+        Verb(
+            "convert",
+            "gatlas.cli.convert:run",
+            "gatlas.convert.options:ConvertOptions",
+            inputs=MANY,
+            output=RESULTS,
+            batch=Batchable(".ply", suffixes("splat", "atlas"), SPLATS, joins=_merges),
         ),
         Verb(
             "atlas-encode",
@@ -93,7 +107,7 @@ VERBS = {
             "gatlas.atlas.options:DecodeOptions",
             inputs=MANY,
             output=RESULTS,
-            batch=Batchable(".ply", suffixes("atlas"), folder_results=_is_gaussianverse),
+            batch=Batchable(".ply", suffixes("atlas"), SPLATS, folder_results=_is_gaussianverse),
         ),
         Verb(
             "normalize-stats",

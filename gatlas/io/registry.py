@@ -68,12 +68,13 @@ FORMATS = [
         "gatlas.io.splats.ply:decode_ply", "gatlas.io.splats.ply:encode_ply",
     ),
     Format(
-        "splat", "compressed PLY", "a compressed splat PLY", (".ply",), sniff.is_ply, sniff.ply_has("packed_position"),
-        "gatlas.io.splats.compressed:decode_compressed_ply",
+        "splat", "compressed PLY", "a compressed splat PLY", (".compressed.ply",), sniff.is_ply,
+        sniff.ply_has("packed_position"), "gatlas.io.splats.compressed:decode_compressed_ply",
+        "gatlas.io.splats.compressed:encode_compressed_ply", listed=False,
     ),
     Format(
         "splat", ".splat", "a .splat file", (".splat",), None,
-        decode="gatlas.io.splats.dot_splat:decode_records",
+        decode="gatlas.io.splats.dot_splat:decode_records", encode="gatlas.io.splats.dot_splat:encode_records",
     ),
     Format(
         "splat", "SPZ", "an SPZ splat", (".spz",), sniff.is_spz, decode="gatlas.io.splats.spz:decode_spz",
@@ -94,8 +95,11 @@ FORMATS = [
     Format(
         "splat", "LCC", "an LCC splat", (".lcc", ".lcc2"), sniff.is_json_object, sniff.is_lcc, remedy=_CONVERT,
     ),
-    Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), sniff.is_ksplat, remedy=_CONVERT),
-    Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), None, remedy=_CONVERT),
+    Format(
+        "splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), sniff.is_ksplat,
+        decode="gatlas.io.splats.ksplat:decode_ksplat",
+    ),
+    Format("splat", "KSPLAT", "a KSPLAT splat", (".ksplat",), None, decode="gatlas.io.splats.ksplat:decode_ksplat"),
     Format("splat", "splaTV", "a moving splat (splaTV)", (".splatv",), sniff.begins(b"\x4b\x67\0\0"), remedy=_SAVE),
     Format("splat", "RAD", "a RAD splat", (".rad",), sniff.begins(b"RAD0", b"RADC"), remedy=_SAVE),
     Format(
@@ -297,7 +301,8 @@ def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:
     accepted = (accepted,) if isinstance(accepted, str) else accepted
     found = path.suffix.lower()
     promises = found in _OTHER_SUFFIXES or any(found in each.suffixes for each in FORMATS)
-    if promises and any(accepted) and found not in accepted:
+    fits = any(path.name.lower().endswith(suffix) for suffix in accepted if suffix)
+    if promises and any(accepted) and not fits:
         raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{accepted[0]}")
 
 

@@ -258,6 +258,7 @@ READERS: dict[str, Reader] = {
     "dot_splat": Reader(read_splat, seeds.dot_splats, 4, "gatlas.io.splats.dot_splat"),
     "spz": Reader(read_splat, seeds.spzs, 10, "gatlas.io.splats.spz"),
     "spz4": Reader(read_splat, seeds.spz_streams, 15, "gatlas.io.splats.spz"),
+    "ksplat": Reader(read_splat, seeds.ksplats, 10, "gatlas.io.splats.ksplat"),
     "gltf_splat": Reader(read_splat, seeds.gltf_splats, 20, "gatlas.io.splats.gltf_splats"),
     "sog": Reader(read_splat, seeds.sogs, 20, "gatlas.io.splats.sog"),
     "sog_meta": Reader(read_splat, seeds.unbundled_sogs, 20, "gatlas.io.splats.sog"),

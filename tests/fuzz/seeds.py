@@ -78,6 +78,16 @@ def spz_streams() -> list[Files]:
     return [{"a.spz": encode_spz(gaussians_of(3, degree=degree, origin=FITTED))} for degree in (0, 1)]
 
 
+def ksplats() -> list[Files]:
+    """Two Gaussians in a bucket, with positions and coefficients of every size."""
+    files = []
+    for level, record in enumerate((44 + 36, 24 + 18, 24 + 9)):
+        header = struct.pack("<BB2xIIIIH14xff", 0, 1, 1, 1, 2, 2, level, -1, 1).ljust(4096, b"\0")
+        section = struct.pack("<IIIIfH2xI4xIIH", 2, 2, 1, 2, 1.0, 12, 0, 1, 1, 1).ljust(1024, b"\0")
+        files.append({"a.ksplat": header + section + struct.pack("<I6f", 1, *range(6)) + b"\x3c" * 2 * record})
+    return files
+
+
 def sogs() -> list[Files]:
     return [{"a.sog": encode_sog(gaussians_of(5, degree=degree, origin=FITTED))} for degree in (0, 1)]
 

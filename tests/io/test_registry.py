@@ -126,4 +126,4 @@ def test_the_table_is_light():
         "assert not {'numpy', 'torch', 'PIL', 'json', 'zipfile'} & set(sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.split() == [".ply", ".splat", ".spz", ".sog", ".glb", ".gltf", ".obj"]
+    assert run.stdout.split() == [".ply", ".splat", ".spz", ".sog", ".ksplat", ".glb", ".gltf", ".obj"]

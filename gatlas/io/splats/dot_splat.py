@@ -6,13 +6,15 @@ for -1 to 1.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
-from gatlas.geometry.sh import rgb_to_dc
+from gatlas.geometry.sh import dc_to_rgb, rgb_to_dc
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians
+from gatlas.io.splats.stored import rounded, stored_columns, warn_lost
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob
@@ -37,3 +39,17 @@ def decode_records(blob: Blob, **asked: Any) -> Gaussians:
     quats = records["quat"] / 127.5 - 1.0
     sh = rgb_to_dc(colors[:, None, :3])
     return checked_gaussians(blob, records["mean"], quats, log_scales, colors[:, 3], sh, SplatReading(**asked))
+
+
+def encode_records(gaussians: Gaussians) -> bytes:
+    """Return a .splat file: one color for each Gaussian, clamped to what can be shown. What it loses is a warning."""
+    stored = stored_columns(gaussians)
+    warn_lost(gaussians, ".splat")
+    if stored.sh.shape[1] > 1:
+        warnings.warn(".splat has no room for color that depends on the direction: degree 0 is kept", stacklevel=2)
+    records = np.zeros(len(stored.means), RECORD)
+    records["mean"], records["scale"] = stored.means, np.exp(stored.log_scales)
+    shown = np.concatenate([dc_to_rgb(stored.sh[:, 0]), stored.opacities[:, None]], axis=1)
+    records["rgba"] = rounded(shown * 255, 255)
+    records["quat"] = rounded((stored.quats + 1) * 127.5, 255)
+    return records.tobytes()

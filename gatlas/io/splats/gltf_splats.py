@@ -70,10 +70,9 @@ def decode_gltf_splats(blob: Blob, **asked: Any) -> Gaussians:
     if not parts:
         raise document.error("its scene shows no Gaussians")
     degree = max(part.sh.shape[1] for part in parts)
-    whole = StoredColumns(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in StoredColumns._fields[:4]),
-        np.concatenate([with_degree(part.sh, round(degree**0.5) - 1) for part in parts]),
-    )
+    means, quats, scales, opacities = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    sh = np.concatenate([with_degree(part.sh, round(degree**0.5) - 1) for part in parts])
+    whole = StoredColumns(means, quats, scales, opacities, sh)
     origin = _origin(blob, known, len(whole.means)) if plain and len(parts) == 1 else None
     return checked_gaussians(blob, *whole, reading, stated=Y_UP, origin=origin)
 

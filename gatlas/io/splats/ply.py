@@ -177,6 +177,16 @@ def _rest_names(blob: Blob, names: tuple[str, ...]) -> tuple[str, ...]:
     return wanted
 
 
+def origin_comments(origin: Origin, count: int) -> list[str]:
+    """Return the comments of a PLY that points y down about the origin of its Gaussians."""
+    return _Comments("y-down", origin).lines(count)
+
+
+def commented_origin(blob: Blob, comments: tuple[str, ...], count: int) -> Origin:
+    """Return the origin that a PLY's comments name; its name is that of the file where they name none."""
+    return _Comments.parse(blob, comments, count).origin
+
+
 def is_antialiased(comments: tuple[str, ...]) -> bool:
     """Return True where the last of a PLY's comments on it says that the splat is for the antialiased mode.
 

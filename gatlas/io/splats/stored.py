@@ -75,11 +75,9 @@ def rounded(values: Float[np.ndarray, "*n"], top: int) -> Int[np.ndarray, "*n"]:
     return np.clip(np.rint(values), 0, top).astype(np.int64)
 
 
-def warn_lost(gaussians: Gaussians, format_name: str, *, kept: bool) -> None:
-    """Warn, in one line, of what a format has no room for; `kept` formats hold the origin as JSON."""
+def warn_lost(gaussians: Gaussians, format_name: str) -> None:
+    """Warn, in one line, of what a format that holds nothing but Gaussians has no room for."""
     origin = gaussians.origin
-    if kept:
-        return
     lost = [
         word
         for word, there in (

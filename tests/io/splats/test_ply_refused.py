@@ -41,7 +41,10 @@ def test_a_mesh_is_no_splat(tmp_path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"hello\n", "x.ply: not a splat PLY: gatlas reads 3DGS PLY, compressed PLY, .splat, SPZ, SOG, GLB and glTF"),
+        (
+            b"hello\n",
+            "x.ply: not a splat PLY: gatlas reads 3DGS PLY, compressed PLY, .splat, SPZ, SOG, KSPLAT, GLB and glTF",
+        ),
         (b"glTF\x02\0\0\0", "x.ply: a mesh, not a splat PLY.\nTo fit it, run: gatlas fit -o splat.ply"),
         (
             b"ply\nformat ascii 1.0\nelement vert",

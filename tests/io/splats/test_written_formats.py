@@ -26,6 +26,8 @@ FORMATS = {
     "x.ply": (0, 2e-6, 2e-6, 0, 0.1, 50, {}, True),
     "x.spz": (1.3e-4, 0.0315, 0.004, 0.02, 0.3, 40, {}, True),
     "x.sog": (6e-5, 0.05, 0.012, 0.02, 1.0, 40, {}, True),
+    "x.compressed.ply": (1.1e-3, 2e-3, 0.004, 0.02, 0.2, 40, {}, True),
+    "x.splat": (0, 2e-6, 0.004, 0, 1.0, 35, {}, False),
     "x.glb": (0, 2e-6, 2e-6, 0, 0.1, 50, {}, True),
     "x.gltf": (0, 2e-6, 2e-6, 0, 0.1, 50, {}, True),
     "x3.spz": (1.3e-4, 0.0315, 0.004, 0.02, 0.3, 40, {"spz_version": 3}, True),
@@ -78,7 +80,7 @@ def close(back, ours, name):
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_written_is_read_within_the_quantization_of_the_format(name, degree, tmp_path):
-    ours = splat(degree=degree, origin=replace(FITTED, antialiased=False))
+    ours = splat(degree=degree if name != "x.splat" else 0, origin=replace(FITTED, antialiased=False))
     close(io.load_gaussians(saved(tmp_path / name, ours, FORMATS[name][-2])), ours, name)
 
 
@@ -121,11 +123,21 @@ def test_a_position_that_an_spz_cannot_hold_is_refused(tmp_path):
     assert not (tmp_path / "x.spz").exists()
 
 
+def test_what_a_dot_splat_has_no_room_for_is_said(tmp_path):
+    with pytest.warns(UserWarning, match="has no room") as caught:
+        io.save_gaussians(tmp_path / "x.splat", splat(4, degree=1))
+    assert [str(each.message) for each in caught] == [
+        ".splat has no room for its normalization (center and scale of its source), its pixel sizes, its antialiased "
+        "mode: a splat PLY keeps it",
+        ".splat has no room for color that depends on the direction: degree 0 is kept",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("degree", [0, 3])
 @pytest.mark.parametrize("name", [name for name in FORMATS if not name.endswith((".glb", ".gltf"))])
 def test_the_judge_reads_what_we_write(judge, name, degree, tmp_path):  # noqa: F811
-    ours = splat(degree=degree, origin=replace(FITTED, antialiased=False))
+    ours = splat(degree=degree if name != "x.splat" else 0, origin=replace(FITTED, antialiased=False))
     judge("-w", saved(tmp_path / name, ours, FORMATS[name][-2]), tmp_path / "back.ply")
     close(replace(io.load_gaussians(tmp_path / "back.ply"), origin=ours.origin), ours, name)
 
@@ -134,7 +146,7 @@ def test_the_judge_reads_what_we_write(judge, name, degree, tmp_path):  # noqa: 
 @pytest.mark.parametrize("degree", [0, 3])
 @pytest.mark.parametrize("name", FORMATS)
 def test_we_read_what_the_judge_writes(judge, name, degree, tmp_path):  # noqa: F811
-    ours = splat(degree=degree, origin=replace(FITTED, antialiased=False))
+    ours = splat(degree=degree if name != "x.splat" else 0, origin=replace(FITTED, antialiased=False))
     io.save_gaussians(tmp_path / "ours.ply", ours)
     version = ("--spz-version", "3") if name == "x3.spz" else ()
     try:
