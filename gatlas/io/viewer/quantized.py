@@ -2,7 +2,7 @@
 
 Lengths are in radii of the object, about its center. A coordinate has 16 bits of the box that holds all, or as many
 bytes as it takes for a step of at most STEP; a log-scale 8 bits, or 16 where the scales differ very much; a rotation
-its three smaller components in 10 bits each; color and opacity have 8 bits, as have the higher harmonics, band by band.
+its three smaller components in 10 bits each; color and opacity have 8 bits, the higher harmonics 6 or 5, band by band.
 Gaussians that are never drawn, of opacities below 1/255, are left out; the others are in the order of a Morton curve,
 each channel in planes of bytes, and the coordinates as differences, which gzip packs well.
 """
@@ -30,6 +30,9 @@ RATIO = 0.04  # of log-scales, natural
 THINNEST = 1e-5  # radii: thinner than any pixel's blur
 NEAR_PLANE = 0.01  # units of the scene, as gatlas.raster has it
 MIN_ALPHA = 1 / 255
+# Of the higher harmonics, by degree, in bytes that gzip packs. Of two splats of GaussianVerse 6, 5, 5 keep 48 dB in
+# 510 kB of a page, 8 bits each 65 dB in 830 kB, 5, 4, 4 (the usual ones of SPZ) 41 dB in 366 kB.
+BAND_BITS = {1: 6, 2: 5, 3: 5}
 STRAYS = 2e-4  # share of the colors, and of the harmonics, that may lie outside the range of the 8 bits
 
 
@@ -146,12 +149,13 @@ def _packed_rotations(quats: Any) -> UInt32[np.ndarray, " n"]:
 
 
 def _harmonics(sh: Float64[np.ndarray, "n k 3"]) -> tuple[list[float], UInt32[np.ndarray, "n c"]]:
-    """Return the range of each of three bands, and the bytes of the higher coefficients: 1 to 255, 128 is 0."""
+    """Return the step of the levels of each of three bands, and the levels of the higher coefficients: 128 is 0."""
     bands, columns = [], []
-    for degree in (1, 2, 3):
+    for degree, bits in BAND_BITS.items():
+        most = 2 ** (bits - 1) - 1
         band = sh[:, degree**2 : (degree + 1) ** 2].reshape(len(sh), -1)
-        bands.append(_quantile(np.abs(band), 1 - STRAYS) or 1.0)
-        columns.append(np.rint(np.clip(band / bands[-1], -1.0, 1.0) * 127 + 128).astype(np.uint32))
+        bands.append((_quantile(np.abs(band), 1 - STRAYS) or 1.0) / most)
+        columns.append((np.clip(np.rint(band / bands[-1]), -most, most) + 128).astype(np.uint32))
     return bands, np.concatenate(columns, axis=1)
 
 

@@ -40,7 +40,8 @@ function work() {
   }
 
   async function unpack({ splat, header, text }) {
-    const packed = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const letters = atob(text), packed = new Uint8Array(letters.length);
+    for (let i = 0; i < letters.length; i++) packed[i] = letters.charCodeAt(i);
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
     const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
     const { count, positionBytes, scaleBytes, low, high, scales, coefficients } = header;
@@ -140,8 +141,8 @@ uint words[12];
 
 uvec4 texel(usampler2D from, uint i) { return texelFetch(from, ivec2(i % ${WIDE}u, i / ${WIDE}u), 0); }
 
-float coefficient(int i, float band) {
-  return (float((words[i >> 2] >> uint(8 * (i & 3))) & 255u) - 128.0) / 127.0 * band;
+float coefficient(int i, float step) {
+  return (float((words[i >> 2] >> uint(8 * (i & 3))) & 255u) - 128.0) * step;
 }
 
 vec3 sh(int k) {
@@ -375,6 +376,8 @@ class Viewer {
     if (fault) return this.fail(`The data cannot be read: ${fault}`);
     const { gl } = this, splat = this.splats[i];
     if (texels) {
+      const most = (gl.getParameter(gl.MAX_TEXTURE_SIZE) * WIDE) / 2;
+      if (splat.header.count > most) return this.fail(`This browser shows at most ${most.toLocaleString("en")} Gaussians.`);
       splat.texture = texture(gl, texels);
       splat.harmonics = harmonics ? texture(gl, harmonics) : null;
       splat.buffer = gl.createBuffer();

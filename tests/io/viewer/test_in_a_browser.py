@@ -75,7 +75,8 @@ QUICK = ("an egg", "colors of degree 3")
 )
 def test_a_page_shows_what_the_rasterizer_shows(page_of, name):
     page = page_of(SUBJECTS[name])
-    assert likeness(page.picture(), rendered(SUBJECTS[name], WIDTH, HEIGHT)) > ENOUGH
+    enough = ENOUGH if SUBJECTS[name].sh.shape[1] == 1 else 33.0  # random harmonics are rounded to few levels
+    assert likeness(page.picture(), rendered(SUBJECTS[name], WIDTH, HEIGHT)) > enough
 
 
 def seen_by(page):
@@ -184,3 +185,11 @@ def test_half_a_million_gaussians(page_of):
     scene = replace(scene, origin=Origin("many", normalized=True))
     page = page_of(scene)
     assert likeness(page.picture(), rendered(scene, WIDTH, HEIGHT)) > 25
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gaussianverse_9350303.ply", "playcanvas_guitar.compressed.ply"])
+def test_real_splats(page_of, shared_data, name):
+    splat = io.load_gaussians(shared_data / "splats" / name)
+    assert likeness(page_of(splat, width=320).picture(), rendered(splat, 320, HEIGHT)) > 35
