@@ -49,6 +49,7 @@ class OptionInfo:
     command_line: bool = True  # False: only from Python and JSON
     group: str | None = None  # label of options that belong together; its meaning is the verb's
     recorded: Any = SAME  # what fingerprints hold for the default, as earlier versions did; ABSENT: nothing
+    off: str | None = None  # another flag, which says that a switch is off
 
 
 def option(
@@ -68,6 +69,7 @@ def option(
     command_line: bool = True,
     group: str | None = None,
     recorded: Any = SAME,
+    off: str | None = None,
 ) -> Any:
     """Return a dataclass field with an `OptionInfo`; without a default the option is required.
 
@@ -89,6 +91,7 @@ def option(
         command_line,
         group,
         recorded,
+        off,
     )
     return dataclasses.field(default=default, metadata={"option": info})
 

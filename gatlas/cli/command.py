@@ -120,7 +120,8 @@ def option_parameter(field: OptionField) -> tuple[str, Any, Any]:
         settings["show_default"] = False
     annotation = kind | None if optional else kind
     short = (flag for flag in info.flags if flag != field.flag)
-    return field.name, Annotated[annotation, typer.Option(field.flag, *short, **settings)], default
+    flag = field.flag if info.off is None else f"{field.flag}/{info.off}"
+    return field.name, Annotated[annotation, typer.Option(flag, *short, **settings)], default
 
 
 def choice_type(field: OptionField) -> Any:

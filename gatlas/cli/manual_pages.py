@@ -282,7 +282,8 @@ def _synopsis(called: str, command: Any) -> list[str]:
 def _term(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"\\fI{_text(parameter.metavar)}\\fR"
-    names = ", ".join(f"\\fB{_text(option)}\\fR" for option in sorted(parameter.opts, key=len))
+    flags = [*sorted(parameter.opts, key=len), *parameter.secondary_opts]
+    names = ", ".join(f"\\fB{_text(option)}\\fR" for option in flags)
     if parameter.is_flag:
         return names
     return f"{names} \\fI{_text(parameter.metavar)}\\fR"

@@ -39,19 +39,24 @@ def measure_mesh(mesh: Mesh, gaussians: Gaussians, reference: Mesh | None = None
     """
     frame = find_frame(gaussians)
     inside = _entered(mesh, gaussians, frame)
+    source = None if reference is None else _entered(reference, gaussians, frame)
+    entered = enter_frame(gaussians, frame)
     cameras = fibonacci_views(VIEWS, SIDE, SIDE, phase=0.5)
-    shown = render_mesh(inside, cameras).images
-    splat = straight_rgba(rasterize(enter_frame(gaussians, frame), cameras))
+    to_splat, to_source = [], []
+    for i in range(VIEWS):  # one at a time, for little memory
+        camera = cameras[[i]]
+        shown = render_mesh(inside, camera).images
+        to_splat.append(_compared(shown, straight_rgba(rasterize(entered, camera))))
+        if source is not None:
+            to_source.append(_compared(shown, render_mesh(source, camera).images))
     found: dict[str, Any] = {
         "triangles": len(mesh.faces),
         "vertices": len(mesh.vertices),
         "watertight": is_watertight(_welded(mesh)),
-        "splat": _compared(shown, splat),
+        "splat": _means(to_splat),
     }
-    if reference is not None:
-        source = _entered(reference, gaussians, frame)
-        pictures = _compared(shown, render_mesh(source, cameras).images)
-        found["reference"] = pictures | _distances(inside, source)
+    if source is not None:
+        found["reference"] = _means(to_source) | _distances(inside, source)
     return found
 
 
@@ -68,11 +73,15 @@ def _welded(mesh: Mesh) -> Any:
     return places.reshape(-1)[np.asarray(mesh.faces)]
 
 
-def _compared(images: Float32[np.ndarray, "c h w 4"], others: Float32[np.ndarray, "c h w 4"]) -> dict[str, float]:
-    """Return "iou" and "psnr", means over the views of straight RGBA pictures."""
-    iou = silhouette_iou(images[..., 3], others[..., 3])
+def _compared(images: Float32[np.ndarray, "1 h w 4"], others: Float32[np.ndarray, "1 h w 4"]) -> tuple[float, float]:
+    """Return the IoU of the silhouettes and the PSNR over white of two straight RGBA pictures."""
     one, other = (composite(each, 1.0).astype(np.float32) for each in (images, others))
-    return {"iou": float(iou.mean()), "psnr": float(psnr(one, other).mean())}
+    return float(silhouette_iou(images[..., 3], others[..., 3])[0]), float(psnr(one, other)[0])
+
+
+def _means(scores: list[tuple[float, float]]) -> dict[str, float]:
+    iou, decibels = np.mean(scores, axis=0)
+    return {"iou": float(iou), "psnr": float(decibels)}
 
 
 def _distances(mesh: Mesh, reference: Mesh) -> dict[str, float]:

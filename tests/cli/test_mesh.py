@@ -140,6 +140,9 @@ def test_lit_says_what_it_is(gatlas, egg, tmp_path):
     run = gatlas("mesh", egg, *SMALL, "--lit", "-o", "egg.glb")
     assert "--lit: viewers add their light to colors that hold the light of the splat already" in run.stderr
     assert not io.load_mesh(tmp_path / "egg.glb").materials[0].unlit
+    run = gatlas("mesh", egg, *SMALL, "--lit", "--unlit", "-o", "unlit.glb")
+    assert "--lit" not in run.stderr
+    assert io.load_mesh(tmp_path / "unlit.glb").materials[0].unlit
 
 
 def test_ply_says_that_it_has_no_texture(gatlas, egg):

@@ -13,6 +13,7 @@ from gatlas.meshes.extract import extract_surface
 from gatlas.meshes.fusion import FREE_DISTANCE, FREE_WEIGHT, OFFSET, THICKNESS, fuse
 from gatlas.meshes.fusion_kernels import BEHIND, IN_FRONT
 from gatlas.meshes.fusion_reference import fused_reference
+from gatlas.meshes.meshing import count_steps, mesh
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.options import MeshOptions
 from gatlas.meshes.splat_views import see_splat
@@ -216,3 +217,10 @@ def test_a_library_that_is_missing_is_one_line_that_names_the_extra(module, pack
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(GatlasError, match=rf"meshes need {package}.*: pip install 'gatlas\[mesh\]'"):
         extract_surface(ball(), SMALL)
+
+
+def test_the_steps_that_are_announced_are_taken():
+    options = replace(SMALL, texture=0)
+    taken = []
+    mesh(ball(), options, on_step=lambda: taken.append(1))
+    assert len(taken) == count_steps(options)
