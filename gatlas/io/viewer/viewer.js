@@ -5,6 +5,7 @@
 "use strict";
 
 const WIDE = 2048; // texels in a row of the textures
+const TOGETHER = 128; // splats in an instance: instances of one quad each are slow
 const NEAREST = 0.02, FARTHEST = 100; // of the eye, in radii of the object
 const MIN_BLUR_ANTIALIASED = 0.05; // square pixels, as gatlas.raster.blur has it
 const BLUR = 0.3;
@@ -96,7 +97,8 @@ function work() {
     }
     const keys = new Uint32Array(count), scale = high > low ? 4294967295 / (high - low) : 0;
     for (let i = 0; i < count; i++) keys[i] = Math.min((high - depths[i]) * scale, 4294967295);
-    let from = null, to = new Uint32Array(count);
+    const size = Math.ceil(count / WIDE) * WIDE; // whole rows of a texture
+    let from = null, to = new Uint32Array(size);
     for (const shift of [0, 16]) {
       const starts = new Uint32Array(65537);
       for (let i = 0; i < count; i++) starts[((keys[i] >>> shift) & 65535) + 1]++;
@@ -105,7 +107,7 @@ function work() {
         const index = from ? from[i] : count - 1 - i; // of equal depths the first is the nearest
         to[starts[(keys[index] >>> shift) & 65535]++] = index;
       }
-      [from, to] = [to, from || new Uint32Array(count)];
+      [from, to] = [to, from || new Uint32Array(size)];
     }
     return from;
   }
@@ -126,14 +128,13 @@ const PROJECT = `#version 300 es
 precision highp float;
 precision highp int;
 precision highp usampler2D;
-uniform usampler2D splats, harmonics;
+uniform usampler2D order, splats, harmonics;
 uniform mat3 rotation; // world to camera: x right, y down, z forward
 uniform vec3 eye, bands;
 uniform vec2 size, colors; // pixels; range of the colors
 uniform float focal, near, blur;
 uniform bool antialiased;
-uniform int coefficients;
-in uint index;
+uniform int coefficients, count;
 out vec2 offset; // from the center, in standard deviations
 flat out vec4 color;
 
@@ -151,7 +152,7 @@ vec3 sh(int k) {
   return vec3(coefficient(i, band), coefficient(i + 1, band), coefficient(i + 2, band));
 }
 
-vec3 higherBands(vec3 d) {
+vec3 higherBands(uint index, vec3 d) {
   uint each = coefficients > 9 ? 3u : coefficients > 4 ? 2u : 1u;
   for (uint i = 0u; i < each; i++) {
     uvec4 four = texel(harmonics, index * each + i);
@@ -188,6 +189,9 @@ mat3 turn(uint packed) { // the three smaller components in 10 bits each, and wh
 
 void main() {
   gl_Position = vec4(0.0, 0.0, 2.0, 1.0); // clipped, unless all goes well
+  int number = gl_InstanceID * ${TOGETHER} + (gl_VertexID >> 2);
+  if (number >= count) return;
+  uint index = texel(order, uint(number)).x;
   uvec4 one = texel(splats, 2u * index), two = texel(splats, 2u * index + 1u);
   vec3 away = uintBitsToFloat(one.xyz) - eye, p = rotation * away;
   if (p.z < near) return;
@@ -208,12 +212,12 @@ void main() {
   float larger = 0.5 * (xx + yy) + length(vec2(0.5 * (xx - yy), xy)), angle = 0.5 * atan(2.0 * xy, xx - yy);
   vec2 major = vec2(cos(angle), sin(angle)), minor = vec2(-major.y, major.x);
   float extent = min(3.33, sqrt(2.0 * log(255.0 * opacity))); // there alpha is 1/255
-  offset = (vec2(gl_VertexID & 1, gl_VertexID >> 1) * 2.0 - 1.0) * extent;
+  offset = (vec2(gl_VertexID & 1, (gl_VertexID >> 1) & 1) * 2.0 - 1.0) * extent;
   vec2 pixel = focal * ratio + offset.x * sqrt(larger) * major + offset.y * sqrt(determinant / larger) * minor;
   gl_Position = vec4(2.0 * pixel / size * vec2(1.0, -1.0), 0.0, 1.0);
 
   vec3 seen = colors.x + vec3(two.x & 255u, (two.x >> 8u) & 255u, (two.x >> 16u) & 255u) / 255.0 * (colors.y - colors.x);
-  if (coefficients > 1) seen += higherBands(normalize(away));
+  if (coefficients > 1) seen += higherBands(index, normalize(away));
   color = vec4(max(seen, 0.0), opacity);
 }`;
 
@@ -261,14 +265,28 @@ function program(gl, vertex, fragment) {
   return { made, uniforms };
 }
 
-function texture(gl, words) {
+// A texture of whole rows of words, 4 or 1 in a texel.
+function texture(gl, words, channels = 4) {
   const made = gl.createTexture();
   gl.bindTexture(gl.TEXTURE_2D, made);
-  const rows = words.length / (4 * WIDE);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA32UI, WIDE, rows, 0, gl.RGBA_INTEGER, gl.UNSIGNED_INT, words);
+  const rows = words.length / (channels * WIDE);
+  const [inside, format] = channels === 4 ? [gl.RGBA32UI, gl.RGBA_INTEGER] : [gl.R32UI, gl.RED_INTEGER];
+  gl.texImage2D(gl.TEXTURE_2D, 0, inside, WIDE, rows, 0, format, gl.UNSIGNED_INT, words);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, gl.NEAREST);
   gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MAG_FILTER, gl.NEAREST);
   return made;
+}
+
+// The quads of TOGETHER splats, two triangles each.
+function quads(gl) {
+  const corners = new Uint16Array(6 * TOGETHER);
+  for (let i = 0; i < TOGETHER; i++) corners.set([0, 1, 2, 2, 1, 3].map(corner => 4 * i + corner), 6 * i);
+  const array = gl.createVertexArray();
+  gl.bindVertexArray(array);
+  gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer());
+  gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
+  gl.bindVertexArray(null);
+  return array;
 }
 
 // The camera ----------------------------------------------------------------------------------------------------------
@@ -321,7 +339,7 @@ class Viewer {
     this.deep = gl.getExtension("EXT_color_buffer_float") || gl.getExtension("EXT_color_buffer_half_float");
     this.splatting = program(gl, PROJECT, BLEND);
     this.showing = program(gl, COVER, SHOW);
-    this.array = gl.createVertexArray();
+    this.quads = quads(gl);
     this.target = gl.createFramebuffer();
     this.canvas.addEventListener("webglcontextlost", event => event.preventDefault());
     this.canvas.addEventListener("webglcontextrestored", () => location.reload());
@@ -380,12 +398,11 @@ class Viewer {
       if (splat.header.count > most) return this.fail(`This browser shows at most ${most.toLocaleString("en")} Gaussians.`);
       splat.texture = texture(gl, texels);
       splat.harmonics = harmonics ? texture(gl, harmonics) : null;
-      splat.buffer = gl.createBuffer();
     } else {
       splat.sorting = false;
-      splat.order = forward;
-      gl.bindBuffer(gl.ARRAY_BUFFER, splat.buffer);
-      gl.bufferData(gl.ARRAY_BUFFER, order, gl.DYNAMIC_DRAW);
+      splat.sortedFor = forward;
+      gl.deleteTexture(splat.order);
+      splat.order = texture(gl, order, 1);
     }
     this.draw();
   }
@@ -434,7 +451,7 @@ class Viewer {
   paintTile(i, axes, ratio) {
     const splat = this.splats[i], { header } = splat;
     if (!splat.texture) return false;
-    const sorted = splat.order !== null && splat.order.every((value, axis) => value === axes.forward[axis]);
+    const sorted = splat.order !== null && splat.sortedFor.every((value, axis) => value === axes.forward[axis]);
     if (!sorted && !splat.sorting) {
       splat.sorting = true;
       this.worker.postMessage({ splat: i, forward: axes.forward });
@@ -460,19 +477,15 @@ class Viewer {
     gl.uniform1i(uniforms.coefficients, header.coefficients);
     gl.uniform2fv(uniforms.colors, header.colors);
     gl.uniform3fv(uniforms.bands, header.bands);
-    gl.uniform1i(uniforms.splats, 0);
-    gl.uniform1i(uniforms.harmonics, 1);
-    gl.activeTexture(gl.TEXTURE1);
-    gl.bindTexture(gl.TEXTURE_2D, splat.harmonics || splat.texture);
-    gl.activeTexture(gl.TEXTURE0);
-    gl.bindTexture(gl.TEXTURE_2D, splat.texture);
-    gl.bindVertexArray(this.array);
-    gl.bindBuffer(gl.ARRAY_BUFFER, splat.buffer);
-    const index = gl.getAttribLocation(made, "index");
-    gl.enableVertexAttribArray(index);
-    gl.vertexAttribIPointer(index, 1, gl.UNSIGNED_INT, 0, 0);
-    gl.vertexAttribDivisor(index, 1);
-    gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, header.count);
+    gl.uniform1i(uniforms.count, header.count);
+    const textures = { order: splat.order, splats: splat.texture, harmonics: splat.harmonics || splat.texture };
+    Object.entries(textures).forEach(([name, each], unit) => {
+      gl.uniform1i(uniforms[name], unit);
+      gl.activeTexture(gl.TEXTURE0 + unit);
+      gl.bindTexture(gl.TEXTURE_2D, each);
+    });
+    gl.bindVertexArray(this.quads);
+    gl.drawElementsInstanced(gl.TRIANGLES, 6 * TOGETHER, gl.UNSIGNED_SHORT, 0, Math.ceil(header.count / TOGETHER));
     this.tiles[i].classList.add("drawn");
     return sorted;
   }

@@ -184,7 +184,9 @@ def test_half_a_million_gaussians(page_of):
     scene = gaussians(500_000, 5, spread=0.25, size=0.004)
     scene = replace(scene, origin=Origin("many", normalized=True))
     page = page_of(scene)
-    assert likeness(page.picture(), rendered(scene, WIDTH, HEIGHT)) > 25
+    assert likeness(page.picture(), rendered(scene, WIDTH, HEIGHT)) > ENOUGH
+    page.drag((100, 80), (140, 95))
+    assert likeness(page.drawn().picture(), rendered(scene, WIDTH, HEIGHT, **seen_by(page))) > ENOUGH
 
 
 @pytest.mark.shared
