@@ -50,6 +50,7 @@ class Batchable:
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
     joins: Callable[[Any], bool] | None = None  # returns True for options with which all inputs give one result
+    keyed: bool = False  # the function takes the name of the object, by which others may be named that belong to it
 
     def named(self, output: str) -> Batchable:
         """Return the properties for an output whose name, with {stem} in it, may ask for another suffix."""

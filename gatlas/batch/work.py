@@ -28,7 +28,7 @@ class BatchWork:
     It is called in a worker process as `function(source, output, options, force=..., report=...)` and returns what the
     manifest records of the object, or None. `source` is a path (str) or a Blob, `output` a path; that of a folder ends
     in "/". What it cannot do it raises as a GatlasError; `report` takes messages. In the options, `{stem}` in the name
-    of an output stands for the name of the object.
+    of an output stands for the name of the object; with `spec.keyed` the function gets that name as `key`, too.
     """
 
     name: str  # in manifests and fingerprints
@@ -110,7 +110,8 @@ def call_function(work: BatchWork, force: bool, sidecars_in_scratch: bool, job: 
     try:
         source, digest = _read(job.task.source)
         options = _options_of(work, job, sidecars_in_scratch)
-        record = work.function(source, job.output, options, force=force, report=notes.append) or {}
+        named = {"key": job.task.key} if work.spec.keyed else {}
+        record = work.function(source, job.output, options, force=force, report=notes.append, **named) or {}
         hashed = {} if Path(job.output).is_dir() else {"output_sha256": io.sha256_of(Path(job.output))}
         result = JobResult("ok", {"input_sha256": digest, **record, **hashed})
     except Requeue as stop:

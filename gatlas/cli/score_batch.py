@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,7 +19,7 @@ from gatlas.cli.verb import set_threads
 from gatlas.config import output_fields
 from gatlas.errors import GatlasError, Requeue
 from gatlas.io.json_reader import read_json
-from gatlas.io.sets.inputs import stream_objects, without_suffix
+from gatlas.io.sets.inputs import stream_objects
 from gatlas.io.sets.scratch import temporary_folder
 from gatlas.score.documents import checked_document, merge_documents
 
@@ -34,26 +34,16 @@ class _WrittenScore:
     """A measure as a batch calls it in a worker: its document is written to a file."""
 
     measure: Measure
-    accepts: tuple[str, ...]
     threads: int | None
 
     def __call__(
-        self, source: Any, output: str, options: Options, *, force: bool, report: Report
+        self, source: Any, output: str, options: Options, *, force: bool, report: Report, key: str
     ) -> Mapping[str, Any] | None:
         set_threads(self.threads)
         with messages_to(report):
-            blob = io.as_blob(source)
-            document = self.measure(blob, _name_of(blob, self.accepts), options)
+            document = self.measure(io.as_blob(source), key, options)
         io.save_json(output, document, force=force)
         return None
-
-
-def _name_of(blob: io.Blob, accepts: tuple[str, ...]) -> str:
-    if blob.path is None and blob.key is None:
-        return "object"
-    name = PurePosixPath(blob.key).name if blob.key is not None else Path(blob.name).name
-    split = None if blob.key is not None else without_suffix(name, accepts)
-    return split[0] if split else name if blob.key is not None else Path(name).stem
 
 
 def run_measure(
@@ -71,7 +61,7 @@ def run_measure(
     """Score objects: a file per object where `output` is for many, else one document, or a table where it is None."""
     plot = getattr(options, "plot", None)
     plain = replace(options, **dict.fromkeys(output_fields(options)))
-    work = BatchWork(f"score_{name}", _WrittenScore(measure, spec.accepts, threads), plain, spec)
+    work = BatchWork(f"score_{name}", _WrittenScore(measure, threads), plain, spec)
     if output is not None and _is_for_many(output):
         if plot is not None:
             raise GatlasError("--plot is of all objects together: gatlas score table DIR/ --plot x.png makes it")
@@ -118,9 +108,11 @@ def _measure_stream(work: BatchWork, scratch: Path) -> tuple[int, int]:
     failed = total = 0
     for found in stream_objects(io.stream_members("-"), work.spec.accepts):
         total += 1
-        place = scratch / f"{io.shard_key(found.key or 'object')}.json"
+        key = found.key or "object"
+        place = scratch / f"{io.shard_key(key)}.json"
+        io.make_folder(place.parent, parents=True)
         try:
-            work.function(found.blob, str(place), work.options, force=False, report=message)
+            work.function(found.blob, str(place), work.options, force=False, report=message, key=key)
         except GatlasError as error:
             if found.key is None:
                 raise

@@ -202,7 +202,7 @@ VERBS = {
                     inputs=MANY,
                     output=MANY_SCORES,
                     threads=True,
-                    batch=Batchable(".json", suffixes("splat", "atlas", "mesh")),
+                    batch=Batchable(".json", suffixes("splat", "atlas", "mesh"), keyed=True),
                     gathers=True,
                 ),
                 Verb(
@@ -229,7 +229,7 @@ VERBS = {
                     inputs=MANY,
                     output=MANY_SCORES,
                     threads=True,
-                    batch=Batchable(".json", suffixes("atlas", "splat")),
+                    batch=Batchable(".json", suffixes("atlas", "splat"), keyed=True),
                     gathers=True,
                 ),
                 Verb(

@@ -1,5 +1,6 @@
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -102,3 +103,23 @@ def test_a_file_that_is_no_score_is_refused_in_one_line(gatlas, tmp_path):
     assert "x.json: not the scores" in gatlas("score", "table", "x.json", code=1).stderr
     (tmp_path / "x.json").write_text('{"score": "smell", "objects": []}')
     assert "scores of 'smell'" in gatlas("score", "table", "x.json", code=1).stderr
+
+
+def test_objects_in_folders_of_a_folder_have_references_there(gatlas, objects, tmp_path):
+    for place, suffix in (("splats", "ply"), ("meshes", "glb")):
+        (tmp_path / place / "more").mkdir()
+        shutil.copy(tmp_path / place / f"one.{suffix}", tmp_path / place / "more" / f"one.{suffix}")
+    assert list(rows_of(gatlas(*objects).stdout.decode()))[:3] == ["more/one", "one", "two"]
+
+
+def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
+    from gatlas.cli.score_output import show_table
+    from gatlas.score.tables import ScoreTable
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    show_table(ScoreTable(("object", "PSNR (dB)"), (("a[b]\x1b", "40.00"), ("mean of 1", "40.00")), 1))
+    shown = capsys.readouterr().out
+    assert "|" not in shown
+    assert "a[b]" in shown
+    assert "\x1b" not in shown.replace("\x1b[", "")
