@@ -108,6 +108,8 @@ def _read_set(
 
 def _distances(features: Features, others: Features, options: DistributionOptions) -> dict[str, float | None]:
     found: dict[str, float | None] = {"fid": None, "kid": None, "clip_fid": None}
+    if any(len(each) < 2 for each in (*features.values(), *others.values())):
+        raise GatlasError("FID and KID need two pictures of each set or more: give more --views")
     if "inception" in features:
         one, other = features["inception"], others["inception"]
         found["fid"] = frechet_distance(one, other)

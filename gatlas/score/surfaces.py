@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.errors import GatlasError
 from gatlas.meshes.closest import closest_points, surround
 from gatlas.meshes.depth_maps import map_points, render_depth_maps
 from gatlas.meshes.render import mesh_depths, visible_from
@@ -56,6 +57,8 @@ class MeshSurface(ComparedSurface):
         corners = np.asarray(mesh.vertices, dtype=np.float64)[np.asarray(mesh.faces)]
         across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         self._normals = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), np.finfo(float).tiny)
+        if not np.linalg.norm(across, axis=1).sum() > 0:
+            raise GatlasError(f"{mesh.origin.name or 'the mesh'}: has no triangles with an area")
         self._tree: Surroundings = surround(mesh)
         points, faces = even_samples(mesh.vertices, np.asarray(mesh.faces), count, rng)
         seen = visible_from(points, self.depths, cameras, HIDDEN).any(axis=0)

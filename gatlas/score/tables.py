@@ -34,7 +34,8 @@ def document_table(document: Mapping[str, Any], first: str = "object") -> ScoreT
     if len(objects) > 1:
         for kind in ("mean", "median", "worst"):
             name = kind if kind == "worst" else f"{kind} of {len(objects)}"
-            rows.append((name, *(_sum(summary[f.key], kind, f, objects) for f in figures)))
+            cells = [_sum(summary[f.key], kind, f, objects) for f in figures]
+            rows += [(name, *cells)] if any(cells) else []
     if len(objects) > 1 or any(not any(key in each for each in objects) for key in pooled):
         rows += [("all together", *_cells(pooled, figures))] if pooled else []
     return ScoreTable((first, *(f.heading for f in figures)), tuple(rows), len(rows) - len(objects))

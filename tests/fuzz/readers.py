@@ -93,6 +93,19 @@ def read_matches(folder: Path) -> Any:
     return read_matches(io.read(first(folder)))
 
 
+def read_scores(folder: Path) -> Any:
+    from gatlas.cli.score_batch import read_document
+    from gatlas.score.documents import merge_documents
+    from gatlas.score.published import compare_runs
+    from gatlas.score.tables import document_table, markdown, runs_table
+
+    name = str(first(folder))
+    document = read_document(name)
+    rows = compare_runs({name: document})
+    tables = [document_table(document), *(runs_table(score, held) for score, held in rows.items())]
+    return merge_documents({name: document}), [markdown(table) for table in tables]
+
+
 def read_permutation(folder: Path) -> Any:
     from gatlas.io.atlases import plane_cache
 
@@ -285,6 +298,7 @@ READERS: dict[str, Reader] = {
     "colmap_bin": Reader(read_transforms, lambda: seeds.colmap_models(binary=True), 20, "gatlas.io.photos.colmap"),
     "srn": Reader(read_transforms, seeds.srn_folders, 12, "gatlas.io.photos.srn"),
     "re10k": Reader(read_clips, model_seeds.clips, 15, "torch gatlas.io.photos.re10k"),
+    "scores": Reader(read_scores, seeds.score_files, 8, "gatlas.cli.score_batch gatlas.score.published"),
     "captions": Reader(read_captions, seeds.captions, 20, "gatlas.io.sets.captions"),
     "beside": Reader(
         read_beside,

@@ -331,6 +331,18 @@ def transforms() -> list[Files]:
     ]
 
 
+def score_files() -> list[Files]:
+    fidelity = {"name": "a", "psnr": 30.0, "ssim": 0.9, "lpips": None, "views": [{"psnr": 30.0}], "gaussians": 10}
+    poses = {"name": "a", "rotation": 1.0, "auc@5": 0.5, "photos": [{"photo": "x", "rotation": 1.0, "position": None}]}
+    sets = {"name": "a", "nearest": 0.1, "nearest_name": "b"}
+    held = [
+        {"score": "fidelity", "objects": [fidelity, {**fidelity, "name": "b"}]},
+        {"score": "poses", "objects": [poses, {**poses, "name": "b"}], "set": {"auc@5": 0.5}},
+        {"score": "distribution", "objects": [sets], "set": {"fid": None, "coverage": 0.5}},
+    ]
+    return [{"a.json": json.dumps({"version": "1", "options": {"seed": 0}, **each}).encode()} for each in held]
+
+
 def intrinsics_files() -> list[Files]:
     document = json.loads(encode_index(cameras(1))[1])
     document["frames"][0]["file_path"] = "000.png"

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from gatlas.errors import GatlasError
 from gatlas.fit.quality import picture_quality
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
@@ -137,3 +138,10 @@ def test_held_out_takes_the_photos_that_fit_leaves_out():
     held_out = score_fidelity(splat, views, replace(OPTIONS, held_out=True)).views
     assert len(every) == 12
     assert held_out == (every[3], every[11])
+
+
+def test_a_mesh_without_an_area_is_one_line():
+    mesh = textured_tetrahedron()
+    line = replace(mesh, vertices=mesh.vertices * [1, 0, 0])
+    with pytest.raises(GatlasError, match="no triangles with an area"):
+        figures(line)
