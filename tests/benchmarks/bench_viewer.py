@@ -30,7 +30,9 @@ SIDE = 512
 def timed(words: list[str]) -> tuple[float, float]:
     """CPU and wall seconds of a program, which must succeed."""
     before, start = os.times(), time.perf_counter()
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{words[0]} failed: {done.stderr.strip()[-500:]}")
     after = os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return cpu, time.perf_counter() - start

@@ -11,10 +11,11 @@ from gatlas.images.composite import composite
 from gatlas.raster import rasterize, straight_rgba
 from gatlas.render import RenderOptions
 from gatlas.render.page import PageSplat, splat_page
-from gatlas.types import Origin
+from gatlas.types import Gaussians, Origin
 from tests.helpers.egg import ellipsoid
 from tests.helpers.likeness import likeness
-from tests.helpers.raster_scenes import gaussians
+from tests.helpers.raster_scenes import FIELDS, gaussians
+from tests.helpers.splat_files import one_gaussian
 
 WIDTH, HEIGHT = 200, 160
 ENOUGH = 38.0  # dB over the box of the object; the quantized data alone reaches 50 on smooth objects
@@ -56,12 +57,22 @@ def antialiased(sizes):
     return replace(egg, origin=replace(egg.origin, antialiased=True, pixel_sizes=sizes))
 
 
+def before_a_sky():
+    """A cloud of 300 Gaussians in front of 300 large ones that are a hundred times as far away."""
+    scene, sky = gaussians(300, 3, spread=0.3, size=0.06), gaussians(300, 4, size=15.0)
+    sky.means[:] *= 100 / np.linalg.norm(sky.means, axis=1, keepdims=True)
+    fields = {name: np.concatenate([getattr(scene, name), getattr(sky, name)]) for name in FIELDS}
+    return Gaussians(**fields, origin=Origin("scene", normalized=True))
+
+
 SUBJECTS = {
     "an egg": ellipsoid(),
     "colors of degree 1": scene_of_degree(1),
     "colors of degree 2": scene_of_degree(2),
     "colors of degree 3": scene_of_degree(3),
     "an object in its own units": far_and_large(),
+    "a scene before a far sky": before_a_sky(),
+    "one Gaussian": one_gaussian("one"),
     "antialiased, fitted to finer pixels": antialiased((0.001, 0.002)),
     "fitted to coarser pixels": replace(ellipsoid(), origin=Origin(normalized=True, pixel_sizes=(0.05, 0.06))),
 }
