@@ -23,7 +23,7 @@ FLOORS = [
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
     {"convert", "fit", "pose", "atlas", "diffusion", "models", "render"},
-    {"prune", "score", "notebook"},
+    {"inspection", "prune", "score", "notebook"},
     {"datasets"},
     {"systems"},
     {"train", "batch"},

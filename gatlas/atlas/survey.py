@@ -58,7 +58,7 @@ _FLOORS = np.array(
     + [0.1] * (len(_SHARES) + 1)
 )
 
-_FAULTS = {
+FAULTS = {
     "color": "colors outside 0..1",
     "opacity": "opacities outside 0..1",
     "scale": "log-scales outside -9..-1.5",
@@ -222,7 +222,7 @@ class Survey:
         for fault, record in self._faults.items():
             names = ", ".join(record["first"]) + (" …" if record["objects"] > len(record["first"]) else "")
             objects = f"{record['objects']:,} of {self._count:,} atlases ({names})"
-            found.append(f"{_FAULTS[fault]}: {record['cells']:,} cells in {objects}")
+            found.append(f"{FAULTS[fault]}: {record['cells']:,} cells in {objects}")
         shares = dict(zip(FEATURES, self._sum / max(self._count, 1), strict=True))
         padding, _, low, high = (shares[name] for name in _SHARES)
         if padding > 0.5:

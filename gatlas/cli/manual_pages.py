@@ -88,6 +88,11 @@ EXAMPLES = {
             "gatlas convert scan.ply --up z --crop sphere:0,0,0,1.5 --drop-invalid -o part.ply",
         ),
     ],
+    "info": [
+        ("The content of a file, and faults with their remedies:", "gatlas info scan.ply"),
+        ("As a check in a script:", "gatlas info --check splats/*.ply"),
+        ("For other programs:", "gatlas info --json obj.npz stats.npz"),
+    ],
     "atlas-encode": [
         ("One atlas of 128 x 128 cells:", "gatlas atlas-encode obj.ply -o obj.npz"),
         (

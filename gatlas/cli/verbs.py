@@ -243,6 +243,14 @@ VERBS = {
             ),
         ),
         Verb(
+            "info",
+            "gatlas.cli.inspect:run",
+            "gatlas.inspection.options:InspectOptions",
+            inputs=typer.Argument(
+                metavar="FILE...", help="Files and folders to look at; - is standard input.", show_default=False
+            ),
+        ),
+        Verb(
             "man",
             "gatlas.cli.man:run",
             "gatlas.cli.verbs:ManOptions",

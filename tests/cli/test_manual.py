@@ -93,4 +93,4 @@ def test_man_prints_the_page_of_a_verb(gatlas):
 
 
 def test_man_names_the_verbs_it_knows(gatlas):
-    assert "the verbs are atlas-decode, atlas-encode, fit" in gatlas("man", "fly", code=1).stderr
+    assert "the verbs are atlas-decode, atlas-encode, convert, fit" in gatlas("man", "fly", code=1).stderr
