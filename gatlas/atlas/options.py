@@ -81,3 +81,6 @@ class StatisticsOptions(Options):
 
     merge: bool = option(False, help="Merge statistics files instead of measuring atlases.")
     report: str | None = option(None, metavar="FILE.json", output=".json", help="Write the report on the set as JSON.")
+    plot: str | None = option(
+        None, metavar="FILE.png", output=".png", help="Draw mean and deviation of every channel (extra plot)."
+    )

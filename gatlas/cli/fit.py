@@ -18,10 +18,12 @@ from gatlas.cli.terminal import about, check_outputs, finite, message, progress_
 from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
+from gatlas.fit.course import FitCourse
 from gatlas.fit.fitting import check_fit, loss_weights, run_identity
 from gatlas.fit.photo_budget import with_count
 from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
+from gatlas.images.plots import require_matplotlib
 from gatlas.io.photos.object_views import is_over_white
 from gatlas.io.registry import names_a
 from gatlas.types import MixedViews, Views
@@ -40,6 +42,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     check_outputs(output, options, noun="splat", force=force)
     photos = isinstance(source, str) and (io.is_folder(source) or source.endswith(".json"))
     check_fit(options, photos=photos)
+    if options.plot is not None:
+        require_matplotlib()
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
     if isinstance(loaded, Views | MixedViews):
         options = with_count(options, loaded, message)
@@ -54,7 +58,10 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     if isinstance(loaded, Views | MixedViews):
         identity["geometry"] = _geometry_digest(loaded, inputs["points"])
 
+    course = FitCourse()
     with _interruptible(name, options, identity) as running:
+        if options.plot is not None:
+            running |= course.callbacks(running["on_step"])
         result = fit(loaded, options, report=message, **inputs, **running)
     if photos:
         folder = os.path.dirname(name) if name.endswith(".json") else name
@@ -70,6 +77,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         message("levels: " + ", ".join(f"{level.number:,} {level.psnr:.2f} dB" for level in result.levels))
     if options.views_out is not None:
         io.save_views(options.views_out, result.views, force=force)
+    if options.plot is not None:
+        io.save_image(options.plot, course.picture(result), force=force)
     if options.report is not None:
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - started[1]}
         path = source if isinstance(source, str) else source.name

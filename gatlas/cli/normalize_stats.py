@@ -5,14 +5,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gatlas import io
 from gatlas.atlas import StatisticsOptions, measure_statistics, merge_statistics
 from gatlas.atlas.set_statistics import LazyAtlas, describe, warnings_of
+from gatlas.atlas.statistics import NAMES
 from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.errors import GatlasError
+from gatlas.images.plots import maps, require_matplotlib
 from gatlas.io.sets.one_pass import read_inputs
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from gatlas.io.sets.one_pass import Readable
     from gatlas.types import Atlas, AtlasStats
 
@@ -22,6 +28,8 @@ def run(
 ) -> None:
     """Measure atlases, or merge statistics."""
     check_outputs(output, options, noun="stats", force=force)
+    if options.plot is not None:
+        require_matplotlib()
     listed, names = read_inputs(inputs or ["-"])
     if options.merge:
         stats = merge_statistics((each.name, _load_stats(each)) for each in listed)
@@ -32,11 +40,22 @@ def run(
             stats, found = measure_statistics(sources, names=names, on_atlas=count)
     if options.report is not None:
         io.save_json(options.report, found, force=force)
+    if options.plot is not None:
+        io.save_image(options.plot, _plot(stats), force=force)
     io.save_stats(output, stats, force=force)  # last: where it stands, all is done
     size = stats.meta["size"]
     message(f"measured {stats.count:,} atlas{'es' * (stats.count > 1)} of {size} x {size}")
     for line in warnings_of(found):
         message(line)
+
+
+def _plot(stats: AtlasStats) -> Float[np.ndarray, "h w 3"]:
+    """Return the mean of each channel, in half of the rows, and then its standard deviation."""
+    deviation = np.sqrt(stats.m2 / stats.count)
+    planes = {f"mean {name}": stats.mean[..., i] for i, name in enumerate(NAMES)}
+    planes |= {f"deviation {name}": deviation[..., i] for i, name in enumerate(NAMES)}
+    size = stats.meta["size"]
+    return maps(planes, len(NAMES) // 2, f"{stats.count:,} atlas{'es' * (stats.count > 1)} of {size} x {size}")
 
 
 def _load_atlas(source: Readable) -> Atlas:

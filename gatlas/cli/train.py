@@ -12,6 +12,7 @@ from gatlas.errors import DeviceMemoryError, GatlasError
 from gatlas.train import TrainCommand, plan_training, train
 from gatlas.train.plan import describe_outcome
 from gatlas.train.process_group import is_first_process
+from gatlas.train.run_pictures import save_curves
 
 
 def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, given: frozenset[str]) -> None:
@@ -29,6 +30,7 @@ def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, g
             raise typer.Exit(1) from None
         raise
     if is_first_process():
+        save_curves(plan.run)
         message(describe_outcome(plan, outcome))
     if outcome.stopped:
         raise typer.Exit(EXIT_REQUEUE)

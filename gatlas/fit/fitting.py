@@ -34,6 +34,7 @@ def fit(
     lpips: Lpips | None = None,
     report: Report = ignore,
     on_step: OnStep | None = None,
+    on_loss: OnStep | None = None,
     on_parameters: OnParameters | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
@@ -42,9 +43,9 @@ def fit(
 
     `start` are Gaussians to begin with in place of `options.init`, and `points` the positions and sRGB colors that
     photos may begin at. Files that the options name are not read or written here. `on_step` is called with (steps done,
-    PSNR in dB), `on_parameters` as described in `gatlas.fit.optimize.optimize`; where `should_stop` returns True, the
-    fit ends with `Interrupted`, whose snapshot given as `resume` continues it. Options that do not go
-    together are a GatlasError.
+    PSNR in dB), `on_loss` with (steps done, loss), `on_parameters` as described in `gatlas.fit.optimize.optimize`;
+    where `should_stop` returns True, the fit ends with `Interrupted`, whose snapshot given as `resume` continues it.
+    Options that do not go together are a GatlasError.
     """
     check_fit(options, photos=not isinstance(source, Mesh))
     if start is not None and options.lod is not None:
@@ -62,6 +63,7 @@ def fit(
     if lpips is not None:
         lpips = lpips.to(device)
     running: dict[str, Any] = {"weights": loss_weights(options), "lpips": lpips, "device": device, "on_step": on_step}
+    running |= {} if on_loss is None else {"on_loss": on_loss}
     scaffold = options.model == "scaffold"
     if not scaffold:
         running |= {"should_stop": should_stop, "resume": resume}
@@ -147,7 +149,17 @@ def _check_instant(options: FitOptions, *, photos: bool) -> None:
         "--init FILE": options.init not in (None, "surface"),
         "--sh-degree": options.sh_degree > 0,
     }
-    names = ("iterations", "lod", "preview", "resume", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg")
+    names = (
+        "iterations",
+        "lod",
+        "preview",
+        "plot",
+        "resume",
+        "lambda_rgb",
+        "lambda_ssim",
+        "lambda_lpips",
+        "lambda_reg",
+    )
     refused |= {f"--{name.replace('_', '-')}": getattr(options, name) is not None for name in names}
     refused |= {"--lpips-weights": options.lpips_weights is not None, "--antialiased": options.antialiased}
     for name, given in refused.items():

@@ -32,7 +32,7 @@ DEGREE_EVERY = 0.1  # of the steps: a start without view-dependent color gets an
 
 _State = dict[str, tuple[torch.Tensor, Adam | None]]  # all that changes, and the Adam that changes it
 
-OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB)
+OnStep = Callable[[int, float], None]  # (steps done, PSNR of the last training picture in dB, or the loss)
 
 # Called between steps with (steps done, parameters by name, Adam): it may change rows of both in place, not add any.
 OnParameters = Callable[[int, dict[str, torch.Tensor], Adam], None]
@@ -61,6 +61,7 @@ def optimize(
     exposures: PhotoExposures | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
+    on_loss: OnStep | None = None,
     on_parameters: OnParameters | None = None,
     should_stop: Callable[[], bool] | None = None,
     resume: Snapshot | None = None,
@@ -135,6 +136,8 @@ def optimize(
                 on_parameters(step + 1, parameters, adam)
             if on_step is not None:
                 on_step(step + 1, decibels(float(mse), limit=120.0))
+            if on_loss is not None:
+                on_loss(step + 1, float(loss.detach()))
     return as_gaussians(parameters, gaussians.origin)
 
 

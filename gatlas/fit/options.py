@@ -168,6 +168,9 @@ class FitOptions(Options):
     report: str | None = option(
         None, metavar="FILE.json", output=".json", help="Write held-out PSNR and SSIM, times and arguments as JSON."
     )
+    plot: str | None = option(
+        None, metavar="FILE.png", output=".png", help="Draw PSNR and loss over the steps (extra plot)."
+    )
     views_out: str | None = option(
         None, metavar="DIR", output="", help="Write the training views with a transforms.json."
     )

@@ -56,6 +56,7 @@ def fit_scaffold(
     lpips: Lpips | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
+    on_loss: OnStep | None = None,
 ) -> Fit:
     """Fit a scaffold to a mesh and bake it: at most min(`options.count`, `cap`) Gaussians.
 
@@ -81,6 +82,7 @@ def fit_scaffold(
         lpips=lpips,
         device=device,
         on_step=on_step,
+        on_loss=on_loss,
     )
     gaussians = fitted_to(gaussians, views.cameras)
     held_out = render_mesh(mesh, fibonacci_views(options.held_out, side, side, phase=0.5), **look)
@@ -99,6 +101,7 @@ def optimize_scaffold(
     lpips: Lpips | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
+    on_loss: OnStep | None = None,
 ) -> Gaussians:
     """At most `limit` Gaussians (numpy) after `iterations` steps on a scaffold that begins as the given ones.
 
@@ -143,6 +146,8 @@ def optimize_scaffold(
                 evidence = GrowthStatistics.none(len(scaffold), device)
             if on_step is not None:
                 on_step(step, decibels(float(mse), limit=120.0))
+            if on_loss is not None:
+                on_loss(step, float(loss.detach()))
         _require_visible(scaffold.decode())
         # Slots that were hidden at the last growth may show by now.
         _prune(scaffold, adam, views.cameras, limit, rng, gaussians.origin)

@@ -19,6 +19,7 @@ from gatlas.train.log import Averages, FiniteCheck, TrainLog
 from gatlas.train.options import TrainOptions, betas, learning_rate
 from gatlas.train.order import BatchOrder, batches
 from gatlas.train.process_group import ProcessGroup, to_device
+from gatlas.train.run_pictures import save_strip
 from gatlas.train.state import TrainState
 
 if TYPE_CHECKING:
@@ -266,6 +267,7 @@ class Loop:
             self.network.train()
         if picture is not None:
             io.save_image(sample_path(self.folder, step), picture, force=True)
+            save_strip(self.folder)
 
 
 def _term(name: str) -> str:

@@ -116,7 +116,7 @@ class TrainCommand(Options):
     """Train a model on atlases and captions, or on photos with cameras.
 
     RUN becomes a model folder that sample and stock diffusers open: the newest averaged weights (EMA) with all that
-    they need. It also holds the checkpoints, log.jsonl, loss.png, pictures in samples/ and, where it is installed,
+    they need. It also holds the checkpoints, log.jsonl, loss.png and curves.png, samples/ and, where it is installed,
     TensorBoard's files.
 
     SIGTERM, SIGUSR1, SIGINT and --time-limit stop after the current step: everything is saved and the exit status is

@@ -221,3 +221,19 @@ def test_nothing_heavy_is_imported(atlases, tmp_path):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=tmp_path)
     assert run.stdout == b"set()\n"
+
+
+def test_a_plot_shows_mean_and_deviation_of_every_channel(gatlas, tmp_path, atlases, expected):
+    pytest.importorskip("matplotlib")
+    gatlas("normalize-stats", "atlases", "-o", "stats.npz", "--plot", "stats.png")
+    assert (tmp_path / "stats.npz").read_bytes() == expected
+    picture = io.load_image(tmp_path / "stats.png")
+    cells = [part for row in np.array_split(picture, 4) for part in np.array_split(row, 7, axis=1)]
+    assert all((cell.max(axis=-1) - cell.min(axis=-1) > 0.3).mean() > 0.1 for cell in cells), "28 planes in color"
+
+
+def test_a_plot_without_matplotlib_is_one_line_before_the_work(gatlas, tmp_path, atlases, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    run = gatlas("normalize-stats", "atlases", "-o", "stats.npz", "--plot", "stats.png", code=1)
+    assert one_line(run) == "plots need matplotlib: pip install 'gatlas[plot]'"
+    assert not (tmp_path / "stats.npz").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gatlas.errors import GatlasError
-from gatlas.images.plots import COLORS, histograms
+from gatlas.images.plots import COLORS, Panel, curves, histograms, maps
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -55,3 +55,38 @@ def test_a_missing_extra_is_one_line(monkeypatch):
     with pytest.raises(GatlasError) as error:
         histograms({"x": np.arange(5.0)})
     assert str(error.value) == "plots need matplotlib: pip install 'gatlas[plot]'"
+
+
+def test_a_line_rises_with_its_values_from_the_first_step_to_the_last():
+    line = painted(curves([Panel("a", {"": ([0, 5, 10], [1.0, 1.5, 2.0])}, noisy=False)]), COLORS[0])
+    columns = np.flatnonzero(line.any(axis=0))
+    left, right = (np.flatnonzero(line[:, column]).mean() for column in (columns[5], columns[-5]))
+    assert np.ptp(columns) > 0.75 * line.shape[1]
+    assert left > right + 0.5 * line.shape[0], "rows count downwards"
+
+
+def test_many_noisy_points_are_drawn_as_their_running_mean():
+    rng = np.random.default_rng(0)
+    steps, values = np.arange(500), rng.normal(size=500)
+    spread = [np.ptp(np.flatnonzero(painted(curves([Panel("", {"": (steps, values)}, noisy=noisy)]), COLORS[0])
+              .any(axis=1))) for noisy in (False, True)]  # fmt: skip
+    assert spread[1] < 0.5 * spread[0]
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [0.0, -1.0], [np.nan, np.inf, 2.0], [5.0] * 100, [1e-30, 1e30]])
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_any_line_can_be_drawn(values, logarithmic):
+    picture = curves([Panel("$x_{", {"%d": (range(len(values)), values)}, logarithmic)] * 3, "t")
+    assert np.isfinite(picture).all()
+
+
+def test_planes_are_drawn_row_by_row_with_a_range_each():
+    rising = np.linspace(0, 1, 64).reshape(8, 8)
+    picture = maps({"a": rising, "b": 1000 * rising, "flat": np.zeros((8, 8))}, columns=2)
+    high, wide = picture.shape[0] // 2, picture.shape[1] // 2
+    ends = [np.array([68, 1, 84]), np.array([253, 231, 37])]  # of viridis
+    for left in (0, wide):
+        colors = np.round(picture[:high, left : left + wide] * 255)
+        assert all((np.abs(colors - end) <= 1).all(axis=-1).any() for end in ends)
+    flat = np.round(picture[high:, : wide // 2] * 255)
+    assert (np.abs(flat - ends[0]) <= 1).all(axis=-1).any()

@@ -128,7 +128,13 @@ def faults_of(place, made, *, grows):
     for path in sorted(Path(place).rglob("*")):
         name = path.relative_to(place).as_posix()
         hidden = any(part.startswith(".") for part in name.split("/")) or name.endswith(".partial")
-        if path.is_dir() or hidden or "manifest" in name or name.endswith((LOG, "loss.png")) or "tensorboard" in name:
+        if (
+            path.is_dir()
+            or hidden
+            or "manifest" in name
+            or name.endswith((LOG, "loss.png", "curves.png", "samples.png"))
+            or "tensorboard" in name
+        ):
             continue
         content = path.read_bytes()
         if name.endswith(".json"):

@@ -13,6 +13,7 @@ from gatlas.io.outputs import write
 from gatlas.io.streams import os_errors
 
 LOG, LOSS = "log.jsonl", "loss.png"
+CURVES, STRIP = "curves.png", "samples.png"
 
 
 def append_log(run: str | Path, entry: Mapping[str, Any]) -> None:
@@ -26,19 +27,33 @@ def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:
     """Cut the log behind a step, and a line that a killed process left half-written; return the entries that stay."""
     path = Path(run) / LOG
     refuse_own_stream(path)
+    text = _text(path)
+    entries = [entry for entry in _entries(text) if entry["step"] <= step]
+    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
+    if lines != text:
+        write(path, [lines.encode()], force=True, suffix=".jsonl", what="a log", text=True)
+    return entries
+
+
+def read_log(run: str | Path) -> list[dict[str, Any]]:
+    """Return the entries of the log; a line that is torn is left out."""
+    return _entries(_text(Path(run) / LOG))
+
+
+def _text(path: Path) -> str:
     with os_errors(path):
-        text = path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
+        return path.read_bytes().decode("utf-8", "replace") if path.exists() else ""
+
+
+def _entries(text: str) -> list[dict[str, Any]]:
     entries = []
     for line in text.splitlines():
         try:
             entry = parse_json(line)
         except JsonError:
             continue
-        if isinstance(entry, dict) and type(entry.get("step")) is int and entry["step"] <= step:
+        if isinstance(entry, dict) and type(entry.get("step")) is int:
             entries.append(entry)
-    lines = "".join(json.dumps(entry) + "\n" for entry in entries)
-    if lines != text:
-        write(path, [lines.encode()], force=True, suffix=".jsonl", what="a log", text=True)
     return entries
 
 
@@ -48,6 +63,15 @@ def sample_path(run: str | Path, step: int) -> Path:
     with os_errors(path):
         path.parent.mkdir(exist_ok=True)
     return path
+
+
+def list_samples(run: str | Path) -> dict[int, Path]:
+    """Return the pictures of samples by their steps, in order."""
+    folder = Path(run) / "samples"
+    with os_errors(folder):
+        paths = sorted(folder.glob("step-*.png"))
+    numbers = {path: path.stem.removeprefix("step-") for path in paths}
+    return dict(sorted((int(number), path) for path, number in numbers.items() if number.isdecimal()))
 
 
 class Board:

@@ -6,7 +6,7 @@
             unet/                           averaged weights
             training.safetensors            weights, averages and moments, by name
             training.json                   step, options, versions, checksums
-        log.jsonl  loss.png  samples/  tensorboard/
+        log.jsonl  loss.png  curves.png  samples/  samples.png  tensorboard/
 
 Scratch folders have names that begin with a dot; those of a killed process are removed when the run is opened.
 """
