@@ -46,6 +46,7 @@ class Batchable:
     accepts: tuple[str, ...]  # suffixes of its inputs in folders and tars
     others: tuple[str, ...] = ()  # suffixes that a result may have instead, where -o '{stem}.SUFFIX' says so
     gathered: tuple[str, ...] = ()  # suffixes of outputs that take all objects in one: no batch
+    gathering: Callable[[Any], bool] | None = None  # returns True for options with which any output does
     photos: bool = False  # a folder of photos is one input
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
@@ -57,8 +58,10 @@ class Batchable:
         named = [suffix for suffix in self.others if STEM in output and PurePath(output).name.lower().endswith(suffix)]
         return replace(self, suffix=max(named, key=len)) if named else self  # ".compressed.ply" before ".ply"
 
-    def gathers(self, output: str) -> bool:
+    def gathers(self, output: str, options: Options) -> bool:
         """Return True for an output that takes all objects in one."""
+        if self.gathering is not None and self.gathering(options):
+            return True
         return PurePath(output).suffix.lower() in self.gathered and STEM not in output and SHARD not in output
 
     def result_suffix(self, options: Options) -> str:

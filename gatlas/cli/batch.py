@@ -63,7 +63,7 @@ def run_verb(
                 single = inputs[0]
             elif spec.photos and inputs[0].lower().endswith(".tar"):
                 single = _views_of(inputs[0], io.stream_members(inputs[0]), stack)
-        if single is None and not many and spec.gathers(output):
+        if single is None and not many and spec.gathers(output, options):
             found = sources if isinstance(sources, Iterator) else _objects(sources, spec)
             _run_gathered(verb, list(found), output, options, batch, force=force, threads=threads)
             return

@@ -28,6 +28,8 @@ def run(source: Input | list[Input], output: str, options: RenderOptions, *, for
     sources = source if isinstance(source, list) else [source]
     if not folder and names_page(output):
         return run_page(sources, output, options, force=force)
+    if len(sources) > 1:
+        return _show_each(sources, output, options, force=force)
     (source,) = sources
     if options.with_atlas:
         raise GatlasError("--with-atlas is for pages: name the output x.html")
@@ -60,3 +62,13 @@ def run(source: Input | list[Input], output: str, options: RenderOptions, *, for
     else:
         save_picture(output, contact_sheet(views.images), options, force=force, name=subject.origin.name)
     return {"views": len(views)}
+
+
+def _show_each(sources: list[Input], output: str, options: RenderOptions, *, force: bool) -> dict[str, Any]:
+    """Show several in the terminal, one below the other, each below its name."""
+    check_picture_output(output, options, force=force)
+    views = 0
+    for source in sources:
+        message(io.as_blob(source).name)
+        views += run(source, output, options, force=force)["views"]
+    return {"views": views}

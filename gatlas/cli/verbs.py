@@ -64,6 +64,10 @@ def _is_gaussianverse(options: Any) -> bool:
     return options.layout == "gaussianverse"
 
 
+def _is_inline(options: Any) -> bool:
+    return bool(options.inline)
+
+
 VERBS = {
     verb.name: verb
     for verb in (
@@ -168,6 +172,7 @@ VERBS = {
                 suffixes("splat", "atlas", "mesh"),
                 others=written_suffixes("film", "npz", "page"),
                 gathered=written_suffixes("page"),
+                gathering=_is_inline,
                 may_fill_folder=True,
             ),
         ),

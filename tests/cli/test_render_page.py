@@ -153,6 +153,7 @@ def test_a_page_needs_no_torch(splat, tmp_path):
     ("words", "fault"),
     [
         ([], "standard output is no terminal to show a picture in"),
+        (["ball.ply"], "standard output is no terminal to show a picture in"),
         (["-o", "x.png"], "--inline shows the picture in the terminal and writes no file"),
         (["-o", "x.html"], "--inline shows a picture in the terminal and writes no file"),
         (["-o", "x.gif"], "--inline shows a picture in the terminal and writes no file"),

@@ -137,7 +137,7 @@ def test_a_terminal_without_colors_is_refused(environment):
         choose_protocol(environment)
 
 
-def test_render_shows_the_picture_where_standard_output_is_a_terminal(tmp_path):
+def test_render_shows_pictures_one_below_the_other_where_standard_output_is_a_terminal(tmp_path):
     from gatlas import io
     from tests.helpers.splat_files import one_gaussian
 
@@ -146,7 +146,7 @@ def test_render_shows_the_picture_where_standard_output_is_a_terminal(tmp_path):
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "10", "LINES": "20"}
     for name in ("KITTY_WINDOW_ID", "TERM_PROGRAM", "LC_TERMINAL", "TMUX"):
         environment.pop(name, None)
-    words = [sys.executable, "-m", "gatlas", "render", "one.ply", "--width", "32", "--inline"]
+    words = [sys.executable, "-m", "gatlas", "render", *["one.ply"] * 2, "--width", "32", "--inline"]
     with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=other, stderr=subprocess.PIPE) as process:
         os.close(other)
         sent = b""
@@ -156,7 +156,9 @@ def test_render_shows_the_picture_where_standard_output_is_a_terminal(tmp_path):
         except OSError:  # the other side is closed
             pass
         os.close(main)
-        assert process.wait() == 0, process.stderr.read()
+        messages = process.stderr.read().decode()
+        assert process.wait() == 0, messages
+        assert messages.count("gatlas render: one.ply\n") == 2
     lines = sent.decode().replace("\r\n", "\n").splitlines()
-    assert [line.count("▀") for line in lines] == [10] * 5
+    assert [line.count("▀") for line in lines] == [10] * 5 * 2
     assert len(list(tmp_path.iterdir())) == 1
