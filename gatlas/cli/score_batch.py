@@ -86,7 +86,8 @@ def give_scores(
     if document is not None:
         give_document(document, output, plot, force=force)
     if failed:
-        message(f"{failed} of {total} objects failed")
+        if total > 1:
+            message(f"{failed} of {total} objects failed")
         raise typer.Exit(EXIT_SOME_FAILED if document is not None else 1)
 
 

@@ -56,7 +56,7 @@ def measure(blob: io.Blob, name: str, options: FidelityOptions) -> dict[str, Any
     network, weights = _load_lpips(options.lpips_weights)
     subject = _load_subject(blob, options)
     with about(blob):
-        found = score_fidelity(subject, reference, options, lpips=network)
+        found = score_fidelity(subject, reference, options, lpips=network, report=message)
     size = {"triangles": len(subject.faces)} if isinstance(subject, Mesh) else {"gaussians": len(subject)}
     held = {"name": name, "path": blob.name, "reference": place, "reference_sha256": digest, **size, **found.to_json()}
     return make_document("fidelity", options, [held], cameras=_cameras(options), weights={"lpips": weights})

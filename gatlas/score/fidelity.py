@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gatlas.config import Report, ignore
 from gatlas.fit.photos import held_out_indices, rgba_views
 from gatlas.fit.quality import SUPERSAMPLE, in_one_frame
 from gatlas.fit.scene_frame import SceneFrame, views_into_frame
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 PHASE = 0.5  # of the lattice of views: between those that a fit trains on
 SIDE = 256  # pixels, unless the options say otherwise
 AT_ONCE = 16  # views of a mesh
+FEW = 3  # views that decide which units cameras have
 MOST_PSNR = 100.0  # dB, of equal pictures
 FARTHEST = 1.0  # radii: error of a depth where only one of the surfaces is
 
@@ -54,6 +56,7 @@ class Fidelity(NamedTuple):
 
     views: tuple[ViewFidelity, ...]
     surface: SurfaceScores | None  # against a mesh
+    units: str | None = None  # of the cameras of given views: "own" or "ball"
 
     def figures(self) -> dict[str, float | None]:
         """Return the figures by name: means over the views, then those of the surface; None: not measured."""
@@ -66,7 +69,7 @@ class Fidelity(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Return the figures, and those of every view."""
-        return {**self.figures(), "views": [view._asdict() for view in self.views]}
+        return {**self.figures(), "camera_units": self.units, "views": [view._asdict() for view in self.views]}
 
 
 def score_fidelity(
@@ -75,6 +78,7 @@ def score_fidelity(
     options: FidelityOptions,
     *,
     lpips: Lpips | None = None,
+    report: Report = ignore,
 ) -> Fidelity:
     """Return how well Gaussians or a mesh, in own units, agree with a mesh or views in own units (numpy).
 
@@ -83,11 +87,12 @@ def score_fidelity(
     """
     distance = None if lpips is None else _distance(lpips)
     if isinstance(reference, Views | MixedViews):
-        shown, views = _among_views(subject, reference)
-        chosen = held_out_indices(len(views)) if options.held_out else np.arange(len(views))
-        singles = (views[int(i)] for i in chosen)
-        found = tuple(_compare(next(_pictures(shown, each.cameras)), each.images[0], distance) for each in singles)
-        return Fidelity(found, None)
+        chosen = held_out_indices(len(reference)) if options.held_out else np.arange(len(reference))
+        units, shown, views = _among_views(subject, reference[chosen], options, report)
+        found = tuple(
+            _compare(next(_pictures(shown, each.cameras)), each.images[0], distance) for each in _singles(views)
+        )
+        return Fidelity(found, None, units)
     shown, mesh = _beside_mesh(subject, reference)
     cameras = score_cameras(options)
     rng = np.random.default_rng(options.seed)
@@ -113,15 +118,48 @@ def _beside_mesh(subject: Gaussians | Mesh, reference: Mesh) -> tuple[Gaussians 
     return shown, wanted
 
 
-def _among_views(subject: Gaussians | Mesh, reference: AnyViews) -> tuple[Gaussians | Mesh, AnyViews]:
-    """Return the object in its unit ball and the views around it, RGBA."""
+def _among_views(
+    subject: Gaussians | Mesh, reference: AnyViews, options: FidelityOptions, report: Report
+) -> tuple[str, Gaussians | Mesh, AnyViews]:
+    """Return the units of the cameras, the object in its unit ball, and the views around it, RGBA.
+
+    Photos have the object's own units, and views that were rendered of an object in the unit ball have that one's.
+    Where these are not the same and the options do not say which, the one that fits a few views better is taken.
+    """
     if isinstance(subject, Mesh):
         mesh = normalize_mesh(subject)
         frame = SceneFrame(np.asarray(mesh.origin.center), mesh.origin.scale)
-        return mesh, rgba_views(views_into_frame(reference, frame))
-    shown, views, _, _ = in_one_frame(subject, reference)
-    assert isinstance(views, Views | MixedViews)
-    return shown, views
+        own: tuple[Gaussians | Mesh, AnyViews] = mesh, rgba_views(views_into_frame(reference, frame))
+        origin = mesh.origin
+    else:
+        shown, views, _, _ = in_one_frame(subject, reference)
+        assert isinstance(views, Views | MixedViews)
+        own, origin = (shown, views), subject.origin
+    ball = own[0], rgba_views(reference)
+    if not origin.normalized or (origin.scale == 1 and not any(origin.center)):
+        return ("own", *own)
+    if options.units != "auto":
+        return (options.units, *(own if options.units == "own" else ball))
+    few = np.unique(np.linspace(0, len(reference) - 1, FEW).round().astype(int))
+    errors = [_squared_error(shown, views[few]) for shown, views in (own, ball)]
+    units = "own" if errors[0] <= errors[1] else "ball"
+    named = {"own": "the object's own units", "ball": "units of the unit ball, as positions in its file"}
+    other = "ball" if units == "own" else "own"
+    report(f"the cameras are taken to be in {named[units]}, which fits better: --units {other} takes the others")
+    return (units, *(own if units == "own" else ball))
+
+
+def _singles(views: AnyViews) -> Iterator[Views]:
+    return (views[i] for i in range(len(views)))
+
+
+def _squared_error(subject: Gaussians | Mesh, views: AnyViews) -> float:
+    """Return the mean squared error of pictures of the object over white."""
+    errors = []
+    for each in _singles(views):
+        image, _ = next(_pictures(subject, each.cameras))
+        errors.append(float(((image - composite(each.images[0], 1.0)) ** 2).mean()))
+    return float(np.mean(errors))
 
 
 def _moved(mesh: Mesh, center: np.ndarray, scale: float) -> Mesh:

@@ -72,6 +72,11 @@ class FidelityOptions(Options):
         help="Side of the pictures in pixels, larger VIEWS are reduced; default 256 for a mesh, VIEWS as they are.",
     )
     held_out: bool = option(False, help="Compare only those of the VIEWS that fit holds out of the photos it is given.")
+    units: Literal["auto", "own", "ball"] = option(
+        "auto",
+        help="Units of the cameras of VIEWS: the object's own, as of photos, or those of its unit ball, as of renders; "
+        "auto takes what fits better, and says so.",
+    )
     points: int = option(20_000, min=100, help="Points of each surface.")
     threshold: float = option(0.01, above=0, help="Distance that counts as the same place for the F-score, in radii.")
     reference_up: Literal["x", "y", "z", "-x", "-y", "-z"] | None = option(

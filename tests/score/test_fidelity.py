@@ -10,6 +10,7 @@ from gatlas.errors import GatlasError
 from gatlas.fit.quality import picture_quality
 from gatlas.fit.start import surface_gaussians
 from gatlas.geometry.cameras import fibonacci_views
+from gatlas.geometry.frames import scaled_views
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.raster import rasterize, straight_rgba
@@ -145,3 +146,20 @@ def test_a_mesh_without_an_area_is_one_line():
     line = replace(mesh, vertices=mesh.vertices * [1, 0, 0])
     with pytest.raises(GatlasError, match="no triangles with an area"):
         figures(line)
+
+
+@pytest.mark.parametrize("units", ["own", "ball"])
+def test_cameras_in_own_units_and_in_those_of_the_unit_ball_are_told_apart(units):
+    splat = splat_of_the_tetrahedron()
+    splat = replace(splat, origin=replace(splat.origin, center=(0.5, -2.0, 1.0), scale=3.0, normalized=True))
+    cameras = fibonacci_views(5, 48, 48)
+    images = straight_rgba(rasterize(splat, cameras))
+    if units == "own":
+        cameras = replace(cameras, viewmats=scaled_views(cameras.viewmats, (0.5, -2.0, 1.0), 3.0).astype(np.float32))
+    said = []
+    found = score_fidelity(splat, Views(images, cameras), OPTIONS, report=said.append)
+    assert found.units == units
+    assert found.figures()["psnr"] > 50
+    assert "--units" in said[0]
+    other = {"own": "ball", "ball": "own"}[units]
+    assert score_fidelity(splat, Views(images, cameras), replace(OPTIONS, units=other)).figures()["psnr"] < 30
