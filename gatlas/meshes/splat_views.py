@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from gatlas.errors import GatlasError
 from gatlas.meshes.depth_maps import DepthMaps, empty_maps, fill_maps, parts_of, precisions
 from gatlas.raster import rasterize, straight_rgba
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float64, UInt8
 
     from gatlas.types import Cameras, Gaussians
+
+
+BYTES = 12  # a pixel: depth, normal and color
 
 
 class SplatViews(NamedTuple):
@@ -33,9 +38,12 @@ def see_splat(
     backend: Literal["auto", "cuda"] = "auto",
     on_view: Callable[[], None] = lambda: None,
 ) -> SplatViews:
-    """Return what the cameras see of Gaussians (numpy); `on_view` is called once per view."""
-    maps, inverses = empty_maps(cameras), precisions(gaussians)
-    pictures = np.empty((*maps.depths.shape, 4), dtype=np.uint8)
+    """Return what the cameras see of Gaussians (numpy); `on_view` is called once per view.
+
+    More pixels than memory holds are a GatlasError.
+    """
+    maps, pictures = _room(cameras)
+    inverses = precisions(gaussians)
     for part in parts_of(cameras):
         blur = None if eps2d is None else eps2d[part]
         fill_maps(maps, part, gaussians, inverses, cameras, eps2d, backend)
@@ -44,3 +52,16 @@ def see_splat(
         for _ in range(part.start, part.stop):
             on_view()
     return SplatViews(cameras, maps, pictures)
+
+
+def _room(cameras: Cameras) -> tuple[DepthMaps, UInt8[np.ndarray, "c h w 4"]]:
+    """Return maps and pictures to be filled. Memory that is not there is noticed before they are."""
+    shape = (len(cameras), cameras.height, cameras.width)
+    needed = BYTES * int(np.prod(shape, dtype=np.int64))
+    fault = f"{shape[0]:,} views of {shape[2]} x {shape[1]} pixels need {needed / 1e9:.1f} GB of memory"
+    if needed > os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"):
+        raise GatlasError(f"{fault}, more than this machine has: give fewer --views or a smaller --resolution")
+    try:
+        return empty_maps(cameras), np.empty((*shape, 4), dtype=np.uint8)
+    except MemoryError:
+        raise GatlasError(f"{fault}, more than is free: give fewer --views or a smaller --resolution") from None

@@ -5,6 +5,7 @@ import pytest
 import trimesh
 from scipy.ndimage import map_coordinates
 
+from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import fibonacci_views
 from gatlas.meshes.depth_maps import pinholes
 from gatlas.meshes.outline_kernels import measure_outlines
@@ -19,6 +20,12 @@ CAMERAS = fibonacci_views(16, 96, 96)
 @pytest.fixture(scope="module")
 def views():
     return see_splat(ball(), CAMERAS)
+
+
+def test_more_pixels_than_memory_holds_are_one_line():
+    many = fibonacci_views(2000, 4096 * 4096, 4096)
+    with pytest.raises(GatlasError, match=r"2,000 views of \d+ x 4096 pixels need .* GB of memory, more than this"):
+        see_splat(ball(), many)
 
 
 def covered_share(alphas):
