@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatlas.meshes.splat_views import SplatViews
     from gatlas.types import Gaussians
 
-STEPS = SHARES + 1 + ROUNDS
+STEPS = SHARES + 1 + ROUNDS  # of finding the surface that are reported
 ATTEMPTS = 4  # of simplifying to fewer triangles, where closing the surface adds some
 
 
@@ -46,21 +46,29 @@ def extract_surface(gaussians: Gaussians, options: MeshOptions, *, report: Repor
     frame = find_frame(gaussians)
     inside = enter_frame(gaussians, frame)
     views = see_splat(inside, *views_around(inside, options.views, options.resolution))
-    vertices, triangles = surface_of(views, options, report=report)
+    vertices, triangles = surface_of(fused(views, options), views, options, report=report)
     return ExtractedSurface(frame.leave(vertices).astype(np.float32), triangles.astype(np.int32))
 
 
+def fused(views: SplatViews, options: MeshOptions, *, on_step: Callable[[], None] = lambda: None) -> SparseGrid:
+    """Return the signed distance to what cameras have seen; `on_step` is called SHARES times."""
+    if not views.maps.depths.any():
+        raise GatlasError(f"the splat is nowhere half covered in any of {len(views.cameras)} views: no surface to mesh")
+    return fuse(views.maps, options.grid, fill_holes=options.fill_holes, on_share=on_step)
+
+
 def surface_of(
+    grid: SparseGrid,
     views: SplatViews,
     options: MeshOptions,
     *,
     report: Report = ignore,
     on_step: Callable[[], None] = lambda: None,
 ) -> tuple[Float64[np.ndarray, "v 3"], Int64[np.ndarray, "t 3"]]:
-    """Return `extract_surface` of what cameras have seen, in units of the ball; `on_step` is called STEPS times."""
-    if not views.maps.depths.any():
-        raise GatlasError(f"the splat is nowhere half covered in any of {len(views.cameras)} views: no surface to mesh")
-    grid = fuse(views.maps, options.grid, fill_holes=options.fill_holes, on_share=on_step)
+    """Return `extract_surface` in units of the ball, of the grid that is `fused` from views.
+
+    The views' normals are not needed any more. `on_step` is called STEPS - SHARES times.
+    """
     vertices, triangles = finish_surface(grid, options.smooth, options.triangles, report=report)
     on_step()
     return fit_outlines(vertices, triangles, views, on_round=on_step), triangles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatlas.config import Report, ignore
-from gatlas.meshes.extract import STEPS, surface_of
+from gatlas.meshes.extract import STEPS, fused, surface_of
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.splat_views import see_splat
 from gatlas.meshes.texture import colored
@@ -46,7 +46,10 @@ def mesh(
         for _ in range(WORTH):
             on_step()
 
-    vertices, triangles = surface_of(views, options, report=report, on_step=on_surface_step)
+    grid = fused(views, options, on_step=on_surface_step)
+    views = views.without_normals()
+    vertices, triangles = surface_of(grid, views, options, report=report, on_step=on_surface_step)
+    del grid
     found = colored(
         vertices,
         triangles,

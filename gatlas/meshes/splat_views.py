@@ -29,6 +29,10 @@ class SplatViews(NamedTuple):
     maps: DepthMaps
     pictures: UInt8[np.ndarray, "c h w 4"]  # straight sRGB and alpha, times 255
 
+    def without_normals(self) -> SplatViews:
+        """Return the views without their normals, which are a third of their memory."""
+        return self._replace(maps=self.maps._replace(normals=self.maps.normals[:, :0, :0].copy()))
+
 
 def see_splat(
     gaussians: Gaussians,

@@ -11,6 +11,7 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Int, Int32
 
+SIZES = 1.0, 1e4  # that xatlas is given the object in: areas below 1e-7 count as none
 PADDING = 2  # texels between charts, so that no bilinear sample of one reads another
 
 
@@ -33,14 +34,17 @@ def unwrap(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], si
         raise GatlasError(
             "textures of meshes need xatlas: pip install 'gatlas[mesh]', or --texture 0 for vertex colors"
         ) from error
-    atlas = xatlas.Atlas()
-    unit = np.ptp(vertices, axis=0).max() or 1.0  # areas of tiny units would count as none
-    placed = ((vertices - vertices.mean(axis=0)) / unit).astype(np.float32)
-    atlas.add_mesh(placed, np.asarray(faces, dtype=np.uint32))
-    packing = xatlas.PackOptions()
-    packing.resolution = size
-    packing.padding = PADDING
-    packing.bilinear = True
-    atlas.generate(pack_options=packing)
-    sources, corners, uvs = atlas[0]
-    return Unwrapped(sources.astype(np.int32), corners.astype(np.int32), uvs.astype(np.float32))
+    unit = np.ptp(vertices, axis=0).max() or 1.0
+    placed = (vertices - vertices.mean(axis=0)) / unit
+    for size_of_object in SIZES:
+        atlas = xatlas.Atlas()
+        atlas.add_mesh((size_of_object * placed).astype(np.float32), np.asarray(faces, dtype=np.uint32))
+        packing = xatlas.PackOptions()
+        packing.resolution = size
+        packing.padding = PADDING
+        packing.bilinear = True
+        atlas.generate(pack_options=packing)
+        sources, corners, uvs = atlas[0]
+        if np.isfinite(uvs).all():
+            return Unwrapped(sources.astype(np.int32), corners.astype(np.int32), uvs.astype(np.float32))
+    raise GatlasError("the surface is too thin for a texture: use --texture 0 for vertex colors")

@@ -88,6 +88,8 @@ def extracted(gaussians, options, depth, views, cells, two_sheets, smooth, outli
     seen = see_splat(inside, cameras, eps2d)
     maps = seen.maps if depth == "met" else render_pixel_depth_maps(inside, cameras, eps2d, depth)
     grid = fuse(maps, round(cells * options.grid), two_sheets=two_sheets)
+    del maps
+    seen = seen.without_normals()
     vertices, triangles = finish_surface(grid, smooth, options.triangles)
     vertices = fit_outlines(vertices, triangles, seen, rounds=outlines)
     geometry = time.process_time() - started

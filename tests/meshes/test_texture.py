@@ -209,6 +209,20 @@ def test_no_two_faces_of_an_unwrapped_mesh_share_a_texel():
     assert (covered == 1).mean() > 0.3
 
 
+def test_specks_that_lie_far_apart_are_unwrapped():
+    speck = trimesh.creation.icosphere(0, radius=2e-4)
+    vertices = np.concatenate([speck.vertices, np.add(speck.vertices, [0.9, 0.0, 0.0])])
+    faces = np.concatenate([speck.faces, speck.faces + len(speck.vertices)])
+    found = unwrap(vertices, faces, 64)
+    assert np.isfinite(found.uvs).all()
+    assert len(np.unique(found.uvs, axis=0)) > 20
+
+
+def test_a_surface_without_area_has_no_texture():
+    with pytest.raises(GatlasError, match="too thin for a texture: use --texture 0"):
+        unwrap(np.array([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]]), np.array([[0, 1, 2]]), 16)
+
+
 def test_xatlas_that_is_missing_is_one_line_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "xatlas", None)
     with pytest.raises(GatlasError, match=r"pip install 'gatlas\[mesh\]', or --texture 0"):
