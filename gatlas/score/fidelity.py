@@ -18,6 +18,7 @@ from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics.depths import depth_error
 from gatlas.metrics.pictures import compare_pictures
+from gatlas.metrics.psnr import psnr
 from gatlas.metrics.silhouettes import silhouette_iou
 from gatlas.raster import rasterize
 from gatlas.score.surfaces import SurfaceScores, compare_surfaces, make_surface
@@ -141,8 +142,8 @@ def _among_views(
     if options.units != "auto":
         return (options.units, *(own if options.units == "own" else ball))
     few = np.unique(np.linspace(0, len(reference) - 1, FEW).round().astype(int))
-    errors = [_squared_error(shown, views[few]) for shown, views in (own, ball)]
-    units = "own" if errors[0] <= errors[1] else "ball"
+    in_own, in_ball = (_mean_psnr(shown, views[few]) for shown, views in (own, ball))
+    units = "own" if in_own >= in_ball else "ball"
     named = {"own": "the object's own units", "ball": "units of the unit ball, as positions in its file"}
     other = "ball" if units == "own" else "own"
     report(f"the cameras are taken to be in {named[units]}, which fits better: --units {other} takes the others")
@@ -153,13 +154,13 @@ def _singles(views: AnyViews) -> Iterator[Views]:
     return (views[i] for i in range(len(views)))
 
 
-def _squared_error(subject: Gaussians | Mesh, views: AnyViews) -> float:
-    """Return the mean squared error of pictures of the object over white."""
-    errors = []
+def _mean_psnr(subject: Gaussians | Mesh, views: AnyViews) -> float:
+    """Return the mean PSNR of pictures of the object over white."""
+    found = []
     for each in _singles(views):
         image, _ = next(_pictures(subject, each.cameras))
-        errors.append(float(((image - composite(each.images[0], 1.0)) ** 2).mean()))
-    return float(np.mean(errors))
+        found.append(float(psnr(image, composite(each.images[0], 1.0), limit=MOST_PSNR)))
+    return float(np.mean(found))
 
 
 def _moved(mesh: Mesh, center: np.ndarray, scale: float) -> Mesh:
