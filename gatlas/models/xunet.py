@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from gatlas.geometry.rays import posenc_nerf, rays
-from gatlas.models.epipolar import EpipolarAttention, EpipolarColors, epipolar_grid
+from gatlas.models.epipolar import EpipolarAttention, EpipolarColors, EpipolarPoints, epipolar_points
 from gatlas.models.xunet_config import XUNetConfig
 from gatlas.types import Cameras
 
@@ -86,13 +86,13 @@ class XUNet(nn.Module):
         if tuple(images.shape[-2:]) != (side, side):
             raise ValueError(f"the pictures must have {side} x {side} pixels, got {tuple(images.shape[-2:])}")
         embeddings = self.embed(log_snr, poses, conditional)
-        grids = self.grids(poses, conditional)
+        points = self.points(poses, conditional)
         x = self.conv_in(images.flatten(0, 1) if self.config.frames == 2 else images.flatten(1, 2))
         skips, inputs = [x], zip(self._blocks, self._seeds(generator), strict=True)
         for block, seed in inputs:
             if block.joins:
                 x = torch.cat([x, skips.pop()], dim=1)
-            x = self._call(block, x, embeddings[block.level], seed, grids[block.level])
+            x = self._call(block, x, embeddings[block.level], seed, points[block.level])
             if block.kept:
                 skips.append(x)
         features = functional.silu(self.norm_out(x))
@@ -100,25 +100,25 @@ class XUNet(nn.Module):
         x = x[1::2] if self.config.frames == 2 else x
         if self.colors is not None:
             sigma = torch.sigmoid(-log_snr.float()).sqrt()[:, None, None, None]
-            x = x - sigma * self.colors(features, images[:, 0], grids[0]).float()
+            x = x - sigma * self.colors(features, images[:, 0], points[0]).float()
         return x
 
-    def grids(
+    def points(
         self, poses: Float[Tensor, "b 2 144 h w"], conditional: Bool[Tensor, " b"]
-    ) -> Sequence[Float[Tensor, "n d h2 w2 2"] | None]:
-        """Return the epipolar grid of each level (see `epipolar_grid`), or None where attention is to all pixels."""
+    ) -> Sequence[EpipolarPoints | None]:
+        """Return the points of each level's rays, or None where attention is to all pixels."""
         config = self.config
         levels = range(len(config.multiples))
         if not config.epipolar:
             return [None for _ in levels]
         distances = torch.linspace(config.near, config.far, config.epipolar_points, device=poses.device)
         centers, directions = poses[:, :, :3, 0, 0].float(), poses[:, :, POSITION_CHANNELS : POSITION_CHANNELS + 3]
-        grids = []
+        points = []
         for level in levels:
             pooled = functional.avg_pool2d(directions.float().flatten(0, 1), 1 << level).unflatten(0, (-1, 2))
             pooled = functional.normalize(pooled, dim=2)
-            grids.append(epipolar_grid(centers, pooled, conditional, distances))
-        return grids
+            points.append(epipolar_points(centers, pooled, conditional, distances))
+        return points
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the activations of each block in the backward pass instead of keeping them."""
@@ -135,7 +135,7 @@ class XUNet(nn.Module):
         drawn = torch.randint(2**62, (len(self._blocks),), generator=generator, device=generator.device)
         return cast("list[int | None]", drawn.tolist())
 
-    def _call(self, block: _Block, *inputs: Tensor | int | None) -> Tensor:
+    def _call(self, block: _Block, *inputs: Tensor | int | EpipolarPoints | None) -> Tensor:
         if self.checkpointing and self.training and torch.is_grad_enabled():
             from torch.utils.checkpoint import checkpoint
 
@@ -342,17 +342,17 @@ class _Block(nn.Module):
         self.level, self.joins, self.kept = level, joins, kept
         self.net = _ResBlock(width, channels, config, resample)
         self.attention = nn.ModuleList([FrameAttention(channels, config, across=False)] if attends else [])
-        if config.epipolar and resample is None:
+        if config.epipolar and resample is None and level > 0:
             self.attention.append(EpipolarAttention(channels, config.heads, config.groups, config.epipolar_points))
         elif not config.epipolar and config.frames == 2 and attends:
             self.attention.append(FrameAttention(channels, config, across=True))
 
     def forward(
-        self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None, grid: Tensor | None
+        self, x: Float[Tensor, "n c h w"], embedding: Tensor, seed: int | None, points: EpipolarPoints | None
     ) -> Float[Tensor, "n d h2 w2"]:
         x = self.net(x, embedding, seed)
         for attention in self.attention:
-            x = attention(x, grid) if isinstance(attention, EpipolarAttention) else attention(x)
+            x = attention(x, points) if isinstance(attention, EpipolarAttention) else attention(x)
         return x
 
 

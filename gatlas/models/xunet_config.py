@@ -27,8 +27,8 @@ class XUNetConfig(Options):
         0,
         min=0,
         help="Points along the ray of each pixel, between `near` and `far`, at which attention looks into the known "
-        "view, on all levels, and whose colors the prediction mixes; 0: attention to all pixels of the other frame, on "
-        "the attended levels, as published.",
+        "view, on all levels but the finest, and whose colors the prediction mixes; 0: attention to all pixels of the "
+        "other frame, on the attended levels, as published.",
     )
     near: float = option(
         1.6, above=0, help="Distance of the first of these points from the camera, in the units of the cameras."
@@ -58,7 +58,7 @@ class XUNetConfig(Options):
         self.require(self.attention_levels <= levels, "attention_levels", f"must be at most {levels}")
         self.require(self.side % self.multiple == 0, "side", f"must be a multiple of {self.multiple}")
         self.require(self.channels % self.groups == 0, "groups", f"must divide the {self.channels} channels")
-        attended = {*self.widths[0 if self.epipolar else levels - self.attention_levels :], self.widths[-1]}
+        attended = {*self.widths[1 if self.epipolar else levels - self.attention_levels :], self.widths[-1]}
         self.require(not any(width % self.heads for width in attended), "heads", "must divide the attended channels")
         self.require(self.far > self.near, "far", "must be greater than near")
         self.require(self.embedding % 2 == 0, "embedding", "must be even")

@@ -1,7 +1,8 @@
 """One view of an object to an orbit: python tests/benchmarks/bench_threedim.py [--model RUN --sheet FILE.png]
 
 Trains the preset `cpu` of threedim on random objects of examples/make_objects.py, or takes a run. Then, on objects that
-it has not seen: the PSNR (over white, at the model's size) of the other views of an orbit, made from its first view.
+it has not seen: the PSNR (over white, at the model's size) of the other views of an orbit, made from its first view,
+or, with --targets sphere, of views from all sides.
 Beside it: the same with that view alone as the known one (--condition-on first), and with the next object's view in its
 place, which shows how much the known view counts; the first view itself; a picture of each true view's mean color; and
 a run of Concat-UNet (--concat RUN, of --set network=concat). All methods are judged on equal views.
@@ -22,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from gatlas import io
 from gatlas.config import ignore
-from gatlas.geometry.cameras import orbit
+from gatlas.geometry.cameras import fibonacci_views, orbit
 from gatlas.images.composite import composite
 from gatlas.metrics import psnr
 from gatlas.raster.threads import set_num_threads
@@ -32,6 +33,7 @@ from gatlas.systems import load_system
 from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
 from gatlas.systems.threedim import PRESETS, create
 from gatlas.train import TrainOptions, train
+from gatlas.types import Cameras
 
 HELD_SEED = 1_000  # of objects that are not trained on
 COUNT, ELEVATION = 24, 20.0  # views of an orbit, and degrees: what `gatlas render --orbit 24` takes
@@ -43,19 +45,26 @@ make_objects = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "make
 
 
 def write_training_views(folder, count, side):
-    """A folder of an orbit of each of `count` random objects."""
+    """A folder of views of each of `count` random objects: an orbit and all sides."""
     make_objects(Path(folder) / "objects", count)
     (Path(folder) / "views").mkdir()
-    options = RenderOptions(orbit=COUNT, elevation=ELEVATION, width=side, background="transparent")
+    options = RenderOptions(orbit=12, elevation=10.0, sphere=24, width=side, background="transparent")
     for path in sorted((Path(folder) / "objects").glob("*.glb")):
         io.save_views(Path(folder) / "views" / path.stem, render(io.load_mesh(path), options))
     return str(Path(folder) / "views")
 
 
-def held_views(folder, count, side):
-    """An orbit of each of `count` objects that are not trained on, straight RGBA."""
+def held_views(folder, count, side, targets="orbit"):
+    """An orbit of each of `count` objects that are not trained on, or its first view and all sides, straight RGBA."""
     make_objects(Path(folder), count, HELD_SEED)
     cameras = orbit(COUNT, side, side, elevation=ELEVATION)
+    if targets == "sphere":
+        around = fibonacci_views(COUNT - 1, side, side)
+        viewmats, Ks = (
+            np.concatenate([ours[:1], theirs])
+            for ours, theirs in ((cameras.viewmats, around.viewmats), (cameras.Ks, around.Ks))
+        )
+        cameras = Cameras(viewmats, Ks, side, side)
     return [take_views(io.load_mesh(path), cameras) for path in sorted(Path(folder).glob("*.glb"))]
 
 
@@ -71,26 +80,26 @@ def made_views(system, held, **options):
     return images.reshape(len(held), COUNT - 1, *images.shape[1:])
 
 
-def judge(system, held, concat=None):
+def judge(system, held, concat=None, steps=None):
     """PSNR (dB) of the views beside the input, by method and object; the inputs, made and true views."""
     pictures = np.stack([composite(views.images, WHITE) for views in held])
     known, truth = pictures[:, :1], pictures[:, 1:]
     began, spent = time.perf_counter(), time.process_time()
-    methods = {"threedim": made_views(system, held)}
+    methods = {"threedim": made_views(system, held, steps=steps)}
     seconds = np.array([time.perf_counter() - began, time.process_time() - spent]) / truth.shape[0] / truth.shape[1]
-    methods["always the first view"] = made_views(system, held, condition_on="first")
-    methods["another object's view"] = made_views(system, held[1:] + held[:1])
+    methods["always the first view"] = made_views(system, held, steps=steps, condition_on="first")
+    methods["another object's view"] = made_views(system, held[1:] + held[:1], steps=steps)
     if concat is not None:
-        methods["Concat-UNet"] = made_views(concat, held)
+        methods["Concat-UNet"] = made_views(concat, held, steps=steps)
     methods["copy of the input"] = np.broadcast_to(known, truth.shape)
     methods["mean color"] = np.broadcast_to(truth.mean(axis=(2, 3), keepdims=True), truth.shape)
     table = {name: psnr(images, truth, limit=LIMIT).mean(axis=1) for name, images in methods.items()}
     return table, (known, methods["threedim"], truth), seconds
 
 
-def print_judgement(system, held, concat=None, report=print):
+def print_judgement(system, held, concat=None, steps=None, report=print):
     """The figures; the pictures."""
-    table, pictures, seconds = judge(system, held, concat)
+    table, pictures, seconds = judge(system, held, concat, steps)
     report(f"{len(held)} objects, {COUNT - 1} views each; {seconds[0]:.2f} s a view, {seconds[1]:.2f} s of the CPU")
     for name, values in table.items():
         each = " ".join(f"{value:4.1f}" for value in values[:10])
@@ -131,6 +140,8 @@ def main():
     parser.add_argument("--model", help="a run that is trained already")
     parser.add_argument("--concat", help="a run of --set network=concat, to compare")
     parser.add_argument("--steps", type=int, help="of the training, instead of the preset's")
+    parser.add_argument("--targets", choices=["orbit", "sphere"], default="orbit", help="the views that are made")
+    parser.add_argument("--sampler-steps", type=int, help="of each view, instead of the model's")
     parser.add_argument("--objects", type=int, default=400)
     parser.add_argument("--held", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
@@ -141,7 +152,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         system = load_system(wish.model or trained(folder, wish))
         concat = None if wish.concat is None else load_system(wish.concat)
-        pictures = print_judgement(system, held_views(f"{folder}/held", wish.held, system.config.side), concat)
+        held = held_views(f"{folder}/held", wish.held, system.config.side, wish.targets)
+        pictures = print_judgement(system, held, concat, wish.sampler_steps)
         if wish.sheet:
             io.save_image(wish.sheet, sheet(*pictures), force=True)
 

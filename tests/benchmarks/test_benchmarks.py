@@ -38,7 +38,7 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_refine": ["MESH", "SPLAT", "--queries", "1", "--cases", "bundle"],
     "bench_sizes": ["MESH", "--count", "200", "--iterations", "4", "--resolution", "64", "--sizes", "32", "64"],
     "bench_statistics": ["--count", "60"],
-    "bench_threedim": ["--steps", "2", "--objects", "2", "--held", "1"],
+    "bench_threedim": ["--steps", "2", "--objects", "2", "--held", "1", "--targets", "sphere"],
     "bench_threedim_train": ["--steps", "1", "--rounds", "1", "--objects", "1"],
     "bench_train": ["--steps", "2", "--rounds", "1", "--size", "16", "--batch", "2"],
     "bench_train_gpu": [

@@ -27,7 +27,7 @@ PRESETS = {
     "cpu": Preset(
         CPU,
         {
-            "steps": 10_000,
+            "steps": 14_000,
             "batch": 4,
             "lr": 2e-3,
             "schedule": "cosine",
