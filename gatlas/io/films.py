@@ -28,6 +28,7 @@ MAX_GIF_FPS = 50  # of frames that last two hundredths of a second: browsers slo
 CRF, WEBP_QUALITY = "16", 90  # x264's quality (0 is lossless), and libwebp's (100 is the best)
 BT709, SRGB, TV_RANGE = 1, 13, 1  # ITU-T H.273, which players assume of large films only
 CHUNK = 1 << 20  # bytes
+LARGEST = {"MP4": 16_384, "GIF": 65_535, "WebP": 16_383}  # sides in pixels, of the encoders
 
 
 class Film(NamedTuple):
@@ -48,6 +49,13 @@ class Film(NamedTuple):
                 on_frame()
 
         return self._replace(frames=frames())
+
+
+def check_size(out: str | Path, width: int, height: int) -> None:
+    """Raise a GatlasError where the format that `out` names has no frames of that size."""
+    name = written_format("film", out).name
+    if max(width, height) > LARGEST[name]:
+        raise GatlasError(f"{out}: {name} has at most {LARGEST[name]:,} pixels a side, not {width:,} x {height:,}")
 
 
 def names_film(out: str | Path) -> bool:

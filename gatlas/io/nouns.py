@@ -116,6 +116,9 @@ def save_image(out: str | Path, image: Float[np.ndarray, "h w d"], *, force: boo
 
 def save_film(out: str | Path, film: Film, *, force: bool = False, name: str = "") -> None:
     """Write a film: MP4, GIF or WebP by the suffix. `name` names the file where the output is a terminal."""
+    from gatlas.io.films import check_size
+
+    check_size(out, film.width, film.height)
     _save("film", out, film, force, name)
 
 

@@ -112,6 +112,17 @@ def test_what_a_format_cannot_hold_is_one_line_before_any_frame(tmp_path):
     check_film("a.webp", transparent=True, fps=60)
 
 
+@pytest.mark.parametrize(("suffix", "most"), [(".mp4", 16384), (".gif", 65535), (".webp", 16383)])
+def test_a_side_that_no_encoder_takes_is_one_line_and_a_longest_one_is_written(tmp_path, suffix, most):
+    pytest.importorskip("av")
+    frames = (np.full((2, most, 3), 200, dtype=np.uint8) for _ in range(2))
+    io.save_film(tmp_path / f"a{suffix}", Film(frames, 2, most, 2, 10))
+    with pytest.raises(GatlasError) as error:
+        io.save_film(tmp_path / f"b{suffix}", Film(iter(()), 2, 2, most + 1, 10))
+    assert f"has at most {most:,} pixels a side, not 2 x {most + 1:,}" in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+
+
 def test_a_missing_extra_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(GatlasError) as error:
