@@ -14,6 +14,7 @@ from PIL import Image
 from gatlas import io
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import atlas_picture
+from gatlas.notebook import viewer
 from gatlas.render import RenderOptions, render
 from gatlas.types import Atlas, MixedViews, Origin, Views, join_cameras
 from tests.helpers.egg import ellipsoid
@@ -87,6 +88,16 @@ def test_the_html_holds_the_picture_and_escapes_the_name(egg):
     assert "&lt;script&gt;1&lt;/script&gt;: 300 Gaussians, spherical harmonics of degree 0" in text
     png = base64.b64decode(re.search(r"base64,([^\"]+)", text)[1])
     assert png == egg._repr_png_()
+
+
+def test_a_viewer_is_the_page_in_a_frame(egg):
+    from html import unescape
+
+    text = viewer(egg, egg, height=300)._repr_html_()
+    page = unescape(re.search(r'srcdoc="([^"]*)"', text)[1])
+    assert page.startswith("<!doctype html>")
+    assert [page.count(f'id="splat-{i}"') for i in range(3)] == [1, 1, 0]
+    assert "height: 300px" in text
 
 
 @pytest.mark.parametrize("count", [0, 3])

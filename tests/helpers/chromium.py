@@ -25,7 +25,7 @@ OPTIONS = (
     "--hide-scrollbars", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-extensions", "--remote-debugging-pipe",
 )  # fmt: skip
-TIMEOUT = 180.0  # seconds that any answer may take
+TIMEOUT = 300.0  # seconds that any answer may take
 
 
 def chromium_program():

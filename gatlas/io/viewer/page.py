@@ -110,7 +110,7 @@ def _tile(number: int, splat: ShownSplat, *, shown: bool) -> str:
         planes = f"Atlas of {name}: offset, color, opacity, scale, rotation"
         atlas = f'<img class="atlas" alt="{planes}" src="{_png(splat.atlas)}">'
     return (
-        f'<figure id="tile-{number}"{hidden}><figcaption>{name}</figcaption>'
+        f'<figure id="tile-{number}"{hidden}><figcaption title="{name}">{name}</figcaption>'
         f'<div class="view"><img alt="" src="{_webp(splat.preview)}"></div>'
         f"{atlas}</figure>"
     )
