@@ -30,7 +30,7 @@ def decode(atlas: Atlas) -> Gaussians:
     """
     meta = atlas.meta
     positions = unit_positions(atlas)
-    center, scale = _normalization(meta)
+    center, scale = normalization(meta)
 
     opacities = np.clip(atlas.opacity.reshape(-1), 0.0, 1.0)
     real = opacities > 0
@@ -47,7 +47,7 @@ def decode(atlas: Atlas) -> Gaussians:
         scales=(np.exp(log_scales) * scale).astype(np.float32),
         opacities=opacities[real].astype(np.float32),
         sh=rgb_to_dc(color).astype(np.float32),
-        origin=_origin(meta),
+        origin=origin_of(meta),
     )
     return half_turned(decoded) if meta.get("frame") == STORED_FRAME else decoded
 
@@ -71,7 +71,7 @@ def unit_positions(atlas: Atlas) -> Float[np.ndarray, "cells 3"]:
     return atlas.offset.reshape(-1, 3).astype(np.float64) + fibonacci_sphere(atlas.size**2)[cells]
 
 
-def _normalization(meta: Any) -> tuple[np.ndarray, float]:
+def normalization(meta: Any) -> tuple[np.ndarray, float]:
     """Center and scale of the coordinates that `encode` was given."""
     record = meta.get("normalization", {"center": [0.0, 0.0, 0.0], "scale": 1.0})
     try:
@@ -83,7 +83,8 @@ def _normalization(meta: Any) -> tuple[np.ndarray, float]:
     return center, scale
 
 
-def _origin(meta: Any) -> Origin:
+def origin_of(meta: Any) -> Origin:
+    """Origin of the object of an atlas's meta; a broken one is a GatlasError."""
     record = meta.get("origin", {})
     try:
         x, y, z = (float(value) for value in record.get("center", (0.0, 0.0, 0.0)))

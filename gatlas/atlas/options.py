@@ -22,6 +22,8 @@ class EncodeOptions(Options):
     An atlas has one color per Gaussian: color that depends on the direction becomes its mean over the directions from
     which the Gaussian is seen.
 
+    An output x.sog is a SOG whose pixels are the cells, which viewers show; as an input it needs no transport.
+
     With --gs2sphere and --sphere2plane, GaussianVerse's index maps are used instead of solving a transport; their
     direction is detected, and maps that do not fit the splat are refused.
 

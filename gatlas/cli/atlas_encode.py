@@ -7,7 +7,8 @@ from typing import Any
 from gatlas import io
 from gatlas.atlas import EncodeOptions, check_atlas, encode, from_published
 from gatlas.atlas.encoding import summary
-from gatlas.cli.layouts import check_layout_outputs, report_check, save_gaussianverse
+from gatlas.atlas.sog import as_grid, from_grid
+from gatlas.cli.layouts import check_layout_outputs, names_sog, report_check, save_gaussianverse
 from gatlas.cli.terminal import about, message
 from gatlas.cli.verb import Input
 from gatlas.errors import GatlasError
@@ -20,7 +21,8 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
     published = options.gs2sphere is not None
     if published and options.up is not None:
         raise GatlasError("--up cannot be combined with --gs2sphere: the index maps hold in the axes of the file")
-    check_layout_outputs(output, options, noun="atlas", force=force)
+    sog = names_sog(output)
+    check_layout_outputs(output, options, noun="splat" if sog else "atlas", force=force)
     blob = io.as_blob(source)
     gaussians = io.load_gaussians(
         blob, as_stored=published, up=options.up, drop_invalid=options.drop_invalid, report=message
@@ -34,6 +36,9 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
                 f"read gs2sphere as {reading.gs2sphere} of the {reading.order} Gaussians and sphere2plane as "
                 f"{reading.sphere2plane}: grid neighbors are {reading.locality:.3f} of a random pair's distance apart"
             )
+        elif (meta := io.sog_atlas_meta(blob)) is not None and _fits(meta, options):
+            atlas = from_grid(gaussians, meta)
+            message("its pixels are the cells of an atlas: no transport is needed")
         else:
             atlas = encode(gaussians, options)
     message(summary(atlas, gaussians))
@@ -41,6 +46,13 @@ def run(source: Input, output: str, options: EncodeOptions, *, force: bool) -> d
         report_check(check_atlas(atlas, None if published else gaussians), options.report, force)
     if options.layout == "gaussianverse":
         save_gaussianverse(output, atlas, force=force)
+    elif sog:
+        io.save_gaussians(output, as_grid(atlas), force=force, atlas=atlas.meta)
     else:
         io.save_atlas(output, atlas, force=force)
     return {"count": atlas.meta["count"], "gap": atlas.meta["transport"]["gap"]}
+
+
+def _fits(meta: dict[str, Any], options: EncodeOptions) -> bool:
+    """Return True for the meta of an atlas that has the layout of the options."""
+    return (meta.get("size"), meta.get("projection")) == (options.size, options.projection)

@@ -22,6 +22,11 @@ def check_layout_outputs(output: str, options: EncodeOptions | DecodeOptions, *,
     check_outputs(output, options, noun=None if options.layout == "gaussianverse" else noun, force=force)
 
 
+def names_sog(output: str) -> bool:
+    """Return True where an output is a SOG."""
+    return output.lower().endswith(".sog")
+
+
 def save_gaussianverse(output: str, atlas: Atlas, *, force: bool) -> None:
     """Write GaussianVerse's folder of an atlas."""
     io.save_published(output, *to_published(atlas), force=force)

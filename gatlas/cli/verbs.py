@@ -103,7 +103,7 @@ VERBS = {
             "gatlas.atlas.options:EncodeOptions",
             inputs=MANY,
             output=RESULTS,
-            batch=Batchable(".npz", suffixes("splat"), folder_results=_is_gaussianverse),
+            batch=Batchable(".npz", suffixes("splat"), (".sog",), folder_results=_is_gaussianverse),
         ),
         Verb(
             "atlas-decode",

@@ -31,7 +31,7 @@ _DROPPED = re.compile(r"dropped ([\d,]+) of its ([\d,]+) Gaussians: (.*)")
 
 
 class _Tally:
-    """What is known of the parts so far: bounds and counts of all Gaussians, and a sample of them."""
+    """Sums over the parts so far: bounds and counts of all Gaussians, and a sample of them."""
 
     def __init__(self, total: int) -> None:
         self.step = max(1, -(-total // _SAMPLE))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gatlas.io.sets.inputs import Item, captions_of, list_items, names_many, read_item
     from gatlas.io.sets.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.io.splats.ply import stored_frame
+    from gatlas.io.splats.sog import sog_atlas_meta
     from gatlas.io.streams import Blob, as_blob, exists, is_folder, make_folder, read
     from gatlas.io.text import load_lines, load_names, save_json, save_text
 
@@ -61,6 +62,7 @@ _NAMES = {
     "sets.inputs": "Item captions_of list_items names_many read_item",
     "sets.shards": "Member ShardWriter read_member shard_key stream_members",
     "splats.ply": "stored_frame",
+    "splats.sog": "sog_atlas_meta",
     "streams": "Blob as_blob exists is_folder make_folder read",
     "text": "load_lines load_names save_json save_text",
 }

@@ -51,13 +51,19 @@ def load_gaussians(
 
 
 def save_gaussians(
-    out: str | Path, gaussians: Gaussians, *, force: bool = False, spz_version: int | None = None
+    out: str | Path,
+    gaussians: Gaussians,
+    *,
+    force: bool = False,
+    spz_version: int | None = None,
+    atlas: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a splat in the format of the output's suffix, by default the 3DGS PLY that every viewer reads.
 
-    `spz_version` is 3 or 4 (None) and for an .spz alone. What a format has no room for is a warning.
+    `spz_version` is 3 or 4 (None) and for an .spz alone; `atlas` is for a .sog, the meta of the atlas whose cells the
+    Gaussians are. What a format has no room for is a warning.
     """
-    options = {} if spz_version is None else {"spz_version": spz_version}
+    options = {name: value for name, value in (("spz_version", spz_version), ("atlas", atlas)) if value is not None}
     _save("splat", out, gaussians, force, gaussians.origin.name, **options)
 
 

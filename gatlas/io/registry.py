@@ -174,7 +174,7 @@ VIDEO_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".m4v", ".apng")  # of films 
 
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
-    ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".usdz", ".safetensors", ".pt", ".tar",
+    ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".safetensors", ".pt", ".tar",
     ".zip", *VIDEO_SUFFIXES,
 }  # fmt: skip
 

@@ -12,6 +12,7 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
     "bench_consistency": ["--objects", "1", "--views", "8", "--sizes", "32", "--splits", "1", "--iterations", "3"],
     "bench_fit": ["MESH", "--profile", "quick", "--count", "200", "--resolution", "64"],
+    "bench_formats": ["SPLAT", "--counts", "300", "--degree", "1", "--size", "32"],
     "bench_instant": ["MESH", "--count", "200", "--sizes", "64"],
     "bench_lod": ["MESH", "--levels", "50,200", "--iterations", "10", "--resolution", "64", "--size", "64"],
     "bench_lgm": ["--steps", "2", "--objects", "2", "--held", "1"],

@@ -6,6 +6,7 @@ Layout after PlayCanvas, "The SOG Format" (developer documentation); version 1 h
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gatlas.io.registry import refusal
 from gatlas.io.sniff import is_sog, zip_has
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
 from gatlas.io.splats.stored import ORIGIN, origin_of_record
+from gatlas.io.streams import as_blob
 from gatlas.types import Origin
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ META = "meta.json"
 PALETTE_ROW = 64  # entries of a palette side by side in its picture
 COEFFICIENTS = (0, 3, 8, 15)  # beyond degree 0, by degree
 FIRST_TAG = 252  # alpha of a quaternion whose first component is the largest
+ATLAS = "gatlas_atlas"  # key of the meta of the atlas whose cells the pixels are
 ANTIALIASED = "antialiased"  # value of "model" in the meta
 _FREE_COUNT = 500_000  # Gaussians that any file may hold; beyond it, one for each of its bytes
 
@@ -134,6 +137,15 @@ def open_sog(blob: Blob) -> Sog:
     if not isinstance(meta, dict):
         raise GatlasError(f"{blob.name}: damaged: its {META} must hold a JSON object")
     return Sog(blob, meta, lambda name: read_members(blob, [name]).get(name))
+
+
+def sog_atlas_meta(source: str | Path | Blob) -> dict[str, Any] | None:
+    """Return the meta of the atlas whose cells the pixels of a bundled SOG are; None for any other file."""
+    blob = as_blob(source)
+    if not zip_has(META, "*.webp")(blob):
+        return None
+    meta = open_sog(blob).meta.get(ATLAS)
+    return meta if isinstance(meta, dict) else None
 
 
 def _decode(sog: Sog, reading: SplatReading, named: Origin | None = None) -> Gaussians:

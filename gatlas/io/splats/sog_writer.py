@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gatlas import __version__
 from gatlas.errors import GatlasError
 from gatlas.io.splats.morton import morton_order
 from gatlas.io.splats.palettes import codebook, palette
-from gatlas.io.splats.sog import ANTIALIASED, FIRST_TAG, META, PALETTE_ROW
+from gatlas.io.splats.sog import ANTIALIASED, ATLAS, FIRST_TAG, META, PALETTE_ROW
 from gatlas.io.splats.stored import (
     ORIGIN,
     StoredColumns,
@@ -35,8 +36,10 @@ MOST_SIDE = 16383  # pixels of a WebP picture
 _EFFORT = {"lossless": True, "quality": 50, "method": 2, "exact": True}  # exact: colors where alpha is 0 count
 
 
-def encode_sog(gaussians: Gaussians) -> bytes:
+def encode_sog(gaussians: Gaussians, *, atlas: Mapping[str, Any] | None = None) -> bytes:
     """Return a bundled SOG; the same Gaussians give the same bytes.
+
+    `atlas` is the meta of the atlas whose cells the Gaussians are.
 
     They are sorted along a curve through space, which makes the pictures compress well, unless their order means
     something: that of a grid or of levels of detail.
@@ -48,7 +51,13 @@ def encode_sog(gaussians: Gaussians) -> bytes:
         stored = StoredColumns(*(column[order] for column in stored))
     side = math.ceil(math.sqrt(len(stored.means)) / 4) * 4
     height = math.ceil(len(stored.means) / side / 4) * 4
-    return sog_bytes(stored, (height, side), {ORIGIN: origin_record(origin, len(stored.means))}, origin.antialiased)
+    shape = (height, side)
+    if origin.grid is not None and origin.grid[0] * origin.grid[1] == len(stored.means):
+        shape = origin.grid  # the pixels are its cells
+    extra: dict[str, Any] = {ORIGIN: origin_record(origin, len(stored.means))}
+    if atlas is not None:
+        extra[ATLAS] = dict(atlas)
+    return sog_bytes(stored, shape, extra, origin.antialiased)
 
 
 def sog_bytes(stored: StoredColumns, shape: tuple[int, int], extra: dict[str, Any], antialiased: bool) -> bytes:
