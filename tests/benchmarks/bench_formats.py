@@ -44,8 +44,8 @@ def main():
         for gaussians in sets:
             with TemporaryDirectory() as folder:
                 for name in NAMES:
-                    print(f"{Path(path).stem[:20]:20} {len(gaussians):>8} {figures(gaussians, Path(folder), name, options)}",
-                          flush=True)  # fmt: skip
+                    row = figures(gaussians, Path(folder), name, options)
+                    print(f"{Path(path).stem[:20]:20} {len(gaussians):>8} {row}", flush=True)
 
 
 def enlarged(gaussians, count, degree):
