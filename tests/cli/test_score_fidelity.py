@@ -123,3 +123,17 @@ def test_a_terminal_gets_a_drawn_table(monkeypatch, capsys):
     assert "|" not in shown
     assert "a[b]" in shown
     assert "\x1b" not in shown.replace("\x1b[", "")
+
+
+def test_lpips_is_measured_with_given_weights_whose_digest_is_recorded(gatlas, example, tmp_path):
+    from safetensors.torch import save_file
+
+    from tests.metrics.test_lpips import random_state
+
+    save_file(random_state("alexnet"), tmp_path / "alex.safetensors")
+    command = ("score", "fidelity", example, "--reference", example, *FAST, "--lpips-weights", "alex.safetensors")
+    held = json.loads(gatlas(*command, "--json", "-").stdout)
+    assert held["objects"][0]["lpips"] == 0
+    assert held["weights"]["lpips"]["network"] == "alexnet"
+    assert len(held["weights"]["lpips"]["files"]["alex.safetensors"]) == 64
+    assert "absent.pth: no such file" in gatlas(*command[:-1], "absent.pth", code=1).stderr

@@ -163,3 +163,17 @@ def test_sets_are_not_merged(gatlas, sets):
         gatlas("score", "distribution", "samples/", "--reference", "objects/", *SMALL, "--json", f"{name}.json")
     run = gatlas("score", "table", "a.json", "b.json", "--merge", code=1)
     assert "whole sets of objects are not merged" in run.stderr
+
+
+def test_the_prompt_that_sampling_recorded_in_an_atlas_is_taken(gatlas, sets):
+    from dataclasses import replace
+
+    from gatlas.atlas import EncodeOptions, encode
+
+    atlas = encode(toy("red")[np.arange(64)], EncodeOptions(size=8))
+    io.save_atlas(sets / "some.npz", replace(atlas, meta={**atlas.meta, "sample": {"prompt": CAPTIONS["red"]}}))
+    command = ("score", "text", "some.npz", "--prompts", "captions.json", "--against", "objects/", "--json", "-")
+    (held,) = json.loads(gatlas(*command).stdout)["objects"]
+    assert held["prompt"] == "a red rod"
+    assert held["color_right"] == 1
+    assert held["nearest_shape"] in COLORS
