@@ -16,6 +16,7 @@ from gatlas.inspection.splats import file_in_commands, inspect_splat
 from gatlas.io.json_reader import JsonError, parse_json, read_json_object
 from gatlas.io.registry import refusal
 from gatlas.io.splats.ply_chunks import splat_ply_chunks
+from gatlas.io.streams import os_errors
 
 _MANIFEST = re.compile(r"(.*\.)?manifest(-\d+-of-\d+)?\.jsonl")
 _LISTED = 3  # names in a finding
@@ -32,7 +33,7 @@ def inspect(name: str) -> Inspection:
         raise GatlasError(f"{name}: there is no such file or folder")
     found = Inspection("standard input" if name == "-" else name, "unreadable", "unreadable")
     try:
-        with noting(found):
+        with noting(found), os_errors(name):
             if name != "-" and io.is_folder(name):
                 _folder(found, path)
             else:

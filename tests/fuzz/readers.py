@@ -320,6 +320,7 @@ READERS: dict[str, Reader] = {
     "run": Reader(read_run, model_seeds.model_folders, 4, "torch gatlas.io.models.pipeline"),
     "checkpoint": Reader(read_checkpoint, model_seeds.checkpoints, 12, "torch gatlas.io.runs.train_run"),
     "cli_prune": Reader(verbs.verb("prune a.ply -n 2 --views 1 --resolution 16 -o {out}.ply"), seeds.splat_plys, 3),
+    "cli_convert": Reader(verbs.verb("convert a.ply --rotate 0,90,0 -o {out}.spz"), seeds.splat_plys, 3),
     "cli_encode": Reader(verbs.verb("atlas-encode a.ply --size 2 -o {out}.npz"), seeds.splat_plys, 3),
     "cli_decode": Reader(verbs.verb("atlas-decode a.npz -o {out}.ply"), seeds.atlases, 5),
     "cli_stats": Reader(verbs.verb("normalize-stats a.npz -o {out}.npz"), seeds.atlases, 3),

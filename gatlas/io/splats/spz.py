@@ -13,6 +13,7 @@ import gzip
 import json
 import math
 import struct
+import warnings
 import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +24,14 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.frames import half_turn, turned
 from gatlas.io.json_reader import JsonError, parse_json
 from gatlas.io.splats.decoded import SplatReading, checked_gaussians, smallest_three
-from gatlas.io.splats.stored import origin_of_record, origin_record, pack_smallest_three, rounded, stored_columns
+from gatlas.io.splats.stored import (
+    StoredColumns,
+    origin_of_record,
+    origin_record,
+    pack_smallest_three,
+    rounded,
+    stored_columns,
+)
 from gatlas.io.splats.up_axis import Y_DOWN, axis
 from gatlas.io.splats.zstd_streams import compress, decompress
 
@@ -148,6 +156,7 @@ def encode_spz(gaussians: Gaussians, *, spz_version: int = 4) -> bytes:
     stored = stored_columns(gaussians)
     coefficients = stored.sh.shape[1]
     fraction = _fraction_bits(stored.means, stored.log_scales)
+    _warn_clamped(stored, fraction)
     whole = np.rint(stored.means.astype(np.float64) * 2.0**fraction).astype(np.int64)
     positions = (whole & 0xFFFFFF).astype("<u4").view(np.uint8).reshape(-1, 3, 4)[..., :3]
     columns = [
@@ -189,6 +198,26 @@ def _fraction_bits(means: Float[np.ndarray, "n 3"], log_scales: Float[np.ndarray
             "gatlas convert --translate"
         )
     return min(max(_LEAST_FRACTION, wanted), held, _MOST_FRACTION)
+
+
+def _warn_clamped(stored: StoredColumns, fraction: int) -> None:
+    """Warn, in one line, where the format's ranges and steps change what is seen."""
+    largest = stored.log_scales.max(axis=1)
+    parts = {
+        "sizes outside 0.000045 to 380": np.count_nonzero((largest < -10.05) | (largest > 6.0)),
+        "harmonics outside -1 to 1": np.count_nonzero((np.abs(stored.sh[:, 1:]) > 1.01).any(axis=(1, 2))),
+        "colors far outside 0 to 1": np.count_nonzero((np.abs(stored.sh[:, 0]) > 3.35).any(axis=1)),
+        f"sizes near the step of positions, {0.5**fraction:.3g}": np.count_nonzero(
+            largest < math.log(2 * 0.5**fraction)
+        ),
+    }
+    found = [f"{count:,} have {fault}" for fault, count in parts.items() if count > 0.01 * len(largest)]
+    if found:
+        warnings.warn(
+            f"SPZ rounds or clamps what is seen: of {len(largest):,} Gaussians {', '.join(found)}: a .ply or .sog holds "
+            "them",
+            stacklevel=4,
+        )
 
 
 def _packed_rotations(quats: Float[np.ndarray, "n 4"]) -> UInt8[np.ndarray, "n 4"]:

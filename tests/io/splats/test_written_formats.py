@@ -115,6 +115,19 @@ def test_small_gaussians_in_small_units_keep_their_places_in_an_spz(tmp_path):
     np.testing.assert_allclose(back.means, ours.means, atol=2e-6)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scales": splat().scales * 1e-5, "means": splat().means * 1e-5}, "have sizes outside 0.000045 to 380"),
+        ({"sh": np.full((300, 4, 3), 2, np.float32)}, "300 have harmonics outside -1 to 1"),
+        ({"means": splat().means * 3e6}, "sizes near the step of positions"),
+    ],
+)
+def test_what_an_spz_clamps_is_said(tmp_path, changes, words):
+    with pytest.warns(UserWarning, match=words):
+        io.save_gaussians(tmp_path / "x.spz", replace(splat(origin=Origin()), **changes))
+
+
 def test_a_position_that_an_spz_cannot_hold_is_refused(tmp_path):
     ours = splat(2)
     far = replace(ours, means=ours.means + np.float32(1e7))
