@@ -214,8 +214,8 @@ def _warn_clamped(stored: StoredColumns, fraction: int) -> None:
     found = [f"{count:,} have {fault}" for fault, count in parts.items() if count > 0.01 * len(largest)]
     if found:
         warnings.warn(
-            f"SPZ rounds or clamps what is seen: of {len(largest):,} Gaussians {', '.join(found)}: a .ply or .sog holds "
-            "them",
+            f"SPZ rounds or clamps what is seen: of {len(largest):,} Gaussians {', '.join(found)}: "
+            "a .ply or .sog holds them",
             stacklevel=4,
         )
 
