@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -75,7 +76,11 @@ def spzs() -> list[Files]:
 
 
 def spz_streams() -> list[Files]:
-    return [{"a.spz": encode_spz(gaussians_of(3, degree=degree, origin=FITTED))} for degree in (0, 1)]
+    files = []
+    for degree in (0, 1):
+        made = gaussians_of(3, degree=degree, origin=FITTED)
+        files.append({"a.spz": encode_spz(replace(made, sh=0.2 * made.sh))})
+    return files
 
 
 def ksplats() -> list[Files]:
