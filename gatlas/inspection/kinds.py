@@ -71,6 +71,8 @@ def _splat(found: Inspection, blob: io.Blob) -> None:
     if blob.format is not None and blob.format.name != "SPZ":  # of which a note says how it was read
         with suppress(GatlasError):  # another axis points up, which a note says
             found.facts["axes of the file"] = io.stored_frame(blob)
+    if (meta := io.sog_atlas_meta(blob)) is not None:
+        found.facts["its pixels"] = f"the cells of an atlas, {meta.get('size')} a side"
     inspect_splat(found, [blob], len(blob.data) // 8, file)
     found.facts["bytes per Gaussian"] = round(len(blob.data) / max(found.facts["Gaussians"], 1), 2)
 

@@ -55,6 +55,7 @@ def test_the_verbs_write_and_read_it_without_transport(tmp_path):
     assert run_here(["atlas-encode", "x.ply", "--size", 8, "-o", "a.sog"], tmp_path).returncode == 0
     again = run_here(["atlas-encode", "a.sog", "--size", 8, "-o", "a.npz"], tmp_path)
     assert "its pixels are the cells of an atlas: no transport is needed" in again.stderr
+    assert b"the cells of an atlas, 8 a side" in run_here(["info", "a.sog"], tmp_path).stdout
     assert run_here(["atlas-decode", "a.sog", "-o", "y.ply"], tmp_path).returncode == 0
     assert len(io.load_gaussians(tmp_path / "y.ply")) == 60
     other = run_here(["atlas-encode", "a.sog", "--size", 4, "-o", "b.npz"], tmp_path)

@@ -14,7 +14,6 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.io.array_reader import read_members
 from gatlas.io.beside import find_beside
-from gatlas.io.images import PictureError, opened_picture
 from gatlas.io.json_reader import JsonError, parse_json, read_json_object
 from gatlas.io.registry import refusal
 from gatlas.io.sniff import is_sog, zip_has
@@ -82,6 +81,8 @@ class Sog:
         content = self._read(file)
         if content is None:
             raise self.error(f"its picture {file[:80]!a} is missing: keep all files of a SOG together")
+        from gatlas.io.images import PictureError, opened_picture  # Pillow, which no other splat needs
+
         self._bytes += len(content)
         try:
             with opened_picture(content) as image:
