@@ -70,7 +70,8 @@ def main():
             if name == options.steps[0]:
                 firsts.append([*scores, *seconds, peak])
     if len(firsts) > 1:
-        show("median", options.steps[0], np.nanmedian(firsts, axis=0), "")
+        known = [[each for each in column if not np.isnan(each)] for column in zip(*firsts, strict=True)]
+        show("median", options.steps[0], [np.median(column) if column else np.nan for column in known], "")
 
 
 def show(splat, step, numbers, closed):
