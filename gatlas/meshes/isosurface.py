@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LAYERS = 8  # blocks: the thickness of the slabs in which the surface is found, to bound memory
 # Voxels: every value is at least this far from the surface's, which keeps the vertices of different edges apart.
 CLEAR = 0.01
+AT_ONCE = 2**17  # triangles measured at a time, to bound memory
 ROUNDING = 1e-4  # voxels
 LEAST_SHARE = 5e-4  # of the area: smaller parts are noise
 SHRINK, SWELL = 0.5, -0.53  # Taubin 1995: steps towards the neighbors' mean and back
@@ -76,14 +77,20 @@ def without_specks(vertices: Vertices, triangles: Triangles) -> tuple[Vertices, 
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    ends = np.concatenate([triangles[:, :2], triangles[:, 1:]])
+    compact = triangles.astype(np.int32)
+    ends = np.concatenate([compact[:, :2], compact[:, 1:]])
     edges = coo_matrix((np.ones(len(ends), dtype=np.int8), ends.T), shape=(len(vertices),) * 2)
     count, labels = connected_components(edges, directed=False)
-    corners = vertices[triangles]
-    normals = 0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    del ends, edges, compact
     part = labels[triangles[:, 0]]
-    areas = np.bincount(part, np.linalg.norm(normals, axis=1), count)
-    volumes = np.bincount(part, (normals * corners[:, 0]).sum(axis=1) / 3, count)
+    areas, volumes = np.empty(len(triangles)), np.empty(len(triangles))
+    for first in range(0, len(triangles), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        corners = vertices[triangles[some]]
+        normals = 0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        areas[some] = np.linalg.norm(normals, axis=1)
+        volumes[some] = (normals * corners[:, 0]).sum(axis=1) / 3
+    areas, volumes = (np.bincount(part, each, count) for each in (areas, volumes))
     kept = (areas >= LEAST_SHARE * areas.sum()) & (volumes > 0)
     return compacted(vertices, triangles[kept[part]])
 
@@ -97,14 +104,15 @@ def compacted(vertices: Vertices, triangles: Triangles) -> tuple[Vertices, Trian
 
 
 def smoothed(vertices: Vertices, triangles: Triangles, rounds: int) -> Vertices:
-    """Return the vertices after rounds of Taubin's smoothing, which keeps the volume."""
+    """Return the vertices of a closed surface after rounds of Taubin's smoothing, which keeps the volume."""
     from scipy.sparse import csr_matrix, diags
 
     if rounds == 0 or len(vertices) == 0:
         return vertices
-    starts = np.concatenate([triangles[:, [0, 1, 2]].reshape(-1), triangles[:, [1, 2, 0]].reshape(-1)])
-    ends = np.concatenate([triangles[:, [1, 2, 0]].reshape(-1), triangles[:, [0, 1, 2]].reshape(-1)])
-    edges = csr_matrix((np.ones(len(starts), dtype=np.float64), (starts, ends)), shape=(len(vertices),) * 2)
+    compact = triangles.astype(np.int32)  # of a closed surface, whose triangles run along each edge both ways
+    starts, ends = compact.reshape(-1), compact[:, [1, 2, 0]].reshape(-1)
+    edges = csr_matrix((np.ones(len(starts)), (starts, ends)), shape=(len(vertices),) * 2)
+    del starts, ends, compact
     edges.data[:] = 1.0
     mean = diags(1.0 / np.maximum(edges.sum(axis=1).A1, 1.0)) @ edges
     for _ in range(rounds):
