@@ -29,6 +29,8 @@ FREE_DISTANCE = 1.0  # voxels from the surface, of such a point: more would pull
 THICKNESS = 1.5  # voxels: what is thinner is thickened, or it would fall between the voxels
 REACHED = 24  # voxels, along the axes: the farthest of a shell from the blocks that it encloses
 MARGIN = 3  # blocks of room around the unit ball
+CELLS, FEWER_CELLS = 320, 256  # along the diameter: the second for surfaces of many blocks, to bound time and memory
+MOST_BLOCKS = 75_000  # with their neighbors; a half-transparent splat has them in several layers
 SHARES = 8  # of the blocks, after each of which progress is reported
 SEEN_THROUGH = 2  # views that see past an enclosed place make it a part of the outside
 
@@ -45,7 +47,7 @@ class SparseGrid(NamedTuple):
 
 def fuse(
     maps: DepthMaps,
-    cells: int,
+    cells: int | None,
     *,
     two_sheets: bool = True,
     fill_holes: bool = False,
@@ -53,21 +55,17 @@ def fuse(
 ) -> SparseGrid:
     """Return the signed distance that depth maps around the unit ball give, `cells` voxels to its diameter.
 
-    With `fill_holes` all that is enclosed is inside, also what is seen through small openings; else only what no view
-    sees. `on_share` is called SHARES times.
+    None is CELLS voxels, or FEWER_CELLS of a surface that takes more than MOST_BLOCKS blocks of the former. With
+    `fill_holes` all that is enclosed is inside, also what is seen through small openings; else only what no view sees.
+    `on_share` is called SHARES times.
     """
-    voxel = 2.0 / cells
-    count = -(-cells // BLOCK) + 2 * MARGIN
-    corner = -0.5 * count * BLOCK * voxel
+    voxel, active = _place_blocks(maps, CELLS if cells is None else cells)
+    if cells is None and active.sum() > MOST_BLOCKS:
+        voxel, active = _place_blocks(maps, FEWER_CELLS)
+    corner = -0.5 * len(active) * BLOCK * voxel
     threads = get_num_threads()
     views, focals = maps.pinholes
-    marked = np.zeros((count,) * 3, dtype=bool)
-    with announced_compilation(fusion_kernels.mark_blocks, fusion_kernels.fuse_blocks):
-        shares = split_range(len(maps.depths), threads)
-        launch(fusion_kernels.mark_blocks, shares, views, focals, maps.depths, corner, BLOCK * voxel, marked)
-        active = np.pad(
-            _dilated(marked)[1:-1, 1:-1, 1:-1], 1
-        )  # nothing at the grid's border, where it would be cut open
+    with announced_compilation(fusion_kernels.fuse_blocks):
         blocks = np.argwhere(active)
         values = np.empty((len(blocks), VOXELS), dtype=np.float32)
         for start, stop in pairwise(np.linspace(0, len(blocks), SHARES + 1).astype(int).tolist()):
@@ -98,6 +96,21 @@ def fuse(
         outside[tuple(enclosed[_seen_past(middles, maps, IN_FRONT * voxel) >= SEEN_THROUGH].T)] = True
     grid = SparseGrid(voxel, corner, blocks, outside, values)
     return _filled(grid) if fill_holes else grid
+
+
+def _place_blocks(maps: DepthMaps, cells: int) -> tuple[float, Bool[np.ndarray, "b b b"]]:
+    """Return the side of a voxel and the blocks of the grid that hold a point of the maps or are next to one.
+
+    None are at the grid's border, where the surface would be cut open.
+    """
+    voxel = 2.0 / cells
+    count = -(-cells // BLOCK) + 2 * MARGIN
+    corner = -0.5 * count * BLOCK * voxel
+    marked = np.zeros((count,) * 3, dtype=bool)
+    with announced_compilation(fusion_kernels.mark_blocks):
+        shares = split_range(len(maps.depths), get_num_threads())
+        launch(fusion_kernels.mark_blocks, shares, *maps.pinholes, maps.depths, corner, BLOCK * voxel, marked)
+    return voxel, np.pad(_dilated(marked)[1:-1, 1:-1, 1:-1], 1)
 
 
 def _filled(grid: SparseGrid) -> SparseGrid:

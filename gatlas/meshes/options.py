@@ -31,7 +31,12 @@ class MeshOptions(Options):
     texture_rounds: int = option(1, min=0, max=20, help="Rounds in which the texture is corrected by its own pictures.")
     views: int = option(96, min=8, max=2000, help="Number of views from all around.")
     resolution: int = option(512, min=32, max=4096, help="Width and height of the views in pixels.")
-    grid: int = option(320, min=16, max=1024, help="Cells of the grid along the diameter of the object.")
+    grid: int | None = option(
+        None,
+        min=16,
+        max=1024,
+        help="Cells of the grid along the diameter of the object; default 320, or 256 where the surface is very large.",
+    )
     smooth: int = option(10, min=0, max=1000, help="Rounds of smoothing.")
     fill_holes: bool = option(False, help="Fill enclosed space also where views see into it through small openings.")
     lit: bool = option(

@@ -18,7 +18,7 @@ from gatlas import io
 from gatlas.meshes import MeshOptions
 from gatlas.meshes.depth_maps import render_pixel_depth_maps
 from gatlas.meshes.extract import finish_surface
-from gatlas.meshes.fusion import fuse
+from gatlas.meshes.fusion import CELLS, fuse
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.outlines import ROUNDS, fit_outlines
 from gatlas.meshes.splat_views import see_splat
@@ -88,7 +88,8 @@ def extracted(gaussians, options, depth, views, cells, two_sheets, smooth, outli
     cameras, eps2d = views_around(inside, round(views * options.views), options.resolution)
     seen = see_splat(inside, cameras, eps2d)
     maps = seen.maps if depth == "met" else render_pixel_depth_maps(inside, cameras, eps2d, depth)
-    grid = fuse(maps, round(cells * options.grid), two_sheets=two_sheets)
+    count = None if options.grid is None and cells == 1.0 else round(cells * (options.grid or CELLS))
+    grid = fuse(maps, count, two_sheets=two_sheets)
     del maps
     seen = seen.without_normals()
     vertices, triangles = finish_surface(grid, smooth, options.triangles)

@@ -8,6 +8,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import look_at
+from gatlas.meshes import fusion
 from gatlas.meshes.depth_maps import map_points
 from gatlas.meshes.extract import extract_surface
 from gatlas.meshes.fusion import FREE_DISTANCE, FREE_WEIGHT, OFFSET, THICKNESS, fuse
@@ -120,6 +121,18 @@ def test_the_fusion_kernel_agrees_with_plain_numpy(scene, two_sheets):
     expected = fused_reference(points.reshape(-1, 3), maps, *settings)
     difference = np.abs(grid.values.reshape(-1) - expected)
     assert (difference > 1e-6).mean() < 1e-3  # of two views that see a point equally well, rounding chooses one
+
+
+@pytest.mark.parametrize(("most", "cells"), [(10**6, 40), (10, 24)])
+def test_a_surface_of_many_blocks_gets_fewer_cells(monkeypatch, most, cells):
+    monkeypatch.setattr(fusion, "CELLS", 40)
+    monkeypatch.setattr(fusion, "FEWER_CELLS", 24)
+    monkeypatch.setattr(fusion, "MOST_BLOCKS", most)
+    inside = enter_frame(ball(), find_frame(ball()))
+    maps = see_splat(inside, *views_around(inside, 10, 48)).maps
+    chosen, expected = fuse(maps, None), fuse(maps, cells)
+    assert chosen.voxel == pytest.approx(2 / cells)
+    np.testing.assert_array_equal(chosen.values, expected.values)
 
 
 def test_the_points_of_depth_maps_lie_on_the_surface():
