@@ -83,6 +83,7 @@ def finish_surface(
         raise GatlasError("the views of the splat show no closed surface: it is too thin or too transparent to mesh")
     vertices = smoothed(vertices, triangles, smooth)
     report(f"surface: {len(triangles):,} triangles before they are simplified")
+    vertices, triangles = vertices.astype(np.float32), triangles.astype(np.int32)  # as simplifying them takes them
     aim = count
     for _ in range(ATTEMPTS):
         found = compacted(*closed(*simplified(vertices, triangles, aim)))

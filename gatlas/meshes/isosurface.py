@@ -83,14 +83,14 @@ def without_specks(vertices: Vertices, triangles: Triangles) -> tuple[Vertices, 
     count, labels = connected_components(edges, directed=False)
     del ends, edges, compact
     part = labels[triangles[:, 0]]
-    areas, volumes = np.empty(len(triangles)), np.empty(len(triangles))
+    area, volume = np.empty(len(triangles)), np.empty(len(triangles))
     for first in range(0, len(triangles), AT_ONCE):
         some = slice(first, first + AT_ONCE)
         corners = vertices[triangles[some]]
         normals = 0.5 * np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        areas[some] = np.linalg.norm(normals, axis=1)
-        volumes[some] = (normals * corners[:, 0]).sum(axis=1) / 3
-    areas, volumes = (np.bincount(part, each, count) for each in (areas, volumes))
+        area[some] = np.linalg.norm(normals, axis=1)
+        volume[some] = (normals * corners[:, 0]).sum(axis=1) / 3
+    areas, volumes = np.bincount(part, area, count), np.bincount(part, volume, count)
     kept = (areas >= LEAST_SHARE * areas.sum()) & (volumes > 0)
     return compacted(vertices, triangles[kept[part]])
 
@@ -124,10 +124,12 @@ def smoothed(vertices: Vertices, triangles: Triangles, rounds: int) -> Vertices:
 def simplified(vertices: Vertices, triangles: Triangles, count: int) -> tuple[Vertices, Triangles]:
     """Return the surface with about `count` triangles, at most, by collapsing edges (Garland and Heckbert 1997)."""
     if len(triangles) <= count:
-        return vertices, triangles
+        return vertices.astype(np.float64), triangles.astype(np.int64)
     simplify = _imported("fast_simplification", "fast-simplification").simplify
     found, faces = simplify(
-        np.ascontiguousarray(vertices, dtype=np.float32), triangles.astype(np.int32), target_count=count
+        np.ascontiguousarray(vertices, dtype=np.float32),
+        np.ascontiguousarray(triangles, dtype=np.int32),
+        target_count=count,
     )
     return found.astype(np.float64), faces.astype(np.int64)
 
