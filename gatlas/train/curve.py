@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatlas.images.plots import COLORS, GRAY, LIGHT
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 960, 540
 LEFT, RIGHT, TOP, BOTTOM = 84, 24, 24, 52
-# Distinct for readers who do not see red and green (Okabe and Ito 2008).
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-GRAY, LIGHT = "#505050", "#dcdcdc"
 
 
 def is_term(name: str) -> bool:
