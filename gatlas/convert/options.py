@@ -24,7 +24,8 @@ class ConvertOptions(Options):
     """Read splats of any format and write them in the format of the output's suffix.
 
     Read are splat PLY, compressed PLY, .splat, SPZ, SOG, KSPLAT, glTF and atlases; written .ply, .compressed.ply,
-    .splat, .spz, .sog, .glb and .gltf. What a format has no room for is reported.
+    .splat, .spz, .sog, .glb, .gltf and, with the extra usd, .usd, .usdc, .usda and .usdz. What a format has no room
+    for is reported.
 
     The Gaussians are scaled, then turned, then moved, and then cropped, in the object's own axes, y up. One that is
     scaled, turned or moved is no longer in the frame of its source: it is in the units that result.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +40,7 @@ class Format(NamedTuple):
     beside: tuple[str, ...] = ()
     remedy: str = ""  # what to do with a format that is not read
     listed: bool = True  # False: in a folder, files of these suffixes usually hold another noun and are not taken
+    package: tuple[str, str] = ("", "")  # a module that writing needs, and the extra that installs it
 
 
 # Noun -> the content of its files, as messages of outputs call it.
@@ -60,6 +62,7 @@ NOUNS = {
 _CONVERT = "to convert it, run: npx @playcanvas/splat-transform {file} OUTPUT.ply"
 _FRAMES = "save its pictures as PNG, each in a file of its own"
 _SAVE = "save it as a .ply splat in the program that made it"
+_SCENE = "save what it shows as .ply (a splat) or .glb (a mesh) in the program that made it"
 
 # The first match counts, so contents that others include come first. A noun's first format is the usual one.
 FORMATS = [
@@ -111,6 +114,18 @@ FORMATS = [
         "splat", "glTF", f"a splat in glTF ({sniff.SPLAT})", (".gltf",), sniff.is_json_object, sniff.is_gltf_splat,
         "gatlas.io.splats.gltf_splats:decode_gltf_splats", "gatlas.io.splats.gltf_splat_writer:encode_gltf_splats",
         listed=False,
+    ),
+    Format(
+        "splat", "USD", "a USD scene", (".usd", ".usdc"), sniff.begins(b"PXR-USDC"), remedy=_SCENE,
+        encode="gatlas.io.splats.usd_writer:encode_usd", package=("pxr", "usd"),
+    ),
+    Format(
+        "splat", "USDA", "a USD scene", (".usda",), sniff.begins(b"#usda "), remedy=_SCENE,
+        encode="gatlas.io.splats.usd_writer:encode_usda", package=("pxr", "usd"),
+    ),
+    Format(
+        "splat", "USDZ", "a USD scene", (".usdz",), sniff.is_zip, sniff.is_usdz, remedy=_SCENE,
+        encode="gatlas.io.splats.usd_writer:encode_usdz", package=("pxr", "usd"),
     ),
     Format(
         "mesh", "GLB", "a mesh", (".glb",), sniff.begins(b"glTF"), decode="gatlas.io.meshes.gltf:gltf_mesh",
@@ -174,7 +189,7 @@ VIDEO_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".m4v", ".apng")  # of films 
 
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
-    ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".usd", ".usda", ".usdc", ".usdz", ".safetensors", ".pt", ".tar",
+    ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".safetensors", ".pt", ".tar",
     ".zip", *VIDEO_SUFFIXES,
 }  # fmt: skip
 
@@ -304,6 +319,15 @@ def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:
     fits = any(path.name.lower().endswith(suffix) for suffix in accepted if suffix)
     if promises and any(accepted) and not fits:
         raise GatlasError(f"{path}: {what} cannot be written as {found}: name the output {path.stem}{accepted[0]}")
+    if fits:
+        _check_package(path, found)
+
+
+def _check_package(path: Path, suffix: str) -> None:
+    """Raise a GatlasError, before any work, where writing a suffix needs a package that is not installed."""
+    module, extra = next((each.package for each in FORMATS if suffix in each.suffixes and each.encode), ("", ""))
+    if module and find_spec(module) is None:
+        raise GatlasError(f"{path}: {suffix} needs an extra package: pip install 'gatlas[{extra}]'")
 
 
 def _readable(noun: str) -> list[Format]:

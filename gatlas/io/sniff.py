@@ -86,6 +86,12 @@ def zip_has(*names: str) -> Test:
     return lambda blob: all(_has_member(_zip_names(blob.data) or set(), name) for name in names)
 
 
+def is_usdz(blob: Blob) -> bool:
+    """Return whether a zip holds a USD scene and no arrays."""
+    names = _zip_names(blob.data) or set()
+    return any(_has_member(names, f"*.{kind}") for kind in ("usdc", "usda", "usd")) and not is_npz(blob)
+
+
 def is_npz(blob: Blob) -> bool:
     """Return whether a zip holds arrays, or is damaged, which the NPZ reader reports."""
     names = _zip_names(blob.data)

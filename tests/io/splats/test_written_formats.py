@@ -179,4 +179,4 @@ def test_we_read_what_the_judge_writes(judge, name, degree, tmp_path):  # noqa: 
 
 def test_every_format_that_is_written_is_tested_here():
     tested = {registry.written_format("splat", name).name for name in FORMATS}
-    assert tested == {each.name for each in registry.FORMATS if each.noun == "splat" and each.encode}
+    assert tested == {each.name for each in registry.FORMATS if each.noun == "splat" and each.encode and each.decode}
