@@ -12,7 +12,7 @@ from gatlas.config import Report, ignore
 from gatlas.meshes.extract import STEPS, fused, surface_of
 from gatlas.meshes.object_frame import enter_frame, find_frame, views_around
 from gatlas.meshes.splat_views import see_splat
-from gatlas.meshes.texture import colored
+from gatlas.meshes.texture import observe, with_colors
 from gatlas.raster.devices import choose_device
 from gatlas.types import Origin
 
@@ -50,15 +50,9 @@ def mesh(
     views = views.without_normals()
     vertices, triangles = surface_of(grid, views, options, report=report, on_step=on_surface_step)
     del grid
-    found = colored(
-        vertices,
-        triangles,
-        views,
-        size=options.texture,
-        rounds=options.texture_rounds,
-        lit=options.lit,
-        on_view=on_step,
-    )
+    observations = observe(vertices, triangles, views, size=options.texture, lit=options.lit, on_view=on_step)
+    del views
+    found = with_colors(observations, options.texture_rounds)
     origin = gaussians.origin
     own = frame.leave(np.asarray(found.vertices)) * origin.scale + np.asarray(origin.center)
     return replace(found, vertices=own, origin=Origin(name=origin.name))

@@ -7,7 +7,7 @@ by rounds of simultaneous algebraic reconstruction, which bring the mesh's own p
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 TOLERANCE = 0.02  # of the object's radius: depths that differ more are of different surfaces
 
 
+class Observations(NamedTuple):
+    """A mesh that has no colors yet, and what views of a splat show of it."""
+
+    mesh: Mesh
+    size: int  # texels a side; 0: vertex colors
+    groups: list[Samples]
+
+
 def colored(
     vertices: Float[np.ndarray, "v 3"],
     faces: Int[np.ndarray, "f 3"],
@@ -39,13 +47,29 @@ def colored(
     rounds: int = 1,
     radius: float = 1.0,
     lit: bool = False,
-    on_view: Callable[[], None] = lambda: None,
 ) -> Mesh:
     """Return a surface in the frame of a splat as a mesh with the colors that views of the splat show.
 
-    With `size` > 0 it has a texture of so many texels a side, else vertex colors. `radius` is that of the object, in
-    world units. Parts that no camera sees have the colors of the nearest part that one does. The material is unlit,
-    since the colors hold the light of the splat, unless `lit`. `on_view` is called once per view.
+    See `observe` and `with_colors`; between the two the views may be freed.
+    """
+    return with_colors(observe(vertices, faces, views, size=size, radius=radius, lit=lit), rounds)
+
+
+def observe(
+    vertices: Float[np.ndarray, "v 3"],
+    faces: Int[np.ndarray, "f 3"],
+    views: SplatViews,
+    *,
+    size: int = 1024,
+    radius: float = 1.0,
+    lit: bool = False,
+    on_view: Callable[[], None] = lambda: None,
+) -> Observations:
+    """Return what views of a splat show of a surface in its frame.
+
+    With `size` > 0 the mesh has a texture of so many texels a side, else vertex colors. `radius` is that of the object,
+    in world units. The material is unlit, since the colors hold the light of the splat, unless `lit`. `on_view` is
+    called once per view.
     """
     if size:
         sources, faces, uvs = unwrap(vertices, faces, size)
@@ -65,10 +89,18 @@ def colored(
         groups.append(take(mesh, views, part, radius))
         for _ in range(part.start, part.stop):
             on_view()
-    corners = (uvs[faces] * size).reshape(-1, 6).astype(np.float32)
+    return Observations(mesh, size, groups)
+
+
+def with_colors(observations: Observations, rounds: int = 1) -> Mesh:
+    """Return the mesh with the colors that were observed, after so many rounds of correction.
+
+    Parts that no camera sees have the colors of the nearest part that one does.
+    """
+    mesh, size, groups = observations
+    corners = (np.asarray(mesh.uvs)[mesh.faces] * size).reshape(-1, 6).astype(np.float32)
     unknowns = Unknowns(mesh.faces, corners, size, size)
-    values = solve(groups, unknowns, face_centers(mesh), rounds)
-    return _with_colors(mesh, values, size)
+    return _with_colors(mesh, solve(groups, unknowns, face_centers(mesh), rounds), size)
 
 
 def _with_colors(mesh: Mesh, values: Float64[np.ndarray, "t 3"], size: int) -> Mesh:
