@@ -51,6 +51,7 @@ class Batchable:
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result
     joins: Callable[[Any], bool] | None = None  # returns True for options with which all inputs give one result
+    chosen: str = ""  # the noun whose format the output's suffix has to name; "": another suffix is the usual format
     keyed: bool = False  # the function takes the name of the object, by which others may be named that belong to it
 
     def named(self, output: str) -> Batchable:

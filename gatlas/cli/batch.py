@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,6 +23,8 @@ from gatlas.cli.terminal import counting_bar, message, messages_to
 from gatlas.cli.verb import Verb, set_threads
 from gatlas.config import Options, Report, option_fields
 from gatlas.errors import GatlasError, Requeue
+from gatlas.io.outputs import is_streamed
+from gatlas.io.registry import check_named_format
 from gatlas.raster.threads import available_cpus
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ def run_verb(
     threads: int | None,
 ) -> None:
     """Run a verb on the one object that the command line names, or on many of them as a batch."""
+    if spec.chosen and not (is_streamed(output) or io.is_folder(output) or output.lower().endswith(".tar")):
+        check_named_format(Path(output), spec.chosen)
     if spec.joins is not None and spec.joins(options):
         if batch.makes_batch or batch.timeout is not None or STEM in output or SHARD in output or io.is_folder(output):
             raise GatlasError("all inputs are to give one result: name a file for it with -o")

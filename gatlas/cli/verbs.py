@@ -95,7 +95,7 @@ VERBS = {
             "gatlas.convert.options:ConvertOptions",
             inputs=MANY,
             output=RESULTS,
-            batch=Batchable(".ply", suffixes("splat", "atlas"), SPLATS, joins=_merges),
+            batch=Batchable(".ply", suffixes("splat", "atlas"), SPLATS, joins=_merges, chosen="splat"),
         ),
         Verb(
             "atlas-encode",

@@ -58,6 +58,15 @@ def is_special(path: str | Path) -> bool:
     return False
 
 
+def is_endless(path: str | Path) -> bool:
+    """Return True for a device whose bytes have no end, as /dev/zero: not a terminal, and not the empty /dev/null."""
+    with suppress(OSError, ValueError):
+        status = os.stat(path)
+        device = stat.S_ISCHR(status.st_mode) and status.st_rdev != os.stat(os.devnull).st_rdev
+        return device and not is_terminal(path)
+    return False
+
+
 def own_descriptor(path: str | Path) -> int | None:
     """Return a descriptor of this process that writes into the file of a path, under whatever name; None without any.
 

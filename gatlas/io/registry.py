@@ -190,7 +190,8 @@ VIDEO_SUFFIXES = (".avi", ".mov", ".mkv", ".webm", ".m4v", ".apng")  # of films 
 # Suffixes that promise a content which is no noun of the table. Any other suffix is the user's own business.
 _OTHER_SUFFIXES = {
     ".npy", ".exr", ".jsonl", ".csv", ".stl", ".fbx", ".safetensors", ".pt", ".tar",
-    ".zip", *VIDEO_SUFFIXES,
+    ".zip", ".gz", ".bz2", ".xz", ".zst", ".7z", ".sogs", ".htm", ".txt", ".md", ".xml", ".svg", ".pdf", ".bmp", ".tif",
+    ".tiff", ".tga", ".avif", ".heic", ".jxl", ".dae", ".blend", ".off", ".x3d", ".pth", ".ckpt", *VIDEO_SUFFIXES,
 }  # fmt: skip
 
 # What turns the first noun into the second.
@@ -328,6 +329,18 @@ def _check_package(path: Path, suffix: str) -> None:
     module, extra = next((each.package for each in FORMATS if suffix in each.suffixes and each.encode), ("", ""))
     if module and find_spec(module) is None:
         raise GatlasError(f"{path}: {suffix} needs an extra package: pip install 'gatlas[{extra}]'")
+
+
+def check_named_format(path: Path, noun: str) -> None:
+    """Raise a GatlasError where an output's suffix is none that the noun is written in; no suffix is the usual format.
+
+    It is for what is asked for in a format: a slip in the suffix would give another one without a word.
+    """
+    accepted = written_suffixes(noun)
+    if path.suffix and not path.name.lower().endswith(accepted):
+        stem = path.stem.removesuffix(accepted[0])  # of x.ply.gz
+        advice = f"name the output {stem}{accepted[0]}, or one of {', '.join(accepted[1:])}"
+        raise GatlasError(f"{path}: {NOUNS[noun]} cannot be written as {path.suffix}: {advice}")
 
 
 def _readable(noun: str) -> list[Format]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gatlas.errors import GatlasError
-from gatlas.io.descriptors import is_special, named_descriptor
+from gatlas.io.descriptors import is_endless, is_special, named_descriptor
 from gatlas.io.registry import recognize
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def read(source: str | Path) -> Blob:
     if not str(source):
         raise GatlasError("the name of the input is empty")
     path = Path(source)
+    if descriptor is None and is_endless(path):
+        raise GatlasError(f"{path}: is a device, which has no end: name a file")
     with opened_file(path) as file:
         data = file.read()
     if not data:

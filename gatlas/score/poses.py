@@ -94,6 +94,8 @@ def _target(truth: Float[np.ndarray, "c 4 4"], options: PosesOptions) -> Float[n
     if options.target is not None:
         try:
             x, y, z = map(float, options.target.split(","))
+            if not np.isfinite([x, y, z]).all():
+                raise ValueError
         except ValueError:
             raise GatlasError(
                 f"--target must be three numbers with commas between them, got {options.target}"

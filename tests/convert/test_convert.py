@@ -138,6 +138,22 @@ def test_the_verb_converts_one_many_and_merges(tmp_path):
     assert "all inputs are to give one result" in refused.stderr
 
 
+@pytest.mark.parametrize("output", ["x.sogs", "x.foo", "x.ply.gz", "{stem}.foo", "new/{stem}.gltg"])
+def test_a_suffix_that_names_no_format_is_refused_before_anything_is_written(tmp_path, output):
+    io.save_gaussians(tmp_path / "a.ply", gaussians_of(4))
+    refused = run_here(["convert", "a.ply", "-o", output], tmp_path)
+    assert refused.returncode == 1
+    assert f"{output}: Gaussians cannot be written as .{output.split('.')[-1]}: name the output" in refused.stderr
+    assert [each.name for each in tmp_path.iterdir()] == ["a.ply"]
+
+
+@pytest.mark.parametrize("output", ["x", "dir.v1/", "all.tar", "/dev/null"])
+def test_an_output_without_a_suffix_of_its_own_gets_the_usual_format(tmp_path, output):
+    io.save_gaussians(tmp_path / "a.ply", gaussians_of(4))
+    run = run_here(["convert", "a.ply", "-o", output], tmp_path)
+    assert run.returncode == 0, run.stderr
+
+
 def test_invalid_gaussians_are_dropped_where_asked(tmp_path):
     ours = gaussians_of(4)
     io.save_gaussians(tmp_path / "x.ply", ours)

@@ -138,6 +138,9 @@ def test_a_folder_as_output_is_refused(tmp_path, out):
 def test_a_suffix_that_promises_something_else_is_refused(tmp_path):
     with pytest.raises(GatlasError, match=r"x\.npz: Gaussians cannot be written as \.npz: name the output x\.ply"):
         io.save_gaussians(tmp_path / "x.npz", one_gaussian())
+    for suffix in (".gz", ".htm", ".txt", ".bmp"):
+        with pytest.raises(GatlasError, match="cannot be written as"):
+            io.save_gaussians(tmp_path / f"x{suffix}", one_gaussian())
     for name in ("x.ply", "x.PLY", "x.v1", "x"):
         io.save_gaussians(tmp_path / name, one_gaussian())
 

@@ -33,6 +33,13 @@ def test_a_file_is_read_whole_and_named(tmp_path):
     assert (blob.data, blob.name, blob.stem) == (b"abc", str(tmp_path / "teapot.v2.ply"), "teapot.v2")
 
 
+def test_a_device_without_an_end_is_refused_before_it_fills_the_memory():
+    with pytest.raises(GatlasError, match="/dev/zero: is a device, which has no end: name a file"):
+        io.read("/dev/zero")
+    with pytest.raises(GatlasError, match="/dev/null: the file is empty"):
+        io.read("/dev/null")
+
+
 def test_a_dash_is_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", Stdin(b"abc"))
     blob = io.read("-")

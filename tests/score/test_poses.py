@@ -90,6 +90,8 @@ def test_positions_are_relative_to_where_the_axes_meet_or_to_the_target():
     assert score_poses(found, truth, names(), far).figures()["position"] < 0.2
     with pytest.raises(GatlasError, match="three numbers"):
         score_poses(found, truth, names(), PosesOptions(truth="x", target="0,1"))
+    with pytest.raises(GatlasError, match="three numbers"):
+        score_poses(found, truth, names(), PosesOptions(truth="x", target="0,nan,0"))
 
 
 def test_errors_grow_with_the_disturbance():
