@@ -49,7 +49,9 @@ def run_verb(
     if spec.chosen and not (is_streamed(output) or io.is_folder(output) or output.lower().endswith(".tar")):
         check_named_format(Path(output), spec.chosen)
     if spec.joins is not None and spec.joins(options):
-        if batch.makes_batch or batch.timeout is not None or STEM in output or SHARD in output or io.is_folder(output):
+        if batch.makes_batch or batch.timeout is not None:
+            raise GatlasError("all inputs are to give one result, which takes no options of a batch: leave them out")
+        if STEM in output or SHARD in output or io.is_folder(output):
             raise GatlasError("all inputs are to give one result: name a file for it with -o")
         set_threads(threads)
         verb.function()(inputs or ["-"], output, options, force=force)

@@ -30,6 +30,8 @@ def run(inputs: list[str], output: str, options: TableOptions, *, force: bool, g
         return
     if options.plot is not None:
         raise GatlasError("--plot is of one run: name one file or folder, or give --merge")
+    if out is not None and Path(out).resolve() in [Path(name).resolve() for name in inputs]:
+        raise GatlasError(f"{out}: is one of the runs, whose scores the rows would replace: name another output")
     documents = {}
     for name, files in zip(_run_names(inputs), runs, strict=True):
         documents[name] = merge_documents(files) if len(files) > 1 else next(iter(files.values()))

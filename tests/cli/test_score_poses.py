@@ -58,6 +58,9 @@ def test_scenes_are_pooled_and_files_of_parts_merge(gatlas, scene, tmp_path):
     assert rows["s0"][-1] == "not measured"  # ATE of two cameras
     compared = rows_of(gatlas("score", "table", "whole.json", "part0.json").stdout.decode())
     assert "NoPoSplat, RE10K (claimed)" in compared
+    command = ("score", "table", "whole.json", "part0.json", "--force", "--json", "whole.json")
+    assert "whole.json: is one of the runs" in gatlas(*command, code=1).stderr
+    assert merged == (tmp_path / "whole.json").read_bytes()
 
 
 def test_a_photo_that_the_truth_lacks_is_one_line(gatlas, scene, tmp_path):

@@ -135,7 +135,9 @@ def test_the_verb_converts_one_many_and_merges(tmp_path):
     refused = run_here(["convert", "0.ply", "--spz-version", 3, "-o", "b.sog"], tmp_path)
     assert "--spz-version is for another format: b.sog is SOG" in refused.stderr
     refused = run_here(["convert", "0.ply", "1.ply", "--merge", "-o", "dir/"], tmp_path)
-    assert "all inputs are to give one result" in refused.stderr
+    assert "all inputs are to give one result: name a file for it with -o" in refused.stderr
+    refused = run_here(["convert", "0.ply", "1.ply", "--merge", "--shard", "0/2", "-o", "c.ply"], tmp_path)
+    assert "takes no options of a batch: leave them out" in refused.stderr
 
 
 @pytest.mark.parametrize("output", ["x.sogs", "x.foo", "x.ply.gz", "{stem}.foo", "new/{stem}.gltg"])
