@@ -31,7 +31,10 @@ def convert(gaussians: Gaussians, options: ConvertOptions, *, report: Report = i
     if options.scale != 1.0 or rotate is not None or translate is not None:
         if gaussians.origin.normalized:
             report("the way back to the units of its source is left out: it was moved; --denormalize goes there first")
-        gaussians = moved(gaussians, options.scale, rotate or (0.0, 0.0, 0.0), translate or (0.0, 0.0, 0.0))
+        with np.errstate(over="ignore", invalid="ignore"):
+            gaussians = moved(gaussians, options.scale, rotate or (0.0, 0.0, 0.0), translate or (0.0, 0.0, 0.0))
+        if not (np.isfinite(gaussians.means).all() and np.isfinite(gaussians.scales).all() and gaussians.scales.all()):
+            raise GatlasError(f"--scale {options.scale:g}: the Gaussians leave the range of 32-bit numbers")
     region = options.crop_region()
     if region is not None:
         inside = _inside(gaussians, region)

@@ -42,6 +42,12 @@ def test_what_was_moved_is_in_the_units_that_result_and_it_is_said():
     assert "the way back to the units of its source is left out" in said[0]
 
 
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_a_scale_out_of_the_range_of_floats_is_named(scale):
+    with pytest.raises(GatlasError, match=r"--scale 1e[+-]300: the Gaussians leave the range of 32-bit numbers"):
+        convert(gaussians_of(3), ConvertOptions(scale=scale))
+
+
 def test_denormalized_first():
     ours = gaussians_of(6, origin=NORMALIZED)
     g = convert(ours, ConvertOptions(denormalize=True, translate="-1,-2,-3"))
