@@ -42,6 +42,7 @@ def in_a_terminal(words, folder, term="xterm-256color"):
     return sent.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_picture_follows_the_facts_in_a_terminal(tmp_path):
     io.save_gaussians(tmp_path / "x.ply", opaque())
     facts = run_here(["info", "x.ply"], tmp_path).stdout.decode()
@@ -54,6 +55,7 @@ def test_a_picture_follows_the_facts_in_a_terminal(tmp_path):
     assert abs(np.mean(drawn) - 9.5) < 1.5, "the Gaussian is in the middle"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "term"), [(["--json"], "xterm-256color"), ([], "dumb")])
 def test_no_picture_is_in_json_nor_where_a_terminal_shows_none(tmp_path, words, term):
     io.save_gaussians(tmp_path / "x.ply", opaque())

@@ -17,6 +17,7 @@ from tests.helpers.likeness import likeness
 from tests.helpers.raster_scenes import FIELDS, gaussians
 from tests.helpers.splat_files import one_gaussian
 
+pytestmark = pytest.mark.slow
 WIDTH, HEIGHT = 200, 160
 ENOUGH = 38.0  # dB over the box of the object; the quantized data alone reaches 50 on smooth objects
 
@@ -78,12 +79,7 @@ SUBJECTS = {
 }
 
 
-QUICK = ("an egg", "colors of degree 3")
-
-
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SUBJECTS]
-)
+@pytest.mark.parametrize("name", SUBJECTS)
 def test_a_page_shows_what_the_rasterizer_shows(page_of, name):
     page = page_of(SUBJECTS[name])
     enough = ENOUGH if SUBJECTS[name].sh.shape[1] == 1 else 33.0  # random harmonics are rounded to few levels
@@ -114,7 +110,6 @@ def test_a_drag_turns_and_the_wheel_zooms(page_of):
     assert seen_by(page.drawn()) == pytest.approx(before)
 
 
-@pytest.mark.slow
 def test_keys_turn_zoom_and_move_nothing_else(page_of):
     page = page_of(ellipsoid())
     for key in ("ArrowRight", "ArrowUp", "-"):
@@ -122,7 +117,6 @@ def test_keys_turn_zoom_and_move_nothing_else(page_of):
     assert seen_by(page.drawn()) == pytest.approx({"azimuth": -5, "elevation": 15, "distance": 2.6 / 0.9})
 
 
-@pytest.mark.slow
 def test_a_drag_with_shift_moves_the_object_with_the_pointer(page_of):
     page = page_of(ellipsoid())
     before = page.picture()
@@ -134,7 +128,6 @@ def test_a_drag_with_shift_moves_the_object_with_the_pointer(page_of):
     np.testing.assert_allclose(where[1] - where[0], [-10, 20], atol=1.5)
 
 
-@pytest.mark.slow
 def test_a_phone_is_filled_and_fingers_turn_and_pinch(page_of):
     page = page_of(ellipsoid(), width=180, height=320, mobile=True, scale=2)
     assert likeness(page.picture(), rendered(ellipsoid(), 360, 640)) > ENOUGH
@@ -150,7 +143,6 @@ def test_a_phone_is_filled_and_fingers_turn_and_pinch(page_of):
     assert page.value("document.documentElement.scrollWidth <= innerWidth")
 
 
-@pytest.mark.slow
 def test_the_first_frame_is_a_picture_until_the_viewer_draws(page_of):
     page = page_of(ellipsoid(), width=256, height=256)
     page.value("viewer.paint = () => {}")
@@ -158,7 +150,6 @@ def test_the_first_frame_is_a_picture_until_the_viewer_draws(page_of):
     assert likeness(page.picture(), rendered(ellipsoid(), 256, 256)) > 30  # WebP, at half its size
 
 
-@pytest.mark.slow
 def test_the_background_changes_behind_the_same_object(page_of):
     page = page_of(ellipsoid())
     page.value("viewer.nextBackground(), viewer.nextBackground()")
@@ -190,7 +181,6 @@ def test_several_are_side_by_side_or_one_from_the_menu_by_whatever_name(page_of)
     assert page.value("window.broken === undefined")
 
 
-@pytest.mark.slow
 def test_half_a_million_gaussians(page_of):
     scene = gaussians(500_000, 5, spread=0.25, size=0.004)
     scene = replace(scene, origin=Origin("many", normalized=True))
@@ -201,7 +191,6 @@ def test_half_a_million_gaussians(page_of):
 
 
 @pytest.mark.shared
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussianverse_9350303.ply", "playcanvas_guitar.compressed.ply"])
 def test_real_splats(page_of, shared_data, name):
     splat = io.load_gaussians(shared_data / "splats" / name)
