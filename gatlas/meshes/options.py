@@ -35,7 +35,7 @@ class MeshOptions(Options):
         None,
         min=16,
         max=1024,
-        help="Cells of the grid along the diameter of the object; default 320, or 256 where the surface is very large.",
+        help="Cells of the grid along the diameter of the object; default 320, or 240 where the surface is very large.",
     )
     smooth: int = option(10, min=0, max=1000, help="Rounds of smoothing.")
     fill_holes: bool = option(False, help="Fill enclosed space also where views see into it through small openings.")
