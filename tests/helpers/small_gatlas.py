@@ -19,7 +19,10 @@ SMALL = {
     "train": "--steps 2 --batch 2 --workers 0 --set schedule_steps=2 --set widths=32,32",
     "sample": "--steps 2 --force",
     "pose-pnp": "--force",
-    "score": "--splits 1 --iterations 2 -n 64 --resolution 32 --force",
+    "score": "--force",
+    "score consistency": "--splits 1 --iterations 2 -n 64 --resolution 32 --force",
+    "convert": "--force",
+    "info": "",
     "man": "",
 }
 
@@ -27,7 +30,8 @@ SMALL = {
 def small(words):
     """The words of a command line with those that make it small."""
     levels = ["--lod", "32,64"] if "--lod" in words else []
-    return [*words, *levels, *SMALL[words[0]].split()]
+    options = SMALL.get(" ".join(words[:2]), SMALL[words[0]])
+    return [*words, *levels, *options.split()]
 
 
 if __name__ == "__main__":
