@@ -313,8 +313,13 @@ def written_suffixes(*nouns: str) -> tuple[str, ...]:
 
 
 def check_suffix(path: Path, accepted: str | Sequence[str], what: str) -> None:
-    """Raise a GatlasError where an output's suffix promises another content than `what`, which has other suffixes."""
+    """Raise a GatlasError where an output's suffix promises another content than `what`, which has other suffixes.
+
+    JSON is text, which .txt may hold.
+    """
     accepted = (accepted,) if isinstance(accepted, str) else accepted
+    if ".json" in accepted:
+        accepted = (*accepted, ".txt")
     found = path.suffix.lower()
     promises = found in _OTHER_SUFFIXES or any(found in each.suffixes for each in FORMATS)
     fits = any(path.name.lower().endswith(suffix) for suffix in accepted if suffix)
