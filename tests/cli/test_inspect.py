@@ -1,9 +1,5 @@
 """`gatlas info` shows a small picture in a terminal, and nothing but facts elsewhere."""
 
-import os
-import pty
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +11,9 @@ from gatlas.inspection.pictures import small_picture
 from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.command_line import run_here
 from tests.helpers.splat_files import one_gaussian
+from tests.helpers.terminals import in_a_terminal
+
+SIZE = {"columns": 80, "lines": 40}
 
 
 def opaque():
@@ -22,31 +21,11 @@ def opaque():
     return replace(one_gaussian(), opacities=np.float32([0.99]), scales=np.full((1, 3), 0.2, np.float32))
 
 
-def in_a_terminal(words, folder, term="xterm-256color"):
-    """What a command writes to a terminal of 80 characters."""
-    main, other = pty.openpty()
-    environment = {**os.environ, "TERM": term, "COLUMNS": "80", "LINES": "40"}
-    for name in ("KITTY_WINDOW_ID", "TERM_PROGRAM", "LC_TERMINAL", "TMUX"):
-        environment.pop(name, None)
-    words = [sys.executable, "-m", "gatlas", *words]
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=other, stderr=subprocess.PIPE) as process:
-        os.close(other)
-        sent = b""
-        try:
-            while piece := os.read(main, 1 << 16):
-                sent += piece
-        except OSError:  # the other side is closed
-            pass
-        os.close(main)
-        assert process.wait() == 0, process.stderr.read().decode()
-    return sent.decode().replace("\r\n", "\n")
-
-
 @pytest.mark.slow
 def test_a_picture_follows_the_facts_in_a_terminal(tmp_path):
     io.save_gaussians(tmp_path / "x.ply", opaque())
     facts = run_here(["info", "x.ply"], tmp_path).stdout.decode()
-    shown = in_a_terminal(["info", "x.ply"], tmp_path)
+    shown, _ = in_a_terminal(["info", "x.ply"], tmp_path, **SIZE)
     assert shown.startswith(facts)
     rows = shown.removeprefix(facts).splitlines()
     assert len(rows) == 20  # 40 pixels
@@ -60,7 +39,8 @@ def test_a_picture_follows_the_facts_in_a_terminal(tmp_path):
 def test_no_picture_is_in_json_nor_where_a_terminal_shows_none(tmp_path, words, term):
     io.save_gaussians(tmp_path / "x.ply", opaque())
     words = ["info", *words, "x.ply"]
-    assert in_a_terminal(words, tmp_path, term) == run_here(words, tmp_path).stdout.decode()
+    shown, _ = in_a_terminal(words, tmp_path, **SIZE, term=term)
+    assert shown == run_here(words, tmp_path).stdout.decode()
 
 
 def test_splats_atlases_meshes_and_pictures_have_a_small_picture(tmp_path):

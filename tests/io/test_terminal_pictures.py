@@ -1,11 +1,7 @@
 """Pictures in the terminal are those that were given, in each protocol."""
 
 import base64
-import os
-import pty
 import re
-import subprocess
-import sys
 from io import BytesIO
 
 import numpy as np
@@ -140,25 +136,12 @@ def test_a_terminal_without_colors_is_refused(environment):
 def test_render_shows_pictures_one_below_the_other_where_standard_output_is_a_terminal(tmp_path):
     from gatlas import io
     from tests.helpers.splat_files import one_gaussian
+    from tests.helpers.terminals import in_a_terminal
 
     io.save_gaussians(tmp_path / "one.ply", one_gaussian("one"))
-    main, other = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "10", "LINES": "20"}
-    for name in ("KITTY_WINDOW_ID", "TERM_PROGRAM", "LC_TERMINAL", "TMUX"):
-        environment.pop(name, None)
-    words = [sys.executable, "-m", "gatlas", "render", *["one.ply"] * 2, "--width", "32", "--inline"]
-    with subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=other, stderr=subprocess.PIPE) as process:
-        os.close(other)
-        sent = b""
-        try:
-            while piece := os.read(main, 1 << 16):
-                sent += piece
-        except OSError:  # the other side is closed
-            pass
-        os.close(main)
-        messages = process.stderr.read().decode()
-        assert process.wait() == 0, messages
-        assert messages.count("gatlas render: one.ply\n") == 2
-    lines = sent.decode().replace("\r\n", "\n").splitlines()
+    words = ["render", *["one.ply"] * 2, "--width", "32", "--inline"]
+    sent, messages = in_a_terminal(words, tmp_path, columns=10, lines=20)
+    assert messages.count("gatlas render: one.ply\n") == 2
+    lines = sent.splitlines()
     assert [line.count("▀") for line in lines] == [10] * 5 * 2
     assert len(list(tmp_path.iterdir())) == 1

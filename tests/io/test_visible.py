@@ -1,6 +1,5 @@
 """Names and texts of others cannot steer the terminal."""
 
-import contextlib
 import os
 import pty
 import sys
@@ -14,6 +13,7 @@ from gatlas.io import outputs
 from gatlas.io.visible import visible
 from tests.helpers.command_line import expect, run_here
 from tests.helpers.splat_files import gaussians_of
+from tests.helpers.terminals import read_to_the_end
 
 ESCAPE = "\x1b]0;owned\x07\x1b[31m"
 
@@ -52,13 +52,6 @@ def test_the_object_that_a_manifest_names_is_whole_and_its_message_escaped(tmp_p
     run = expect(run_here(["prune", ".", "-n", 10, "--score", "opacity", "-o", "out/"], tmp_path), 0)
     assert not set(run.stderr) & {"\x1b", "\x07"}
     assert (tmp_path / "out" / f"a{ESCAPE}.ply").is_file()
-
-
-def read_to_the_end(terminal, sent):
-    """Append to `sent` all that reaches a terminal, in whatever pieces, until its other side closes (EIO on Linux)."""
-    with contextlib.suppress(OSError):
-        while piece := os.read(terminal, 1 << 16):
-            sent += piece
 
 
 @pytest.fixture
