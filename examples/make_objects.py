@@ -1,10 +1,16 @@
-"""Make eight small coloured objects as GLB files, and captions.json that says what each one is.
+"""Make small coloured objects as GLB files, and captions.json that says what each one is: eight of them by default.
 
 Some captions share words, such as "red", "blue" and "white": a model has to read the whole caption. Light is baked into
-the colours, so that a picture shows the shape. Run: python examples/make_objects.py FOLDER [--count N --seed S]
+the colours, so that a picture shows the shape.
+
+Run: python examples/make_objects.py FOLDER [--set compose] [--count N --seed S]
 
 With --count it makes that many others: shapes, stacks of them, furniture, vehicles, plants, animals, in random colours
 and proportions. The captions name colours and parts. Object number i of a seed is the same in a set of any size.
+
+With --set compose it makes twelve shapes in ten colours, in two folders: learned has 96 of them, and held-back
+the other 24, two colours of each shape. A model that is trained on the first and makes the second from their captions
+knows what the words mean.
 """
 
 from __future__ import annotations
@@ -27,6 +33,12 @@ RED, WHITE, NAVY, SKY = (0.86, 0.1, 0.1), (0.95, 0.94, 0.9), (0.1, 0.16, 0.6), (
 GREEN, BROWN, YELLOW, BLACK, ORANGE = (0.13, 0.6, 0.2), (0.42, 0.25, 0.12), (0.98, 0.83, 0.1), (0.1, 0.1, 0.12), (
     0.95, 0.45, 0.05,
 )  # fmt: skip
+
+# Profiles of surfaces of revolution: radius and height from the top down
+MUSHROOM_STEM = [(0.9, 0.1), (0.27, 0.02), (0.25, -0.5), (0.36, -0.85), (0.0, -0.85)]
+TREE = [(0.0, 1.0), (0.58, -0.42), (0.13, -0.42), (0.13, -0.95), (0.0, -0.95)]
+VASE = [(0.0, 0.75), (0.2, 0.75), (0.32, 0.9), (0.3, 0.8), (0.17, 0.55), (0.2, 0.42), (0.42, 0.2), (0.55, -0.08),
+        (0.56, -0.3), (0.46, -0.6), (0.3, -0.82), (0.28, -0.9), (0.0, -0.9)]  # fmt: skip
 
 
 class Part(NamedTuple):
@@ -115,10 +127,6 @@ def heart() -> np.ndarray:
 def objects() -> dict[str, tuple[str, list[Part]]]:
     """Name -> caption and parts."""
     cap = arc(0.1, 0.9, 0, 90, squash=0.75)
-    stem = [(0.9, 0.1), (0.27, 0.02), (0.25, -0.5), (0.36, -0.85), (0.0, -0.85)]
-    tree = [(0.0, 1.0), (0.58, -0.42), (0.13, -0.42), (0.13, -0.95), (0.0, -0.95)]
-    vase = [(0.0, 0.75), (0.2, 0.75), (0.32, 0.9), (0.3, 0.8), (0.17, 0.55), (0.2, 0.42), (0.42, 0.2), (0.55, -0.08),
-            (0.56, -0.3), (0.46, -0.6), (0.3, -0.82), (0.28, -0.9), (0.0, -0.9)]  # fmt: skip
     body = arc(-0.42, 0.53, 0, 180)
     head = arc(0.3, 0.34, 0, 180)
     hat = [(0.0, 1.0), (0.24, 1.0), (0.24, 0.6), (0.42, 0.6), (0.42, 0.52), (0.0, 0.52)]
@@ -127,7 +135,7 @@ def objects() -> dict[str, tuple[str, list[Part]]]:
         "heart": ("a red heart", [puffed(heart(), 0.45, RED)]),
         "mushroom": (
             "a red mushroom with a white stem",
-            [lathe(cap + stem[1:], [RED] * len(cap) + [WHITE] * (len(stem) - 2))],
+            [lathe(cap + MUSHROOM_STEM[1:], [RED] * len(cap) + [WHITE] * (len(MUSHROOM_STEM) - 2))],
         ),
         "ring": ("a dark blue ring", [ring(0.72, 0.26, NAVY)]),
         "snowman": (
@@ -135,8 +143,8 @@ def objects() -> dict[str, tuple[str, list[Part]]]:
             [lathe(body, [WHITE] * 16), lathe(head, [WHITE] * 16), lathe(hat, [BLACK] * 5)],
         ),
         "star": ("a yellow star", [puffed(star(5, 0.45), 0.32, YELLOW)]),
-        "tree": ("a green tree with a brown trunk", [lathe(tree, [GREEN, GREEN, BROWN, BROWN])]),
-        "vase": ("a light blue vase", [lathe(vase, [SKY] * (len(vase) - 1))]),
+        "tree": ("a green tree with a brown trunk", [lathe(TREE, [GREEN, GREEN, BROWN, BROWN])]),
+        "vase": ("a light blue vase", [lathe(VASE, [SKY] * (len(VASE) - 1))]),
     }
 
 
@@ -211,6 +219,12 @@ SHAPES: dict[str, Callable[[tuple[float, float, float]], Part]] = {
     "star": lambda color: puffed(star(5, 0.45), 0.32, color, steps=COARSE),
     "heart": lambda color: puffed(heart(), 0.45, color, steps=COARSE),
 }
+# Of the set "compose", whose captions are "a COLOR SHAPE". Words of one piece, far apart in colour.
+COMPOSED_COLORS = {
+    "red": RED, "orange": ORANGE, "yellow": YELLOW, "green": GREEN, "turquoise": (0.12, 0.68, 0.65),
+    "blue": (0.12, 0.25, 0.8), "purple": (0.5, 0.2, 0.65), "pink": (0.95, 0.55, 0.7), "brown": BROWN, "white": WHITE,
+}  # fmt: skip
+HELD_BACK = (0, 5)  # of the ten colours, counted from the shape's number on
 FLAT_TOPS = ("box", "cube", "cylinder", "prism")  # that something can stand on
 
 
@@ -494,6 +508,39 @@ def random_objects(count: int, seed: int) -> dict[str, tuple[str, list[Part]]]:
     return {f"object-{i:04d}": random_object(np.random.default_rng([seed, i])) for i in range(count)}
 
 
+def composed_shapes(color: tuple[float, float, float]) -> dict[str, Part]:
+    """The twelve shapes of the set "compose" in a colour."""
+    cap = arc(0.1, 0.9, 0, 90, squash=0.75)
+    whole = {
+        "ball": arc(0.0, 1.0, 0, 180),
+        "cone": [(0.0, 1.0), (0.8, -0.8), (0.0, -0.8)],
+        "cylinder": [(0.0, 0.8), (0.6, 0.8), (0.6, -0.8), (0.0, -0.8)],
+        "mushroom": [*cap, *MUSHROOM_STEM[1:]],
+        "tree": [*TREE],
+        "vase": [*VASE],
+    }
+    turned = {name: lathe(profile, [color] * (len(profile) - 1)) for name, profile in whole.items()}
+    others = {
+        "cube": rounded_cube(8, color),
+        "egg": placed(turned["ball"], (0.62, 1.0, 0.62), (0.0, 0.0, 0.0)),
+        "heart": puffed(heart(), 0.45, color),
+        "pyramid": lathe([(0.0, 1.0), (1.1, -0.7), (0.0, -0.7)], [color] * 2, sides=4),
+        "ring": ring(0.72, 0.26, color),
+        "star": puffed(star(5, 0.45), 0.32, color),
+    }
+    return dict(sorted((turned | others).items()))
+
+
+def composed_objects() -> tuple[dict[str, tuple[str, list[Part]]], dict[str, tuple[str, list[Part]]]]:
+    """Name -> caption and parts, of the objects to learn and of those held back, all of equal size."""
+    learned, held_back = {}, {}
+    for i, (word, color) in enumerate(COMPOSED_COLORS.items()):
+        for j, (name, part) in enumerate(composed_shapes(color).items()):
+            chosen = held_back if (i - j) % len(COMPOSED_COLORS) in HELD_BACK else learned
+            chosen[f"{word}-{name}"] = article(f"{word} {name}"), [part]
+    return learned, held_back
+
+
 def facets(part: Part) -> tuple[np.ndarray, np.ndarray]:
     """The flat pieces of a part: corners [f 4 3] and their colour in linear light [f 3], with the light on them."""
     points = part.points
@@ -540,9 +587,8 @@ def build(name: str, parts: list[Part]) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(body)) + body
 
 
-def main(folder: Path, count: int | None = None, seed: int = 0) -> None:
-    """Write the objects and their captions; a ValueError where others are in the folder."""
-    made = objects() if count is None else random_objects(count, seed)
+def write(folder: Path, made: dict[str, tuple[str, list[Part]]]) -> None:
+    """Write objects and their captions; a ValueError where others are in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     if others := sorted(path.name for path in folder.glob("*.glb") if path.stem not in made):
         raise ValueError(f"{folder}: holds other objects, the first is {others[0]}: remove them or name another folder")
@@ -553,9 +599,20 @@ def main(folder: Path, count: int | None = None, seed: int = 0) -> None:
     (folder / "captions.json").write_text(json.dumps(captions, indent=2) + "\n")
 
 
+def main(folder: Path, count: int | None = None, seed: int = 0, *, compose: bool = False) -> None:
+    """Write a set of objects and their captions; a ValueError where others are in the folder."""
+    if compose:
+        learned, held_back = composed_objects()
+        write(folder / "learned", learned)
+        write(folder / "held-back", held_back)
+    else:
+        write(folder, objects() if count is None else random_objects(count, seed))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--set", choices=["demo", "compose"], help="eight objects (default), or shapes times colours")
     parser.add_argument("--count", type=int, help="number of random objects, instead of the eight")
     parser.add_argument("--seed", type=int, help="of the random objects; default 0")
     wish = parser.parse_args()
@@ -563,7 +620,9 @@ if __name__ == "__main__":
         parser.error("--count must be at least 1")
     if wish.seed is not None and (wish.seed < 0 or wish.count is None):
         parser.error("--seed must be at least 0, and needs --count")
+    if wish.set is not None and wish.count is not None:
+        parser.error("--set and --count exclude each other")
     try:
-        main(wish.folder, wish.count, wish.seed or 0)
+        main(wish.folder, wish.count, wish.seed or 0, compose=wish.set == "compose")
     except (OSError, ValueError) as error:
         parser.error(str(error))
