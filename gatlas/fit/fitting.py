@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from gatlas.metrics.lpips import Lpips
     from gatlas.types import AnyViews, Gaussians
 
+MESH_INITS = ("surface", "even")
+
 
 def fit(
     source: Mesh | AnyViews,
@@ -128,15 +130,19 @@ def check_fit(options: FitOptions, *, photos: bool) -> None:
         raise GatlasError("--up is for meshes and for --init FILE.ply: photos have the axes of their cameras")
     if init is None or starts_from_splat:
         return
-    if photos and init == "surface":
+    if photos and init in MESH_INITS:
         raise GatlasError(
-            "--init surface is for meshes: photos start from their points, their hull or random positions"
+            f"--init {init} is for meshes: photos start from their points, their hull or random positions"
         )
     if photos and init not in INITS:
         named = ", ".join(name for name in INITS if name != "auto")
         raise GatlasError(f"--init {init}: photos start from {named} or a splat FILE.ply")
-    if not photos and init != "surface":
-        raise GatlasError(f"--init {init} is for photos: a mesh starts from its surface or a splat FILE.ply")
+    if not photos and init not in MESH_INITS:
+        raise GatlasError(
+            f"--init {init} is for photos: a mesh starts from its surface (surface, even) or a splat FILE.ply"
+        )
+    if init == "even" and options.lod is not None:
+        raise GatlasError("--init even does not go with --lod, whose levels have an order of their own")
 
 
 def _check_instant(options: FitOptions, *, photos: bool) -> None:
@@ -146,7 +152,7 @@ def _check_instant(options: FitOptions, *, photos: bool) -> None:
     refused = {
         "--model scaffold": options.model == "scaffold",
         "--device cuda": options.device == "cuda",
-        "--init FILE": options.init not in (None, "surface"),
+        "--init": options.init not in (None, "surface"),
         "--sh-degree": options.sh_degree > 0,
     }
     names = (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gatlas.fit.even import even_gaussians
 from gatlas.fit.lod import in_levels, marked, shown_at
 from gatlas.fit.set_count import set_count
 from gatlas.fit.start import surface_gaussians
@@ -67,7 +68,8 @@ def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None,
     look: dict[str, Any] = {"supersample": options.supersample, "shading": options.shading}
     views = render_mesh(mesh, fibonacci_views(count, side, side), **look)
     if start is None:
-        start = surface_gaussians(mesh, views, options.mesh_count, rng, options.shading)
+        begin = even_gaussians if options.init == "even" else surface_gaussians
+        start = begin(mesh, views, options.mesh_count, rng, options.shading)
     else:
         start = in_unit_ball_of(mesh, start, flat=options.sh_degree == 0)
         start = set_count(start, views.cameras, options.mesh_count, rng)

@@ -69,6 +69,9 @@ class FitOptions(Options):
     --exposure fits a gain and an offset per photo and channel; their mean over the photos is the identity. The report
     lists them under "exposure", with the PSNR of the held-out photos after their own, solved, exposure is applied.
 
+    --init even begins with Gaussians that follow from the surface alone, where surface chooses them by chance: what a
+    network learns of their atlases is smoother. The PSNR of a fit changes by -0.3 to +0.5 dB.
+
     --sh-degree 1 to 3 is for splats that stay splats: it pays where the surface is glossy, and files are larger.
 
     The splat and --views-out are written in the units of the unit ball; --denormalize applies to the splat.
@@ -103,8 +106,9 @@ class FitOptions(Options):
     )
     init: str | None = option(
         None,
-        metavar="surface|points|hull|stereo|random|FILE.ply",
-        help="Initialization: the surface of a mesh; points, visual hull, stereo or random positions of photos.",
+        metavar="surface|even|points|hull|stereo|random|FILE.ply",
+        help="Initialization: the surface of a mesh, or even for smooth atlases; points, visual hull, stereo or random "
+        "positions of photos.",
     )
     lod: str | None = option(
         None,

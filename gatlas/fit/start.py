@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,16 @@ THICKNESS_SIGMA = 0.05  # of the spacing
 OPACITY = 0.9
 
 
+class VisibleSurface(NamedTuple):
+    """Area-uniform points of a surface that some camera sees."""
+
+    points: Float[np.ndarray, "n 3"]
+    normals: Float[np.ndarray, "n 3"]
+    colors: Float[np.ndarray, "n 4"]  # straight RGBA
+    density: Float[np.ndarray, " n"]  # of Gaussians there, > 0, by texture detail and expected pixels
+    area: float  # of all that is seen, world units squared
+
+
 def surface_gaussians(
     mesh: Mesh, views: Views, count: int, rng: np.random.Generator, shading: Shading = "auto"
 ) -> Gaussians:
@@ -39,41 +50,65 @@ def surface_gaussians(
 
     The density follows texture detail and expected pixels; the places are blue noise; the discs lie in the surface.
     """
-    cameras = views.cameras
-    points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng, shading)
+    surface = visible_surface(mesh, views, count, rng, shading)
+    chosen = choose_blue_noise(surface.points, surface.density, count)
+    relative = surface.density[chosen] / surface.density.mean()
+    gaussians = discs(
+        surface.points[chosen], surface.normals[chosen], surface.colors[chosen], relative, surface.area / count
+    )
+    return replace(gaussians, origin=mesh.origin)
 
+
+def discs(
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    colors: Float[np.ndarray, "n 4"],
+    density: Float[np.ndarray, " n"],
+    area: float,
+) -> Gaussians:
+    """Return thin discs at points of a surface; `density` is relative to its mean and `area` that of one disc there."""
+    spacing = np.sqrt(area / density)
+    # A far sparser corner than the rest would otherwise begin as one big blot.
+    spacing = np.clip(spacing, None, 4 * np.median(spacing))
+    scales = spacing[:, None] * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
+    return Gaussians(
+        means=points.astype(np.float32),
+        quats=quats_from_normals(normals).astype(np.float32),
+        scales=np.clip(scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
+        opacities=(OPACITY * np.clip(colors[:, 3], 0.05, 1.0)).astype(np.float32),
+        sh=rgb_to_dc(np.clip(colors[:, None, :3], 0.0, 1.0)).astype(np.float32),
+    )
+
+
+def visible_surface(
+    mesh: Mesh, views: Views, count: int, rng: np.random.Generator, shading: Shading, *, pool: int = POOL
+) -> VisibleSurface:
+    """Return `pool` points per Gaussian, of `count`, that some view sees, and the density of Gaussians at each.
+
+    There are fewer where nearly all of the surface is hidden, but never fewer than `count`.
+    """
+    cameras = views.cameras
+    points, normals, colors, visible, area = _visible_pool(mesh, cameras, count, rng, shading, pool)
     pixels = _expected_pixels(points, normals, visible, cameras)
     detail = picture_detail(points, visible, views)
     density = (EVEN_SHARE + (1 - EVEN_SHARE) * detail / max(float(detail.mean()), 1e-12)) * np.sqrt(
         pixels + 0.05 * pixels.mean()
     )
-    chosen = choose_blue_noise(points, density, count)
-    spacing = np.sqrt(area / (count * density[chosen] / density.mean()))
-    # A far sparser corner than the rest would otherwise begin as one big blot.
-    spacing = np.clip(spacing, None, 4 * np.median(spacing))
-    scales = spacing[:, None] * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
-    return Gaussians(
-        means=points[chosen].astype(np.float32),
-        quats=quats_from_normals(normals[chosen]).astype(np.float32),
-        scales=np.clip(scales, *np.exp(LOG_SCALE_RANGE)).astype(np.float32),
-        opacities=(OPACITY * np.clip(colors[chosen, 3], 0.05, 1.0)).astype(np.float32),
-        sh=rgb_to_dc(np.clip(colors[chosen, None, :3], 0.0, 1.0)).astype(np.float32),
-        origin=mesh.origin,
-    )
+    return VisibleSurface(points, normals, colors, density, area)
 
 
 def _visible_pool(
-    mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator, shading: Shading
+    mesh: Mesh, cameras: Cameras, count: int, rng: np.random.Generator, shading: Shading, pool: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """Area-uniform points that some camera sees: points, normals [n 3], colors [n 4], visible [c n]; and their area.
 
-    There are POOL for each Gaussian, unless nearly all of the surface is hidden; never fewer than `count`.
+    There are `pool` for each Gaussian, unless nearly all of the surface is hidden; never fewer than `count`.
     """
     depths = mesh_depths(mesh, cameras)
     pixel = 2.0 / float(cameras.Ks[:, 0, 0].min())  # about one pixel at the far side of the unit ball, world units
     rounds, found, drawn = [], 0, 0
-    while found < POOL * count and drawn < 16 * POOL * count:
-        batch = max(POOL * count, 4096)
+    while found < pool * count and drawn < 16 * pool * count:
+        batch = max(pool * count, 4096)
         points, normals, faces, barycentrics = sample_surface(mesh, batch, rng)
         visible = visible_from(points, depths, cameras, 2 * pixel)
         colors = surface_colors(mesh, faces, barycentrics, shading)
@@ -89,8 +124,8 @@ def _visible_pool(
     if found < count:  # a sliver of a large mesh: repeat its points, each Gaussian finds its own place in the fit
         repeated = np.resize(np.arange(found), count)
         return points[repeated], normals[repeated], colors[repeated], visible[:, repeated], area
-    pool = slice(0, POOL * count)
-    return points[pool], normals[pool], colors[pool], visible[:, pool], area
+    first = slice(0, pool * count)
+    return points[first], normals[first], colors[first], visible[:, first], area
 
 
 def _expected_pixels(

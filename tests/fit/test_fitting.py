@@ -46,6 +46,8 @@ def test_a_fit_that_is_stopped_and_resumed_equals_one_without_a_break():
         ({"init": "hull"}, False, "--init hull is for photos"),
         ({"model_dir": "sparse/1"}, False, "--model-dir names a COLMAP model of photos"),
         ({"init": "surface"}, True, "--init surface is for meshes"),
+        ({"init": "even"}, True, "--init even is for meshes"),
+        ({"init": "even", "lod": "5,10", "count": 10}, False, "--init even does not go with --lod"),
         ({"up": "z"}, True, "--up is for meshes and for --init FILE"),
         ({"up": "y", "init": "hull"}, True, "--up is for meshes and for --init FILE"),
         ({"init": "nowhere"}, True, "--init nowhere: photos start from"),
