@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gatlas.geometry.cameras import to_camera
+from gatlas.geometry.ransac import absolute_pose
 from gatlas.geometry.rays import directions_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MIN_INLIERS = 12  # measured: wrong poses have 6 or fewer, right ones 24 or more
 MAX_ITERATIONS = 10_000
-SUCCESS = 0.9999
 MIN_GRID_OPACITY = 0.3  # fainter Gaussians of a pixel grid are not on a surface
 GRID_THRESHOLD = 0.01  # of the picture's longer side: largest distance of a Gaussian from its pixel
 
@@ -50,8 +50,9 @@ def solve_pnp(
 ) -> PnpSolution | None:
     """Return the camera that projects the most `points` to within `threshold` pixels of their `pixels`.
 
-    P3P in RANSAC with local optimization under a truncated loss (poselib), then least squares over the inliers. None
-    where fewer than `min_inliers` agree. Rows that are not finite are outliers. The same input gives the same bits.
+    P3P in RANSAC with local optimization under a truncated loss, then least squares over the inliers: by poselib, or by
+    OpenCV where poselib is not installed (`gatlas.geometry.ransac`). None where fewer than `min_inliers` agree. Rows
+    that are not finite are outliers. The same input gives the same bits.
     """
     points = np.asarray(points, dtype=np.float64)
     pixels = np.asarray(pixels, dtype=np.float64)
@@ -117,28 +118,10 @@ def _ransac(
     threshold: float,
     iterations: int,
 ) -> Float[np.ndarray, "4 4"] | None:
-    import poselib
-
-    # poselib's cameras have no skew: it is removed from the pixels, which are unchanged where it is 0.
+    # The solvers' cameras have no skew: it is removed from the pixels, which are unchanged where it is 0.
     rays = directions_of(pixels, K)
     unskewed = np.ascontiguousarray(rays[:, :2] * (K[0, 0], K[1, 1]))
-    camera = {"model": "PINHOLE", "width": 1, "height": 1, "params": [K[0, 0], K[1, 1], 0.0, 0.0]}
-    # A scene far from its origin, or a tiny one, would lose digits.
-    center = points.mean(axis=0)
-    scale = float(np.abs(points - center).max())
-    if not 0 < scale < np.inf:
-        return None
-    pose, _ = poselib.estimate_absolute_pose(
-        unskewed,
-        (points - center) / scale,
-        camera,
-        {"max_iterations": iterations, "success_prob": SUCCESS, "max_reproj_error": threshold},
-        {"loss_type": "TRUNCATED", "loss_scale": threshold},
-    )
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = pose.R
-    viewmat[:3, 3] = np.asarray(pose.t) * scale - pose.R @ center
-    return viewmat if np.isfinite(viewmat).all() else None
+    return absolute_pose(points, unskewed, (K[0, 0], K[1, 1]), threshold=threshold, iterations=iterations)
 
 
 def _checked_intrinsics(K: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "3 3"]:

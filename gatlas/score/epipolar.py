@@ -11,6 +11,7 @@ import numpy as np
 
 from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError
+from gatlas.geometry.ransac import relative_pose
 from gatlas.images.resize import resize_views
 from gatlas.metrics.consistency import (
     agreement,
@@ -244,7 +245,7 @@ def _three_view_residuals(index: int, found: _Matches, cameras: Cameras) -> Floa
 def _register(index: int, found: _Matches, cameras: Cameras) -> Float[np.ndarray, "4 4"] | None:
     """Return the camera, up to the length of its motion, that explains the matches with one neighbor, or None.
 
-    Relative pose in RANSAC (poselib); of several neighbors the one with most agreeing matches.
+    Relative pose in RANSAC (`gatlas.geometry.ransac`); of several neighbors the one with most agreeing matches.
     """
     best: tuple[int, Float[np.ndarray, "4 4"]] | None = None
     for j in np.unique(found.neighbor):
@@ -268,24 +269,7 @@ def _relative_pose(
     first: Float[np.ndarray, "m 2"], second: Float[np.ndarray, "m 2"], cameras: Cameras, i: int, j: int
 ) -> Float[np.ndarray, "4 4"] | None:
     """Return the motion from camera i to camera j, its translation of length 1; None of too few matches."""
-    import poselib
-
     if len(first) <= POSE_MATCHES:
         return None
-    pose, _ = poselib.estimate_relative_pose(
-        np.ascontiguousarray(first),
-        np.ascontiguousarray(second),
-        _poselib_camera(cameras, i),
-        _poselib_camera(cameras, j),
-        {"max_epipolar_error": TIGHT * max(cameras.width, cameras.height), "max_iterations": 1000},
-        {},
-    )
-    motion = np.eye(4)
-    motion[:3, :3], motion[:3, 3] = pose.R, pose.t
-    return motion if np.isfinite(motion).all() and np.any(motion[:3, 3]) else None
-
-
-def _poselib_camera(cameras: Cameras, index: int) -> dict[str, Any]:
-    K = np.asarray(cameras.Ks[index], dtype=np.float64)
-    params = [float(K[0, 0]), float(K[1, 1]), float(K[0, 2]), float(K[1, 2])]
-    return {"model": "PINHOLE", "width": cameras.width, "height": cameras.height, "params": params}
+    threshold = TIGHT * max(cameras.width, cameras.height)
+    return relative_pose(first, second, cameras.Ks[[i, j]], threshold=threshold, iterations=1000)
