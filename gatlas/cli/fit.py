@@ -16,6 +16,7 @@ from gatlas import __version__, io
 from gatlas.cli.interrupt import stopping
 from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
 from gatlas.cli.verb import Input
+from gatlas.cli.video_input import frames_folder
 from gatlas.errors import GatlasError, Requeue
 from gatlas.fit import FitOptions, Interrupted, Snapshot, fit
 from gatlas.fit.course import FitCourse
@@ -25,8 +26,11 @@ from gatlas.geometry.far_coordinates import extent_and_step, float32_holds
 from gatlas.geometry.frames import denormalized
 from gatlas.images.plots import require_matplotlib
 from gatlas.io.photos.object_views import is_over_white
+from gatlas.io.photos.videos import is_video
 from gatlas.io.registry import names_a
 from gatlas.types import MixedViews, Views
+
+FRAMES = 60  # of a video
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
@@ -40,10 +44,13 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     """Fit one mesh or one folder of photos."""
     started = time.perf_counter(), time.process_time()
     check_outputs(output, options, noun="splat", force=force)
-    photos = isinstance(source, str) and (io.is_folder(source) or source.endswith(".json"))
-    check_fit(options, photos=photos)
+    video = source if isinstance(source, str) and is_video(source) else None
+    photos = isinstance(source, str) and (video is not None or io.is_folder(source) or source.endswith(".json"))
+    check_fit(options, photos=photos, video=video is not None)
     if options.plot is not None:
         require_matplotlib()
+    if video is not None:
+        source = str(frames_folder(video, options.frames or FRAMES, options.frames_out, force=force))
     loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
     if isinstance(loaded, Views | MixedViews):
         options = with_count(options, loaded, message)
@@ -64,8 +71,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
             running |= course.callbacks(running["on_step"])
         result = fit(loaded, options, report=message, **inputs, **running)
     if photos:
-        folder = os.path.dirname(name) if name.endswith(".json") else name
-        origin = replace(result.gaussians.origin, name=os.path.basename(os.path.abspath(folder)))
+        origin = replace(result.gaussians.origin, name=_subject(video or name))
         result = result._replace(gaussians=replace(result.gaussians, origin=origin))
 
     seconds = time.perf_counter() - started[0]
@@ -81,7 +87,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         io.save_image(options.plot, course.picture(result), force=force)
     if options.report is not None:
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - started[1]}
-        path = source if isinstance(source, str) else source.name
+        path = video or (source if isinstance(source, str) else source.name)
         held = fit_report(result, options, path, lpips, spent)
         if result.exposure is not None:
             held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=options.model_dir))
@@ -91,6 +97,15 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     if options.resume is not None:
         io.remove_checkpoint(options.resume)
     return {"count": len(result.gaussians), "psnr": finite(result.psnr), "ssim": result.ssim}
+
+
+def _subject(source: str) -> str:
+    """Return what photos are called: by their folder, or by their video."""
+    if io.is_folder(source):
+        return os.path.basename(os.path.abspath(source))
+    if source.endswith(".json"):
+        return os.path.basename(os.path.abspath(os.path.dirname(source)))
+    return os.path.splitext(os.path.basename(source))[0]
 
 
 def _denormalized(gaussians: Gaussians) -> Gaussians:

@@ -10,6 +10,7 @@ import typer
 
 from gatlas import io
 from gatlas.cli.terminal import about, counting_bar, message
+from gatlas.cli.video_input import with_frames
 from gatlas.errors import GatlasError
 from gatlas.geometry.frames import scaled_views, unscaled_views
 from gatlas.io.photos.photo_set import read_photo_set
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from gatlas.types import Gaussians
 
 EXIT_SOME_NOT_FOUND = 3
+FRAMES = 20  # of a video
 
 
 def run(names: Sequence[str] | None, output: str, options: PoseOptions, *, force: bool, given: frozenset[str]) -> None:
     """Find or refine the cameras of photos; exits with 1 where none was found and 3 where some were not."""
     io.check_output(output, force=force, suffix=".json", what="cameras")
-    names = names or ()
+    names = with_frames(list(names or ()), options.frames, FRAMES, options.frames_out, force=force)
     _refuse_shared_input(names, options)
     gaussians = io.load_gaussians(options.scene, up=options.up, drop_invalid=options.drop_invalid, report=message)
     photos, viewmats = read_photo_set(

@@ -49,7 +49,7 @@ def fit(
     where `should_stop` returns True, the fit ends with `Interrupted`, whose snapshot given as `resume` continues it.
     Options that do not go together are a GatlasError.
     """
-    check_fit(options, photos=not isinstance(source, Mesh))
+    check_fit(options, photos=not isinstance(source, Mesh), video=not isinstance(source, Mesh))
     if start is not None and options.lod is not None:
         raise GatlasError("levels of detail do not begin at given Gaussians")
     if isinstance(source, Mesh):
@@ -93,13 +93,15 @@ def _fit_instant(mesh: Mesh, options: FitOptions, start: Gaussians | None) -> Fi
     return fit_instant(mesh, options)
 
 
-def check_fit(options: FitOptions, *, photos: bool) -> None:
-    """Raise a GatlasError where the options do not go together, or not with a mesh or photos."""
+def check_fit(options: FitOptions, *, photos: bool, video: bool = False) -> None:
+    """Raise a GatlasError where the options do not go together, or not with a mesh, photos or a video."""
     init = options.init
     if options.time_limit is not None and options.resume is None:
         raise GatlasError("--time-limit needs --resume FILE.npz, where the fit is saved when the time is up")
     if options.model_dir is not None and not photos:
         raise GatlasError("--model-dir names a COLMAP model of photos: the input is a mesh")
+    if (options.frames is not None or options.frames_out is not None) and not video:
+        raise GatlasError("--frames and --frames-out are for videos: the input is none")
     if options.max_offset is not None and photos:
         raise GatlasError("--max-offset bounds the distance from a mesh's surface, which photos do not have")
     if options.profile == "instant":

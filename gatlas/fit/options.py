@@ -47,13 +47,17 @@ RECORDED_ELSEWHERE = {
 class FitOptions(Options):
     """Fit exactly COUNT Gaussians to a mesh or to photos with known cameras.
 
-    INPUT is a GLB, glTF, OBJ or PLY mesh, or a folder of photos with a transforms.json or a COLMAP model. The result is
-    a splat PLY in the unit ball; its header holds the center and scale that lead back to the object's own units.
+    INPUT is a GLB, glTF, OBJ or PLY mesh, a folder of photos with a transforms.json or a COLMAP model, or a video. The
+    result is a splat PLY in the unit ball; its header holds the center and scale that lead back to the object's own
+    units.
 
     A mesh is rendered from all sides. Photos are resized to --resolution on the longer side, and --views does not apply
     to them. PSNR and SSIM are measured on held-out pictures, which are never trained on: 20 renders of a mesh, every
     eighth photo. Photos without known cameras need COLMAP first; its models are searched for in sparse/, the folder
     itself and colmap/sparse/, and of several the one with most images is taken.
+
+    Of a video --frames N sharp frames are taken, evenly along the way that its picture moves. They are kept for the
+    next run, in --frames-out DIR or in the cache.
 
     Photos without transparency show a scene with all that is around it: by default it gets a Gaussian for every 100
     pixels of all photos, from 16,384 to 65,536, and begins on the surfaces that the photos agree about (--init stereo).
@@ -125,6 +129,17 @@ class FitOptions(Options):
         metavar="DIR",
         recorded=ABSENT,
         help="COLMAP model of the photos, such as sparse/1; default the one with most images.",
+    )
+    frames: int | None = option(
+        None,
+        min=3,
+        max=10_000,
+        recorded=ABSENT,
+        show_default="60",
+        help="Number of frames of a video to take: sharp ones, evenly along the way of the camera.",
+    )
+    frames_out: str | None = option(
+        None, metavar="DIR", output="", once=False, help="Keep the frames of a video there; default in the cache."
     )
     model: Literal["direct", "scaffold"] = option(
         "direct", help="Optimize Gaussians directly, or the paper's anchors and networks, baked at the end."

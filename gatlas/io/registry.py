@@ -61,6 +61,7 @@ NOUNS = {
 # What to do with splats that are not read: a program that reads them, or the one that wrote them.
 _CONVERT = "to convert it, run: npx @playcanvas/splat-transform {file} OUTPUT.ply"
 _FRAMES = "save its pictures as PNG, each in a file of its own"
+_FILM = "for a splat of what it shows, run: gatlas fit {file} -o OUTPUT.ply"
 _SAVE = "save it as a .ply splat in the program that made it"
 _SCENE = "save what it shows as .ply (a splat) or .glb (a mesh) in the program that made it"
 
@@ -164,7 +165,7 @@ FORMATS = [
         decode="gatlas.io.images:decode_image",
     ),
     Format("image", "WebP", "a picture", (".webp",), sniff.is_webp, decode="gatlas.io.images:decode_image"),
-    Format("film", "MP4", "a film", (".mp4",), None, encode="gatlas.io.films:encode_mp4", remedy=_FRAMES),
+    Format("film", "MP4", "a film", (".mp4",), None, encode="gatlas.io.films:encode_mp4", remedy=_FILM),
     Format(
         "film", "GIF", "a GIF", (".gif",), sniff.begins(b"GIF8"), encode="gatlas.io.films:encode_gif", remedy=_FRAMES,
     ),

@@ -24,6 +24,8 @@ class PoseOptions(Options):
     agree: with --matches and the grid at least --min-inliers and more than half of them, otherwise 40. With --matches
     and the grid, a refinement that raises the median residual of those that agree counts as failed.
 
+    A video among the photos is its --frames N sharp frames, evenly along the way that its picture moves.
+
     OUTPUT is a transforms.json, which render --camera and fit read. Each frame has the number of inliers, the residual,
     the losses before and after the refinement, the runner-up if a second camera could be scored, and ambiguous if that
     fits nearly as well. A photo whose camera is not found is reported and listed under not_found: the exit status is 1
@@ -37,6 +39,12 @@ class PoseOptions(Options):
     drop_invalid: bool = drop_invalid_option("Gaussians of the scene")
     fov: float | None = option(None, metavar="DEGREES", help="Field of view of the photos, across the shorter side.")
     intrinsics: str | None = option(None, metavar="FILE.json", help="Intrinsics of the photos, as in transforms.json.")
+    frames: int | None = option(
+        None, min=3, max=10_000, show_default="20", help="Number of frames of each video among the photos."
+    )
+    frames_out: str | None = option(
+        None, metavar="DIR", output="", once=False, help="Keep the frames of a video there; default in the cache."
+    )
     find: Literal["auto", "grid", "render"] = option(
         "auto", help="Source of the correspondences: the splat's pixel grid, or renders."
     )

@@ -119,6 +119,12 @@ def read_transforms(folder: Path) -> Any:
     return each(lambda: io.load_cameras(folder), lambda: io.load_views(folder, side=8), lambda: io.load_points(folder))
 
 
+def read_video(folder: Path) -> Any:
+    from gatlas.io.photos.videos import video_frames
+
+    return video_frames(first(folder), 4, folder / "frames").times
+
+
 def read_scene(folder: Path) -> Any:
     from gatlas.io.photos.scenes import PhotoFolder
 
@@ -292,6 +298,7 @@ READERS: dict[str, Reader] = {
     ),
     "resume": Reader(lambda folder: io.load_checkpoint(first(folder)), seeds.fit_snapshots, 15),
     "transforms": Reader(read_transforms, seeds.transforms, 25, "gatlas.io.photos.scenes gatlas.images.undistort"),
+    "video": Reader(read_video, seeds.videos, 4, "av cv2 gatlas.io.photos.videos"),
     "scene": Reader(read_scene, seeds.transforms, 10, "gatlas.io.photos.scenes"),
     "intrinsics": Reader(read_intrinsics, seeds.intrinsics_files, 20, "gatlas.io.photos.photo_set"),
     "colmap_text": Reader(read_transforms, lambda: seeds.colmap_models(binary=False), 20, "gatlas.io.photos.colmap"),

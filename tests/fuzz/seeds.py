@@ -28,6 +28,7 @@ from tests.fuzz.damage import Files
 from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.colmap_files import rows_of, write_binary, write_text
 from tests.helpers.gltf_files import Gltf
+from tests.helpers.moving_film import frames_of, mp4_of
 from tests.helpers.splat_files import NAMES, dump, foreign, gaussians_of, table
 
 SIDE = 8  # of the grid of atlases
@@ -334,6 +335,10 @@ def transforms() -> list[Files]:
         {"transforms.json": json.dumps(studio).encode(), **photos, "points.ply": point_cloud()},
         {"transforms.json": json.dumps(blender).encode(), **photo_files(mode="RGBA")},
     ]
+
+
+def videos() -> list[Files]:
+    return [{"a.mp4": mp4_of(frames_of(6, 32, 32, step=6))}]
 
 
 def score_files() -> list[Files]:
