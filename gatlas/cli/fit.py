@@ -14,6 +14,7 @@ import numpy as np
 
 from gatlas import __version__, io
 from gatlas.cli.interrupt import stopping
+from gatlas.cli.mask_input import fit_masks
 from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
 from gatlas.cli.verb import Input
 from gatlas.cli.video_input import frames_folder
@@ -131,7 +132,8 @@ def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
 
 def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
     """Return the photos, their path and a digest of what a checkpoint must share with them."""
-    views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir)
+    with fit_masks(path, options) as masks:
+        views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir, masks=masks)
     if views.channels == 3 and options.model_dir is None and is_over_white(path):
         from gatlas.images.white_background import cut_views_from_white
 

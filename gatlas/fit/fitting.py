@@ -102,6 +102,11 @@ def check_fit(options: FitOptions, *, photos: bool, video: bool = False) -> None
         raise GatlasError("--model-dir names a COLMAP model of photos: the input is a mesh")
     if (options.frames is not None or options.frames_out is not None) and not video:
         raise GatlasError("--frames and --frames-out are for videos: the input is none")
+    masked = {"--masks": options.masks, "--mask-command": options.mask_command, "--matting": options.matting}
+    if not photos and (given := [name for name, value in masked.items() if value is not None]):
+        raise GatlasError(f"{given[0]} is for photos: the input is a mesh")
+    if options.mask_command is not None and options.matting is not None:
+        raise GatlasError("--mask-command and --matting both make masks: give one")
     if options.max_offset is not None and photos:
         raise GatlasError("--max-offset bounds the distance from a mesh's surface, which photos do not have")
     if options.profile == "instant":

@@ -39,7 +39,7 @@ RECORDED = ("count", "iterations", "views", "resolution", "held_out", "seed", "s
 # the output, which a fit does not depend on.
 RECORDED_ELSEWHERE = {
     *("profile", "init", "model", "lpips_weights", "lambda_rgb", "lambda_ssim", "lambda_lpips", "lambda_reg"),
-    *("up", "ignore_vertex_colors", "denormalize"),
+    *("up", "ignore_vertex_colors", "denormalize", "masks", "mask_command", "matting"),
 }
 
 
@@ -58,6 +58,9 @@ class FitOptions(Options):
 
     Of a video --frames N sharp frames are taken, evenly along the way that its picture moves. They are kept for the
     next run, in --frames-out DIR or in the cache.
+
+    Photos of an object are cut out by --masks DIR, by a program of yours, --mask-command, or by a network in a file,
+    --matting; the two last keep what they make in --masks DIR, and make only what is missing there.
 
     Photos without transparency show a scene with all that is around it: by default it gets a Gaussian for every 100
     pixels of all photos, from 16,384 to 65,536, and begins on the surfaces that the photos agree about (--init stereo).
@@ -140,6 +143,24 @@ class FitOptions(Options):
     )
     frames_out: str | None = option(
         None, metavar="DIR", output="", once=False, help="Keep the frames of a video there; default in the cache."
+    )
+    masks: str | None = option(
+        None,
+        metavar="DIR",
+        recorded=ABSENT,
+        help="Masks of the photos, white where the object is: NAME.jpg.png, as COLMAP names them, or NAME.png.",
+    )
+    mask_command: str | None = option(
+        None,
+        metavar="COMMAND",
+        recorded=ABSENT,
+        help="Program that makes the mask, or a cut-out, of each photo, as 'rembg i {input} {output}'.",
+    )
+    matting: str | None = option(
+        None,
+        metavar="MODEL.onnx",
+        recorded=ABSENT,
+        help="Network of background removal that makes the mask of each photo, of rembg's kind (extra matting).",
     )
     model: Literal["direct", "scaffold"] = option(
         "direct", help="Optimize Gaussians directly, or the paper's anchors and networks, baked at the end."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -41,10 +41,11 @@ class MotionPath:
         """Return the way to the next frame, in lengths of the longer side; `gray` has at most MOTION_SIDE pixels."""
         import cv2
 
+        library: Any = cv2  # whose stubs lack it
         if self._from is None or self._from.shape != gray.shape:
             self._from = gray
             return self._counted
-        flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(self._from, gray, None)
+        flow = library.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST).calc(self._from, gray, None)
         moved = float(np.linalg.norm(flow, axis=-1).mean()) / max(gray.shape)
         way = self._counted + moved
         if moved > STEP:

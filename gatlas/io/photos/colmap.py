@@ -99,11 +99,11 @@ def read_views(folder: str | Path, *, side: int | None = None, model_dir: str | 
     return views_of(str(model.file("images")), photos, side)
 
 
-def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
-    """Return the name of the index, and its photos sorted by name."""
-    model = find_model(folder)
+def read_posed_photos(folder: str | Path, *, model_dir: str | None = None) -> tuple[str, list[PosedPhoto]]:
+    """Return the name of the index, and its photos sorted by name; see `find_model` for `model_dir`."""
+    model = find_model(folder, model_dir)
     photos = _posed_photos(model)
-    _say_registered(model, photos, chosen=False)
+    _say_registered(model, photos, chosen=model_dir is not None)
     return str(model.file("images")), photos
 
 

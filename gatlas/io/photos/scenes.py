@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,17 +38,39 @@ def load_cameras(source: Source) -> AnyCameras:
     return found
 
 
-def load_views(folder: str | Path, *, side: int | None = None, model_dir: str | None = None) -> AnyViews:
+def load_views(
+    folder: str | Path,
+    *,
+    side: int | None = None,
+    model_dir: str | None = None,
+    masks: Mapping[Path, Path] | None = None,
+) -> AnyViews:
     """Return the pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
 
     The folder holds a transforms.json (which may itself be named), else COLMAP models in sparse/, the folder itself or
     colmap/sparse, of which the largest or that in `model_dir` is taken. Missing pictures are left out with one warning.
+    `masks` are those of pictures, by their paths, in place of those that the folder's index names.
     """
+    if masks:
+        name, photos = read_posed_photos(folder, model_dir=model_dir)
+        found = [photo if photo.picture is None else _with_mask(photo, masks) for photo in photos]
+        return views_of(name, found, side)
     if model_dir is None and _is_srn(folder):
         return srn.read_views(folder, side=side)
     if model_dir is not None or _is_colmap(folder):
         return colmap.read_views(folder, side=side, model_dir=model_dir)
     return transforms.read_views(folder, side=side)
+
+
+def _with_mask(photo: PosedPhoto, masks: Mapping[Path, Path]) -> PosedPhoto:
+    mask = None if photo.picture is None else masks.get(photo.picture)
+    return photo if mask is None else photo._replace(mask=mask)
+
+
+def photo_paths(folder: str | Path, *, model_dir: str | None = None) -> list[Path]:
+    """Return the paths of the photos that `load_views` returns, in their order."""
+    _, photos = read_posed_photos(folder, model_dir=model_dir)
+    return [photo.picture for photo in photos if photo.picture is not None]
 
 
 def photo_names(folder: str | Path, *, model_dir: str | None = None) -> list[str]:
@@ -88,9 +110,11 @@ def _is_srn(source: str | Path) -> bool:
     return not transforms.has_index(source) and not colmap.has_model(source)
 
 
-def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
-    """Return the name of a folder's index and its photos."""
-    if transforms.has_index(folder):
+def read_posed_photos(folder: str | Path, *, model_dir: str | None = None) -> tuple[str, list[PosedPhoto]]:
+    """Return the name of a folder's index, or of the index that is named, and its photos."""
+    if model_dir is not None:
+        return colmap.read_posed_photos(folder, model_dir=model_dir)
+    if transforms.has_index(folder) or not streams.is_folder(folder):
         return transforms.read_posed_photos(folder)
     return (srn if _is_srn(folder) else colmap).read_posed_photos(folder)
 
