@@ -77,9 +77,9 @@ def test_masks_in_the_folder_are_kept_and_not_made_again(tmp_path, photo):
     ],
 )
 def test_a_program_that_fails_is_one_line_about_the_photo(tmp_path, photo, text, fault):
-    with pytest.raises(GatlasError, match=fault) as caught:
-        with photo_masks([photo], tmp_path, command=program(tmp_path, text)):
-            pass
+    made = photo_masks([photo], tmp_path, command=program(tmp_path, text))
+    with pytest.raises(GatlasError, match=fault) as caught, made:
+        pass
     assert str(caught.value).startswith(str(photo))
     assert "\n" not in str(caught.value)
 
@@ -88,7 +88,7 @@ def test_a_program_that_fails_is_one_line_about_the_photo(tmp_path, photo, text,
     "command", ["", "rembg", "rembg i {input}", "{input} {output", "tool 'unclosed {input} {output}"]
 )
 def test_a_command_names_its_input_and_its_output(command):
-    with pytest.raises(GatlasError, match="^--mask-command"):
+    with pytest.raises(GatlasError, match=r"^--mask-command"):
         check_command(command)
 
 
@@ -99,9 +99,9 @@ def test_a_command_is_run_without_a_shell(tmp_path, photo):
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path, photo):
-    with pytest.raises(GatlasError, match="there is no program 'no-such-tool'"):
-        with photo_masks([photo], tmp_path, command="no-such-tool {input} {output}"):
-            pass
+    made = photo_masks([photo], tmp_path, command="no-such-tool {input} {output}")
+    with pytest.raises(GatlasError, match="there is no program 'no-such-tool'"), made:
+        pass
 
 
 def test_a_photo_turned_by_its_exif_tag_takes_a_mask_of_either_reading(tmp_path):
