@@ -29,7 +29,7 @@ OWN: dict[str, tuple[Damage, ...]] = {
     ".jpg": JPEG,
     ".webp": WEBP,
     ".glb": GLB,
-    **dict.fromkeys((".obj", ".mtl", ".txt", ".csv", ".names"), TEXT),
+    **dict.fromkeys((".obj", ".mtl", ".txt", ".csv", ".names", ".out"), TEXT),
 }
 
 

@@ -304,6 +304,7 @@ READERS: dict[str, Reader] = {
     "colmap_text": Reader(read_transforms, lambda: seeds.colmap_models(binary=False), 20, "gatlas.io.photos.colmap"),
     "colmap_bin": Reader(read_transforms, lambda: seeds.colmap_models(binary=True), 20, "gatlas.io.photos.colmap"),
     "srn": Reader(read_transforms, seeds.srn_folders, 12, "gatlas.io.photos.srn"),
+    "layouts": Reader(read_transforms, seeds.other_layouts, 15, "gatlas.io.photos.scenes"),
     "re10k": Reader(read_clips, model_seeds.clips, 15, "torch gatlas.io.photos.re10k"),
     "scores": Reader(read_scores, seeds.score_files, 8, "gatlas.cli.score_batch gatlas.score.published"),
     "captions": Reader(read_captions, seeds.captions, 20, "gatlas.io.sets.captions"),

@@ -7,6 +7,7 @@ import io
 import json
 import struct
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,7 @@ from gatlas.io.splats.spz import encode_spz
 from gatlas.io.streams import Blob
 from gatlas.types import AtlasStats, Cameras, Origin
 from tests.fuzz.damage import Files
+from tests.helpers import layout_files
 from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.colmap_files import rows_of, write_binary, write_text
 from tests.helpers.gltf_files import Gltf
@@ -442,6 +444,24 @@ def srn_folders() -> list[Files]:
     }
     each = {f"intrinsics/{i}.txt": b"8 0 4\n0 8 4\n0 0 1\n" for i in range(2)}
     return [{**posed, **each}, {**posed, "intrinsics.txt": b"16. 8. 8. 0.\n0. 0. 0.\n1.\n16 16\n"}]
+
+
+def other_layouts() -> list[Files]:
+    """Photos as OpenSfM, Polycam, Record3D and Bundler have them."""
+    few, names = cameras(2, 8), ("a.png", "b.png")
+    writers: list[Callable[[Path], None]] = [
+        lambda folder: layout_files.write_opensfm(folder, few, names),
+        lambda folder: layout_files.write_polycam(folder, few, names),
+        lambda folder: layout_files.write_record3d(folder, few, each=True, suffix="png"),
+        lambda folder: layout_files.write_bundler(folder, few, names, k1=0.01, unregistered=0),
+    ]
+    found = []
+    for write in writers:
+        with TemporaryDirectory() as folder:
+            write(Path(folder))
+            files = [path for path in Path(folder).rglob("*") if path.is_file()]
+            found.append({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
+    return found
 
 
 def view_folders() -> list[Files]:

@@ -18,8 +18,8 @@ from gatlas.io.streams import read
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-IMAGENET = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # mean, standard deviation
-CENTERED = np.float32([0.5, 0.5, 0.5]), np.float32([1.0, 1.0, 1.0])
+IMAGENET = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])  # mean, standard deviation
+CENTERED = np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 1.0])
 SMALL = 512  # pixels a side, of networks that are U2-Net's kin
 FREE_SIDE = 1024  # of networks that take any size
 MOST = 4096  # pixels a side

@@ -1,18 +1,18 @@
-"""Folders of photos with known cameras: a transforms.json, a COLMAP model or SRN's, distinguished here."""
+"""Folders of photos with known cameras: a transforms.json, a COLMAP model or another layout, distinguished here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import camera_centers
 from gatlas.io import registry, streams
-from gatlas.io.photos import colmap, srn, transforms
+from gatlas.io.photos import bundler, colmap, opensfm, polycam, record3d, srn, transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, photo_turns, skip_missing, views_of
 from gatlas.io.streams import Blob
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Source = str | Path | Blob
 
+# Each has `has_scene`, `read_posed_photos` and `read_points` of a folder; the first that has a scene counts.
+_LAYOUTS = (srn, opensfm, polycam, record3d, bundler)
+
 
 def load_cameras(source: Source) -> AnyCameras:
     """Return the cameras of a transforms.json, of the folder that holds it, or of a COLMAP model's folder.
@@ -31,8 +34,8 @@ def load_cameras(source: Source) -> AnyCameras:
     Pictures need not be there. Cameras with lens distortion are given as the pinholes of the undistorted pictures.
     """
     if not isinstance(source, Blob) and streams.is_folder(source):
-        if _is_srn(source):
-            return srn.read_cameras(source)
+        if (layout := _layout_of(source)) is not None:
+            return cameras_of(*layout.read_posed_photos(source), keep_single=layout is not srn)
         return (colmap if _is_colmap(source) else transforms).read_cameras(source)
     found: AnyCameras = registry.decode("cameras", streams.as_blob(source))
     return found
@@ -48,15 +51,16 @@ def load_views(
     """Return the pictures and cameras of a folder of photos, undistorted, their longer side at most `side` pixels.
 
     The folder holds a transforms.json (which may itself be named), else COLMAP models in sparse/, the folder itself or
-    colmap/sparse, of which the largest or that in `model_dir` is taken. Missing pictures are left out with one warning.
+    colmap/sparse, of which the largest or that in `model_dir` is taken, else the files of OpenSfM, Polycam, Record3D,
+    Bundler or SRN's data sets. Missing pictures are left out with one warning.
     `masks` are those of pictures, by their paths, in place of those that the folder's index names.
     """
     if masks:
         name, photos = read_posed_photos(folder, model_dir=model_dir)
         found = [photo if photo.picture is None else _with_mask(photo, masks) for photo in photos]
         return views_of(name, found, side)
-    if model_dir is None and _is_srn(folder):
-        return srn.read_views(folder, side=side)
+    if model_dir is None and (layout := _layout_of(folder)) is not None:
+        return views_of(*layout.read_posed_photos(folder), side)
     if model_dir is not None or _is_colmap(folder):
         return colmap.read_views(folder, side=side, model_dir=model_dir)
     return transforms.read_views(folder, side=side)
@@ -75,8 +79,8 @@ def photo_paths(folder: str | Path, *, model_dir: str | None = None) -> list[Pat
 
 def photo_names(folder: str | Path, *, model_dir: str | None = None) -> list[str]:
     """Return the names of the photos that `load_views` returns, in their order, as the index calls them."""
-    if model_dir is None and _is_srn(folder):
-        _, photos = srn.read_posed_photos(folder)
+    if model_dir is None and (layout := _layout_of(folder)) is not None:
+        _, photos = layout.read_posed_photos(folder)
     elif model_dir is not None or _is_colmap(folder):
         photos = colmap.registered_photos(folder, model_dir)
     else:
@@ -90,8 +94,9 @@ def load_points(source: Source, *, model_dir: str | None = None) -> Points | Non
     None where a folder or a transforms.json has none. For `model_dir` see `load_views`.
     """
     if not isinstance(source, Blob):
-        if model_dir is None and _is_srn(source):
-            return None
+        if model_dir is None and (layout := _layout_of(source)) is not None:
+            found: Points | None = layout.read_points(source)
+            return found
         if model_dir is not None or _is_colmap(source):
             return colmap.read_points(source, model_dir=model_dir)
         if streams.is_folder(source):
@@ -99,15 +104,14 @@ def load_points(source: Source, *, model_dir: str | None = None) -> Points | Non
     blob = streams.as_blob(source)
     if blob.kind == "cameras":
         return transforms.read_points(blob)
-    found: Points = registry.decode("points", blob)
-    return found
+    points: Points = registry.decode("points", blob)
+    return points
 
 
-def _is_srn(source: str | Path) -> bool:
-    """Return whether a source is a folder as SRN's data sets have them, with no other index."""
-    if not srn.has_scene(source):
-        return False
-    return not transforms.has_index(source) and not colmap.has_model(source)
+def _layout_of(source: str | Path) -> Any:
+    """Return the module that reads a folder of another layout than a transforms.json and COLMAP's; None of these."""
+    layout = next((each for each in _LAYOUTS if each.has_scene(source)), None)
+    return None if layout is None or transforms.has_index(source) or colmap.has_model(source) else layout
 
 
 def read_posed_photos(folder: str | Path, *, model_dir: str | None = None) -> tuple[str, list[PosedPhoto]]:
@@ -116,7 +120,7 @@ def read_posed_photos(folder: str | Path, *, model_dir: str | None = None) -> tu
         return colmap.read_posed_photos(folder, model_dir=model_dir)
     if transforms.has_index(folder) or not streams.is_folder(folder):
         return transforms.read_posed_photos(folder)
-    return (srn if _is_srn(folder) else colmap).read_posed_photos(folder)
+    return (_layout_of(folder) or colmap).read_posed_photos(folder)
 
 
 def _is_colmap(source: str | Path) -> bool:
@@ -134,7 +138,7 @@ def _is_colmap(source: str | Path) -> bool:
 
 def has_photos(folder: str | Path) -> bool:
     """Return whether a folder has an index of photos with their cameras."""
-    return transforms.has_index(folder) or colmap.has_model(folder) or srn.has_scene(folder)
+    return transforms.has_index(folder) or colmap.has_model(folder) or _layout_of(folder) is not None
 
 
 def scene_folders(folder: str | Path) -> list[Path]:

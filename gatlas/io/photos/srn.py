@@ -19,13 +19,12 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.lens import Lens
 from gatlas.io import registry, streams
 from gatlas.io.images import read_header
-from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, orthonormalized, pinhole, views_of
+from gatlas.io.photos.posed_photos import PosedPhoto, orthonormalized, pinhole
 from gatlas.io.text import load_lines
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
 
-    from gatlas.types import AnyCameras, AnyViews
 
 PICTURES, POSES, INTRINSICS = "rgb", "pose", "intrinsics"
 
@@ -61,14 +60,8 @@ def read_posed_photos(folder: str | Path) -> tuple[str, list[PosedPhoto]]:
     return str(root), photos
 
 
-def read_cameras(folder: str | Path) -> AnyCameras:
-    """Return the cameras of a folder."""
-    return cameras_of(*read_posed_photos(folder))
-
-
-def read_views(folder: str | Path, *, side: int | None = None) -> AnyViews:
-    """Return the pictures and cameras of a folder, the longer side at most `side` pixels."""
-    return views_of(*read_posed_photos(folder), side)
+def read_points(folder: str | Path) -> None:
+    """Return None: the layout has no points."""
 
 
 def _text_of(folder: Path, picture: Path) -> Path:
