@@ -18,13 +18,14 @@ from gatlas.io.photos.posed_photos import pinhole
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+LARGEST = float(np.finfo(np.float32).max)
 ASPECT_TOLERANCE = 0.01  # largest |log| of the ratio of two aspect ratios that are the same but for rounding
 
 
 def number(where: str, entry: Mapping[str, Any], key: str, default: float | None = None) -> float:
     """Return a number of a JSON object, within float32's range; one that is missing or none is a GatlasError."""
     value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < np.finfo(np.float32).max:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise GatlasError(f"{where}: {key!r} must be a number, got {value!r:.100}")
     return float(value)
 
@@ -33,7 +34,7 @@ def vector(where: str, values: Any, count: int, what: str) -> Float[np.ndarray, 
     """Return `count` numbers of a JSON list, float64 and within float32's range; anything else is a GatlasError."""
     plain = isinstance(values, list) and all(type(value) in (int, float) for value in values)
     found = np.array(values, dtype=np.float64) if plain and len(values) == count else np.empty(0)
-    if len(found) != count or not (np.abs(found) < np.finfo(np.float32).max).all():
+    if len(found) != count or not (np.abs(found) <= LARGEST).all():
         raise GatlasError(f"{where}: {what} must be {count} numbers, got {values!r:.100}")
     return found
 

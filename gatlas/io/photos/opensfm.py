@@ -98,14 +98,15 @@ def _is_whole(document: Any) -> bool:
 
 def _photo(index: str, name: str, shot: dict[str, Any], cameras: dict[str, Any], picture: Path | None) -> PosedPhoto:
     where = f"{index}: {name:.200}"
-    camera = cameras.get(shot.get("camera")) if isinstance(shot.get("camera"), str) else None
+    key = shot.get("camera")
+    camera = cameras.get(key) if isinstance(key, str) else None
     if camera is None:
-        raise GatlasError(f"{where}: its camera {shot.get('camera')!r:.100} is not among the cameras")
+        raise GatlasError(f"{where}: its camera {key!r:.100} is not among the cameras")
     rotation = vector(where, shot.get("rotation"), 3, "'rotation'")
     if np.linalg.norm(rotation) > MOST_TURN:
         raise GatlasError(f"{where}: its rotation, an axis times an angle in radians, is of {rotation} radians")
     viewmat = rigid_motions(so3_exp(rotation), vector(where, shot.get("translation"), 3, "'translation'"))
-    K, lens, stated = _intrinsics(f"{index}: camera {shot['camera']:.100}", camera)
+    K, lens, stated = _intrinsics(f"{index}: camera {key:.100}", camera)
     K, size = of_picture(where, K, stated, picture)
     return PosedPhoto(name, picture, None, viewmat, K, lens, size)
 
