@@ -159,7 +159,7 @@ def _check_instant(options: FitOptions, *, photos: bool) -> None:
     refused = {
         "--model scaffold": options.model == "scaffold",
         "--device cuda": options.device == "cuda",
-        "--init": options.init not in (None, "surface"),
+        f"--init {options.init}": options.init not in (None, "surface"),
         "--sh-degree": options.sh_degree > 0,
     }
     names = (
