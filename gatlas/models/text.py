@@ -92,29 +92,35 @@ def _token_ids(tokenizer: CLIPTokenizer, prompts: Sequence[str], length: int) ->
 
 def byte_tokenizer(length: int = LENGTH) -> CLIPTokenizer:
     """Return CLIP's tokenizer with a vocabulary of single bytes: it knows every caption and needs no file."""
+    alphabet = byte_alphabet()
+    tokens = [*alphabet, *(letter + WORD_END for letter in alphabet), START, END]
+    return clip_tokenizer({token: i for i, token in enumerate(tokens)}, [], length)
+
+
+def clip_tokenizer(vocab: dict[str, int], merges: Sequence[tuple[str, str]], length: int) -> CLIPTokenizer:
+    """Return CLIP's tokenizer with a vocabulary and the merges that lead to it, the first of which come first."""
     from transformers import CLIPTokenizer
 
-    alphabet = _byte_alphabet()
-    tokens = [*alphabet, *(letter + WORD_END for letter in alphabet), START, END]
-    vocab = {token: i for i, token in enumerate(tokens)}
     if "vocab" in inspect.signature(CLIPTokenizer.__init__).parameters:  # transformers 5
-        return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=length)
+        return CLIPTokenizer(vocab=vocab, merges=[*merges], model_max_length=length)
     from transformers import CLIPTokenizerFast  # type: ignore[attr-defined]
 
-    return CLIPTokenizerFast(tokenizer_object=_backend(vocab), model_max_length=length)
+    return CLIPTokenizerFast(tokenizer_object=clip_backend(vocab, merges), model_max_length=length)
 
 
-def _byte_alphabet() -> list[str]:
+def byte_alphabet() -> list[str]:
     """Return the 256 characters of the bytes in GPT-2's and CLIP's vocabularies: printable ones are themselves."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
 
 
-def _backend(vocab: dict[str, int]) -> Any:
+def clip_backend(vocab: dict[str, int], merges: Sequence[tuple[str, str]]) -> Any:
     """Return CLIP's pipeline of normalizing, splitting and joining, which transformers 4 builds from files only."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    backend = Tokenizer(models.BPE(vocab, [], unk_token=END, end_of_word_suffix=WORD_END, continuing_subword_prefix=""))
+    backend = Tokenizer(
+        models.BPE(vocab, [*merges], unk_token=END, end_of_word_suffix=WORD_END, continuing_subword_prefix="")
+    )
     backend.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
     )

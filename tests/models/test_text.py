@@ -6,6 +6,7 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from gatlas.models.text import LENGTH, byte_tokenizer, encode_prompts, find_truncated, small_text_encoder
+from tests.helpers.encodings import centred_cosines
 from tests.helpers.pipeline_files import write_pipeline
 
 CAPTIONS = [
@@ -85,12 +86,6 @@ def test_cut_prompts_are_counted_and_those_that_are_alike_by_it():
     encoder = small_text_encoder(tokenizer, dim=16, heads=2)
     read = encode_prompts(tokenizer, encoder, [whole[2], *alike, *alone])[0]
     assert [bool(torch.equal(each, read[0])) for each in read] == [True, True, True, False, False, False]
-
-
-def centred_cosines(encodings):
-    flat = encodings.flatten(1)
-    unit = torch.nn.functional.normalize(flat - flat.mean(0))
-    return (unit @ unit.T)[~torch.eye(len(flat), dtype=torch.bool)]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -30,6 +30,11 @@ class GaussianAtlasConfig(Options):
     positions: bool = option(False, help="Positions of the cells on the sphere as input; from random weights only.")
     octaves: int = option(0, min=0, max=10, help="Octaves of sines and cosines of those positions.")
     pooled: bool = option(False, help="Pooled text in the time embedding; from random weights only.")
+    text: Literal["letters", "words"] = option(
+        "letters",
+        help="The text encoder of a network from random weights knows letters, or the words of the captions, which a "
+        "model then finds in new combinations.",
+    )
     widths: tuple[int, ...] = option(
         (32, 64, 128, 128), min=1, help="Channels of a network from random weights, level by level."
     )

@@ -22,6 +22,7 @@ PRESETS = {
             positions=True,
             octaves=3,  # down to waves of a quarter of the sphere's diameter
             pooled=True,
+            text="words",
             # The first level must pass on the noise of 16 channels too: 32 are too few.
             widths=(64, 64, 96, 128),
             guidance=1.5,

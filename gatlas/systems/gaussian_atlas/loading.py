@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from gatlas.io.models.pipeline import load_model
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME
-from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch
+from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch, with_words
 from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
 from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
@@ -33,8 +34,10 @@ def create(
             "no statistics: make them with gatlas normalize-stats INPUT -o stats.npz and name them with --stats"
         )
     config = _sized(config, stats)
-    pipeline = from_scratch(config, seed) if base is None else from_base(config, base)
-    return GaussianAtlasSystem(config, pipeline, stats)
+    if base is not None:
+        return GaussianAtlasSystem(config, from_base(config, base), stats)
+    words = partial(with_words, seed=seed) if config.text == "words" else None
+    return GaussianAtlasSystem(config, from_scratch(config, seed), stats, words)
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +11,22 @@ from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import Pipeline, load_pipeline
 from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
 from gatlas.models.text import byte_tokenizer, small_text_encoder
+from gatlas.models.words import word_encoder, word_tokenizer
 
 if TYPE_CHECKING:
     from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
+TEXT_DIM = 128  # of the small text encoders
 PREDICTIONS = {"v": "v_prediction", "epsilon": "epsilon"}  # diffusers' names
 
 
 def from_scratch(config: GaussianAtlasConfig, seed: int) -> Pipeline:
-    """Return a small UNet, a frozen text encoder of random weights and the noise of Stable Diffusion."""
+    """Return a small UNet, a frozen text encoder of random weights and the noise of Stable Diffusion.
+
+    The encoder reads letters; `with_words` replaces it.
+    """
     tokenizer = byte_tokenizer()
-    text_encoder = small_text_encoder(tokenizer)
+    text_encoder = small_text_encoder(tokenizer, dim=TEXT_DIM)
     try:
         unet = small_unet(
             config.size,
@@ -34,6 +40,12 @@ def from_scratch(config: GaussianAtlasConfig, seed: int) -> Pipeline:
         raise GatlasError(f"no network of this config: {error}") from None
     scheduler = {**STABLE_DIFFUSION_NOISE, "prediction_type": PREDICTIONS[config.prediction]}
     return Pipeline(unet, scheduler, text_encoder, tokenizer)
+
+
+def with_words(pipeline: Pipeline, captions: Iterable[str], seed: int) -> Pipeline:
+    """Return a pipeline of random weights with a text encoder that knows the words of the captions."""
+    tokenizer = word_tokenizer(captions)
+    return replace(pipeline, tokenizer=tokenizer, text_encoder=word_encoder(tokenizer, dim=TEXT_DIM, seed=seed))
 
 
 def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:

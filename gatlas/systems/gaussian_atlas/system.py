@@ -3,7 +3,7 @@ Gaussian Atlas for 3D Generation)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,8 +65,17 @@ class GaussianAtlasSystem(System):
     takes = TAKES
     gives = Atlas
 
-    def __init__(self, config: GaussianAtlasConfig, pipeline: Pipeline, stats: AtlasStats) -> None:
-        """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases."""
+    def __init__(
+        self,
+        config: GaussianAtlasConfig,
+        pipeline: Pipeline,
+        stats: AtlasStats,
+        with_words: Callable[[Pipeline, Iterable[str]], Pipeline] | None = None,
+    ) -> None:
+        """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases.
+
+        `with_words` gives a new pipeline its text encoder when the captions that it is trained with are known.
+        """
         self.config = config
         self.renders = config.renders
         self.stats = stats
@@ -82,6 +91,7 @@ class GaussianAtlasSystem(System):
         self.prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
         self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.whitening_clip)
         self.whitening = self._raw_whitening.to_torch()
+        self._with_words = with_words
         self.lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
         self.captioned: bool | None = None  # True where it is trained with captions; None: not known
@@ -110,7 +120,10 @@ class GaussianAtlasSystem(System):
         examples.draw(0, seed=0)  # refuses a set that cannot be used before any work
         self._captions = all_captions(examples)
         self.captioned = bool(self._captions)
-        every = (text for i in range(len(examples)) for text in examples.captions_of(i))
+        every = [text for i in range(len(examples)) for text in examples.captions_of(i)]
+        if self._with_words is not None:
+            self._pipeline = self._with_words(self._pipeline, every)
+            self.prompts = Prompts(self._pipeline.tokenizer, self._pipeline.text_encoder)
         examples.note(self.prompts.describe_truncated(every, "captions"))
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips

@@ -1,0 +1,87 @@
+"""The tokenizer of the captions' words and its frozen encoder."""
+
+import pytest
+import torch
+from tokenizers import pre_tokenizers
+
+from gatlas.models.text import encode_prompts
+from gatlas.models.words import CONTEXT, word_encoder, word_tokenizer
+from tests.helpers.encodings import centred_cosines
+
+COLORS, SHAPES = ("red", "blue", "turquoise"), ("cube", "vase", "mushroom")
+CAPTIONS = [f"a {color} {shape}" for color in COLORS for shape in SHAPES]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return word_tokenizer(CAPTIONS)
+
+
+@pytest.fixture(scope="module")
+def encoder(tokenizer):
+    return word_encoder(tokenizer)
+
+
+def tokens(tokenizer, text):
+    return tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"])[1:-1]
+
+
+def test_each_word_of_the_captions_is_one_token(tokenizer):
+    assert tokens(tokenizer, "A turquoise  MUSHROOM") == ["a</w>", "turquoise</w>", "mushroom</w>"]
+
+
+@pytest.mark.parametrize("word", ["vases", "crimson", "würfel", "立方", "🙂"])
+def test_other_words_are_read_in_pieces(tokenizer, encoder, word):
+    pieces = tokens(tokenizer, word)
+    assert len(pieces) > 1
+    as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(word)
+    assert "".join(pieces) == as_bytes[0][0] + "</w>"
+    assert bool(encode_prompts(tokenizer, encoder, [word])[0].isfinite().all())
+
+
+def test_neither_order_nor_repetition_of_the_captions_changes_it(tokenizer):
+    assert word_tokenizer([*reversed(CAPTIONS), *CAPTIONS]).get_vocab() == tokenizer.get_vocab()
+
+
+def test_a_small_vocabulary_keeps_the_common_words():
+    captions = [*CAPTIONS, *(f"a red {'x' * i}y" for i in range(1, 60))]
+    tokenizer = word_tokenizer(captions, size=540)
+    assert len(tokenizer) <= 540
+    assert tokens(tokenizer, "red") == ["red</w>"]
+
+
+def test_a_set_without_captions_has_a_tokenizer_of_bytes():
+    assert tokens(word_tokenizer([]), "red") == ["r", "e", "d</w>"]
+
+
+def test_a_state_is_the_sum_of_its_own_code_its_place_and_the_mean_of_those_before(tokenizer, encoder):
+    named = {name.removeprefix("text_model."): weight for name, weight in encoder.named_parameters()}
+    ids = tokenizer("a red cube")["input_ids"]
+    sums = named["embeddings.token_embedding.weight"][ids] + named["embeddings.position_embedding.weight"][: len(ids)]
+    unit = torch.nn.functional.layer_norm(sums, sums.shape[-1:])
+    for i in range(len(ids)):
+        expected = torch.nn.functional.layer_norm(sums[i] + CONTEXT * unit[: i + 1].mean(dim=0), sums.shape[-1:])
+        hidden, pooled = encode_prompts(tokenizer, encoder, ["a red cube"])
+        torch.testing.assert_close(hidden[0, i], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(pooled[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_word_changes_the_pooled_text_alike_in_every_caption(tokenizer, encoder):
+    pooled = encode_prompts(tokenizer, encoder, CAPTIONS)[1].reshape(len(COLORS), len(SHAPES), -1)
+    changes = pooled[0] - pooled[1]  # red in place of blue, for each shape
+    for i in range(1, len(SHAPES)):
+        assert float(torch.cosine_similarity(changes[0], changes[i], dim=0)) > 0.97
+
+
+def test_captions_of_one_different_word_lie_far_apart(tokenizer, encoder):
+    _, pooled = encode_prompts(tokenizer, encoder, CAPTIONS)
+    assert float(centred_cosines(pooled).max()) < 0.8
+
+
+def test_it_is_frozen_and_its_seed_decides_it(tokenizer):
+    state = torch.get_rng_state()
+    first, same, other = (word_encoder(tokenizer, seed=seed) for seed in (5, 5, 6))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(weight.requires_grad for weight in first.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(encode_prompts(tokenizer, first, ["x"])[1], encode_prompts(tokenizer, other, ["x"])[1])
