@@ -11,6 +11,7 @@ ROCKET = FOLDER.parents[1] / "examples" / "rocket.glb"
 ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
     "bench_consistency": ["--objects", "1", "--views", "8", "--sizes", "32", "--splits", "1", "--iterations", "3"],
+    "bench_dependencies": ["--only", "plyfile"],
     "bench_fit": ["MESH", "--profile", "quick", "--count", "200", "--resolution", "64"],
     "bench_formats": ["SPLAT", "--counts", "300", "--degree", "1", "--size", "32"],
     "bench_instant": ["MESH", "--count", "200", "--sizes", "64"],

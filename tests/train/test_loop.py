@@ -112,6 +112,8 @@ def test_reading_processes_end_with_a_training_that_fails(tmp_path, workers):
 def gpu_without_gsplat(monkeypatch):
     """A machine where torch finds a GPU on which gsplat does not run; what is trained is trained on the CPU."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    if hasattr(torch, "accelerator"):  # a torch that is built for CUDA asks the driver, which is not there
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
     monkeypatch.setattr("gatlas.raster.cuda.why_unusable", lambda: "there is no CUDA toolkit")
     monkeypatch.setattr(
         "gatlas.train.start.process_group", lambda device, precision, count: process_group("cpu", precision, count)
