@@ -15,7 +15,22 @@ from gatlas.io import registry
 from tests.helpers.doc_pages import PAGES, ROOT, anchors, blocks, commands, gatlas_words, indented_blocks, links, tree
 from tests.test_architecture import FLOORS
 
-OTHER_PROGRAMS = {"set", "find", "python3", ".", "pip", "pytest", "ruff", "mypy", "sbatch", "tar", "torchrun"}
+OTHER_PROGRAMS = {
+    "set",
+    "find",
+    "python3",
+    ".",
+    "pip",
+    "pytest",
+    "ruff",
+    "mypy",
+    "sbatch",
+    "tar",
+    "torchrun",
+    "uv",
+    "uvx",
+    "pipx",
+}
 IN_TREE = re.compile(r"`((?:gatlas|tests|examples|docs|man|\.ci)/[\w./-]*)`")
 
 

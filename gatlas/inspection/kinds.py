@@ -13,6 +13,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.inspection.findings import Inspection, noting
 from gatlas.inspection.splats import file_in_commands, inspect_splat
+from gatlas.io.film_facts import FilmFacts, gif_facts, names_video, video_facts
 from gatlas.io.json_reader import JsonError, parse_json, read_json_object
 from gatlas.io.registry import refusal
 from gatlas.io.splats.ply_chunks import splat_ply_chunks
@@ -20,6 +21,7 @@ from gatlas.io.streams import os_errors
 
 _MANIFEST = re.compile(r"(.*\.)?manifest(-\d+-of-\d+)?\.jsonl")
 _LISTED = 3  # names in a finding
+_PROPERTIES = 32  # of an element of a PLY
 
 
 def inspect(name: str) -> Inspection:
@@ -51,6 +53,11 @@ def _file(found: Inspection, name: str) -> None:
         found.facts["bytes"] = Path(name).stat().st_size
         inspect_splat(found, chunks, found.facts["bytes"] // 56, file_in_commands(name))
         return
+    if name != "-" and names_video(name):
+        found.kind, found.format = "film", "a film"
+        found.facts["bytes"] = Path(name).stat().st_size
+        _film(found, video_facts(name))
+        return
     blob = io.as_blob(name)
     if _MANIFEST.fullmatch(Path(name).name):
         _manifest(found, blob.data)
@@ -61,7 +68,7 @@ def _file(found: Inspection, name: str) -> None:
     found.kind, found.format = form.noun, form.title
     found.facts["bytes"] = len(blob.data)
     look = _KINDS.get(form.noun)
-    if form.remedy or look is None:
+    if look is None or (form.remedy and look is not _gif):
         raise refusal(blob, "splat")
     look(found, blob)
 
@@ -126,6 +133,35 @@ def _image(found: Inspection, blob: io.Blob) -> None:
     found.facts |= {"size": list(header.turned_size), "channels": image.shape[2]}
     if header.orientation != 1:
         found.facts["turned by its EXIF tag"] = header.orientation
+
+
+def _points(found: Inspection, blob: io.Blob) -> None:
+    """Any PLY with places that is no splat and no mesh."""
+    from gatlas.io.ply_facts import ply_facts
+
+    elements = ply_facts(blob)
+    for element in elements:
+        noun = "points" if element.name == "vertex" else element.name
+        found.facts[noun] = element.count
+        for each in element.properties[:_PROPERTIES]:
+            name = each.name if element.name == "vertex" else f"{element.name}.{each.name}"
+            span = "" if each.range is None else f", {each.range[0]:.6g} to {each.range[1]:.6g}"
+            found.facts[name] = f"{each.type}{span}"
+        if len(element.properties) > _PROPERTIES:
+            found.facts[f"more properties of {noun}"] = len(element.properties) - _PROPERTIES
+
+
+def _gif(found: Inspection, blob: io.Blob) -> None:
+    if not blob.data.startswith(b"GIF8"):
+        raise refusal(blob, "splat")
+    _film(found, gif_facts(blob))
+
+
+def _film(found: Inspection, facts: FilmFacts) -> None:
+    found.facts |= {"size": [facts.width, facts.height], "codec": facts.codec}
+    for name, value in (("frames", facts.frames), ("seconds", facts.seconds), ("frames per second", facts.fps)):
+        if value is not None:
+            found.facts[name] = round(value, 3)
 
 
 def _cameras(found: Inspection, blob: io.Blob) -> None:
@@ -217,6 +253,8 @@ _KINDS = {
     "mesh": _mesh,
     "atlas": _atlas,
     "stats": _stats,
+    "points": _points,
     "image": _image,
+    "film": _gif,
     "cameras": _cameras,
 }

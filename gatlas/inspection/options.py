@@ -9,7 +9,8 @@ from gatlas.config import Options, option
 
 @dataclass(frozen=True)
 class InspectOptions(Options):
-    """Show facts of files: splats, atlases, statistics, meshes, pictures, cameras, views, models, runs, manifests.
+    """Show facts of files: splats, atlases, statistics, meshes, point clouds, pictures, films, cameras, views, models,
+    runs, manifests.
 
     After the facts, one line for each thing that is wrong, with its remedy.
 
