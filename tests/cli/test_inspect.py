@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from gatlas import io
-from gatlas.inspection import inspect
+from gatlas.cli.inspect_tree import drawn_tree
+from gatlas.inspection import Inspection, inspect
 from gatlas.inspection.pictures import small_picture
 from tests.helpers.atlas_sets import random_atlas
 from tests.helpers.command_line import run_here
@@ -24,14 +25,30 @@ def opaque():
 @pytest.mark.slow
 def test_a_picture_follows_the_facts_in_a_terminal(tmp_path):
     io.save_gaussians(tmp_path / "x.ply", opaque())
-    facts = run_here(["info", "x.ply"], tmp_path).stdout.decode()
     shown, _ = in_a_terminal(["info", "x.ply"], tmp_path, **SIZE)
-    assert shown.startswith(facts)
-    rows = shown.removeprefix(facts).splitlines()
+    rows = shown.splitlines()[-20:]
     assert len(rows) == 20  # 40 pixels
     drawn = [i for i, row in enumerate(rows) if "▀" in row]
     assert drawn
     assert abs(np.mean(drawn) - 9.5) < 1.5, "the Gaussian is in the middle"
+
+
+def test_the_facts_in_a_terminal_are_a_tree(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    found = Inspection("x.ply", "splat", "a splat PLY", notes=["x.ply: its axes are a guess"])
+    found.facts = {"Gaussians": 16384, "bounds": {"from": [0.0, 1.0], "to": [2.0, 3.0]}, "name": "pot [red]\x1b[2J"}
+    found.find("3 Gaussians are not finite", "gatlas prune drops them")
+    assert drawn_tree(found) == (
+        "x.ply: a splat PLY\n"
+        "├── Gaussians  16,384\n"
+        "├── bounds\n"
+        "│   ├── from  0 1\n"
+        "│   └── to    2 3\n"
+        "├── name       pot [red]\\x1b[2J\n"
+        "├── note: its axes are a guess\n"
+        "└── wrong: 3 Gaussians are not finite: gatlas prune drops \n"
+        "    them\n"
+    )
 
 
 @pytest.mark.slow
