@@ -22,7 +22,7 @@ FLOORS = [
     {"images"},
     {"raster", "transport", "io"},
     {"meshes", "metrics"},
-    {"convert", "fit", "pose", "atlas", "diffusion", "models", "render"},
+    {"convert", "fit", "pose", "sfm", "atlas", "diffusion", "models", "render"},
     {"inspection", "prune", "score", "notebook"},
     {"datasets"},
     {"systems"},

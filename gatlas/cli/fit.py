@@ -15,6 +15,7 @@ import numpy as np
 from gatlas import __version__, io
 from gatlas.cli.interrupt import stopping
 from gatlas.cli.mask_input import fit_masks
+from gatlas.cli.photo_cameras import model_of_photos
 from gatlas.cli.terminal import about, check_outputs, finite, message, progress_bar
 from gatlas.cli.verb import Input
 from gatlas.cli.video_input import frames_folder
@@ -52,10 +53,14 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         require_matplotlib()
     if video is not None:
         source = str(frames_folder(video, options.frames or FRAMES, options.frames_out, force=force))
-    loaded, name, digest = _load_photos(source, options) if photos else _load_mesh(source, options)
+    model_dir = None
+    if photos:
+        loaded, name, digest, model_dir = _load_photos(source, options, sequential=video is not None, force=force)
+    else:
+        loaded, name, digest = _load_mesh(source, options)
     if isinstance(loaded, Views | MixedViews):
         options = with_count(options, loaded, message)
-    inputs: dict[str, Any] = {"points": io.load_points(name, model_dir=options.model_dir) if photos else None}
+    inputs: dict[str, Any] = {"points": io.load_points(name, model_dir=model_dir) if photos else None}
     if options.init is not None and names_a("splat", options.init):
         blob = io.read(options.init)
         up = options.up if photos else None  # of a mesh it is the mesh's
@@ -91,7 +96,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         path = video or (source if isinstance(source, str) else source.name)
         held = fit_report(result, options, path, lpips, spent)
         if result.exposure is not None:
-            held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=options.model_dir))
+            held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=model_dir))
         io.save_json(options.report, held, force=force)
     gaussians = _denormalized(result.gaussians) if options.denormalize else result.gaussians
     io.save_gaussians(output, gaussians, force=force)
@@ -130,11 +135,17 @@ def _load_mesh(source: Input, options: FitOptions) -> tuple[Mesh, str, Any]:
     return io.load_mesh(blob), blob.name, digest
 
 
-def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
-    """Return the photos, their path and a digest of what a checkpoint must share with them."""
+def _load_photos(
+    path: Any, options: FitOptions, *, sequential: bool, force: bool
+) -> tuple[AnyViews, str, Any, str | None]:
+    """Return the photos, their path, a digest of what a checkpoint must share with them, and the folder of their model.
+
+    The latter is None where their own folder holds their cameras. `sequential` is of the frames of a video.
+    """
     with fit_masks(path, options) as masks:
-        views = io.load_views(path, side=options.budget.resolution, model_dir=options.model_dir, masks=masks)
-    if views.channels == 3 and options.model_dir is None and is_over_white(path):
+        model_dir = model_of_photos(path, options, masks, sequential=sequential, force=force)
+        views = io.load_views(path, side=options.budget.resolution, model_dir=model_dir, masks=masks)
+    if views.channels == 3 and model_dir is None and is_over_white(path):
         from gatlas.images.white_background import cut_views_from_white
 
         views = cut_views_from_white(views)
@@ -144,7 +155,7 @@ def _load_photos(path: Any, options: FitOptions) -> tuple[AnyViews, str, Any]:
     else:
         sizes = repr(views.cameras.sizes).encode()
         content = b"".join([*(image.tobytes() for image in views.images), views.cameras.viewmats.tobytes(), sizes])
-    return views, path, hashlib.sha256(content)
+    return views, path, hashlib.sha256(content), model_dir
 
 
 def _geometry_digest(views: AnyViews, points: Cloud | None) -> str:

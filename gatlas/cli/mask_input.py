@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from gatlas.cli.terminal import counting_bar
 from gatlas.io.photos.made_masks import check_command, photo_masks
-from gatlas.io.photos.scenes import photo_paths
+from gatlas.io.photos.scenes import has_unposed_photos, photo_paths
+from gatlas.io.photos.unposed_photos import unposed_paths
+from gatlas.io.streams import is_folder
 
 if TYPE_CHECKING:
     from gatlas.fit import FitOptions
@@ -23,7 +25,8 @@ def fit_masks(source: str, options: FitOptions) -> Iterator[Mapping[Path, Path]]
         return
     if options.mask_command is not None:
         check_command(options.mask_command)
-    pictures = photo_paths(source, model_dir=options.model_dir)
+    unposed = options.model_dir is None and is_folder(source) and has_unposed_photos(source)
+    pictures = unposed_paths(source) if unposed else photo_paths(source, model_dir=options.model_dir)
     root = source if Path(source).is_dir() else Path(source).parent
     with (
         counting_bar("masks", len(pictures)) as on_photo,

@@ -45,16 +45,21 @@ RECORDED_ELSEWHERE = {
 
 @dataclass(frozen=True)
 class FitOptions(Options):
-    """Fit exactly COUNT Gaussians to a mesh or to photos with known cameras.
+    """Fit exactly COUNT Gaussians to a mesh or to photos.
 
-    INPUT is a GLB, glTF, OBJ or PLY mesh, a folder of photos with a transforms.json or a COLMAP model, or a video. The
-    result is a splat PLY in the unit ball; its header holds the center and scale that lead back to the object's own
-    units.
+    INPUT is a GLB, glTF, OBJ or PLY mesh, a folder of photos, or a video. The result is a splat PLY in the unit
+    ball; its header holds the center and scale that lead back to the object's own units.
 
     A mesh is rendered from all sides. Photos are resized to --resolution on the longer side, and --views does not apply
     to them. PSNR and SSIM are measured on held-out pictures, which are never trained on: 20 renders of a mesh, every
-    eighth photo. Photos without known cameras need COLMAP first; its models are searched for in sparse/, the folder
-    itself and colmap/sparse/, and of several the one with most images is taken.
+    eighth photo.
+
+    The cameras of photos are read from a transforms.json or a COLMAP model, which is searched for in sparse/, the
+    folder itself and colmap/sparse/; of several the one with most images is taken.
+
+    Cameras that no file holds are found by COLMAP (extra photos), and kept for the next run: in --cameras-out DIR, or
+    in the cache. Up to 100 photos are all matched with each other, of more those next to each other and those
+    that look alike. Photos of equal size and EXIF tags share a camera. A run that is ended goes on where it was.
 
     Of a video --frames N sharp frames are taken, evenly along the way that its picture moves. They are kept for the
     next run, in --frames-out DIR or in the cache.
@@ -161,6 +166,27 @@ class FitOptions(Options):
         metavar="MODEL.onnx",
         recorded=ABSENT,
         help="Network of background removal that makes the mask of each photo, of rembg's kind (extra matting).",
+    )
+    camera_model: Literal["simple-pinhole", "pinhole", "simple-radial", "radial", "opencv"] | None = option(
+        None,
+        recorded=ABSENT,
+        show_default="simple-radial",
+        help="Lens of photos without cameras, as COLMAP calls it.",
+    )
+    fov: float | None = option(
+        None,
+        above=0,
+        below=180,
+        metavar="DEGREES",
+        recorded=ABSENT,
+        help="Field of view of photos without cameras, across the shorter side, to begin with; default from EXIF.",
+    )
+    cameras_out: str | None = option(
+        None,
+        metavar="DIR",
+        output="",
+        once=False,
+        help="Keep the cameras that are found of photos there, as a COLMAP model; default in the cache.",
     )
     model: Literal["direct", "scaffold"] = option(
         "direct", help="Optimize Gaussians directly, or the paper's anchors and networks, baked at the end."

@@ -99,6 +99,20 @@ def turn_back(picture: Float[np.ndarray, "h w *d"], orientation: int) -> Float[n
     return turn(picture, {6: 8, 8: 6}.get(orientation, orientation))
 
 
+def read_exif(source: str | Path) -> dict[str, object]:
+    """Return the EXIF tags of a picture by name, without decoding it; {} where it has none, or they are damaged."""
+    with opened_file(source) as file:
+        try:
+            with _undecoded(file) as image:
+                if image.format == "PNG" and _EXIF_OF_PNG.isdisjoint(image.info):
+                    return {}
+                tags = image.getexif()
+                values = {**tags, **tags.get_ifd(ExifTags.IFD.Exif)}
+        except PictureError as error:
+            raise GatlasError(f"{source}: the picture cannot be read: {error}") from None
+    return {ExifTags.TAGS[number]: value for number, value in values.items() if number in ExifTags.TAGS}
+
+
 @contextmanager
 def opened_picture(data: bytes) -> Iterator[Image.Image]:
     """Yield the decoded picture of a file. Any error of its content, also inside the block, is a PictureError.

@@ -35,11 +35,11 @@ def test_a_file_that_is_not_there(gatlas, tmp_path, words):
 
 
 @pytest.mark.parametrize("folder", [".", "images"])
-def test_photos_without_cameras(gatlas, tmp_path, folder):
+def test_photos_without_cameras_that_cannot_be_read(gatlas, tmp_path, folder):
     (tmp_path / "photos" / folder).mkdir(parents=True)
     (tmp_path / "photos" / folder / "a.jpg").write_bytes(b"any")
     message = only_message(gatlas("fit", "photos", "-o", "s.ply", code=1))
-    assert "photos need cameras: a transforms.json, or a COLMAP model" in message
+    assert "a.jpg: the picture cannot be read" in message
 
 
 @pytest.mark.parametrize("words", READERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from gatlas.geometry.cameras import camera_centers
 from gatlas.io import registry, streams
 from gatlas.io.photos import bundler, colmap, opensfm, polycam, record3d, srn, transforms
 from gatlas.io.photos.posed_photos import PosedPhoto, cameras_of, photo_turns, skip_missing, views_of
+from gatlas.io.photos.unposed_photos import unposed_paths
 from gatlas.io.streams import Blob
 
 if TYPE_CHECKING:
@@ -128,7 +130,11 @@ def _is_colmap(source: str | Path) -> bool:
     if not streams.is_folder(source) or transforms.has_index(source):
         return False
     if not colmap.has_model(source):
-        photos = "; photos need cameras: run COLMAP on them first" if transforms.has_pictures(source) else ""
+        photos = (
+            "; photos need cameras: gatlas fit finds them, or run COLMAP on them first"
+            if transforms.has_pictures(source)
+            else ""
+        )
         raise GatlasError(
             f"{source}: there is no {transforms.INDEX} in this folder, and no COLMAP model (images.bin or images.txt, "
             f"in sparse/0, sparse, the folder itself or colmap/sparse){photos}"
@@ -139,6 +145,15 @@ def _is_colmap(source: str | Path) -> bool:
 def has_photos(folder: str | Path) -> bool:
     """Return whether a folder has an index of photos with their cameras."""
     return transforms.has_index(folder) or colmap.has_model(folder) or _layout_of(folder) is not None
+
+
+def has_unposed_photos(folder: str | Path) -> bool:
+    """Return whether a folder has photos, no index of their cameras, and no meshes, whose textures they might be."""
+    if has_photos(folder) or not unposed_paths(folder):
+        return False
+    meshes = registry.suffixes("mesh")
+    with streams.os_errors(folder):
+        return not any(name.lower().endswith(meshes) for _, _, names in os.walk(folder) for name in names)
 
 
 def scene_folders(folder: str | Path) -> list[Path]:

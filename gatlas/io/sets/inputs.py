@@ -46,7 +46,8 @@ def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *,
     `set-{000000..000007}.tar`. A file that is named twice is taken once, with a warning. An input that gives nothing,
     and a tar that is compressed, are a GatlasError, as is a folder in a folder that cannot be read. Suffixes count in
     capitals too. Hidden files are left out, and pipes and devices that are not named themselves. With `photos` a
-    folder of photos with their cameras is one item, as is each such folder in a folder.
+    folder of photos with their cameras is one item, as is each such folder in a folder, and one that is named and has
+    photos without cameras.
     """
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
     found: dict[tuple[str, int], Item] = {}
@@ -80,7 +81,7 @@ def names_many(given: str, *, photos: bool = False) -> bool:
         return has_magic(given) or _RANGE.search(given) is not None
     with os_errors(given, named=True):
         if path.is_dir():
-            return not (photos and _has_photos(path))
+            return not (photos and (_has_photos(path) or _has_unposed(path)))
         return path.is_file() and (without_suffix(given, _COMPRESSED) is not None or _holds_tar(path))
 
 
@@ -96,7 +97,7 @@ def _cameras_needed(given: str, photos: bool) -> str:
 
     if not photos or not has_pictures(given):
         return ""
-    return "; photos need cameras: a transforms.json, or a COLMAP model in sparse/0 (run COLMAP on them first)"
+    return "; photos lie beside them: to find the cameras of these, name a folder that has photos only"
 
 
 def _has_photos(folder: Path) -> bool:
@@ -105,12 +106,20 @@ def _has_photos(folder: Path) -> bool:
     return has_photos(folder)
 
 
+def _has_unposed(folder: Path) -> bool:
+    from gatlas.io.photos.scenes import has_unposed_photos
+
+    return has_unposed_photos(folder)
+
+
 def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
     with os_errors(given, named=True):
         for path in _expand(given):
             if photos and path.is_dir():
                 yield from _photo_folders(path)
-            if path.is_dir() and not (photos and _has_photos(path)):
+                if _has_photos(path) or _has_unposed(path):
+                    continue
+            if path.is_dir():
                 yield from _in_folder(path, suffix)
             else:
                 yield from _in_file(path, path.name, suffix, named=path == Path(given))
@@ -157,7 +166,7 @@ def _ranged(given: str) -> list[str]:
 
 
 def _photo_folders(folder: Path) -> Iterator[Item]:
-    if _has_photos(folder):
+    if _has_photos(folder) or _has_unposed(folder):
         yield Item(folder.resolve().name, folder)
         return
     for path in sorted(folder.iterdir()):
