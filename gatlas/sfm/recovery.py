@@ -44,7 +44,8 @@ def recover_cameras(
     The photos are those in images/, in the folder itself or in input/. The model is kept in the folder `out`, or else
     in the cache, and found there by the next call with the same photos and options; so are the features and matches of
     a call that was ended. `masks` are paths of gray pictures by those of the photos; in their black no features are
-    sought. The world of the model has y up and any unit of length. `gatlas.io.load_views(folder, model_dir=...)` reads both together.
+    sought. The world of the model has y up and any unit of length. `gatlas.io.load_views(folder, model_dir=...)` reads
+    both together.
 
     Too few cameras are a GatlasError that says what helps; pycolmap not being installed is one, too.
     """
