@@ -103,8 +103,14 @@ def check_fit(options: FitOptions, *, photos: bool, video: bool = False) -> None
     if (options.frames is not None or options.frames_out is not None) and not video:
         raise GatlasError("--frames and --frames-out are for videos: the input is none")
     masked = {"--masks": options.masks, "--mask-command": options.mask_command, "--matting": options.matting}
-    if not photos and (given := [name for name, value in masked.items() if value is not None]):
-        raise GatlasError(f"{given[0]} is for photos: the input is a mesh")
+    masks = [name for name, value in masked.items() if value is not None]
+    if not photos and masks:
+        raise GatlasError(f"{masks[0]} is for photos: the input is a mesh")
+    if options.scene and (masks or not photos):
+        other = f"{masks[0]} cuts an object out" if masks else "the input is a mesh"
+        raise GatlasError(f"--scene is for photos that show all that is around: {other}")
+    if options.scene and options.model == "scaffold":
+        raise GatlasError("--model scaffold does not go with --scene: use --model direct")
     if options.mask_command is not None and options.matting is not None:
         raise GatlasError("--mask-command and --matting both make masks: give one")
     if not photos:

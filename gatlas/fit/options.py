@@ -149,6 +149,11 @@ class FitOptions(Options):
     frames_out: str | None = option(
         None, metavar="DIR", output="", once=False, help="Keep the frames of a video there; default in the cache."
     )
+    scene: bool = option(
+        False,
+        recorded=ABSENT,
+        help="Photos of a scene with much that is far away, as landscapes: few large Gaussians hold what is far.",
+    )
     masks: str | None = option(
         None,
         metavar="DIR",

@@ -55,10 +55,12 @@ def start_photos(
     rng: np.random.Generator,
     *,
     flat: bool = True,
+    scene: bool = False,
 ) -> PhotoStart:
     """Return `count` Gaussians for RGBA views, and the ball that becomes the unit ball.
 
-    With `flat` given Gaussians lose view-dependent color, see `gatlas.raster.flat_color`.
+    With `flat` given Gaussians lose view-dependent color, see `gatlas.raster.flat_color`. Of a `scene` what is far
+    beyond the ball gets few Gaussians, as large as it takes.
     See `gatlas.fit.photos.fit_photos` for `points` and `init`. Surfaces are found in the views `trained_on` only. What
     the photos lack for `init` is a GatlasError.
     """
@@ -76,14 +78,14 @@ def start_photos(
         per_gaussian, least = STEREO_POOL
         found = find_surfaces(framed, max(per_gaussian * count, least), rng)
         if len(found.cloud.points) >= FEWEST:
-            start = _from_stereo(found, framed, count, opaque, frame, rng)
+            start = _from_stereo(found, framed, count, opaque, frame, rng, scene)
             return PhotoStart(start, frame, on_surfaces=True, gains=found.gains)
         lack = "the photos overlap too little to find surfaces in them"
         if init == "stereo":
             raise GatlasError(f"{lack}: use --init points, hull or random")
         warnings.warn(f"{lack}; the fit begins at {'random places' if cloud is None else 'points'}", stacklevel=3)
     if cloud is not None and init in ("auto", "points"):
-        return PhotoStart(*_from_points(cloud, views, count, opaque, rng))
+        return PhotoStart(*_from_points(cloud, views, count, opaque, rng, scene))
     frame = frame_of_cameras(views.cameras)
     if init == "hull" or (init == "auto" and not opaque):
         try:
@@ -96,20 +98,28 @@ def start_photos(
             return PhotoStart(*_from_hull(hull, views, count, rng))
     framed = views_into_frame(views, frame)
     behind = _backdrop(framed, count, opaque, rng)
-    return PhotoStart(_with(seeds.random_gaussians(framed, count - len(behind), rng), behind, frame), frame)
+    start = seeds.random_gaussians(framed, count - len(behind), rng, scene=scene)
+    return PhotoStart(_with(start, behind, frame), frame)
 
 
 def _from_stereo(
-    found: StereoSurfaces, views: AnyViews, count: int, opaque: bool, frame: SceneFrame, rng: np.random.Generator
+    found: StereoSurfaces,
+    views: AnyViews,
+    count: int,
+    opaque: bool,
+    frame: SceneFrame,
+    rng: np.random.Generator,
+    scene: bool,
 ) -> Gaussians:
     farthest = float(np.quantile(np.linalg.norm(found.cloud.points, axis=1), 1 - STRAY_SURFACES))
     share = int(BEHIND_SURFACES * count) if opaque else 0
     behind = seeds.backdrop_gaussians(views, share, rng, beyond=farthest, gains=found.gains, subjects=found.subjects)
-    return _with(seeds.surface_gaussians(found.cloud, views.cameras, count - len(behind), rng), behind, frame)
+    start = seeds.surface_gaussians(found.cloud, views.cameras, count - len(behind), rng, scene=scene)
+    return _with(start, behind, frame)
 
 
 def _from_points(
-    cloud: Cloud, views: AnyViews, count: int, opaque: bool, rng: np.random.Generator
+    cloud: Cloud, views: AnyViews, count: int, opaque: bool, rng: np.random.Generator, scene: bool
 ) -> tuple[Gaussians, SceneFrame]:
     xyz, rgb = cloud
     if not opaque:
@@ -119,7 +129,8 @@ def _from_points(
     framed = views_into_frame(views, frame)
     behind = _backdrop(framed, count, opaque, rng)
     local = (xyz - frame.center) / frame.radius
-    return _with(seeds.point_gaussians(local, rgb, framed.cameras, count - len(behind), rng), behind, frame), frame
+    start = seeds.point_gaussians(local, rgb, framed.cameras, count - len(behind), rng, scene=scene)
+    return _with(start, behind, frame), frame
 
 
 def _from_hull(hull: Hull, views: AnyViews, count: int, rng: np.random.Generator) -> tuple[Gaussians, SceneFrame]:

@@ -11,7 +11,7 @@ import numpy as np
 from gatlas.errors import GatlasError
 from gatlas.fit.lod import in_levels, marked, shown_at
 from gatlas.fit.mesh import Fit, fitted_to, for_training, measure, measure_levels
-from gatlas.fit.photo_budget import with_count
+from gatlas.fit.photo_budget import is_opaque, with_count
 from gatlas.fit.photo_start import INITS, start_photos
 from gatlas.fit.scene_frame import views_into_frame
 from gatlas.geometry.sh import with_degree
@@ -72,7 +72,10 @@ def fit_photos(
     views = rgba_views(resize_views(views, budget.resolution))
     held_out = held_out_indices(len(views)) if held_out is None else held_out
     trained_on = np.setdiff1d(np.arange(len(views)), held_out)
-    begun = start_photos(views, trained_on, count, points, init, rng, flat=options.sh_degree == 0)
+    if options.scene and not is_opaque(views):
+        raise GatlasError("--scene is for photos that show all that is around: these have transparency or masks")
+    flat, scene = options.sh_degree == 0, options.scene
+    begun = start_photos(views, trained_on, count, points, init, rng, flat=flat, scene=scene)
     start = replace(begun.gaussians, sh=with_degree(begun.gaussians.sh, options.sh_degree))
     start, views = for_training(start, options.antialiased), views_into_frame(views, begun.frame)
 

@@ -37,6 +37,8 @@ RANDOM_OPACITY = 0.03  # nothing is known to be where they are, and many lie beh
 RANDOM_SIGMA = 0.5  # of the mean distance between neighbors
 NEIGHBORS = 3
 FARTHEST = 50.0  # radii: points beyond are mistakes of the reconstruction
+FARTHEST_OF_SCENE = 1000.0  # radii
+FAR_SPACING = 0.1  # of the distance: points of a scene may be as far apart
 BACKDROP_SHARE = 0.1  # of the count
 BACKDROP_SIGMA = 0.8  # of the spacing: no gaps
 BACKDROP_OPACITY = 0.95
@@ -60,18 +62,21 @@ def point_gaussians(
     cameras: AnyCameras,
     count: int,
     rng: np.random.Generator,
+    *,
+    scene: bool = False,
 ) -> Gaussians:
     """`count` balls at points of a reconstruction, as large as the points are apart.
 
     Of more points a random part is taken. Of fewer, each stands for several balls, scattered about it as far as its
-    neighbors are. Points that no camera shows, or that are absurdly far away, are left out where others are there.
+    neighbors are. Points that no camera shows, or that are absurdly far away, are left out where others are there. Of a
+    `scene` those that are far away stay, and are as large as they are apart there.
     """
     from scipy.spatial import cKDTree
 
     shown = np.zeros(len(xyz), dtype=bool)
     for index in range(len(cameras)):
         shown |= project_points(xyz, cameras, index).inside
-    shown &= np.linalg.norm(xyz, axis=1) < FARTHEST
+    shown &= np.linalg.norm(xyz, axis=1) < (FARTHEST_OF_SCENE if scene else FARTHEST)
     if shown.any():
         xyz, rgb = xyz[shown], rgb[shown]
     if len(xyz) > count:
@@ -80,7 +85,8 @@ def point_gaussians(
     reach = min(NEIGHBORS, len(xyz) - 1)
     if reach:
         apart = cKDTree(xyz).query(xyz, k=reach + 1)[0][:, 1:].mean(axis=1)
-        apart = np.clip(apart, 1e-4, 8 * np.median(apart) + 1e-4)
+        most = 8 * np.median(apart) + 1e-4
+        apart = np.clip(apart, 1e-4, np.maximum(most, FAR_SPACING * np.linalg.norm(xyz, axis=1)) if scene else most)
     else:
         apart = np.full(len(xyz), 0.1)
     copies = np.resize(np.arange(len(xyz)), count)  # every point once before any comes again
@@ -89,37 +95,50 @@ def point_gaussians(
     crowd = np.bincount(copies, minlength=len(xyz))[copies]  # on a surface the distance shrinks with its root
     sigmas = POINT_SIGMA * apart[copies] / np.sqrt(crowd)
     quats = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
-    return _gaussians(xyz[copies] + scatter, quats, np.repeat(sigmas[:, None], 3, axis=1), POINT_OPACITY, rgb[copies])
+    bounds = _bounds_at(np.linalg.norm(xyz, axis=1).max()) if scene else LOG_SCALE_RANGE
+    scales = np.repeat(sigmas[:, None], 3, axis=1)
+    return _gaussians(xyz[copies] + scatter, quats, scales, POINT_OPACITY, rgb[copies], bounds)
 
 
-def surface_gaussians(cloud: StereoCloud, cameras: AnyCameras, count: int, rng: np.random.Generator) -> Gaussians:
+def surface_gaussians(
+    cloud: StereoCloud, cameras: AnyCameras, count: int, rng: np.random.Generator, *, scene: bool = False
+) -> Gaussians:
     """`count` discs on surfaces that photos agree about, denser where the photos have detail and where they are near.
 
-    Of fewer points each stands for several, as in `point_gaussians`.
+    Of fewer points each stands for several, as in `point_gaussians`. Of a `scene` they are as dense in the photos
+    wherever they are: what is far away has few, as large as it takes.
     """
     from scipy.spatial import cKDTree
 
     if len(cloud.points) <= count:
-        return point_gaussians(cloud.points, cloud.rgb, cameras, count, rng)
+        return point_gaussians(cloud.points, cloud.rgb, cameras, count, rng, scene=scene)
     detail = cloud.detail**DETAIL_POWER
-    density = (PLAIN_SHARE + (1 - PLAIN_SHARE) * detail / max(float(detail.mean()), 1e-9)) / cloud.pixels
+    weight = PLAIN_SHARE + (1 - PLAIN_SHARE) * detail / max(float(detail.mean()), 1e-9)
+    density = weight / (cloud.pixels**2 if scene else cloud.pixels)
     chosen = choose_blue_noise(cloud.points, density, count)
     points = cloud.points[chosen]
     around = cKDTree(points).query(points, k=min(5, count))[0]
     spacing = np.sqrt((around[:, 1:] ** 2).mean(axis=1)) if count > 1 else ISOLATED * cloud.pixels[chosen]
     spacing = np.minimum(spacing, ISOLATED * cloud.pixels[chosen])[:, None]
     scales = spacing * np.array([DISC_SIGMA, DISC_SIGMA, THICKNESS_SIGMA])
-    return _gaussians(points, quats_from_normals(cloud.normals[chosen]), scales, SURFACE_OPACITY, cloud.rgb[chosen])
+    bounds = _bounds_at(np.linalg.norm(points, axis=1).max()) if scene else LOG_SCALE_RANGE
+    quats = quats_from_normals(cloud.normals[chosen])
+    return _gaussians(points, quats, scales, SURFACE_OPACITY, cloud.rgb[chosen], bounds)
 
 
-def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> Gaussians:
-    """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colors."""
+def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator, *, scene: bool = False) -> Gaussians:
+    """`count` faint balls at random places that cameras show, in and just around the unit ball, in their colors.
+
+    Of a `scene` every other one is beyond, as large as it is far away.
+    """
     found: list[np.ndarray] = []
     need = min(2, len(views))
     for _ in range(20):
         points = rng.normal(size=(4 * count, 3))
         points /= np.linalg.norm(points, axis=1, keepdims=True)
         points *= RANDOM_REACH * rng.random((len(points), 1)) ** (1 / 3)
+        if scene:
+            points[::2] *= FARTHEST ** rng.random((len(points[::2]), 1))
         shown = sum(project_points(points, views.cameras, index).inside.astype(int) for index in range(len(views)))
         found.append(points[shown >= need])
         if sum(len(part) for part in found) >= count:
@@ -130,7 +149,11 @@ def random_gaussians(views: AnyViews, count: int, rng: np.random.Generator) -> G
     colors, _ = mean_colors(points, views)
     sigma = RANDOM_SIGMA * RANDOM_REACH * (4 / 3 * np.pi / count) ** (1 / 3)
     quats = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
-    return _gaussians(points, quats, np.full((count, 3), sigma), RANDOM_OPACITY, colors)
+    scales, bounds = np.full((count, 3), sigma), LOG_SCALE_RANGE
+    if scene:
+        away = np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1.0)
+        scales, bounds = scales * away, _bounds_at(float(away.max()))
+    return _gaussians(points, quats, scales, RANDOM_OPACITY, colors, bounds)
 
 
 def backdrop_gaussians(
@@ -179,8 +202,12 @@ def backdrop_gaussians(
     spacing = np.maximum(apart[:, 1:].mean(axis=1) if count > 1 else np.full(1, radius), 1e-3)
     scales = spacing[:, None] * np.array([BACKDROP_SIGMA, BACKDROP_SIGMA, THICKNESS_SIGMA])
     quats = quats_from_normals(-points[chosen] / radius)
-    bounds = (LOG_SCALE_RANGE[0], LOG_SCALE_RANGE[1] + np.log(max(radius, 1.0)))  # what is far is as large as it looks
-    return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen], bounds)
+    return _gaussians(points[chosen], quats, scales, BACKDROP_OPACITY, colors[chosen], _bounds_at(radius))
+
+
+def _bounds_at(radius: float) -> tuple[float, float]:
+    """Bounds of the log-scales of Gaussians as far away as that: what is far is as large as it looks."""
+    return LOG_SCALE_RANGE[0], LOG_SCALE_RANGE[1] + np.log(max(radius, 1.0))
 
 
 def _beside_subjects(

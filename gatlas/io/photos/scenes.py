@@ -62,7 +62,8 @@ def load_views(
         found = [photo if photo.picture is None else _with_mask(photo, masks) for photo in photos]
         return views_of(name, found, side)
     if model_dir is None and (layout := _layout_of(folder)) is not None:
-        return views_of(*layout.read_posed_photos(folder), side=side)
+        name, photos = layout.read_posed_photos(folder)
+        return views_of(name, photos, side)
     if model_dir is not None or _is_colmap(folder):
         return colmap.read_views(folder, side=side, model_dir=model_dir)
     return transforms.read_views(folder, side=side)
