@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Does the text compose? Twelve shapes in ten colors, of which a model learns 96 combinations; it is asked for all words,
-# also in the 24 combinations that it never saw. Everything goes to ./out/compose; what an earlier run left is removed.
-# Options: GATLAS_STEPS (of the training), GATLAS_SEED, and GATLAS_INIT=surface for fits that are not even.
+# Does the text compose? Twelve shapes in ten colors, of which a model learns 96 combinations. It is asked for all words,
+# also in the 24 combinations that it never saw, and what it makes is judged without weights. Everything goes to
+# ./out/compose, or $OUT; what an earlier run left there is removed.
+# Other amounts of work: INIT=surface (fits that are not even), ONLY='*-ring' (of the objects), TRAIN="--steps 600 ..."
+# (options of `gatlas train`).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-out=out/compose
-steps=${GATLAS_STEPS:-2400}
+out=${OUT:-out/compose}
+train=${TRAIN:---steps 2400 --set schedule_steps=2400}
 rm -rf "$out"
 mkdir -p "$out"
 SECONDS=0
@@ -13,10 +15,11 @@ say() { printf '[%4d s] %s\n' "$SECONDS" "$*" >&2; }
 
 say "objects and captions: 96 to learn, 24 held back"
 python examples/make_objects.py "$out/objects" --set compose
+find "$out/objects" -name '*.glb' ! -name "${ONLY:-*}.glb" -delete
 
 say "Gaussians and atlases"
 for part in learned held-back; do
-  gatlas fit "$out/objects/$part"/*.glb --init "${GATLAS_INIT:-even}" --count 1024 --profile quick --iterations 60 \
+  gatlas fit "$out/objects/$part"/*.glb --init "${INIT:-even}" --count 1024 --profile quick --iterations 60 \
     --views 32 --resolution 128 --lambda-lpips 0 -o "$out/splats/$part/"
   gatlas atlas-encode "$out/splats/$part"/*.ply --size 32 --projection octahedral -o "$out/atlases/$part/"
 done
@@ -24,14 +27,20 @@ gatlas normalize-stats "$out/atlases/learned" -o "$out/stats.npz"
 
 say "training"
 gatlas train "$out/atlases/learned" --stats "$out/stats.npz" --captions "$out/objects/learned/captions.json" \
-  --preset small --steps "$steps" --set "schedule_steps=$steps" --seed "${GATLAS_SEED:-0}" --sample-every 0 -o "$out/run"
+  --preset small --sample-every 0 $train -o "$out/run" # $train without quotes: it is several words
 
 say "samples of all that was held back, of every fourth that was learned, and of these in other words"
 python - "$out" > "$out/prompts.txt" <<'PYTHON'
 import json, sys
-learned, held_back = (json.load(open(f"{sys.argv[1]}/objects/{part}/captions.json")) for part in ("learned", "held-back"))
-some = dict(list(learned.items())[::4])
-print(*held_back.values(), *some.values(), *(f"the {name.split('-')[1]} is {name.split('-')[0]}" for name in some), sep="\n")
+from pathlib import Path
+objects = Path(sys.argv[1]) / "objects"
+parts = {}
+for part in ("learned", "held-back"):
+    captions = json.loads((objects / part / "captions.json").read_text())
+    parts[part] = {path.stem: captions[path.stem] for path in sorted((objects / part).glob("*.glb"))}
+some = dict(list(parts["learned"].items())[::4])
+other_words = ["the {1} is {0}".format(*name.split("-")) for name in some]
+print(*parts["held-back"].values(), *some.values(), *other_words, sep="\n")
 PYTHON
 gatlas sample --model "$out/run" --prompts "$out/prompts.txt" -o "$out/samples/"
 

@@ -122,7 +122,10 @@ def sheet(judged: list[Judged], samples: dict[str, Gaussians]) -> Image.Image:
 
 
 def main(objects: Path, atlases: Path, samples_folder: Path, sheet_file: Path | None) -> None:
-    captions = {part: json.loads((objects / part / "captions.json").read_text()) for part in PARTS}
+    captions = {}
+    for part in PARTS:
+        known = json.loads((objects / part / "captions.json").read_text())
+        captions[part] = {path.stem: known[path.stem] for path in sorted((objects / part).glob("*.glb"))}
     loaded = [io.load_atlas(path) for path in sorted(samples_folder.glob("*.npz"))]
     samples = {str(atlas.meta["sample"]["prompt"]): decode(atlas) for atlas in loaded}
     judged = judge(objects, atlases, samples, captions)
