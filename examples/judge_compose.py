@@ -48,6 +48,15 @@ class Judged(NamedTuple):
     psnr: float  # dB
 
 
+def read_captions(objects: Path) -> dict[str, dict[str, str]]:
+    """The captions of the objects that are there, by part and name."""
+    captions = {}
+    for part in PARTS:
+        known = json.loads((objects / part / "captions.json").read_text())
+        captions[part] = {path.stem: known[path.stem] for path in sorted((objects / part).glob("*.glb"))}
+    return captions
+
+
 def named(prompt: str, names: list[str]) -> str:
     """The name COLOR-SHAPE whose two words a prompt has; a prompt without ends the judgement."""
     words = prompt.lower().split()
@@ -122,10 +131,7 @@ def sheet(judged: list[Judged], samples: dict[str, Gaussians]) -> Image.Image:
 
 
 def main(objects: Path, atlases: Path, samples_folder: Path, sheet_file: Path | None) -> None:
-    captions = {}
-    for part in PARTS:
-        known = json.loads((objects / part / "captions.json").read_text())
-        captions[part] = {path.stem: known[path.stem] for path in sorted((objects / part).glob("*.glb"))}
+    captions = read_captions(objects)
     loaded = [io.load_atlas(path) for path in sorted(samples_folder.glob("*.npz"))]
     samples = {str(atlas.meta["sample"]["prompt"]): decode(atlas) for atlas in loaded}
     judged = judge(objects, atlases, samples, captions)

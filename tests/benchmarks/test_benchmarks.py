@@ -10,6 +10,20 @@ FOLDER = Path(__file__).parent
 ROCKET = FOLDER.parents[1] / "examples" / "rocket.glb"
 ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
+    "bench_compose": [
+        *(
+            "--rows",
+            "words-even",
+            "--minutes",
+            "0.001",
+            "--iterations",
+            "2",
+            "--only",
+            "*-ring",
+            "--sampler-steps",
+            "2",
+        ),
+    ],
     "bench_consistency": ["--objects", "1", "--views", "8", "--sizes", "32", "--splits", "1", "--iterations", "3"],
     "bench_dependencies": ["--only", "plyfile"],
     "bench_fit": ["MESH", "--profile", "quick", "--count", "200", "--resolution", "64"],
