@@ -69,9 +69,7 @@ def trained(run, changes, atlases, stats, captions, minutes, seed):
         lengths = {"steps": steps, "schedule_steps": steps, "warmup": min(20, steps), "sample_every": 0, "seed": seed}
         options = TrainOptions(**{**preset.training, **lengths})
         began = time.process_time()
-        train(
-            system, examples, TrainOptions(**{**preset.training, **lengths}), str(folder), device="cpu", report=ignore
-        )
+        train(system, examples, options, str(folder), device="cpu", report=ignore)
         return time.process_time() - began
 
     with TemporaryDirectory() as scratch:
