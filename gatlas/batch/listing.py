@@ -14,7 +14,8 @@ from gatlas.config import output_fields
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import is_streamed, refuse_shared_names
 from gatlas.io.registry import check_suffix
-from gatlas.io.sets.inputs import stream_objects, without_suffix
+from gatlas.io.sets.inputs import list_columns, stream_objects, without_suffix
+from gatlas.io.sets.items import ItemColumns
 from gatlas.io.sets.shards import is_empty_tar
 
 
@@ -71,15 +72,15 @@ def _is_missing(name: str) -> bool:
     return name != "-" and not io.exists(name) and not io.names_many(name)
 
 
-def list_items(work: BatchWork, sources: Sequence[str], missing: Sequence[str]) -> list[io.Item]:
+def list_all(work: BatchWork, sources: Sequence[str], missing: Sequence[str]) -> ItemColumns:
     """Return what the sources name, by key. The `missing` are items too: each fails on its own."""
     if len(sources) == 1 and not missing and is_empty_tar(sources[0]):
-        return []
-    items = io.list_items(sources, work.spec.accepts, photos=work.spec.photos)
+        return ItemColumns()
+    items = list_columns(sources, work.spec.accepts, photos=work.spec.photos) if sources else ItemColumns()
     for name in missing:
         split = without_suffix(Path(name).name, work.spec.accepts)
-        items.append(io.Item(split[0] if split else Path(name).stem, Path(name)))
-    return sorted(items, key=lambda item: item.key)
+        items.add_other(io.Item(split[0] if split else Path(name).stem, Path(name)))
+    return items.by_key()
 
 
 def make_tasks(work: BatchWork, items: Iterable[io.Item], template: str | None) -> list[Task]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,6 +46,14 @@ def sidecar_contents(line: Line, place: Path) -> Mapping[str, int] | None:
     """Return the sizes of the files in a sidecar folder that a line names; None for a file or where it names none."""
     contents: Mapping[str, int] | None = line.get("files", {}).get(canonical_path(place))
     return contents
+
+
+def manifests_in(folder: Path) -> list[Path]:
+    """Return the manifests of shards in a folder of results, sorted; [] where there is no such folder."""
+    if not io.is_folder(folder):
+        return []
+    with os_errors(folder, named=True), os.scandir(folder) as entries:
+        return sorted(folder / entry.name for entry in entries if MANIFEST.fullmatch(entry.name))
 
 
 class Made(NamedTuple):
@@ -98,10 +106,10 @@ class RecordedResults:
         """Append a line to the manifest."""
         append_line(self.manifest, {**line, **self.share})
 
-    def newest_lines(self, *manifests: Path) -> dict[str, Line]:
-        """Return the newest line of every object, by its id."""
+    def newest_lines(self, *manifests: Path, keys: Collection[str] | None = None) -> dict[str, Line]:
+        """Return the newest line of every object, by its id; of these keys alone where they are given."""
         newest: dict[str, Line] = {}
-        for line in (line for path in manifests for line in read_lines(path)):
+        for line in (line for path in manifests for line in read_lines(path, keys)):
             earlier = newest.get(line["id"], {})
             if line.get("verb", "") == self.verb and line.get("ended", 0) >= earlier.get("ended", 0):
                 newest[line["id"]] = line
@@ -117,12 +125,13 @@ class FolderResults(RecordedResults):
         label = f"{index}-of-{shards}"
         super().__init__(folder, label, folder / f"manifest-{label}.jsonl", verb, share)
 
-    def known(self) -> dict[str, Line]:
-        """Return the newest line of every object, over the manifests of all shards, however many there were."""
-        if not io.is_folder(self.folder):
-            return {}
-        with os_errors(self.folder, named=True):
-            return self.newest_lines(*(path for path in sorted(self.folder.iterdir()) if MANIFEST.fullmatch(path.name)))
+    def known(self, keys: Iterable[str] | None = None) -> dict[str, Line]:
+        """Return the newest line of every object, over the manifests of all shards, however many there were.
+
+        With `keys`, those of other objects are left out, and not parsed.
+        """
+        wanted = None if keys is None else frozenset(keys)
+        return self.newest_lines(*manifests_in(self.folder), keys=wanted)
 
     def holds(self, line: Line, output: Path | None) -> bool:
         """Return True where the result of a line stands in its place."""

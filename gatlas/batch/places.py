@@ -27,6 +27,14 @@ def _cached_canonical_path() -> Callable[[Any], str]:
     return partial(canonical_path, real=cache(os.path.realpath))
 
 
+def makers(tasks: Sequence[Task]) -> set[str]:
+    """Return the keys of the tasks whose results lie where the input of another one does."""
+    canonical = _cached_canonical_path()
+    results = {canonical(task.output): task for task in tasks if task.output is not None}
+    inputs = ((task, canonical(task.source)) for task in tasks if isinstance(task.source, Path))
+    return {results[path].key for task, path in inputs if path in results and results[path] is not task}
+
+
 def without_products(tasks: Sequence[Task], known: Mapping[str, Mapping[str, Any]], verb: str) -> list[Task]:
     """Return the tasks whose inputs are no results of other tasks, by the manifest lines `known` of this verb.
 

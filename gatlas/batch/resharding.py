@@ -12,12 +12,12 @@ from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple
 
+from gatlas.batch.manifest import manifests_in
 from gatlas.batch.options import SHARD
 from gatlas.batch.shards import ArrayTask, parse_shard
 from gatlas.errors import GatlasError
 from gatlas.io.sets.scratch import read_first_line
 
-_OF_FOLDER = re.compile(r"manifest-\d+-of-(\d+)\.jsonl")
 _RECORDED = re.compile(r"\d+/(\d+)")
 
 
@@ -51,9 +51,9 @@ def choose_shard(
 def earlier_shards(output: str, folder: Path | None) -> list[Earlier]:
     """Return the manifests of shards in a `folder`, or those of the tars that `output` names, whatever {shard} is."""
     if folder is not None:
-        found = sorted(glob(f"{_any_shard(str(folder))}/manifest-*-of-*.jsonl"))
-        matches = ((Path(path), _OF_FOLDER.fullmatch(Path(path).name)) for path in found)
-        return [Earlier(path, int(match[1]), 0) for path, match in matches if match is not None]
+        named = [folder] if SHARD not in str(folder) else map(Path, sorted(glob(_any_shard(str(folder)))))
+        found = (path for each in named for path in manifests_in(each))
+        return [Earlier(path, int(path.stem.rpartition("-")[2]), 0) for path in found]
     if SHARD not in output or not output.lower().endswith(".tar"):
         return []
     manifest = f"{output[: -len('.tar')]}.manifest.jsonl"

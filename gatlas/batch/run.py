@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 
 from gatlas import __version__, io
-from gatlas.batch import listing, places
+from gatlas.batch import listing
 from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.plan import Plan, make_plan, unowned_file
 from gatlas.batch.resharding import choose_shard
-from gatlas.batch.shards import parse_shard, slurm_task, take_shard
+from gatlas.batch.shards import parse_shard, slurm_task
+from gatlas.batch.share import ALL, folder_share, streamed_share, tar_share
 from gatlas.batch.work import BatchWork, Job, Task, call_function, failure
 from gatlas.batch.workers import JobResult, ReadAhead, in_order, run_jobs
 from gatlas.config import Report, ignore
@@ -106,7 +107,7 @@ def _list_tasks(
     whole = options.shard is None and options.files_from is None and len(sources) == 1 and _is_file(work, sources[0])
     if options.shard is not None:
         parse_shard(options.shard)
-    items = listing.list_items(work, sources, missing)  # first: an input that gives nothing explains itself
+    items = listing.list_all(work, sources, missing)  # first: an input that gives nothing explains itself
     folder = None if streamed or tar else listing.results_folder(listing.output_template(output, work.suffix))
     index, shards = choose_shard(output, folder, options.shard, task, whole=whole, force=force)
     if whole and shards > 1 and io.names_many(sources[0], photos=work.spec.photos):
@@ -114,24 +115,17 @@ def _list_tasks(
     elif task and not whole:
         report(f"shard {index}/{shards}, from Slurm's array variables")
     place = output.replace(SHARD, f"{index:05d}")
-    share = {} if whole or shards == 1 else {"shard": f"{index}/{shards}", **({"array": str(task)} if task else {})}
-    results: Results
+    record = {} if whole or shards == 1 else {"shard": f"{index}/{shards}", **({"array": str(task)} if task else {})}
+    part = ALL if whole else (index, shards)
     if streamed or is_streamed(place):
-        results, tasks = StreamResults(work.suffix, place, force), listing.make_tasks(work, items, None)
-    elif tar:
-        results, tasks = TarResults(Path(place), work.suffix, work.name, share), listing.make_tasks(work, items, None)
-        of_any_shard = re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}")
-        tasks = places.without_members(tasks, re.compile(of_any_shard), sources)
-    else:
-        template = listing.output_template(place, work.suffix)
-        tasks = listing.make_tasks(work, items, template)
-        results = FolderResults(listing.results_folder(template), index, shards, work.name, share)
-        # The list was made first: the line of a result that is in it stands in a manifest by now.
-        tasks = places.without_products(tasks, results.known(), work.name)
-        places.refuse_captions(tasks, lambda task: work.outputs(task.key).values())
-    places.refuse_equal_names(tasks)
-    places.refuse_overwriting(tasks)
-    return results, tasks if whole else take_shard(tasks, index, shards)
+        return StreamResults(work.suffix, place, force), streamed_share(work, items, part)
+    if tar:
+        of_any_shard = re.compile(re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}"))
+        results = TarResults(Path(place), work.suffix, work.name, record)
+        return results, tar_share(work, items, part, of_any_shard, sources)
+    template = listing.output_template(place, work.suffix)
+    stored = FolderResults(listing.results_folder(template), index, shards, work.name, record)
+    return stored, folder_share(work, items, part, template, stored.known)
 
 
 def _is_file(work: BatchWork, source: str) -> bool:
@@ -158,14 +152,15 @@ class _Run:
         """Return what is to do, and the manifest lines that stay valid."""
         if isinstance(self.results, StreamResults):
             return Plan(tasks, [], [], [], []), {}
-        known = self.results.known()
+        keys = [task.key for task in tasks]
+        known = self.results.known() if isinstance(self.results, TarResults) else self.results.known(keys)
         retry, force = self.options.retry_failed, self.force
         plan = make_plan(tasks, known, self.work, holds=self.results.holds, retry_failed=retry, force=force)
         if isinstance(self.results, TarResults):
             if force:  # the tar is begun anew; its sidecars are still known to be ours
                 made = {key: last_success(line) for key, line in known.items()}
                 return plan, {key: {**line, "end": 0} for key, line in made.items() if line}
-            self.results.check(known, [task.key for task in tasks], [task.key for task in plan.done])
+            self.results.check(known, keys, [task.key for task in plan.done])
         return plan, known
 
     def resume(self, tasks: list[Task]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from gatlas.errors import GatlasError
 
+Each = TypeVar("Each")
 
-def take_shard(items: list[Any], index: int, shards: int) -> list[Any]:
+
+def take_shard(items: Sequence[Each], index: int, shards: int) -> list[Each]:
     """Return every `shards`-th item from the `index`-th on: over all indices, each item once."""
     if not 0 <= index < shards:
         raise ValueError(f"index must be in 0..{shards - 1}, got {index}")
-    return items[index::shards]
+    return list(items[index::shards])
 
 
 class ArrayTask(NamedTuple):

@@ -52,6 +52,7 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_prune": ["MESH", "--count", "200", "--keep", "100", "--iterations", "20", "--finetune", "3"],
     "bench_rasterizer": ["--threads", "1", "--repeats", "1", "--counts", "512", "--sizes", "32", "--reference", "none"],
     "bench_refine": ["MESH", "SPLAT", "--queries", "1", "--cases", "bundle"],
+    "bench_scale": ["--objects", "20", "--shards", "2"],
     "bench_sizes": ["MESH", "--count", "200", "--iterations", "4", "--resolution", "64", "--sizes", "32", "64"],
     "bench_statistics": ["--count", "60"],
     "bench_threedim": ["--steps", "2", "--objects", "2", "--held", "1", "--targets", "sphere"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import re
+import stat
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache, partial
 from glob import glob, has_magic
 from itertools import groupby
 from pathlib import Path
@@ -15,27 +16,16 @@ from typing import NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_special
+from gatlas.io.sets.items import Item, ItemColumns, real_folder
 from gatlas.io.sets.shards import SUFFIX as SHARD
 from gatlas.io.sets.shards import Member, is_tar, list_members, read_member
 from gatlas.io.streams import Blob, opened_file, os_errors, read
 
 CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _COMPRESSED = (".tar.gz", ".tgz")
+_UNUSUAL = re.compile(r"^\./|/\.?/|/\.?$|\0")  # in a path that pathlib writes otherwise
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
 LOST = "lost+found"  # a folder in the root of a file system that nobody may read
-
-
-class Item(NamedTuple):
-    """One file of a set, on its own or in a shard."""
-
-    key: str  # the object's name: that of the file without the suffix, with its folders below the named one
-    source: Path | Member
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        source = self.source
-        return str(source) if isinstance(source, Path) else f"{source.shard}:{source.key}{source.suffix}"
 
 
 def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, photos: bool = False) -> list[Item]:
@@ -49,23 +39,44 @@ def list_items(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *,
     folder of photos with their cameras is one item, as is each such folder in a folder, and one that is named and has
     photos without cameras.
     """
+    return list(list_columns(inputs, suffix, photos=photos))
+
+
+def list_columns(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", *, photos: bool = False) -> ItemColumns:
+    """Return what `list_items` returns, as columns: for large sets, of which a task takes a share."""
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
-    found: dict[tuple[str, int], Item] = {}
-    named = 0
+    found = ItemColumns()
+    roots: set[str] = set()
+    apart = True  # no two of the inputs can hold one file
     for given in inputs:
-        empty = True
-        for item in _items(given, suffixes, photos):
-            empty = False
-            named += 1
-            path, offset = (item.source, -1) if isinstance(item.source, Path) else (item.source[0], item.source.offset)
-            found.setdefault((os.path.abspath(path), offset), item)
-        if empty:
+        count = len(found)
+        with os_errors(given, named=True):
+            if _add_plain_file(found, given, suffixes):
+                paths, folder = [given], False
+            else:
+                paths, folder = _expand(given), False
+                for path in paths:
+                    folder |= path.is_dir()
+                    _add(found, path, suffixes, photos, named=path == Path(given))
+        if len(found) == count:
             raise GatlasError(
                 f"{given}: there are no {' or '.join(suffixes)} files in it{_cameras_needed(given, photos)}"
             )
-    if named > len(found):
-        warnings.warn(f"files that are named twice are taken once: {named - len(found):,} left out", stacklevel=2)
-    return list(found.values())
+        for path in paths if len(inputs) > 1 or len(paths) > 1 else ():
+            root = os.path.abspath(path)
+            apart &= root not in roots and not folder
+            roots.add(root)
+    return found if apart else _once(found)
+
+
+def _once(items: ItemColumns) -> ItemColumns:
+    """Return each file or member once."""
+    first: dict[tuple[str, int], int] = {}
+    for index in range(len(items)):
+        first.setdefault(items.identity(index), index)
+    if left_out := len(items) - len(first):
+        warnings.warn(f"files that are named twice are taken once: {left_out:,} left out", stacklevel=4)
+    return items.take(first.values()) if left_out else items
 
 
 def read_item(item: Item) -> Blob:
@@ -87,8 +98,10 @@ def names_many(given: str, *, photos: bool = False) -> bool:
 
 def without_suffix(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
     """Return a name without the suffix that it ends in, in capitals or not, and that suffix; None for another name."""
-    ending = next((each for each in suffixes if name[-len(each) :].lower() == each), None)
-    return None if ending is None else (name[: -len(ending)], ending)
+    for each in suffixes:
+        if name[-len(each) :].lower() == each:
+            return name[: -len(each)], each
+    return None
 
 
 def _cameras_needed(given: str, photos: bool) -> str:
@@ -112,17 +125,36 @@ def _has_unposed(folder: Path) -> bool:
     return has_unposed_photos(folder)
 
 
-def _items(given: str, suffix: tuple[str, ...], photos: bool) -> Iterator[Item]:
-    with os_errors(given, named=True):
-        for path in _expand(given):
-            if photos and path.is_dir():
-                yield from _photo_folders(path)
-                if _has_photos(path) or _has_unposed(path):
-                    continue
-            if path.is_dir():
-                yield from _in_folder(path, suffix)
-            else:
-                yield from _in_file(path, path.name, suffix, named=path == Path(given))
+def _add_plain_file(found: ItemColumns, given: str, suffixes: tuple[str, ...]) -> bool:
+    """Append a file that an input names as it stands, and return True; False for anything else.
+
+    Of a list of many files each is one input: this takes one look at each.
+    """
+    split = without_suffix(os.path.basename(given), suffixes)
+    if split is None or not split[0] or _UNUSUAL.search(given) is not None:
+        return False
+    try:
+        if not stat.S_ISREG(os.lstat(given).st_mode):
+            return False
+    except (OSError, ValueError):
+        return False
+    folder, name = given[: given.rfind("/") + 1], given[given.rfind("/") + 1 :]
+    found.add_files(folder, [(split[0], name[len(split[0]) :])])
+    found.folders.add(real_folder(os.path.abspath(folder)))
+    return True
+
+
+def _add(found: ItemColumns, path: Path, suffixes: tuple[str, ...], photos: bool, *, named: bool) -> None:
+    """Append what lies at a path."""
+    if photos and path.is_dir():
+        for item in _photo_folders(path):
+            found.add_other(item)
+        if _has_photos(path) or _has_unposed(path):
+            return
+    if path.is_dir():
+        _add_folder(found, path, suffixes)
+    else:
+        _add_file(found, path, path.name, suffixes, named=named)
 
 
 def _expand(given: str) -> list[Path]:
@@ -174,29 +206,59 @@ def _photo_folders(folder: Path) -> Iterator[Item]:
             yield Item(path.name, path)
 
 
-def _in_folder(folder: Path, suffix: tuple[str, ...]) -> Iterator[Item]:
+def _add_folder(found: ItemColumns, folder: Path, suffixes: tuple[str, ...]) -> None:
+    """Append the files of a folder and of the folders in it, sorted by their paths from there."""
+    split = lru_cache(maxsize=1024)(partial(without_suffix, suffixes=(*suffixes, SHARD)))
+    names = list(_walk(found, str(folder), split))
+    names.sort()
+    base = "" if str(folder) == "." else os.path.join(folder, "")
+    plain: list[tuple[str, str]] = []
+    for name in names:
+        dot = _first_dot(name)
+        ending = (split(name[dot:]) or ("", ""))[1]
+        if ending in suffixes:
+            plain.append((name[: -len(ending)], name[-len(ending) :]))
+            continue
+        found.add_files(base, plain)
+        plain = []
+        _add_file(found, folder / name, name, suffixes, named=False)
+    found.add_files(base, plain)
+
+
+def _first_dot(name: str) -> int:
+    """Return the index of the first dot in the last part of a path, else the end."""
+    dot = name.find(".", name.rfind("/") + 1)
+    return len(name) if dot < 0 else dot
+
+
+def _walk(found: ItemColumns, folder: str, split: Callable[[str], object]) -> Iterator[str]:
+    """Yield the paths, from the folder, of the files in it and below whose names `split` takes."""
     seen: set[str] = set()
-    names: list[str] = []
-    parents = [str(folder)]
+    parents = [(folder, "", os.path.realpath(folder))]  # its path, that from the folder, and the real one
     while parents:
-        parent = parents.pop()
-        real = os.path.realpath(parent)
+        parent, below, real = parents.pop()
         if real in seen:  # a link that leads back, or a second one to the same folder
             continue
         seen.add(real)
         folders = []
         with os.scandir(parent) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or entry.name == LOST:
+                name = entry.name
+                if name.startswith(".") or name == LOST:
                     continue
-                wanted = without_suffix(entry.name, (*suffix, SHARD)) is not None
-                if _is_folder(entry, wanted):
-                    folders.append(entry.path)
+                wanted = split(name[_first_dot(name) :]) is not None
+                if wanted and entry.is_file(follow_symlinks=False):  # which the folder says, most often
+                    found.folders.add(real)
+                    yield below + name
+                elif _is_folder(entry, wanted):
+                    link = entry.is_symlink()
+                    folders.append(
+                        (entry.path, f"{below}{name}/", os.path.realpath(entry.path) if link else f"{real}/{name}")
+                    )
                 elif wanted and not is_special(entry.path):
-                    names.append(os.path.relpath(entry.path, folder))
+                    found.note_file(entry.path)
+                    yield below + name
         parents += sorted(folders, reverse=True)
-    for name in sorted(names):
-        yield from _in_file(folder / name, name, suffix, named=False)
 
 
 def _is_folder(entry: os.DirEntry[str], wanted: bool) -> bool:
@@ -208,17 +270,16 @@ def _is_folder(entry: os.DirEntry[str], wanted: bool) -> bool:
         raise
 
 
-def _in_file(path: Path, name: str, suffix: tuple[str, ...], *, named: bool) -> Iterator[Item]:
-    """Yield a shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
-    if (split := without_suffix(name, suffix)) is not None:
-        yield Item(Path(split[0]).as_posix(), path)
+def _add_file(found: ItemColumns, path: Path, name: str, suffixes: tuple[str, ...], *, named: bool) -> None:
+    """Append a shard's members, or the file itself. A file that the user named counts whatever its suffix is."""
+    if (split := without_suffix(name, suffixes)) is not None:
+        found.add_other(Item(Path(split[0]).as_posix(), path))
     elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not is_special(path) and _holds_tar(path)):
-        for member in list_members(path):
-            # "chair.v2.npz" is no less an object in a shard than in a folder
-            if (split := without_suffix(member.suffix, suffix)) is not None:
-                yield Item(member.key + split[0], member)
+        members = ((without_suffix(member.suffix, suffixes), member) for member in list_members(path))
+        # "chair.v2.npz" is no less an object in a shard than in a folder
+        found.add_shard(path, ((member.key + split[0], member) for split, member in members if split is not None))
     elif named:
-        yield Item(path.stem, path)
+        found.add_other(Item(path.stem, path))
 
 
 def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:

@@ -127,21 +127,44 @@ def folder_contents(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.lstat().st_size for path in paths}
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects with an "id" in a file of one per line; [] where there is none.
+def read_lines(path: Path, ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects with an "id" in a file of one per line; none where there is no file.
 
     A torn line, of a process that was killed while it wrote, is left out, as is one with entries of other types than
-    gatlas writes.
+    gatlas writes. With `ids`, lines of others are left out, and most are not parsed.
     """
     with os_errors(path):
-        text = path.read_bytes() if path.exists() else b""
-    return list(_objects(text))
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            if ids is None:
+                yield from _objects(file)
+            else:
+                found = _objects(raw for raw in file if _may_be_of(raw, ids))
+                yield from (line for line in found if line["id"] in ids)
 
 
-def _objects(text: bytes) -> Iterator[dict[str, Any]]:
-    for raw in text.split(b"\n"):
+_HEAD = b'{"id": "'
+
+
+def _may_be_of(raw: bytes, ids: Collection[str]) -> bool:
+    """Return False for a line that gatlas wrote of another id; the id comes first in it."""
+    end = raw.find(b'"', len(_HEAD))
+    if end < 0 or not raw.startswith(_HEAD) or raw.find(b'"id"', end) >= 0:
+        return True
+    try:
+        found = raw[len(_HEAD) : end].decode("ascii")
+        if "\\" in found:
+            found = parse_json(f'"{found}"')
+    except (UnicodeDecodeError, JsonError):  # of another writer, or an id with a quote in it
+        return True
+    return found in ids
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for raw in lines:
         try:
-            line = parse_json(raw, finite=False)
+            line = parse_json(raw.removesuffix(b"\n"), finite=False)
         except JsonError:
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str) and _has_our_types(line):
@@ -152,7 +175,7 @@ def read_first_line(path: Path) -> dict[str, Any]:
     """Return the first JSON object with an "id" in the first lines of a file; {} where there is none."""
     with os_errors(path), path.open("rb") as file:
         head = file.read(1 << 16)
-    return next(iter(_objects(head)), {})
+    return next(iter(_objects(head.split(b"\n"))), {})
 
 
 def _has_our_types(line: dict[str, Any]) -> bool:

@@ -160,6 +160,9 @@ def test_a_link_to_what_may_not_be_looked_at_is_named_unless_it_fails_by_itself(
     class Refusing:
         path = f"set/{name}"
 
+        def is_file(self, *, follow_symlinks):
+            return False
+
         def is_dir(self):
             raise PermissionError(errno.EACCES, "Permission denied", self.path)
 

@@ -151,13 +151,13 @@ def test_a_line_with_entries_of_other_types_is_no_line(tmp_path, change):
     }  # fmt: skip
     path = tmp_path / "lines.jsonl"
     write_lines(path, [good, {**good, **change}, {"id": "b"}])
-    assert read_lines(path) == [good, {"id": "b"}]
+    assert list(read_lines(path)) == [good, {"id": "b"}]
 
 
 def test_lines_without_end_are_no_lines(tmp_path):
     path = tmp_path / "lines.jsonl"
     path.write_text("[" * 100_000 + '\n{"id": "a"}\n{"id": "b", "x": ' + "9" * 10_000 + "}\n")
-    assert read_lines(path) == [{"id": "a"}]
+    assert list(read_lines(path)) == [{"id": "a"}]
 
 
 def test_a_torn_line_is_no_line(tmp_path):
@@ -165,6 +165,6 @@ def test_a_torn_line_is_no_line(tmp_path):
     append_line(path, {"id": "a"})
     with path.open("a") as file:
         file.write('[1]\n{"id": 3}\n{"id": "b", "sta')
-    assert read_lines(path) == [{"id": "a"}]
+    assert list(read_lines(path)) == [{"id": "a"}]
     assert json.loads(path.read_text().splitlines()[0]) == {"id": "a"}
-    assert read_lines(tmp_path / "none.jsonl") == []
+    assert list(read_lines(tmp_path / "none.jsonl")) == []
