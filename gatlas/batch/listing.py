@@ -14,9 +14,10 @@ from gatlas.config import output_fields
 from gatlas.errors import GatlasError
 from gatlas.io.outputs import is_streamed, refuse_shared_names
 from gatlas.io.registry import check_suffix
-from gatlas.io.sets.inputs import list_columns, stream_objects, without_suffix
+from gatlas.io.sets.inputs import list_columns, stream_objects
 from gatlas.io.sets.items import ItemColumns
 from gatlas.io.sets.shards import is_empty_tar
+from gatlas.io.sets.suffixes import without_suffix
 
 
 def check_output_names(work: BatchWork, output: str) -> None:

@@ -24,6 +24,7 @@ from gatlas.io.sets.scratch import (
     append_line,
     folder_contents,
     held_scratch,
+    matching_names,
     read_lines,
     replacing,
     temporary_folder,
@@ -50,10 +51,7 @@ def sidecar_contents(line: Line, place: Path) -> Mapping[str, int] | None:
 
 def manifests_in(folder: Path) -> list[Path]:
     """Return the manifests of shards in a folder of results, sorted; [] where there is no such folder."""
-    if not io.is_folder(folder):
-        return []
-    with os_errors(folder, named=True), os.scandir(folder) as entries:
-        return sorted(folder / entry.name for entry in entries if MANIFEST.fullmatch(entry.name))
+    return [folder / name for name in matching_names(folder, MANIFEST)] if io.is_folder(folder) else []
 
 
 class Made(NamedTuple):

@@ -17,8 +17,8 @@ from gatlas.batch.listing import make_tasks
 from gatlas.batch.options import STEM
 from gatlas.batch.shards import take_shard
 from gatlas.config import output_fields
-from gatlas.io.sets.inputs import CAPTIONS
 from gatlas.io.sets.items import ItemColumns, real_folder
+from gatlas.io.sets.shards import CAPTIONS
 
 if TYPE_CHECKING:
     from gatlas.batch.manifest import Line

@@ -17,7 +17,7 @@ from gatlas.batch.workers import JobResult
 from gatlas.config import Options, output_fields, result_fields
 from gatlas.errors import GatlasError, Requeue
 from gatlas.io.descriptors import is_special
-from gatlas.io.sets.inputs import CAPTIONS
+from gatlas.io.sets.shards import CAPTIONS
 from gatlas.io.streams import is_disk_full, is_transient
 
 

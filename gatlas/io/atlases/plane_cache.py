@@ -1,6 +1,6 @@
 """Sphere-to-plane permutations on disk: those shipped with the package, and the user's cache of computed ones.
 
-The cache is $GATLAS_CACHE, else $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas. It only saves time: where it cannot be
+The cache only saves time: where it cannot be
 read or written there is a warning, and the caller computes the permutation again.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from gatlas.errors import GatlasError
 from gatlas.io.array_reader import read_npz
+from gatlas.io.caches import cache_folder
 from gatlas.io.streams import exists, read
 from gatlas.trust import foreign_writer
 
@@ -25,15 +26,6 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "planes"
 
 _LAYOUT = "v1"  # part of the name of a cached file: raised when the sphere, a projection or the grid changes
-
-
-def cache_folder() -> Path:
-    """The user's cache folder, which need not exist yet."""
-    if chosen := os.environ.get("GATLAS_CACHE"):
-        return Path(chosen)
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "gatlas"
-    return Path(os.path.expanduser("~")) / ".cache" / "gatlas"
 
 
 def load_permutation(size: int, projection: str) -> Int[np.ndarray, " cells"] | None:

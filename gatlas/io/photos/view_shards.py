@@ -13,7 +13,8 @@ from gatlas.io.photos import transforms
 from gatlas.io.photos.posed_photos import views_of
 from gatlas.io.photos.scenes import PhotoFolder
 from gatlas.io.sets.scratch import temporary_folder
-from gatlas.io.sets.shards import SUFFIX, Member, list_members, read_member
+from gatlas.io.sets.shard_index import shard_index
+from gatlas.io.sets.shards import SUFFIX, Member, read_member
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,7 @@ def is_view_shard(name: str | Path) -> bool:
 
 def shard_objects(path: str | Path) -> list[list[Member]]:
     """Return the files of each object in a tar: a transforms.json and what lies in its folder, by name."""
-    members = list_members(path)
+    members = shard_index(path).members
     folders = sorted({PurePosixPath(each.key).parent for each in members if _name(each).name == transforms.INDEX})
     if not folders:
         raise GatlasError(f"{path}: there is no {transforms.INDEX} with the cameras of its views in this tar")

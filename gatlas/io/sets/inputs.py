@@ -17,11 +17,12 @@ from typing import NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_special
 from gatlas.io.sets.items import Item, ItemColumns, real_folder
+from gatlas.io.sets.shard_index import ShardIndex, shard_index
+from gatlas.io.sets.shards import CAPTIONS, Member, is_tar, read_member
 from gatlas.io.sets.shards import SUFFIX as SHARD
-from gatlas.io.sets.shards import Member, is_tar, list_members, read_member
+from gatlas.io.sets.suffixes import without_suffix
 from gatlas.io.streams import Blob, opened_file, os_errors, read
 
-CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 _COMPRESSED = (".tar.gz", ".tgz")
 _UNUSUAL = re.compile(r"^\./|/\.?/|/\.?$|\0")  # in a path that pathlib writes otherwise
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
@@ -94,14 +95,6 @@ def names_many(given: str, *, photos: bool = False) -> bool:
         if path.is_dir():
             return not (photos and (_has_photos(path) or _has_unposed(path)))
         return path.is_file() and (without_suffix(given, _COMPRESSED) is not None or _holds_tar(path))
-
-
-def without_suffix(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
-    """Return a name without the suffix that it ends in, in capitals or not, and that suffix; None for another name."""
-    for each in suffixes:
-        if name[-len(each) :].lower() == each:
-            return name[: -len(each)], each
-    return None
 
 
 def _cameras_needed(given: str, photos: bool) -> str:
@@ -275,9 +268,7 @@ def _add_file(found: ItemColumns, path: Path, name: str, suffixes: tuple[str, ..
     if (split := without_suffix(name, suffixes)) is not None:
         found.add_other(Item(Path(split[0]).as_posix(), path))
     elif without_suffix(name, (SHARD, *_COMPRESSED)) or (named and not is_special(path) and _holds_tar(path)):
-        members = ((without_suffix(member.suffix, suffixes), member) for member in list_members(path))
-        # "chair.v2.npz" is no less an object in a shard than in a folder
-        found.add_shard(path, ((member.key + split[0], member) for split, member in members if split is not None))
+        found.add_shard(path, shard_index(path).with_suffix(suffixes))
     elif named:
         found.add_other(Item(path.stem, path))
 
@@ -287,12 +278,14 @@ def captions_of_shard(shard: str | Path) -> dict[str, dict[str, Member]]:
 
     Of two of one name the later counts, as where the tar is unpacked.
     """
+    return members_by_key(shard_index(shard))
+
+
+def members_by_key(index: ShardIndex) -> dict[str, dict[str, Member]]:
+    """Return the same of a shard's index."""
     found: dict[str, dict[str, Member]] = {}
-    for member in list_members(shard):
-        split = without_suffix(member.suffix, CAPTIONS)
-        if split is not None:
-            key = member.key + split[0]  # "chair.v2" keeps its dot
-            found.setdefault(key, {})[split[1]] = member
+    for key, suffix, member in index.with_suffix(CAPTIONS):
+        found.setdefault(key, {})[suffix] = member
     return found
 
 

@@ -94,12 +94,12 @@ class ItemColumns(Sequence[Item]):
         for column, value in ((self._offsets, offset), (self._sizes, 0), (self._cuts, 0)):
             column.extend([value] * count)
 
-    def add_shard(self, shard: Path, members: Iterable[tuple[str, Member]]) -> None:
-        """Append members of a shard, each with its key as an item."""
+    def add_shard(self, shard: Path, members: Iterable[tuple[str, str, Member]]) -> None:
+        """Append members of a shard, each with its key as an item's and its suffix."""
         place = len(self.shards)
         self.shards.append(shard)
         self.note_file(str(shard))
-        for key, member in members:
+        for key, _, member in members:
             self.keys.append(key)
             self.endings.append(sys.intern(member.suffix))
             self._of.append(place)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_special
-from gatlas.io.sets.inputs import list_items, read_item, without_suffix
+from gatlas.io.sets.inputs import list_items, read_item
 from gatlas.io.sets.shards import stream_members
+from gatlas.io.sets.suffixes import without_suffix
 
 if TYPE_CHECKING:
     from gatlas.io.streams import Blob

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -119,6 +120,12 @@ def _move(source: Path, target: Path) -> None:
             (shutil.copytree if source.is_dir() else shutil.copyfile)(source, near)
             os.replace(near, target)
         remove(source)
+
+
+def matching_names(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Return the names in a folder that match, sorted; the others, of which there may be many, are not kept."""
+    with os_errors(folder, named=True), os.scandir(folder) as entries:
+        return sorted(entry.name for entry in entries if pattern.fullmatch(entry.name))
 
 
 def folder_contents(folder: Path) -> dict[str, int]:

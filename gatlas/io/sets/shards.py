@@ -25,6 +25,7 @@ from gatlas.io.outputs import check_output, remove, whole_file, write_stdout
 from gatlas.io.streams import Blob, is_stream, opened_file, os_errors, read, stdin_bytes
 
 SUFFIX = ".tar"
+CAPTIONS = (".txt", ".json")  # suffixes of a caption beside its object in a shard
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz"}  # first bytes
 _BUFFER = 1 << 16  # bytes read from a pipe at once; tarfile copies what is left of it at every read
 _PIECE = 1 << 24  # bytes of a member that are read at once, so that memory grows with what is there
@@ -212,6 +213,8 @@ class ShardWriter:
         with nullcontext() if is_stream(self._out) else whole_file(self._out, force=self._force) as self._file:
             yield self
             self._write(end_mark(self._written))  # only where the block ends well: a reader sees that a writer died
+        if not is_stream(self._out) and os.path.isfile(self._out):
+            _keep_index(self._out)
         if self._shown:
             print(self._out, file=sys.stderr)
 
@@ -286,6 +289,14 @@ class GrowingTar:
             with self.partial.open("ab") as file:
                 file.write(end_mark(file.tell()))
             os.replace(self.partial, self.tar)
+        _keep_index(self.tar)
+
+
+def _keep_index(shard: str | Path) -> None:
+    """Keep the index of a new shard, for those who read it."""
+    from gatlas.io.sets.shard_index import keep_index
+
+    keep_index(shard)
 
 
 class _Rejoined:
