@@ -16,7 +16,7 @@ from gatlas.errors import GatlasError
 from gatlas.io.atlases.npz import decode_atlas
 from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
-from gatlas.io.sets.inputs import list_items, read_item
+from gatlas.io.sets.inputs import list_columns, read_item
 from gatlas.io.streams import is_folder
 from gatlas.types import Views
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from gatlas.io.sets.inputs import Item
+    from gatlas.io.sets.items import Item, ItemColumns
     from gatlas.types import Atlas, AtlasStats
 
 CACHE_BYTES = 1 << 28  # of planes, in each process: a small set is read once
@@ -64,18 +64,18 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
         self,
         items: Sequence[Item],
         layout: AtlasStats,
-        captions: Mapping[Item, tuple[str, ...]] | None = None,
-        views: Mapping[Item, str] | None = None,
+        captions: Sequence[tuple[str, ...]] | None = None,
+        views: Mapping[int, str] | None = None,
         notes: Sequence[str] = (),
         random_views: RandomViews | None = None,
     ) -> None:
-        """Take items whose atlases must agree with `layout`. With `captions`, items that have none must be left out.
+        """Take items whose atlases must agree with `layout`, with the `captions` of each.
 
-        `views` are folders of pictures, from which `draw` reads the `random_views`.
+        `views` are folders of pictures by the places of the items, from which `draw` reads the `random_views`.
         """
         if not items:
             raise ValueError("there must be at least one item")
-        self._items = list(items)
+        self._items = items
         self._size = int(layout.mean.shape[0])
         self._layout = {**layout.meta, "size": self._size}
         self._captions = captions
@@ -98,7 +98,7 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
             item.key,
             np.ascontiguousarray(stack(atlas), dtype=np.float32),
             self.captions_of(index),
-            self._views.get(item),
+            self._views.get(index),
             to_world(atlas, item.name),
         )
         if (len(self._cache) + 1) * sample.planes.nbytes <= CACHE_BYTES:
@@ -115,7 +115,7 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
 
     def captions_of(self, index: int) -> tuple[str, ...]:
         """Return the captions of an item; none where the set has none."""
-        return self._captions[self._items[index]] if self._captions is not None else ()
+        return self._captions[index] if self._captions is not None else ()
 
     def collate(self, items: list[AtlasSample]) -> AtlasBatch:
         """Return one batch."""
@@ -137,9 +137,9 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
     def identity(self) -> Mapping[str, Iterable[Any]]:
         """Return the keys, the captions and which atlases have pictures. No atlas is read."""
         return {
-            "atlases": (item.key for item in self._items),
+            "atlases": (self._items[i].key for i in range(len(self))),
             "captions": (self.captions_of(i) for i in range(len(self))),
-            "views": (item in self._views for item in self._items),
+            "views": (i in self._views for i in range(len(self))),
         }
 
     def _check(self, name: str, atlas: Atlas) -> None:
@@ -224,28 +224,34 @@ def atlas_set(
     `views` is a folder with a folder DIR/<key> for each atlas, from which each epoch has other `random_views`.
     What is left out is in the set's `report`. That nothing is left is a GatlasError.
     """
-    items = gathered = list_items(inputs)
+    gathered = list_columns(inputs)
+    places: Sequence[int] = range(len(gathered))  # of those that are used
     notes: list[str] = []
     if captions is not None:
         texts = {**captions_in_shards(gathered), **_captions_of_file(captions, gathered, notes)}
     else:
         texts = captions_beside(gathered)
         if 0 < 2 * len(texts) < len(gathered):
+            first = gathered[next(iter(texts))].name
             raise GatlasError(
-                f"only {len(texts)} of {len(gathered)} atlases have a caption beside them, {next(iter(texts)).name} is "
+                f"only {len(texts)} of {len(gathered)} atlases have a caption beside them, {first} is "
                 "the first: name a file of captions, --captions FILE, or remove these captions"
             )
     if texts:
-        items = [item for item in gathered if item in texts]
-        without = [item.key for item in gathered if item not in texts]
+        places = sorted(texts)
+        without = [gathered.keys[i] for i in range(len(gathered)) if i not in texts]
         if without:
             notes.append(
                 f"{len(without)} of {len(gathered)} atlases have no caption and are left out: {shortlist(without)}"
             )
     else:
         notes.append("there are no captions: the model learns without text")
-    folders = _view_folders(views, gathered, items, notes) if views is not None else None
-    return AtlasSet(items, layout, texts or None, folders, notes, random_views)
+    items = gathered if len(places) == len(gathered) else gathered.take(places)
+    folders = None
+    if views is not None:
+        of_all = _view_folders(views, gathered, places, notes)
+        folders = {new: of_all[old] for new, old in enumerate(places) if old in of_all}
+    return AtlasSet(items, layout, [texts[i] for i in places] if texts else None, folders, notes, random_views)
 
 
 def shortlist(names: Sequence[str], max_count: int = 5) -> str:
@@ -254,11 +260,11 @@ def shortlist(names: Sequence[str], max_count: int = 5) -> str:
     return ", ".join(names[:max_count]) + more
 
 
-def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) -> dict[Item, tuple[str, ...]]:
+def _captions_of_file(captions: str, items: ItemColumns, notes: list[str]) -> dict[int, tuple[str, ...]]:
     """Return the captions of a file; at least one must match, and none may be that of two items of one key."""
-    by_key: dict[str, list[Item]] = {}
-    for item in items:
-        by_key.setdefault(item.key, []).append(item)
+    by_key: dict[str, list[int]] = {}
+    for place, key in enumerate(items.keys):
+        by_key.setdefault(key, []).append(place)
     matched = match_captions(load_captions(captions), list(by_key))
     if matched.unmatched:
         count = len(matched.unmatched)
@@ -275,46 +281,47 @@ def _captions_of_file(captions: str, items: Sequence[Item], notes: list[str]) ->
             f"{captions}: no id matches an atlas: the ids are {shortlist(unused, 2)}, "
             f"the atlases are {shortlist(list(by_key), 2)}"
         )
-    found: dict[Item, tuple[str, ...]] = {}
+    found: dict[int, tuple[str, ...]] = {}
     for key, texts in matched.captions.items():
-        _require_one(f"{captions}: the caption of {key!r} could be that", by_key[key])
+        _require_one(f"{captions}: the caption of {key!r} could be that", items, by_key[key])
         found[by_key[key][0]] = texts
     return found
 
 
-def _require_one(what: str, items: Sequence[Item]) -> None:
+def _require_one(what: str, items: ItemColumns, places: Sequence[int]) -> None:
     """Raise a GatlasError where several items fit."""
-    if len(items) > 1:
-        raise GatlasError(f"{what} of {items[0].name} or of {items[1].name}, which share a name: give each its own")
+    if len(places) > 1:
+        first, second = (items[place].name for place in places[:2])
+        raise GatlasError(f"{what} of {first} or of {second}, which share a name: give each its own")
 
 
-def _view_folders(views: str, gathered: Sequence[Item], items: Sequence[Item], notes: list[str]) -> dict[Item, str]:
+def _view_folders(views: str, gathered: ItemColumns, places: Sequence[int], notes: list[str]) -> dict[int, str]:
     """Return the folder of pictures of each item: DIR/<key>, else DIR/<its last part> where that is no other's key.
 
-    None may be that of two of all that were `gathered`.
+    None may be that of two of all that were `gathered`; it is said how many of those in `places` have none.
     """
     if not is_folder(views):
         raise GatlasError(f"{views}: there is no such folder; it should hold a folder of pictures for each atlas")
     root = views.rstrip("/")
-    keys = {item.key for item in gathered}
-    owners: dict[str, list[Item]] = {}
-    for item in gathered:
-        last = item.key.rpartition("/")[2]
-        names = [item.key] if last in keys else [item.key, last]
+    keys = set(gathered.keys)
+    owners: dict[str, list[int]] = {}
+    for place, key in enumerate(gathered.keys):
+        last = key.rpartition("/")[2]
+        names = [key] if last in keys else [key, last]
         name = next((name for name in names if has_index(f"{root}/{name}")), None)
         if name is not None:
-            owners.setdefault(f"{root}/{name}", []).append(item)
-    found: dict[Item, str] = {}
+            owners.setdefault(f"{root}/{name}", []).append(place)
+    found: dict[int, str] = {}
     for folder, each in owners.items():
-        _require_one(f"{folder}: these pictures could be those", each)
+        _require_one(f"{folder}: these pictures could be those", gathered, each)
         found[each[0]] = folder
-    missing = [item.key for item in items if item not in found]
-    if len(missing) == len(items):
-        raise GatlasError(f"{views}: there is no {items[0].key}/transforms.json in it, nor one for any other atlas")
+    missing = [gathered.keys[place] for place in places if place not in found]
+    if len(missing) == len(places):
+        raise GatlasError(f"{views}: there is no {missing[0]}/transforms.json in it, nor one for any other atlas")
     if missing:
         notes.append(
-            f"{views}: {len(missing)} of {len(items)} atlases have no pictures, so theirs are rendered from the atlas: "
-            f"{shortlist(missing)}"
+            f"{views}: {len(missing)} of {len(places)} atlases have no pictures, so theirs are rendered from the "
+            f"atlas: {shortlist(missing)}"
         )
     return found
 

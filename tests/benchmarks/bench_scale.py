@@ -1,9 +1,11 @@
-"""CPU seconds and peak memory of one task of an array that is run again when all is done, over the number of objects.
+"""CPU seconds and peak memory of large sets, over the number of objects: a task of an array that is run again when all
+is done, and the set that a training begins with.
 
-    python tests/benchmarks/bench_scale.py [--objects 1000 10000 205737] [--shards 64] [--work DIR]
+    python tests/benchmarks/bench_scale.py [--objects 1000 10000 205737] [--shards 64] [--work DIR] [--part batch|set]
 
-Objects, results and manifests are made up: as many files as there are objects, in folders of 1,286, with nothing of
-worth in them. The figures are of the whole process, with the start of Python. --work keeps what was made for the
+Objects, results, manifests and shards are made up: as many as there are objects, with nothing of worth in them. A batch
+reads folders of 1,286 files, and its figures are of the whole process; a set is in tars of 1,000 atlases with their
+captions, and beside the figures of the process stand those of its imports alone. --work keeps what was made for the
 next call.
 """
 
@@ -21,6 +23,7 @@ from gatlas import __version__, io
 from gatlas.atlas.options import EncodeOptions
 from gatlas.batch.work import BatchWork
 from gatlas.cli.verbs import VERBS
+from gatlas.io.sets.shards import ShardWriter
 
 VERB = "atlas-encode"
 FOLDER = 1_286  # objects in one folder, as in Objaverse
@@ -37,6 +40,51 @@ def measured(words, cwd):
     if process.returncode:
         raise SystemExit(text)
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text.strip().splitlines()[-1]
+
+
+START = """
+import resource, sys
+from gatlas.datasets.atlases import atlas_set
+from gatlas.train.identity import set_digests
+import numpy as np
+from gatlas.types import AtlasStats
+def used():
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+before = used()
+found = atlas_set(sys.argv[1:], AtlasStats(np.zeros((2, 2, 14)), np.zeros((2, 2, 14)), 1, {}))
+after = used()
+set_digests(found)
+print(len(found), *before, *after, used()[0], sum(found.captions_of(i) != () for i in range(len(found))))
+"""
+
+
+def make_shards(work, keys):
+    """Write tars of 1,000 atlases each, of one byte, with a caption of an atlas."""
+    work.mkdir(parents=True)
+    for number in range(0, len(keys), 1_000):
+        with ShardWriter(work / f"set-{number // 1_000:06d}.tar") as shard:
+            for key in sorted(keys[number : number + 1_000]):
+                shard.add(key, ".npz", b"x")
+                shard.add(
+                    key, ".txt", f"a chair with four legs, a round back and a cushion, number {key[-9:]}".encode()
+                )
+
+
+def bench_set(work, count):
+    """Print CPU s and peak MB of a set's start: the first time, without indexes, and again."""
+    if not work.exists():
+        make_shards(work, keys_of(count))
+    for index in work.glob(".*.index"):
+        index.unlink()
+    for title in ("first", "again"):
+        words = [sys.executable, "-c", START, str(work)]
+        run = subprocess.run(words, capture_output=True, text=True, check=True)
+        found, imported, least, listed, peak, digested, captions = map(float, run.stdout.split())
+        times = f"{listed - imported:8.2f} {digested - listed:8.2f} {peak - least:8.1f}"
+        print(
+            f"  {count:9,} {title} {times}   imports {imported:.2f} s, {least:.0f} MB; {captions:,.0f} of {found:,.0f}"
+        )
 
 
 def keys_of(count):
@@ -67,21 +115,32 @@ def make_finished_batch(work, keys, shards):
         (work / f"atlases/manifest-{index}-of-{shards}.jsonl").write_text("".join(lines))
 
 
+def bench_batch(work, count, shards):
+    """Print CPU s and peak MB of one task of a batch that is done."""
+    if not work.exists():
+        make_finished_batch(work, keys_of(count), shards)
+    words = [VERB, "splats", "-o", "atlases/", "--shard", f"{min(3, shards - 1)}/{shards}"]
+    seconds, peak, said = measured(words, work)
+    print(f"  {count:9,} {seconds:8.2f} {peak:8.1f}   {said}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--objects", type=int, nargs="+", default=[1_000, 10_000, 205_737])
     parser.add_argument("--shards", type=int, default=64)
     parser.add_argument("--work", type=Path)
+    parser.add_argument("--part", choices=["batch", "set"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        print(f"one of {arguments.shards} tasks of a finished batch again: objects, CPU s, peak MB")
-        for count in arguments.objects:
-            work = (arguments.work or Path(temporary)).resolve() / str(count)
-            if not work.exists():
-                make_finished_batch(work, keys_of(count), arguments.shards)
-            words = [VERB, "splats", "-o", "atlases/", "--shard", f"{min(3, arguments.shards - 1)}/{arguments.shards}"]
-            seconds, peak, said = measured(words, work)
-            print(f"  {count:9,} {seconds:8.2f} {peak:8.1f}   {said}")
+        root = (arguments.work or Path(temporary)).resolve()
+        if arguments.part != "set":
+            print(f"one of {arguments.shards} tasks of a finished batch again: objects, CPU s, peak MB")
+            for count in arguments.objects:
+                bench_batch(root / str(count), count, arguments.shards)
+        if arguments.part != "batch":
+            print("the set of a training: objects, CPU s to list and to identify it, MB above the imports")
+            for count in arguments.objects:
+                bench_set(root / f"set-{count}", count)
 
 
 if __name__ == "__main__":

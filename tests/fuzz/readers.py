@@ -166,13 +166,13 @@ def read_captions(folder: Path) -> Any:
 
 def read_tar(folder: Path) -> Any:
     from gatlas.io.sets.captions import captions_in_shards
-    from gatlas.io.sets.inputs import captions_of
+    from gatlas.io.sets.inputs import captions_of, list_columns
     from gatlas.io.sets.shards import list_members, read_member
 
     path = first(folder)
 
     def listed() -> Any:
-        items = io.list_items([str(path)])
+        items = list_columns([str(path)])
         return [(io.read_item(item), captions_of(item.source)) for item in items], captions_in_shards(items)
 
     return each(lambda: read_stream(folder), lambda: [read_member(member) for member in list_members(path)], listed)
@@ -187,8 +187,9 @@ def read_stream(folder: Path) -> Any:
 
 def read_beside(folder: Path) -> Any:
     from gatlas.io.sets.captions import captions_beside
+    from gatlas.io.sets.inputs import list_columns
 
-    return captions_beside(io.list_items([str(folder)]))
+    return captions_beside(list_columns([str(folder)]))
 
 
 def read_manifest(folder: Path) -> Any:

@@ -10,18 +10,21 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.sets.inputs import CAPTIONS, captions_of_shard
-from gatlas.io.sets.shards import Member, read_member
+from gatlas.io.sets.inputs import members_by_key
+from gatlas.io.sets.shard_index import shard_index
+from gatlas.io.sets.shards import CAPTIONS
 from gatlas.io.streams import as_blob, os_errors
 
 if TYPE_CHECKING:
-    from gatlas.io.sets.inputs import Item
+    from gatlas.io.sets.items import ItemColumns
+    from gatlas.io.sets.shard_index import ShardIndex
+    from gatlas.io.sets.shards import Member
     from gatlas.io.streams import Blob
 
     Captions = dict[str, tuple[str, ...]]  # by id or key
@@ -55,24 +58,34 @@ def load_captions(source: str | Path | Blob) -> Captions:
     return {identity: tuple(dict.fromkeys(captions)) for identity, captions in found.items()}
 
 
-def captions_beside(items: Sequence[Item]) -> dict[Item, tuple[str, ...]]:
-    """The captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
+def captions_beside(items: ItemColumns) -> dict[int, tuple[str, ...]]:
+    """Return the captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
 
-    In a folder a JSON file is one where it has a text as "caption"; other things, such as reports, may lie there too.
+    They come by the places of the atlases in the list. In a folder a JSON file is one where it has a text as "caption";
+    other things, such as reports, may lie there too.
     """
     found = captions_in_shards(items)
     names: dict[Path, set[str]] = {}
-    for item in items:
-        if not isinstance(item.source, Path):
+    for index in items.apart_from_shards():
+        source = items[index].source
+        if not isinstance(source, Path):
             continue
-        folder = item.source.parent
+        folder = source.parent
         if folder not in names:
             names[folder] = _names_in(folder)
-        beside = (folder / (item.source.stem + suffix) for suffix in CAPTIONS)
+        beside = (folder / (source.stem + suffix) for suffix in CAPTIONS)
         captions = next(filter(None, (_in_folder(path) for path in beside if path.name in names[folder])), ())
         if captions:
-            found[item] = captions
+            found[index] = captions
     return found
+
+
+def _in_shard(index: ShardIndex, member: Member, suffix: str) -> tuple[str, ...]:
+    text = index.texts.get(member.offset)
+    if text is None or suffix == ".json":
+        return _beside(index.read(member), suffix)
+    text = text.removeprefix("\ufeff").strip()
+    return (text,) if text else ()
 
 
 def _in_folder(path: Path) -> tuple[str, ...]:
@@ -97,23 +110,26 @@ def _names_in(folder: Path) -> set[str]:
         return set(os.listdir(folder))
 
 
-def captions_in_shards(items: Iterable[Item]) -> dict[Item, tuple[str, ...]]:
-    """The captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
+def captions_in_shards(items: ItemColumns) -> dict[int, tuple[str, ...]]:
+    """Return the captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
 
-    They belong to the atlas of their own shard only. Two atlases of one key beside one are a GatlasError.
+    They come by the places of the atlases in the list, and belong to the atlas of their own shard only. Two atlases of
+    one key beside one are a GatlasError.
     """
-    shards: dict[Path, dict[str, list[Item]]] = {}
-    for item in items:
-        if isinstance(item.source, Member):
-            shards.setdefault(item.source.shard, {}).setdefault(item.key, []).append(item)
-    found: dict[Item, tuple[str, ...]] = {}
-    for shard, wanted in shards.items():
-        for key, members in captions_of_shard(shard).items():
-            read = (_beside(read_member(members[suffix]), suffix) for suffix in CAPTIONS if suffix in members)
-            captions = next(filter(None, read), ()) if key in wanted else ()
+    found: dict[int, tuple[str, ...]] = {}
+    for shard, places in items.by_shard():
+        wanted: dict[str, list[int]] = {}
+        for place in places:
+            wanted.setdefault(items.keys[place], []).append(place)
+        index = shard_index(shard)
+        for key, members in members_by_key(index).items():
+            if key not in wanted:
+                continue
+            read = (_in_shard(index, members[suffix], suffix) for suffix in CAPTIONS if suffix in members)
+            captions = next(filter(None, read), ())
             if captions and len(wanted[key]) > 1:
                 raise GatlasError(
-                    f"{wanted[key][0].name}: the shard has two of this name and a caption for one: leave one out"
+                    f"{items[wanted[key][0]].name}: the shard has two of this name and a caption for one: leave one out"
                 )
             if captions:
                 found[wanted[key][0]] = captions

@@ -121,6 +121,18 @@ class ItemColumns(Sequence[Item]):
         if os.path.islink(path):
             self.links.append(path)
 
+    def by_shard(self) -> Iterator[tuple[Path, list[int]]]:
+        """Yield each shard with the places of its members in the list."""
+        places: list[list[int]] = [[] for _ in self.shards]
+        for index, (place, offset) in enumerate(zip(self._of, self._offsets, strict=True)):
+            if offset >= 0:
+                places[place].append(index)
+        yield from ((shard, each) for shard, each in zip(self.shards, places, strict=True) if each)
+
+    def apart_from_shards(self) -> Iterator[int]:
+        """Yield the places of the items that lie in no shard."""
+        return (index for index, offset in enumerate(self._offsets) if offset < 0)
+
     def take(self, order: Iterable[int]) -> ItemColumns:
         """Return the items of these indices, in that order. Folders and links stay those of all."""
         order = list(order)

@@ -9,7 +9,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.io.sets.captions import captions_beside, load_captions
-from gatlas.io.sets.inputs import list_items
+from gatlas.io.sets.inputs import list_columns
 from gatlas.io.streams import Blob
 
 EXPECTED = {"a1": ("a red cube, shiny",), "dir/b2": ('a "blue" ball',)}
@@ -41,6 +41,11 @@ def blob(text):
 def test_every_format_gives_the_same_captions(text):
     assert load_captions(blob(text)) == EXPECTED
     assert load_captions(blob("\ufeff" + text)) == EXPECTED
+
+
+def found_beside(path):
+    items = list_columns([str(path)])
+    return {items.keys[place]: texts for place, texts in captions_beside(items).items()}
 
 
 def test_one_json_line_is_a_record_and_not_a_map():
@@ -101,22 +106,21 @@ def test_a_caption_beside_its_atlas_in_a_shard_is_found(tmp_path):
         "d.txt": b"nobody's",
     }
     write_shard(tmp_path / "s.tar", *members.items())
-    found = captions_beside(list_items([str(tmp_path / "s.tar")]))
-    assert {item.key: texts for item, texts in found.items()} == {"set/a": ("a red cube",), "b": ("one", "two")}
+    assert found_beside(tmp_path / "s.tar") == {"set/a": ("a red cube",), "b": ("one", "two")}
 
 
 def test_a_caption_in_a_shard_is_its_own_atlases_alone(tmp_path):
     write_shard(tmp_path / "0.tar", ("000.npz", b"x"), ("000.txt", b"a red cube"), ("001.npz", b"x"))
     write_shard(tmp_path / "1.tar", ("000.npz", b"y"), ("000.txt", b"a golden ring"), ("001.txt", b"nobody's"))
-    items = list_items([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
+    items = list_columns([str(tmp_path / "0.tar"), str(tmp_path / "1.tar")])
     found = captions_beside(items)
-    assert [found.get(item) for item in items] == [("a red cube",), None, ("a golden ring",)]
+    assert [found.get(place) for place in range(len(items))] == [("a red cube",), None, ("a golden ring",)]
 
 
 def test_one_caption_for_two_atlases_of_a_shard_is_refused(tmp_path):
     write_shard(tmp_path / "0.tar", ("a.npz", b"x"), ("a.npz", b"y"), ("a.txt", b"a red cube"))
     with pytest.raises(GatlasError, match=r"0\.tar:a\.npz: the shard has two of this name and a caption for one"):
-        captions_beside(list_items([str(tmp_path / "0.tar")]))
+        captions_beside(list_columns([str(tmp_path / "0.tar")]))
 
 
 def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
@@ -128,7 +132,7 @@ def test_a_caption_beside_its_atlas_in_a_folder_is_found(tmp_path):
     (tmp_path / "d.json").write_text('{"step": 1}\n{"step": 2}\n')  # a log
     (tmp_path / "d.txt").touch()
     (tmp_path / "b.txt").write_text("of another")
-    found = {item.key: texts for item, texts in captions_beside(list_items([str(tmp_path)])).items()}
+    found = found_beside(tmp_path)
     assert found == {"a": ("a red cube",), "b.v2": ("one", "two")}
 
 
@@ -144,7 +148,7 @@ def test_links_beside_an_atlas_are_followed_to_texts_and_never_to_devices(tmp_pa
     (folder / "c.txt").symlink_to("/dev/zero")
     os.mkfifo(folder / "d.txt")
     (folder / "e.txt").symlink_to("e.txt")  # to itself
-    found = {item.key: texts for item, texts in captions_beside(list_items([str(folder)])).items()}
+    found = found_beside(folder)
     assert found == {"a": ("a red cube",), "b": ("a red cube",)}
 
 
@@ -152,7 +156,7 @@ def test_links_beside_an_atlas_are_followed_to_texts_and_never_to_devices(tmp_pa
 def test_captions_that_lie_outside_their_tar_are_refused(tmp_path, name):
     write_shard(tmp_path / "s.tar", ("a.npz", b"x"), (name, b"a red cube"))
     with pytest.raises(GatlasError, match="would lie outside the tar's own folder"):
-        captions_beside(list_items([str(tmp_path / "s.tar")]))
+        captions_beside(list_columns([str(tmp_path / "s.tar")]))
 
 
 def test_a_caption_that_is_no_unicode_is_refused():
