@@ -26,6 +26,7 @@ from gatlas.config import Report, ignore
 from gatlas.errors import GatlasError, Requeue
 from gatlas.io.outputs import is_streamed
 from gatlas.io.sets.scratch import new_path
+from gatlas.io.sets.shard_index import keep_index
 
 Results = FolderResults | TarResults | StreamResults
 
@@ -182,6 +183,7 @@ class _Run:
         whole = not outcome.stopped and (outcome.done + outcome.earlier or not tasks)
         if tar is not None and whole and not tar.growing.is_whole():
             tar.growing.finish()
+            keep_index(tar.tar)
 
     def _refuse(self, task: Task, line: Line) -> None:
         place = unowned_file(task, line, self.work.name)

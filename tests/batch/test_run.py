@@ -13,6 +13,8 @@ import pytest
 from gatlas import io
 from gatlas.batch import Batchable, BatchOptions, BatchWork, run_batch
 from gatlas.errors import GatlasError, Requeue
+from gatlas.io.sets.shard_index import FEWEST, index_path, shard_index
+from gatlas.io.sets.shards import ShardWriter, list_members
 from gatlas.prune import PruneOptions, prune
 from gatlas.types import Gaussians, Origin
 
@@ -143,3 +145,17 @@ def test_members_of_a_tar_that_is_read_once_go_to_standard_output_only(folder):
     run_batch(PRUNE, ["splats"], "small.tar")
     with pytest.raises(GatlasError, match="a tar from a pipe cannot be read again"):
         run_batch(PRUNE, io.stream_members("small.tar"), "smaller/")
+
+
+def copied(source, output, options, *, force, report):
+    Path(output).write_bytes(b"atlas")
+
+
+def test_a_tar_of_many_results_has_its_index_beside_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with ShardWriter("in.tar") as shard:
+        for number in range(FEWEST):
+            shard.add(f"o{number}", ".ply", b"splat")
+    run_batch(BatchWork("copy", copied, PRUNE.options, SPLATS), ["in.tar"], "out.tar")
+    assert index_path("out.tar").exists()
+    assert shard_index("out.tar").members == list_members("out.tar")

@@ -160,7 +160,7 @@ def _cached_path(path: str) -> Path:
     return cache_folder() / "shards" / f"{_digest(os.path.realpath(path))}.index"
 
 
-_kept: dict[str, tuple[Stamp, ShardIndex]] = {}  # those that could be written nowhere
+KEPT: dict[str, tuple[Stamp, ShardIndex]] = {}  # those that could be written nowhere
 
 
 def _load(path: str) -> ShardIndex | None:
@@ -168,8 +168,8 @@ def _load(path: str) -> ShardIndex | None:
     stamp = _stamp(path)
     if stamp is None:
         return None
-    if path in _kept and _kept[path][0] == stamp:
-        return _kept[path][1]
+    if path in KEPT and KEPT[path][0] == stamp:
+        return KEPT[path][1]
     cached = _cached_path(path)
     for place in (index_path(path), cached):
         try:
@@ -226,15 +226,16 @@ def _save(path: str, stamp: Stamp, index: ShardIndex) -> None:
     content = b"".join((json.dumps(document, separators=(",", ":")).encode(), b"\n", *columns))
     folder = os.path.dirname(path) or "."
     for place in (index_path(path), _cached_path(path)):
-        if _written(place, content, make_folder=place != index_path(path)):
+        if write_index(place, content, make_folder=place != index_path(path)):
             if place != index_path(path):
-                _warn_once(f"{folder}: cannot be written: the indexes of its shards are kept in {place.parent}")
+                warn_once(f"{folder}: cannot be written: the indexes of its shards are kept in {place.parent}")
             return
-    _kept[path] = stamp, index
-    _warn_once(f"{folder}: neither it nor {cache_folder()} can be written: each process reads the headers anew")
+    KEPT[path] = stamp, index
+    warn_once(f"{folder}: neither it nor {cache_folder()} can be written: each process reads the headers anew")
 
 
-def _written(place: Path, content: bytes, *, make_folder: bool) -> bool:
+def write_index(place: Path, content: bytes, *, make_folder: bool) -> bool:
+    """Write an index whole; False where it cannot be."""
     scratch = place.with_name(scratch_name())
     try:
         if make_folder:
@@ -250,5 +251,6 @@ def _written(place: Path, content: bytes, *, make_folder: bool) -> bool:
 
 
 @cache
-def _warn_once(text: str) -> None:
+def warn_once(text: str) -> None:
+    """Warn of something, the first time."""
     warnings.warn(text, stacklevel=2)

@@ -213,8 +213,6 @@ class ShardWriter:
         with nullcontext() if is_stream(self._out) else whole_file(self._out, force=self._force) as self._file:
             yield self
             self._write(end_mark(self._written))  # only where the block ends well: a reader sees that a writer died
-        if not is_stream(self._out) and os.path.isfile(self._out):
-            _keep_index(self._out)
         if self._shown:
             print(self._out, file=sys.stderr)
 
@@ -289,14 +287,6 @@ class GrowingTar:
             with self.partial.open("ab") as file:
                 file.write(end_mark(file.tell()))
             os.replace(self.partial, self.tar)
-        _keep_index(self.tar)
-
-
-def _keep_index(shard: str | Path) -> None:
-    """Keep the index of a new shard, for those who read it."""
-    from gatlas.io.sets.shard_index import keep_index
-
-    keep_index(shard)
 
 
 class _Rejoined:

@@ -11,8 +11,8 @@ from gatlas.errors import GatlasError
 from gatlas.io.sets import shard_index as indexes
 from gatlas.io.sets.captions import captions_beside
 from gatlas.io.sets.inputs import captions_of_shard, list_columns, list_items
-from gatlas.io.sets.shard_index import FEWEST, MOST_OF_TEXT, index_path, shard_index
-from gatlas.io.sets.shards import GrowingTar, ShardWriter, list_members, read_member
+from gatlas.io.sets.shard_index import FEWEST, MOST_OF_TEXT, index_path, keep_index, shard_index
+from gatlas.io.sets.shards import ShardWriter, list_members, read_member
 
 COUNT = FEWEST
 
@@ -22,6 +22,7 @@ def write_shard(path, count=COUNT, text="a {} chair"):
         for number in range(count):
             shard.add(f"sub/o{number:03d}", ".v2.npz" if number == 3 else ".npz", b"atlas %d" % number)
             shard.add(f"sub/o{number:03d}", ".txt", text.format(number).encode())
+    keep_index(path)
     return path
 
 
@@ -29,8 +30,8 @@ def write_shard(path, count=COUNT, text="a {} chair"):
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GATLAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(indexes, "_kept", {})
-    indexes._warn_once.cache_clear()
+    monkeypatch.setattr(indexes, "KEPT", {})
+    indexes.warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def scans(monkeypatch):
     return read
 
 
-def test_a_new_shard_has_an_index_that_gives_what_its_headers_give(scans):
+def test_a_shard_that_is_indexed_when_it_is_made_gives_what_its_headers_give(scans):
     write_shard("x.tar")
     scans.clear()
     assert shard_index("x.tar").members == list_members("x.tar")
@@ -70,17 +71,6 @@ def test_a_tar_of_another_program_is_indexed_on_first_use(scans):
         assert len(list_items(["x.tar"])) == COUNT
     assert scans == ["x.tar"]
     assert list_items(["*.tar"]) == list_items(["x.tar"])
-
-
-def test_a_tar_that_grew_object_by_object_has_an_index(scans):
-    tar = GrowingTar(Path("x.tar"))
-    tar.cut(0)
-    for number in range(COUNT):
-        tar.append(f"o{number}", {".npz": b"atlas"})
-    tar.finish()
-    scans.clear()
-    assert len(list_items(["x.tar"])) == COUNT
-    assert scans == []
 
 
 def test_a_few_members_are_read_without_an_index(scans):
@@ -136,9 +126,9 @@ def test_in_a_folder_that_cannot_be_written_the_index_lies_in_the_cache_which_is
     for name in ("set/a.tar", "set/b.tar"):
         write_shard(name)
         index_path(name).unlink()
-    written = indexes._written
+    written = indexes.write_index
     monkeypatch.setattr(
-        indexes, "_written", lambda place, *rest, **how: place.parent.name != "set" and written(place, *rest, **how)
+        indexes, "write_index", lambda place, *rest, **how: place.parent.name != "set" and written(place, *rest, **how)
     )
     scans.clear()
     with pytest.warns(UserWarning, match=r"^set: cannot be written: the indexes of its shards are kept in ") as warned:
@@ -151,7 +141,7 @@ def test_in_a_folder_that_cannot_be_written_the_index_lies_in_the_cache_which_is
 def test_where_nothing_can_be_written_the_index_is_in_memory(scans, monkeypatch):
     write_shard("x.tar")
     index_path("x.tar").unlink()
-    monkeypatch.setattr(indexes, "_written", lambda *_, **__: False)
+    monkeypatch.setattr(indexes, "write_index", lambda *_, **__: False)
     scans.clear()
     with pytest.warns(UserWarning, match=r"neither it nor .* can be written"):
         list_items(["x.tar"])
