@@ -36,6 +36,7 @@ FRAMES = 60  # of a video
 
 if TYPE_CHECKING:
     from gatlas.fit import Fit
+    from gatlas.fit.backgrounds import FittedBackground
     from gatlas.fit.exposure import FittedExposure
     from gatlas.fit.photo_start import Cloud
     from gatlas.metrics.lpips import Lpips
@@ -85,6 +86,8 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     if result.exposure is not None:
         summary += f", {result.exposure.psnr:.2f} dB with each photo's exposure corrected"
     message(f"{summary}, {seconds:.1f} s")
+    if result.background is not None and result.background.shared:
+        message(f"background {hex_color(result.background.colors[0])}")
     if result.levels:
         message("levels: " + ", ".join(f"{level.number:,} {level.psnr:.2f} dB" for level in result.levels))
     if options.views_out is not None:
@@ -97,6 +100,9 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         held = fit_report(result, options, path, lpips, spent)
         if result.exposure is not None:
             held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=model_dir))
+        if result.background is not None:
+            names = io.photo_names(name, model_dir=model_dir)
+            held["background"] = background_report(result.background, names)
         io.save_json(options.report, held, force=force)
     gaussians = _denormalized(result.gaussians) if options.denormalize else result.gaussians
     io.save_gaussians(output, gaussians, force=force)
@@ -247,6 +253,18 @@ def fit_report(
         "lpips": lpips,
         "arguments": {**chosen, **options.as_record(), "lambda": asdict(loss_weights(options))},
     }
+
+
+def hex_color(color: np.ndarray) -> str:
+    """Return a color in [0, 1] as --background of render takes it."""
+    return "#" + "".join(f"{round(255 * float(value)):02x}" for value in color)
+
+
+def background_report(background: FittedBackground, names: list[str]) -> Any:
+    """Return the color behind all photos, or that behind each by its name."""
+    if background.shared:
+        return hex_color(background.colors[0])
+    return {name: hex_color(color) for name, color in zip(names, background.colors, strict=True)}
 
 
 def exposure_report(exposure: FittedExposure, names: list[str]) -> dict[str, Any]:

@@ -164,17 +164,25 @@ class FittedExposure(NamedTuple):
 
 
 def fitted_exposure(
-    gaussians: Gaussians, views: AnyViews, held_out: Int[np.ndarray, " h"], exposures: PhotoExposures
+    gaussians: Gaussians,
+    views: AnyViews,
+    held_out: Int[np.ndarray, " h"],
+    exposures: PhotoExposures,
+    backgrounds: Float[np.ndarray, "c 3"] | None = None,
 ) -> FittedExposure:
-    """Return the exposures of a fit's RGBA photos, and the PSNR of the held-out ones under theirs."""
+    """Return the exposures of a fit's RGBA photos, and the PSNR of the held-out ones under theirs.
+
+    Pictures are compared over white, or over the `backgrounds` of the photos.
+    """
     gains, offsets = np.empty((len(views), 3)), np.empty((len(views), 3))
     kept = np.setdiff1d(np.arange(len(views)), held_out)
     gains[kept], offsets[kept] = exposures.found()
     decibels = []
     for i in held_out:
-        pictures = _premultiplied(gaussians, views, i)
-        gains[i], offsets[i] = _solve_photo(*pictures)
-        decibels.append(_exposed_psnr(*pictures, gains[i], offsets[i]))
+        behind = 1.0 if backgrounds is None else backgrounds[i]
+        pictures = _premultiplied(gaussians, views, i, behind)
+        gains[i], offsets[i] = _solve_photo(*pictures, behind)
+        decibels.append(_exposed_psnr(*pictures, gains[i], offsets[i], behind))
     return FittedExposure(ExposureValues(gains, offsets), held_out, float(np.mean(decibels)))
 
 
@@ -188,11 +196,14 @@ def corrected_psnr(gaussians: Gaussians, views: AnyViews, exposure: ExposureValu
 
 
 def _solve_photo(
-    image: Float[np.ndarray, "p 3"], alpha: Float[np.ndarray, " p"], wanted: Float[np.ndarray, "p 3"]
+    image: Float[np.ndarray, "p 3"],
+    alpha: Float[np.ndarray, " p"],
+    wanted: Float[np.ndarray, "p 3"],
+    behind: float | Float[np.ndarray, " 3"] = 1.0,
 ) -> Float[np.ndarray, "2 3"]:
     """Gain and offset of one photo; for the pictures see `_premultiplied`."""
-    over_white = wanted + (1 - alpha[:, None])
-    return _solve(image, alpha, wanted, (over_white < SATURATED) | (alpha[:, None] < 1), RIDGE)
+    photo = wanted + (1 - alpha[:, None]) * behind
+    return _solve(image, alpha, wanted, (photo < SATURATED) | (alpha[:, None] < 1), RIDGE)
 
 
 def _exposed_psnr(
@@ -201,20 +212,21 @@ def _exposed_psnr(
     wanted: Float[np.ndarray, "p 3"],
     gain: Float[np.ndarray, " 3"],
     offset: Float[np.ndarray, " 3"],
+    behind: float | Float[np.ndarray, " 3"] = 1.0,
 ) -> float:
-    """PSNR in dB of one exposed picture over white; for the pictures see `_premultiplied`."""
-    white = 1 - alpha[:, None]
-    exposed = image * gain + alpha[:, None] * offset + white
-    # `wanted` is the photo less the white that shows through the rendered picture.
-    return float(psnr(np.clip(exposed, 0.0, 1.0)[None, None], (wanted + white)[None, None])[0])
+    """PSNR in dB of one exposed picture over a color; for the pictures see `_premultiplied`."""
+    shown = (1 - alpha[:, None]) * behind
+    exposed = image * gain + alpha[:, None] * offset + shown
+    # `wanted` is the photo less the color that shows through the rendered picture.
+    return float(psnr(np.clip(exposed, 0.0, 1.0)[None, None], (wanted + shown)[None, None])[0])
 
 
 def _premultiplied(
-    gaussians: Gaussians, views: AnyViews, index: int
+    gaussians: Gaussians, views: AnyViews, index: int, behind: float | Float[np.ndarray, " 3"] = 1.0
 ) -> tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, " p"], Float[np.ndarray, "p 3"]]:
-    """Rendered premultiplied colors, rendered alpha, and the photo over white less the white behind the rendering."""
+    """Rendered premultiplied colors, rendered alpha, and the photo over a color less what of it shows through."""
     rendered = rasterize(gaussians, views.cameras[index])
     image = rendered.colors[0].reshape(-1, 3).astype(np.float64)
     alpha = rendered.alphas[0].reshape(-1).astype(np.float64)
-    over_white = composite(views[index].images, 1.0)[0].reshape(-1, 3).astype(np.float64)
-    return image, alpha, over_white - (1 - alpha[:, None])
+    photo = composite(views[index].images, behind)[0].reshape(-1, 3).astype(np.float64)
+    return image, alpha, photo - (1 - alpha[:, None]) * behind

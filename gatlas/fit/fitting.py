@@ -106,6 +106,13 @@ def check_fit(options: FitOptions, *, photos: bool, video: bool = False) -> None
     masks = [name for name, value in masked.items() if value is not None]
     if not photos and masks:
         raise GatlasError(f"{masks[0]} is for photos: the input is a mesh")
+    if options.background != "none" and (masks or not photos):
+        other = f"{masks[0]} cuts it away" if masks else "the input is a mesh"
+        raise GatlasError(f"--background {options.background} is for photos that show it: {other}")
+    if options.background != "none" and options.model == "scaffold":
+        raise GatlasError(f"--model scaffold does not go with --background {options.background}: use --model direct")
+    if options.background != "none" and options.lod is not None:
+        raise GatlasError(f"--lod does not go with --background {options.background}")
     if options.scene and (masks or not photos):
         other = f"{masks[0]} cuts an object out" if masks else "the input is a mesh"
         raise GatlasError(f"--scene is for photos that show all that is around: {other}")

@@ -25,6 +25,7 @@ from gatlas.raster.flat_color import with_flat_color
 from gatlas.types import LOG_SCALE_RANGE
 
 if TYPE_CHECKING:
+    from gatlas.fit.backgrounds import FittedBackground
     from gatlas.fit.exposure import FittedExposure
     from gatlas.fit.options import FitOptions
     from gatlas.types import AnyCameras, AnyViews, Gaussians, Mesh
@@ -50,6 +51,7 @@ class Fit(NamedTuple):
     mesh: Mesh | None = None  # what was fitted, in the unit ball; None of photos
     exposure: FittedExposure | None = None  # of photos
     levels: tuple[LevelQuality, ...] = ()  # of `FitOptions.levels`, the smallest first
+    background: FittedBackground | None = None  # of photos
 
 
 def fit_mesh(mesh: Mesh, options: FitOptions, *, start: Gaussians | None = None, **running: Any) -> Fit:

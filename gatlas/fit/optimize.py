@@ -20,6 +20,7 @@ from gatlas.raster import rasterize
 from gatlas.types import LOG_SCALE_RANGE, Gaussians
 
 if TYPE_CHECKING:
+    from gatlas.fit.backgrounds import PhotoBackgrounds
     from gatlas.fit.exposure import PhotoExposures
     from gatlas.fit.lod import ShownLevel
     from gatlas.metrics.lpips import Lpips
@@ -59,6 +60,7 @@ def optimize(
     weights: LossWeights = DIRECT_WEIGHTS,
     lpips: Lpips | None = None,
     exposures: PhotoExposures | None = None,
+    backgrounds: PhotoBackgrounds | None = None,
     device: str = "cpu",
     on_step: OnStep | None = None,
     on_loss: OnStep | None = None,
@@ -77,7 +79,8 @@ def optimize(
     Loss: `gatlas.fit.losses.picture_loss`, both pictures over the same random background. Colors stay in [0, 1] and
     scales in LOG_SCALE_RANGE, or, of Gaussians that begin larger, up to where they begin. The scene must have about
     radius 1. Blur and mode of the rasterizer are those of the Gaussians' origin. `exposures` are solved in place: the
-    pictures of the Gaussians are compared as each photo was exposed. Spherical harmonics keep the degree of
+    pictures of the Gaussians are compared as each photo was exposed. With `backgrounds`, which are solved in place,
+    both pictures are over the color behind the photo instead of a random one. Spherical harmonics keep the degree of
     `gaussians`; where they are 0 beyond degree 0, one degree more is optimized every DEGREE_EVERY of the steps.
     """
     training = TrainingViews(views, coarse, iterations)
@@ -88,6 +91,8 @@ def optimize(
         state: _State = {name: (parameter, adam) for name, parameter in parameters.items()}
         if exposures is not None:
             state["exposure"] = exposures.values, None
+        if backgrounds is not None:
+            state["background"] = backgrounds.values, None
         largest = parameters["log_scales"].detach().amax(dim=1, keepdim=True).clamp(min=LOG_SCALE_RANGE[1])
         degrees = _degrees(gaussians, iterations)
         if resume is None:
@@ -105,13 +110,16 @@ def optimize(
             for group in adam.param_groups:
                 group["lr"] = rate * LEARNING_RATES[group["name"]] * decay
             view = training.at(step)[int(order[step])]
-            target, background = over_random_color(view, rng, device)
+            behind = None if backgrounds is None else backgrounds.color(int(order[step]))
+            target, background = over_random_color(view, rng, device, color=behind)
             rendered = parameters if shown is None else _first(parameters, *shown(step))
             drawn = _activated(rendered, gaussians.origin, degrees(step))
             if exposures is not None:
                 drawn = exposures.of(drawn, int(order[step]))
             rendering = rasterize(drawn, view.cameras, background=background, eps2d=training.blur(step))
             image = rendering.colors
+            if backgrounds is not None:
+                backgrounds.update(int(order[step]), rendering, target)
             if exposures is not None:
                 if step >= BEGIN * iterations:
                     exposures.update(int(order[step]), rendering, target, background)

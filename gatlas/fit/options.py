@@ -70,6 +70,9 @@ class FitOptions(Options):
     Photos without transparency show a scene with all that is around it: by default it gets a Gaussian for every 100
     pixels of all photos, from 16,384 to 65,536, and begins on the surfaces that the photos agree about (--init stereo).
 
+    --background scene fits one color behind what photos show, --background view one per photo; the splat leaves it out,
+    PSNR and SSIM are over it, and the report holds it.
+
     --profile quick is 200 steps on 48 pictures of 256 x 256, default 1,200 on 64 of 512 x 512, quality 4,000 on 96,
     instant 0 on 24: it places the Gaussians of a mesh on the surface that these show and does not optimize them, in
     about a second per mesh. Without --report its PSNR and SSIM are of 4 held-out pictures.
@@ -148,6 +151,11 @@ class FitOptions(Options):
     )
     frames_out: str | None = option(
         None, metavar="DIR", output="", once=False, help="Keep the frames of a video there; default in the cache."
+    )
+    background: Literal["none", "scene", "view"] = option(
+        "none",
+        recorded=ABSENT,
+        help="Fit the color behind what photos show, one for all or one per photo, and leave it out of the splat.",
     )
     scene: bool = option(
         False,

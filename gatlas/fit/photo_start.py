@@ -22,6 +22,7 @@ from gatlas.types import LOG_SCALE_RANGE, Gaussians, Origin
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from gatlas.fit.backgrounds import PhotoBackgrounds
     from gatlas.fit.stereo import StereoSurfaces
     from gatlas.types import AnyViews
 
@@ -56,17 +57,19 @@ def start_photos(
     *,
     flat: bool = True,
     scene: bool = False,
+    backgrounds: PhotoBackgrounds | None = None,
 ) -> PhotoStart:
     """Return `count` Gaussians for RGBA views, and the ball that becomes the unit ball.
 
     With `flat` given Gaussians lose view-dependent color, see `gatlas.raster.flat_color`. Of a `scene` what is far
-    beyond the ball gets few Gaussians, as large as it takes.
+    beyond the ball gets few Gaussians, as large as it takes. With the colors of `backgrounds` nothing begins there.
     See `gatlas.fit.photos.fit_photos` for `points` and `init`. Surfaces are found in the views `trained_on` only. What
     the photos lack for `init` is a GatlasError.
     """
     if isinstance(init, Gaussians):
         return PhotoStart(*_from_gaussians(init, views, count, rng, flat))
     opaque = is_opaque(views)
+    backdrop = opaque and backgrounds is None
     cloud = points if points is not None and len(points[0]) else None
     if init == "points" and cloud is None:
         raise GatlasError("there are no points to begin with: use --init hull (photos with transparency) or random")
@@ -77,15 +80,20 @@ def start_photos(
         framed = views_into_frame(views[trained_on], frame)
         per_gaussian, least = STEREO_POOL
         found = find_surfaces(framed, max(per_gaussian * count, least), rng)
+        if backgrounds is not None:
+            from gatlas.fit.backgrounds import is_background
+
+            kept = ~is_background(found.cloud.points, found.cloud.rgb, backgrounds)
+            found = found._replace(cloud=type(found.cloud)(*(column[kept] for column in found.cloud)))
         if len(found.cloud.points) >= FEWEST:
-            start = _from_stereo(found, framed, count, opaque, frame, rng, scene)
+            start = _from_stereo(found, framed, count, backdrop, frame, rng, scene)
             return PhotoStart(start, frame, on_surfaces=True, gains=found.gains)
         lack = "the photos overlap too little to find surfaces in them"
         if init == "stereo":
             raise GatlasError(f"{lack}: use --init points, hull or random")
         warnings.warn(f"{lack}; the fit begins at {'random places' if cloud is None else 'points'}", stacklevel=3)
     if cloud is not None and init in ("auto", "points"):
-        return PhotoStart(*_from_points(cloud, views, count, opaque, rng, scene))
+        return PhotoStart(*_from_points(cloud, views, count, opaque, rng, scene, backdrop))
     frame = frame_of_cameras(views.cameras)
     if init == "hull" or (init == "auto" and not opaque):
         try:
@@ -97,7 +105,7 @@ def start_photos(
         else:
             return PhotoStart(*_from_hull(hull, views, count, rng))
     framed = views_into_frame(views, frame)
-    behind = _backdrop(framed, count, opaque, rng)
+    behind = _backdrop(framed, count, backdrop, rng)
     start = seeds.random_gaussians(framed, count - len(behind), rng, scene=scene)
     return PhotoStart(_with(start, behind, frame), frame)
 
@@ -119,7 +127,7 @@ def _from_stereo(
 
 
 def _from_points(
-    cloud: Cloud, views: AnyViews, count: int, opaque: bool, rng: np.random.Generator, scene: bool
+    cloud: Cloud, views: AnyViews, count: int, opaque: bool, rng: np.random.Generator, scene: bool, backdrop: bool
 ) -> tuple[Gaussians, SceneFrame]:
     xyz, rgb = cloud
     if not opaque:
@@ -127,7 +135,7 @@ def _from_points(
         xyz, rgb = (xyz[kept], rgb[kept]) if kept.any() else (xyz, rgb)
     frame = frame_of_points(views.cameras, xyz)
     framed = views_into_frame(views, frame)
-    behind = _backdrop(framed, count, opaque, rng)
+    behind = _backdrop(framed, count, backdrop, rng)
     local = (xyz - frame.center) / frame.radius
     start = seeds.point_gaussians(local, rgb, framed.cameras, count - len(behind), rng, scene=scene)
     return _with(start, behind, frame), frame

@@ -21,6 +21,7 @@ from gatlas.types import Gaussians, MixedViews, Views
 if TYPE_CHECKING:
     from jaxtyping import Int
 
+    from gatlas.fit.backgrounds import PhotoBackgrounds
     from gatlas.fit.optimize import OnParameters
     from gatlas.fit.options import FitOptions
     from gatlas.fit.photo_start import Cloud, Init
@@ -56,6 +57,7 @@ def fit_photos(
     input, options and seed give the same bytes on one CPU. For `on_parameters` and `running` (device, loss,
     on_step, stopping) see `gatlas.fit.optimize.optimize`.
     """
+    from gatlas.fit.backgrounds import fitted_background, measure_over
     from gatlas.fit.exposure import PhotoExposures, fitted_exposure
     from gatlas.fit.optimize import in_turn, optimize
     from gatlas.fit.relocate import Relocator
@@ -74,8 +76,9 @@ def fit_photos(
     trained_on = np.setdiff1d(np.arange(len(views)), held_out)
     if options.scene and not is_opaque(views):
         raise GatlasError("--scene is for photos that show all that is around: these have transparency or masks")
+    backgrounds = _backgrounds(views[trained_on], options)
     flat, scene = options.sh_degree == 0, options.scene
-    begun = start_photos(views, trained_on, count, points, init, rng, flat=flat, scene=scene)
+    begun = start_photos(views, trained_on, count, points, init, rng, flat=flat, scene=scene, backgrounds=backgrounds)
     start = replace(begun.gaussians, sh=with_degree(begun.gaussians.sh, options.sh_degree))
     start, views = for_training(start, options.antialiased), views_into_frame(views, begun.frame)
 
@@ -90,7 +93,7 @@ def fit_photos(
         start = in_levels(start, levels, options.lod_growth)
         running["shown"] = partial(shown_at, iterations=budget.iterations, levels=levels, growth=options.lod_growth)
     relocate = None
-    if not begun.on_surfaces:  # else it moves what is right: -0.9 dB on templeRing
+    if not begun.on_surfaces and backgrounds is None:  # else it moves what is right: -0.9 dB on templeRing
         mode, first = options.antialiased, levels[-2] if levels else 0
         relocate = Relocator(training, budget.iterations, rng, exposures, antialiased=mode, first=first)
 
@@ -101,12 +104,36 @@ def fit_photos(
         gaussians = fitted_to(gaussians, training.cameras)
         return Fit(gaussians, training, *measure(gaussians, views[held_out]))
     running["on_parameters"] = in_turn(relocate, on_parameters)
-    gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, exposures=exposures, **running)
+    running |= {"exposures": exposures, "backgrounds": backgrounds}
+    gaussians = optimize(start, training, budget.iterations, rng, coarse=coarse, **running)
     gaussians = marked(fitted_to(gaussians, training.cameras), levels, options.lod_growth)
-    quality = measure(gaussians, views[held_out])
-    found = None if exposures is None else fitted_exposure(gaussians, views, held_out, exposures)
+    if backgrounds is None:
+        behind, colors, quality = None, None, measure(gaussians, views[held_out])
+    else:
+        behind = fitted_background(gaussians, views, held_out, backgrounds)
+        colors = behind.colors
+        quality = measure_over(gaussians, views[held_out], colors[held_out])
+    found = None if exposures is None else fitted_exposure(gaussians, views, held_out, exposures, colors)
     ladder = measure_levels(gaussians, views[held_out], quality)
-    return Fit(gaussians, training, *quality, exposure=found, levels=ladder)
+    return Fit(gaussians, training, *quality, exposure=found, levels=ladder, background=behind)
+
+
+def _backgrounds(views: AnyViews, options: FitOptions) -> PhotoBackgrounds | None:
+    """Return the colors behind the training photos, where they are asked for and the photos have them."""
+    from gatlas.fit.backgrounds import ALIKE, SAME, PhotoBackgrounds
+
+    if options.background == "none":
+        return None
+    if not is_opaque(views):
+        raise GatlasError("--background is for photos that show it: these have transparency or masks")
+    found = PhotoBackgrounds(views, shared=options.background == "scene")
+    if not found.plain:
+        each = "a photo's border" if options.background == "view" else "the photos' borders"
+        raise GatlasError(
+            f"--background {options.background}: the photos have no one color behind what they show: less than "
+            f"{SAME:.0%} of {each} is within {ALIKE:g} of its median"
+        )
+    return found
 
 
 def held_out_indices(count: int) -> np.ndarray:

@@ -83,10 +83,10 @@ def _longer_side(views: AnyViews) -> int:
 
 
 def over_random_color(
-    view: Views, rng: np.random.Generator, device: str = "cpu"
+    view: Views, rng: np.random.Generator, device: str = "cpu", *, color: Float[np.ndarray, " 3"] | None = None
 ) -> tuple[Float[Tensor, "1 h w 3"], Float[Tensor, " 3"]]:
-    """Return one RGBA view over a random color, and the color."""
-    color = rng.random(3, dtype=np.float32)
+    """Return one RGBA view over a random color, or over `color`, and the color."""
+    color = rng.random(3, dtype=np.float32) if color is None else color.astype(np.float32)
     rgba, background = np.ascontiguousarray(view.images, dtype=np.float32), torch.from_numpy(color).to(device)
     if device == "cpu":
         return torch.from_numpy(over_color(rgba, color)), background
