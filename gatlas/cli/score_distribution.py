@@ -41,7 +41,7 @@ def run(
     with counting_bar("score", 2 * (len(items) + len(others)) + len(items)) as on_step:
         generated, features = _read_set(items, prompts, networks, options, on_step)
         reference, true_features = _read_set(others, {}, networks, options, on_step)
-        found = score_distribution(generated, reference, on_row=on_step)
+        found = score_distribution(generated, reference, distance=options.distance, on_row=on_step)
     pooled: dict[str, Any] = _distances(features, true_features, options)
     pooled |= {name: getattr(found, name) for name in ("coverage", "mmd", "one_nna", "diversity")}
     pooled |= {"generated": len(items), "reference": len(others)}

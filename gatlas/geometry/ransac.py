@@ -156,9 +156,10 @@ def _relative_by_opencv(
     """Return the motion by OpenCV: the essential matrix in RANSAC, then the one motion that sees the points."""
     import cv2
 
+    solvers: Any = cv2  # whose type hints do not know of the overloads that are called here
     Ks = np.asarray(Ks, dtype=np.float64)
     try:
-        essential, agreeing = cv2.findEssentialMat(
+        essential, agreeing = solvers.findEssentialMat(
             first, second, *Ks, None, None, params=_opencv_params(threshold, iterations)
         )
     except cv2.error:
@@ -166,7 +167,7 @@ def _relative_by_opencv(
     if essential is None or essential.shape != (3, 3):
         return None
     rays = [(pixels - K[:2, 2]) / (K[0, 0], K[1, 1]) for pixels, K in zip((first, second), Ks, strict=True)]
-    _, rotation, shift, _ = cv2.recoverPose(essential, *rays, np.eye(3), mask=agreeing.copy())
+    _, rotation, shift, _ = solvers.recoverPose(essential, *rays, np.eye(3), mask=agreeing.copy())
     return _matrix(rotation, shift[:, 0])
 
 

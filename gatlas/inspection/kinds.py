@@ -142,7 +142,7 @@ def _points(found: Inspection, blob: io.Blob) -> None:
     elements = ply_facts(blob)
     for element in elements:
         noun = "points" if element.name == "vertex" else element.name
-        found.facts[noun] = element.count
+        found.facts[noun] = element.rows
         for each in element.properties[:_PROPERTIES]:
             name = each.name if element.name == "vertex" else f"{element.name}.{each.name}"
             span = "" if each.range is None else f", {each.range[0]:.6g} to {each.range[1]:.6g}"

@@ -42,7 +42,7 @@ def video_facts(path: str | Path) -> FilmFacts:
     import imageio.v3 as iio
 
     with opened_file(path) as file, _one_line(str(path)), iio.imopen(file, "r", plugin="pyav") as film:
-        shape, said = film.properties(index=...).shape, film.metadata()
+        shape, said = film.properties(index=...).shape, film.metadata()  # type: ignore[arg-type]
     return FilmFacts(
         int(shape[0]) if 0 < shape[0] < 1 << 40 else None,
         int(shape[2]),
@@ -61,7 +61,7 @@ def gif_facts(blob: Blob) -> FilmFacts:
 
     read_header(blob)  # refuses a size that the file cannot hold
     with _one_line(blob.name), iio.imopen(blob.data, "r", extension=".gif", plugin="pillow") as film:
-        shape = film.properties(index=...).shape
+        shape = film.properties(index=...).shape  # type: ignore[arg-type]
         if shape[0] > MOST_FRAMES:
             raise GatlasError(f"{blob.name}: a GIF of {shape[0]:,} frames")
         lengths = [float(film.metadata(index=i).get("duration", 0)) / 1000 for i in range(shape[0])]

@@ -30,7 +30,7 @@ class PlyElementFacts(NamedTuple):
     """One table of a PLY."""
 
     name: str
-    count: int
+    rows: int
     properties: tuple[PlyProperty, ...]
 
 

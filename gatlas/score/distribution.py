@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatlas.metrics.point_sets import pairwise_chamfer, set_distances
+from gatlas.metrics.point_sets import DISTANCES, set_distances
 
 if TYPE_CHECKING:
     from jaxtyping import Float64
@@ -22,7 +22,7 @@ class DistributionScore(NamedTuple):
     coverage: float
     mmd: float
     one_nna: float
-    diversity: float | None  # mean chamfer distance of samples of one prompt; None: no prompt has two
+    diversity: float | None  # mean distance of samples of one prompt; None: no prompt has two
     objects: tuple[dict[str, Any], ...]
 
 
@@ -30,16 +30,19 @@ def score_distribution(
     generated: Sequence[ScoredObject],
     reference: Sequence[ScoredObject],
     *,
+    distance: str = "chamfer",
     on_row: Callable[[], None] = lambda: None,
 ) -> DistributionScore:
     """Return the measures of point sets, and the nearest reference of each generated object.
 
+    `distance` is a key of `gatlas.metrics.point_sets.DISTANCES`.
     `on_row` is called 2 n + m times, for n generated objects and m of the reference. An empty set is a ValueError.
     """
+    pairwise = DISTANCES[distance]
     clouds, others = ([each.points for each in part] for part in (generated, reference))
-    across = pairwise_chamfer(clouds, others, on_row=on_row)
-    inside = pairwise_chamfer(clouds, on_row=on_row)
-    measures = set_distances(across, inside, pairwise_chamfer(others, on_row=on_row))
+    across = pairwise(clouds, others, on_row=on_row)
+    inside = pairwise(clouds, on_row=on_row)
+    measures = set_distances(across, inside, pairwise(others, on_row=on_row))
     objects = []
     for each, distances in zip(generated, across, strict=True):
         nearest = int(distances.argmin())

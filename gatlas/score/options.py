@@ -138,8 +138,8 @@ def clip_option() -> Any:
 class DistributionOptions(Options):
     """Score a set of generated splats or atlases against a reference set.
 
-    Without weights: coverage, minimum matching distance (MMD) and 1-NNA (0.5 where the sets are alike) on the chamfer
-    distance between the centers of the Gaussians; the diversity of the samples of a prompt, their mean distance from
+    Without weights: coverage, minimum matching distance (MMD) and 1-NNA (0.5 where the sets are alike) on the distance
+    between the centers of the Gaussians; the diversity of the samples of a prompt, their mean distance from
     each other; and for each sample the nearest object of the reference with its distance, which is small for a copy:
     give the training set as --reference to look for those. With weights: FID and KID of renders, and FID on features
     of CLIP.
@@ -155,6 +155,11 @@ class DistributionOptions(Options):
     )
     prompts: str | None = option(None, metavar="CAPTIONS", help="Captions of the generated objects, by their names.")
     points: int = option(2048, min=16, help="Points of an object, drawn from its Gaussians' centers.")
+    distance: Literal["chamfer", "wasserstein"] = option(
+        "chamfer",
+        help="Distance of two objects: chamfer, or wasserstein (exact transport of all points; slower), which also "
+        "sees how the points are spread.",
+    )
     views: int = option(8, min=1, help="Views of an object for FID, KID and CLIP-FID, on a circle around it.")
     resolution: int = option(256, min=32, max=1024, help="Side of their pictures in pixels.")
     inception: str | None = inception_option()

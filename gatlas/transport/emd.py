@@ -1,4 +1,4 @@
-"""POT's network simplex on the full cost matrix: the oracle that the auction is checked against, and its fallback.
+"""POT's network simplex on the full cost matrix: the oracle of the auction, and transport between unequal counts.
 
 Needs about 45 bytes a pair: 0.8 GB for 4,096 points, 12 GB for 16,384.
 """
@@ -41,6 +41,24 @@ def solve_emd(
     cheapest = costs.min(axis=1)  # [n] the dual value of each source, feasible by construction
     slack = float((costs[np.arange(n), matched] - cheapest).mean())
     return matched.astype(np.int64), min(0.0, float((cheapest - log["u"]).min())), slack
+
+
+def mean_transport_cost(sources: Float[np.ndarray, "n d"], targets: Float[np.ndarray, "m d"]) -> float:
+    """Return the least mean squared distance that carries one cloud onto another of any count.
+
+    All points of a cloud have one weight; they are split where the counts differ.
+    """
+    ot = _import_pot()
+    cost, log = ot.emd2(
+        np.full(len(sources), 1 / len(sources)),
+        np.full(len(targets), 1 / len(targets)),
+        ot.dist(sources, targets, metric="sqeuclidean"),
+        numItermax=1_000_000_000,
+        log=True,
+    )
+    if log["warning"] is not None:
+        raise RuntimeError(f"ot.emd2 did not finish: {log['warning']}")
+    return max(0.0, float(cost))
 
 
 def _import_pot() -> Any:

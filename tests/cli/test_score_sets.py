@@ -75,6 +75,15 @@ def test_copies_of_the_training_set_are_found(gatlas, sets):
     assert held["set"]["one_nna"] == held["set"]["mmd"] == 0
 
 
+def test_the_distance_of_transport_is_no_less_than_the_mean_chamfer_distance(gatlas, sets):
+    command = ("score", "distribution", "samples/", "--reference", "objects/", *SMALL, "--json", "-", "--distance")
+    chamfer, transport = (json.loads(gatlas(*command, each).stdout) for each in ("chamfer", "wasserstein"))
+    assert transport["set"]["coverage"] == 1
+    for one, other in zip(chamfer["objects"], transport["objects"], strict=True):
+        assert one["nearest"] < other["nearest"] < 1
+        assert one["nearest_name"] == other["nearest_name"]
+
+
 def test_with_weights_fid_and_kid_are_measured_and_digests_recorded(gatlas, sets, monkeypatch):
     from gatlas.score import embedders
 

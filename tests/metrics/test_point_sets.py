@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from gatlas.metrics.point_sets import chamfer_distance, pairwise_chamfer, set_distances
+from gatlas.metrics.point_sets import (
+    chamfer_distance,
+    pairwise_chamfer,
+    pairwise_wasserstein,
+    set_distances,
+    wasserstein_distance,
+)
 
 
 def clouds(count, seed, shift=0.0):
@@ -65,3 +71,35 @@ def test_noise_raises_the_matching_distance_and_missing_objects_lower_coverage()
 def test_an_empty_cloud_is_refused():
     with pytest.raises(ValueError, match="needs points"):
         pairwise_chamfer([np.zeros((0, 3), dtype=np.float32)], clouds(1, 0))
+
+
+def test_a_moved_cloud_is_as_far_as_it_was_moved():
+    (one,) = clouds(1, 6)
+    assert wasserstein_distance(one, one + np.float32([0, 3, 4])) == pytest.approx(5, rel=1e-6)
+
+
+def test_clouds_of_different_counts_are_compared_by_their_mass():
+    # Half of one point's mass goes 1 away, half 3 away.
+    assert wasserstein_distance(np.zeros((1, 3)), np.array([[1.0, 0, 0], [0, 3, 0]])) == pytest.approx(5**0.5)
+    (one,) = clouds(1, 7)
+    assert wasserstein_distance(np.repeat(one, 2, axis=0), one) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_auction_and_network_simplex_agree_on_transport():
+    one, other = clouds(2, 8)
+    doubled = wasserstein_distance(np.repeat(one, 2, axis=0), other)  # by POT
+    assert wasserstein_distance(one, other) == pytest.approx(doubled, rel=1e-6)
+
+
+def test_transport_sees_crowding_that_chamfer_does_not():
+    crowded = np.array([[0.0, 0, 0]] * 9 + [[1.0, 0, 0]])
+    even = np.array([[0.0, 0, 0]] * 5 + [[1.0, 0, 0]] * 5)
+    assert chamfer_distance(crowded, even) == 0
+    assert wasserstein_distance(crowded, even) == pytest.approx(0.4**0.5)
+
+
+def test_distances_of_transport_within_a_set_are_those_of_the_set_against_itself():
+    held = [cloud[: 20 + 5 * i] for i, cloud in enumerate(clouds(3, 9))]
+    np.testing.assert_allclose(pairwise_wasserstein(held), pairwise_wasserstein(held, held), atol=1e-6)
+    with pytest.raises(ValueError, match="needs points"):
+        wasserstein_distance(np.zeros((0, 3)), held[0])
