@@ -76,12 +76,16 @@ class StatisticsOptions(Options):
     value spaces or projections are refused. Outliers and channels that look wrong are reported on
     standard error. Standard input holds one atlas or a tar stream of them.
 
-    Parts of a set can be measured separately: --merge gives the result of one pass over all of them.
+    Parts of a set can be measured separately, by tasks of an array with --shard I/N: --merge gives the result of one
+    pass over all of them, to rounding (1e-12 of a value), and refuses shards of which one is missing.
 
     Example: gatlas normalize-stats atlases/ -o stats.npz
     """
 
     merge: bool = option(False, help="Merge statistics files instead of measuring atlases.")
+    shard: str | None = option(
+        None, metavar="I/N", help="Measure only every N-th atlas, from the I-th on, I from 0; {shard} in OUTPUT is I."
+    )
     report: str | None = option(None, metavar="FILE.json", output=".json", help="Write the report on the set as JSON.")
     plot: str | None = option(
         None, metavar="FILE.png", output=".png", help="Draw mean and deviation of every channel (extra plot)."

@@ -7,6 +7,7 @@ Xiang et al. 2025, sec. 4.3, normalize with the mean and standard deviation of e
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ FLOORS = {"offset": 0.05, "color": 0.05, "opacity": 0.05, "scale": 0.25, "rotati
 ENOUGH = 100
 
 CLIP = 5.0  # deviations
+
+SHARD = "shard"  # in the meta of statistics: "I/N", the part of a set that they are of
 
 # What a set must share, of the atlases' meta, and what each is called in a message.
 _SHARED = {
@@ -116,8 +119,9 @@ class Accumulator:
     def add_stats(self, stats: AtlasStats, name: str) -> None:
         """Take in the statistics of atlases that are not among those so far. Chan, Golub and LeVeque 1979, eq. 2.1."""
         size = int(stats.mean.shape[0])
-        check_fitted(stats.meta, name)
-        self._join({**stats.meta, "size": size}, name)
+        meta = {key: value for key, value in stats.meta.items() if key != SHARD} | {"size": size}
+        check_fitted(meta, name)
+        self._join(meta, name)
         count = self._count + stats.count
         mean, m2 = (np.asarray(part, dtype=np.float64).reshape(-1, COUNT).T for part in (stats.mean, stats.m2))
         delta = mean - self._mean
@@ -148,12 +152,47 @@ class Accumulator:
 def merge_statistics(parts: Iterable[tuple[str, AtlasStats]]) -> AtlasStats:
     """Return the statistics of the union of sets that share no atlas: what one pass over all of them gives.
 
-    `parts` are (name for messages, statistics). Sets of another layout are a GatlasError.
+    The difference is rounding, below 1e-12 of a value. `parts` are (name for messages, statistics). Sets of another
+    layout are a GatlasError, as are shards of which one is missing or comes twice.
     """
-    total = Accumulator()
+    total, shards = Accumulator(), _Shards()
     for name, stats in parts:
+        shards.add(stats.meta.get(SHARD), name)
         total.add_stats(stats, name)
+    shards.require_all()
     return total.stats()
+
+
+class _Shards:
+    """The shards of a set whose statistics are merged."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}  # of the parts, by shard
+        self._number = 0
+
+    def add(self, shard: Any, name: str) -> None:
+        """Take in the shard that statistics are of, "I/N" or None. One that cannot be right is a GatlasError."""
+        if shard is None:
+            return
+        match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard) if isinstance(shard, str) else None
+        if match is None or int(match[1]) >= int(match[2]):
+            raise GatlasError(f"{name}: damaged: its meta says shard {shard!r:.40}")
+        index, number = int(match[1]), int(match[2])
+        if self._number not in (0, number):
+            raise GatlasError(f"{name}: is shard {shard}, and others are of {self._number}: measure them in one way")
+        if index in self._names:
+            raise GatlasError(f"{name}: is shard {shard}, as {self._names[index]} is: name each once")
+        self._number, self._names[index] = number, name
+
+    def require_all(self) -> None:
+        """Raise a GatlasError where there are shards, and not all."""
+        missing = [str(index) for index in range(min(self._number, 10**6)) if index not in self._names]
+        if missing:
+            shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+            raise GatlasError(
+                f"shard{'s' * (len(missing) > 1)} {shown} of {self._number} {'are' if len(missing) > 1 else 'is'} "
+                "missing: measure what is left with --shard, and name all parts"
+            )
 
 
 def _refuse_mixture(known: Mapping[str, Any], first: str, count: int, meta: Mapping[str, Any], name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ from gatlas import io
 from gatlas.atlas import StatisticsOptions, measure_statistics, merge_statistics
 from gatlas.atlas.set_statistics import LazyAtlas, describe, warnings_of
 from gatlas.atlas.statistics import NAMES
+from gatlas.atlas.statistics import SHARD as MARK
+from gatlas.batch.options import SHARD
+from gatlas.batch.shards import parse_shard
 from gatlas.cli.terminal import check_outputs, counting_bar, message
 from gatlas.errors import GatlasError
 from gatlas.images.plots import maps, require_matplotlib
@@ -27,10 +31,17 @@ def run(
     inputs: list[str] | None, output: str, options: StatisticsOptions, *, force: bool, given: frozenset[str]
 ) -> None:
     """Measure atlases, or merge statistics."""
+    share = (0, 1) if options.shard is None else parse_shard(options.shard)
+    if options.shard is not None:
+        if options.merge:
+            raise GatlasError("--merge takes the statistics of all shards: leave --shard out")
+        output = output.replace(SHARD, f"{share[0]:05d}")
     check_outputs(output, options, noun="stats", force=force)
     if options.plot is not None:
         require_matplotlib()
-    listed, names = read_inputs(inputs or ["-"])
+    listed, names = read_inputs(inputs or ["-"], share=share)
+    if names == []:
+        raise GatlasError(f"--shard {options.shard}: there are fewer atlases than shards: use fewer shards")
     if options.merge:
         stats = merge_statistics((each.name, _load_stats(each)) for each in listed)
         found = describe(stats)
@@ -38,6 +49,8 @@ def run(
         sources = (LazyAtlas(each.name, each.key, partial(_load_atlas, each)) for each in listed)
         with counting_bar("atlases", None if names is None else len(names)) as count:
             stats, found = measure_statistics(sources, names=names, on_atlas=count)
+    if options.shard is not None:
+        stats = replace(stats, meta={**stats.meta, MARK: f"{share[0]}/{share[1]}"})
     if options.report is not None:
         io.save_json(options.report, found, force=force)
     if options.plot is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gatlas.atlas.spaces import STORED_FRAME
-from gatlas.atlas.statistics import shared_meta, stack
+from gatlas.atlas.statistics import SHARD, shared_meta, stack
 from gatlas.datasets.captions import match_captions
 from gatlas.errors import GatlasError
 from gatlas.io.atlases.npz import decode_atlas
@@ -224,6 +224,11 @@ def atlas_set(
     `views` is a folder with a folder DIR/<key> for each atlas, from which each epoch has other `random_views`.
     What is left out is in the set's `report`. That nothing is left is a GatlasError.
     """
+    if SHARD in layout.meta:
+        raise GatlasError(
+            f"the statistics are of shard {layout.meta[SHARD]} of a set alone: merge those of all shards with gatlas "
+            "normalize-stats --merge"
+        )
     gathered = list_columns(inputs)
     places: Sequence[int] = range(len(gathered))  # of those that are used
     notes: list[str] = []

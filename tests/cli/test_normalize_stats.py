@@ -237,3 +237,48 @@ def test_a_plot_without_matplotlib_is_one_line_before_the_work(gatlas, tmp_path,
     run = gatlas("normalize-stats", "atlases", "-o", "stats.npz", "--plot", "stats.png", code=1)
     assert one_line(run) == "plots need matplotlib: pip install 'gatlas[plot]'"
     assert not (tmp_path / "stats.npz").exists()
+
+
+def test_shards_of_a_set_merge_to_what_one_pass_gives(gatlas, tmp_path, atlases, expected):
+    for index in range(4):
+        gatlas("normalize-stats", "atlases", "--shard", f"{index}/4", "-o", "part-{shard}.npz")
+    assert sorted(path.name for path in tmp_path.glob("part-*")) == [f"part-0000{index}.npz" for index in range(4)]
+    assert [io.load_stats(path).count for path in sorted(tmp_path.glob("part-*"))] == [2, 2, 1, 1]
+    gatlas("normalize-stats", "--merge", "part-*.npz", "-o", "merged.npz")
+    merged, whole = io.load_stats(tmp_path / "merged.npz"), io.load_stats(tmp_path / "expected.npz")
+    assert (merged.count, merged.meta) == (whole.count, whole.meta)
+    for name in ("mean", "m2"):
+        np.testing.assert_allclose(getattr(merged, name), getattr(whole, name), rtol=1e-12, atol=1e-12)
+
+
+def test_a_share_of_a_stream_is_that_of_its_files(gatlas, tmp_path, atlases):
+    subprocess.run(["tar", "cf", "all.tar", *names(atlases)], cwd=atlases, check=True)
+    stream = (atlases / "all.tar").read_bytes()
+    assert gatlas("normalize-stats", "--shard", "1/4", stdin=stream).stdout == (
+        gatlas("normalize-stats", "atlases/all.tar", "--shard", "1/4").stdout
+    )
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ((0, 1, 3), "shard 2 of 4 is missing: measure what is left with --shard, and name all parts"),
+        ((0, 1), "shards 2, 3 of 4 are missing: measure what is left with --shard, and name all parts"),
+    ],
+)
+def test_a_merge_without_all_shards_is_refused(gatlas, tmp_path, atlases, parts, message):
+    for index in parts:
+        gatlas("normalize-stats", "atlases", "--shard", f"{index}/4", "-o", "part-{shard}.npz")
+    assert one_line(gatlas("normalize-stats", "--merge", "part-*.npz", code=1)) == message
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--shard", "1/4", "--merge"), "--merge takes the statistics of all shards: leave --shard out"),
+        (("--shard", "4/4"), "--shard 4/4: must be I/N with 0 <= I < N, as 0/4 for the first of four"),
+        (("--shard", "7/9"), "--shard 7/9: there are fewer atlases than shards: use fewer shards"),
+    ],
+)
+def test_shards_that_cannot_be_are_refused(gatlas, atlases, words, message):
+    assert one_line(gatlas("normalize-stats", "atlases", *words, code=1)) == message

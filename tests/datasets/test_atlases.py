@@ -255,3 +255,9 @@ def test_pictures_without_a_silhouette_are_refused(tmp_path, stats):
     examples = atlas_set([str(tmp_path / "set")], stats, views=str(tmp_path / "views"), random_views=RandomViews(1, 16))
     with pytest.raises(GatlasError, match=r"views/blue/?: the pictures have no transparency"):
         examples.draw(0, seed=0)
+
+
+def test_statistics_of_one_shard_are_not_those_of_the_set(tmp_path, stats):
+    part = replace(stats, meta={**stats.meta, "shard": "1/4"})
+    with pytest.raises(GatlasError, match="the statistics are of shard 1/4 of a set alone: merge those of all shards"):
+        atlas_set([str(tmp_path / "set")], part)
