@@ -1,10 +1,10 @@
 """Cameras of photos from the photos alone: python tests/benchmarks/bench_photos_sfm.py SPLAT_OR_MESH
 
-Renders of an object over white, from three rings around it, are saved as JPEG; `gatlas.sfm` finds their cameras. Printed
-are the share of cameras found, the medians of their errors after a similarity (degrees; per cent of the distance to the
-object), and CPU seconds and peak memory of each stage. With --photos FOLDER --truth FOLDER it is photos that lie there,
-and cameras that are known of them. With --fit N, the held-out PSNR of fits of N steps with the cameras found, and with
-the true ones.
+Renders of an object over white, from three rings around it, are saved as JPEG; `gatlas.sfm` finds their cameras.
+Printed are the share of cameras found, the medians of their errors after a similarity (degrees; per cent of the
+distance to the object), and CPU seconds and peak memory of each stage. With --photos FOLDER --truth FOLDER it is photos
+that lie there, and cameras that are known of photos with these names. With --fit N, the held-out PSNR of fits of N
+steps with the cameras found, and with the true ones.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main():
     print("".join(f"{f'{stage} s':>12}{'MB':>6}" for stage in STAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="gatlas-sfm-") as scratch:
         if options.photos is not None:
-            name, posed = read_posed_photos(options.truth)
+            _, posed = read_posed_photos(options.truth)
             truth = {Path(photo.name).stem: photo.viewmat for photo in posed}
             measure(Path(options.photos), truth, Path(scratch) / "cameras", options)
             return
@@ -106,11 +106,11 @@ def measure(folder, truth, out, options):
     viewmats = io.load_cameras(model).viewmats.astype(np.float64)
     true = np.stack([truth[name] for name in names]).astype(np.float64)
     moved = umeyama(camera_centers(viewmats), camera_centers(true))
-    rotations = np.tile(np.eye(4), (len(names), 1, 1))
-    rotations[:, :3, :3] = viewmats[:, :3, :3] @ moved.rotation.T
-    rotations[:, :3, 3] = -np.einsum("cij,cj->ci", rotations[:, :3, :3], moved.apply(camera_centers(viewmats)))
+    placed = np.tile(np.eye(4), (len(names), 1, 1))
+    placed[:, :3, :3] = viewmats[:, :3, :3] @ moved.rotation.T
+    placed[:, :3, 3] = -np.einsum("cij,cj->ci", placed[:, :3, :3], moved.apply(camera_centers(viewmats)))
     target = meeting_point(true, 1e-3)
-    degrees, position = rotation_errors(rotations, true), center_errors(rotations, true, target)
+    degrees, position = rotation_errors(placed, true), center_errors(placed, true, target)
     print(
         f"{len(truth):6} {len(names) / len(truth):6.1%} {np.median(degrees):8.3f} {np.median(position):8.3f}%", end=""
     )
