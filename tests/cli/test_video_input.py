@@ -1,6 +1,7 @@
 """Videos as inputs of fit and pose-pnp."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -78,3 +79,32 @@ def test_the_cameras_of_a_videos_frames_are_found(gatlas, tmp_path):
 def test_frames_of_what_is_no_video_are_refused(gatlas, words):
     run = gatlas(*words, code=1)
     assert "--frames and --frames-out are for videos" in run.stderr
+
+
+def _fit_film(gatlas, source, tmp_path):
+    """Film a turntable, fit the film and nothing else; return held-out PSNR and the share of frames with cameras."""
+    gatlas("render", source, "-o", "turn.mp4", "--seconds", 4, "--fps", 12, "--elevation", 20, "--width", 384)
+    words = ("turn.mp4", "--frames", 40, "--frames-out", "frames", "--cameras-out", "cameras", "--profile", "quick")
+    run = gatlas("fit", *words, "--lambda-lpips", 0, "--report", "a.json", "-o", "a.ply")
+    frames = len(list((tmp_path / "frames").glob("*.jpg")))
+    found = re.search(r"(\d+) of (\d+) photos have cameras", run.stderr)
+    assert int(found[2]) == frames >= 30
+    return json.loads((tmp_path / "a.json").read_text())["held_out"]["psnr"], int(found[1]) / frames
+
+
+@pytest.mark.slow
+def test_a_film_of_a_turntable_becomes_a_splat_by_one_command(gatlas, tmp_path):
+    pytest.importorskip("pycolmap")
+    io.save_gaussians(tmp_path / "egg.ply", ellipsoid())
+    psnr, share = _fit_film(gatlas, "egg.ply", tmp_path)
+    assert psnr >= 28
+    assert share >= 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_a_film_of_the_knight_becomes_a_splat_by_one_command(gatlas, tmp_path, shared_data):
+    pytest.importorskip("pycolmap")
+    psnr, share = _fit_film(gatlas, shared_data / "models/Knight.glb", tmp_path)
+    assert psnr >= 28
+    assert share >= 0.95

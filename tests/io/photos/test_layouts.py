@@ -93,6 +93,25 @@ def test_far_from_the_origin_cameras_stand_where_they_were_written(tmp_path, cam
     np.testing.assert_allclose(camera_centers(found.viewmats) - far, centers, atol=2e-3)
 
 
+@ALL
+def test_in_tiny_units_cameras_stand_where_they_were_written(tmp_path, cameras, write):
+    viewmats = cameras.viewmats.astype(np.float64)
+    viewmats[:, :3, 3] *= 1e-7
+    write(tmp_path, replace(cameras, viewmats=viewmats))
+    found = io.load_cameras(tmp_path)
+    np.testing.assert_allclose(camera_centers(found.viewmats), camera_centers(viewmats), rtol=1e-5, atol=1e-13)
+
+
+@pytest.mark.parametrize("write", [LAYOUTS["polycam"], LAYOUTS["bundler"]], ids=["polycam", "bundler"])
+def test_each_photo_may_have_a_size_of_its_own(tmp_path, cameras, write):
+    write(tmp_path, cameras)
+    (path,) = tmp_path.rglob("b.png")
+    save_pictures(path.parent, ["b.png"], (16, 8))
+    found = io.load_views(tmp_path).cameras
+    assert list(found.sizes) == [(8, 4), (16, 8), (8, 4)]
+    np.testing.assert_allclose(found.Ks[1, :2, 2], 2 * found.Ks[0, :2, 2])
+
+
 @pytest.mark.parametrize("write", [LAYOUTS["opensfm"], LAYOUTS["polycam"], LAYOUTS["record3d, each"]])
 def test_intrinsics_of_another_size_of_the_pictures_are_scaled(tmp_path, cameras, write):
     write(tmp_path, cameras)
