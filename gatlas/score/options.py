@@ -179,9 +179,9 @@ class TextOptions(Options):
     """Score generated splats or atlases against the prompts that they were made for.
 
     CLIP score (100 x cosine) and R-precision, the share of samples whose own prompt is the nearest of all, are of
-    renders from 8 sides over white, with CLIP from a local folder; the VQA score of the same renders needs the extra
-    vqa and a local folder. Without weights, --against compares each sample with the objects that captions belong to: is
-    its own the nearest in shape, by the chamfer distance, and in mean color?
+    renders from 8 sides over white, with CLIP from a local folder; the VQA score of the same renders needs the package
+    t2v_metrics and a local folder. Without weights, --against compares each sample with the objects that captions
+    belong to: is its own the nearest in shape, by the chamfer distance, and in mean color?
 
     The prompt of a sample is the one that gatlas sample recorded in its atlas, or the caption of its name.
 

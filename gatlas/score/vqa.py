@@ -1,4 +1,7 @@
-"""VQA score (Lin et al. 2024) by the package t2v_metrics, which is the extra `vqa`."""
+"""VQA score (Lin et al. 2024) by the package t2v_metrics.
+
+It is no extra: its releases pin a transformers or an imageio that gatlas cannot have, so pip refuses both together.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     VqaScore = Callable[[Float[np.ndarray, "v h w 3"], str], float]
 
 NO_VQA = (
-    "no model: pip install 'gatlas[vqa]', and name with --vqa the folder that holds clip-flant5-xxl (44 GB; "
-    "https://huggingface.co/zhiqiulin/clip-flant5-xxl), or a smaller one with --vqa-model"
+    "no model: pip install --no-deps t2v-metrics and what it then misses, and name with --vqa the folder that holds "
+    "clip-flant5-xxl (44 GB; https://huggingface.co/zhiqiulin/clip-flant5-xxl), or a smaller one with --vqa-model"
 )
 
 
