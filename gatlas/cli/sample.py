@@ -25,6 +25,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
     from gatlas.raster.devices import choose_device
     from gatlas.systems.conditions import check_options, read_conditions, read_settings
     from gatlas.systems.contract import SampleRequest
+    from gatlas.systems.edits import read_edit
     from gatlas.systems.sampling import check_output, save_samples
     from gatlas.systems.targets import target_cameras
 
@@ -42,6 +43,7 @@ def run(photos: list[str] | None, output: str, options: SampleOptions, *, force:
         guidance=options.guidance,
         scheduler=options.scheduler,
         batch=options.batch,
+        edit=read_edit(options),
         condition_on=options.condition_on,
     )
     check_output(module.SYSTEM, request, output, views=options.views, force=force)

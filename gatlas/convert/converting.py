@@ -87,6 +87,11 @@ def _inside(gaussians: Gaussians, region: Crop) -> Bool[np.ndarray, " n"]:
     points = gaussians.means.astype(np.float64)
     if gaussians.origin.recentered:
         points = points + gaussians.origin.center
+    return in_region(points, region)
+
+
+def in_region(points: Float64[np.ndarray, "n 3"], region: Crop) -> Bool[np.ndarray, " n"]:
+    """Return which points are in a box between two corners or in a ball, borders included."""
     if region.kind == "sphere":
         *center, radius = region.numbers
         return np.linalg.norm(points - center, axis=1) <= radius

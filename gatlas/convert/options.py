@@ -11,6 +11,8 @@ from gatlas.io.splats.options import drop_invalid_option, up_option
 
 Vector = tuple[float, float, float]
 
+REGIONS = "box:X,Y,Z,X,Y,Z or sphere:X,Y,Z,R"
+
 
 class Crop(NamedTuple):
     """A part of space: a box between two corners, or a ball."""
@@ -63,13 +65,15 @@ class ConvertOptions(Options):
 
     def crop_region(self) -> Crop | None:
         """Return the part of space that is kept; None for all of it."""
-        if self.crop is None:
-            return None
-        kind, _, text = self.crop.partition(":")
-        rule = f"--crop {self.crop}: needs box:X,Y,Z,X,Y,Z or sphere:X,Y,Z,R"
-        if kind not in ("box", "sphere"):
-            raise GatlasError(rule)
-        return Crop(kind, _numbers(text, 6 if kind == "box" else 4, rule))
+        return None if self.crop is None else parse_region(self.crop, f"--crop {self.crop}: needs {REGIONS}")
+
+
+def parse_region(text: str, rule: str) -> Crop:
+    """Return the part of space that a text of the form `REGIONS` names; another text is a GatlasError, `rule`."""
+    kind, _, numbers = text.partition(":")
+    if kind not in ("box", "sphere"):
+        raise GatlasError(rule)
+    return Crop(kind, _numbers(numbers, 6 if kind == "box" else 4, rule))
 
 
 def _numbers(text: str, count: int, rule: str) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -18,6 +18,7 @@ from gatlas.diffusion.schedules import (
     coefficients,
     denoised,
     epsilon_from_x0,
+    prediction_of,
 )
 
 if TYPE_CHECKING:
@@ -57,25 +58,100 @@ def sample_latents(
     steps: int = 20,
     guidance: float = 1.0,
     scheduler: str = "dpm++",
+    start: Float[Tensor, "#n c h w"] | None = None,
+    strength: float = 1.0,
+    known: Known | None = None,
 ) -> Float[Tensor, "n c h w"]:
     """Return the x_0 that the network makes of unit-variance noise (float32), with trailing timesteps.
 
     `scheduler` is one of SAMPLERS. They draw nothing at random, and no sample depends on another. `denoise` is called
     once per step, for all samples; see `gatlas.diffusion.guidance.guided`.
+
+    With a `strength` below 1, `start` is noised to that share of the timesteps, and that share of the steps is taken
+    from there, to the nearest whole step and at least one (Meng et al. 2022, SDEdit); 0 returns `start`. Where entries
+    are `known`, the others are sampled to fit them; the caller puts the known ones, which come back to rounding, in
+    their place.
     """
     if scheduler not in SAMPLERS:
         raise ValueError(f"scheduler must be one of {', '.join(SAMPLERS)}, got {scheduler!r}")
     if not 1 <= steps <= len(schedule):
         raise ValueError(f"steps must be in 1 .. {len(schedule)}, got {steps}")
+    if not 0 <= strength <= 1 or (strength < 1 and start is None):
+        raise ValueError(f"strength must be in [0, 1], and 1 without a start, got {strength}")
+    noise = noise.float()
+    if start is not None and strength == 0:
+        return start.float().expand_as(noise).clone()
     solver = _solver(schedule, scheduler, steps, noise.device)
-    x = noise.float() * float(solver.init_noise_sigma)
-    for t in solver.timesteps:
+    x = noise * float(solver.init_noise_sigma)
+    times = solver.timesteps
+    if start is not None and strength < 1:
+        begin = steps - max(1, round(steps * strength))
+        times = times[begin:]
+        solver.set_begin_index(begin)
+        x = solver.add_noise(start.float().expand_as(noise), noise, times[:1].expand(len(noise)))
 
-        def predict(rows: Tensor, conditional: Tensor, t: Tensor = t) -> Tensor:
-            return denoise(rows, t.long().expand(len(rows)), conditional)
+    def predict(x: Tensor, t: Tensor) -> Tensor:
+        def rows(x: Tensor, conditional: Tensor) -> Tensor:
+            return denoise(x, t.long().expand(len(x)), conditional)
 
-        prediction = guided(predict, solver.scale_model_input(x, t), guidance)
-        x = solver.step(prediction, t, x, return_dict=False)[0]
+        prediction = guided(rows, x, guidance)
+        return prediction if known is None else known.put_into(prediction, schedule, x, t.long())
+
+    for i, t in enumerate(times):
+        if known is not None and i > 0:  # before the first step there is nothing but noise to fit
+            factor = solver.scale_model_input(torch.ones((), device=x.device), t)  # that of the noise's scale is 1
+            later = times[i + 1] if i + 1 < len(times) else None
+            x = _fitted(predict, x * factor, schedule, t, later, known) / factor
+        x = solver.step(predict(solver.scale_model_input(x, t), t), t, x, return_dict=False)[0]
+    return x
+
+
+class Known(NamedTuple):
+    """The entries of x_0 that are known when the others are sampled."""
+
+    x0: Float[Tensor, "#n c h w"]
+    where: Bool[Tensor, "#n #c h w"]
+    generators: Sequence[torch.Generator] = ()  # one per sample, for the noise of the repeats
+    repeats: int = 0  # of each step
+
+    def put_into(
+        self, prediction: Float[Tensor, "n c h w"], schedule: NoiseSchedule, x: Float[Tensor, "n c h w"], t: Tensor
+    ) -> Float[Tensor, "n c h w"]:
+        """Return a prediction for x at timestep t that says what is known, where it is known.
+
+        A solver then keeps those entries on the line from their noise to x_0: they have each step's noise level.
+        """
+        return torch.where(self.where, prediction_of(schedule, x, self.x0.expand_as(x), t.view(1)), prediction)
+
+
+def _fitted(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    x: Float[Tensor, "n c h w"],
+    schedule: NoiseSchedule,
+    t: Tensor,
+    later: Tensor | None,
+    known: Known,
+) -> Float[Tensor, "n c h w"]:
+    """Return x_t with what is known under new noise of that level, after `known.repeats` steps to x_s and back.
+
+    Lugmayr et al. 2022, RePaint, sec. 4, with jumps of one step. s is `later`, the next timestep; None is x_0.
+    """
+    t = t.long().view(1)
+    alpha, sigma = coefficients(schedule, t, x)
+    alpha_s, sigma_s = coefficients(schedule, later.long().view(1), x) if later is not None else (1.0, 0.0)
+
+    def noised() -> Tensor:
+        fresh = alpha * known.x0 + sigma * _draw(x.shape[1:], known.generators, x.device)
+        return torch.where(known.where, fresh, x)
+
+    x = noised()
+    for _ in range(known.repeats):
+        x0 = denoised(schedule, x, predict(x, t[0]), t)
+        less_noisy = alpha_s * x0 + sigma_s * epsilon_from_x0(schedule, x, x0, t)
+        kept = alpha / alpha_s
+        draw = _draw(x.shape[1:], known.generators, x.device)
+        x = kept * less_noisy + (sigma**2 - (kept * sigma_s) ** 2).sqrt() * draw
+        x = noised()
     return x
 
 

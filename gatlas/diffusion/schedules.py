@@ -209,6 +209,16 @@ def denoised(
     return invert(schedule, x, prediction, t)
 
 
+def prediction_of(
+    schedule: Schedule, x: Float[Tensor, "b ..."], x0: Float[Tensor, "b ..."], t: Num[Tensor, " #b"]
+) -> Float[Tensor, "b ..."]:
+    """Return the prediction that implies x_0: the inverse of `denoised`."""
+    if schedule.prediction_type == "epsilon":
+        return epsilon_from_x0(schedule, x, x0, t)
+    alpha, sigma = coefficients(schedule, t, x)
+    return ((alpha * x - x0) / sigma).to(x.dtype)
+
+
 def coefficients(
     schedule: Schedule, t: Num[Tensor, " #b"], x: Float[Tensor, "b ..."]
 ) -> tuple[Float[Tensor, "#b ..."], Float[Tensor, "#b ..."]]:

@@ -24,8 +24,10 @@ def check_options(
     advice = f"{options.model} is a model of {system}, which {_description(takes, options.model)}"
     for field in option_fields(SampleOptions).values():
         group = field.info.group
-        if field.name in given and group is not None and not getattr(takes, group):
+        if field.name in given and group is not None and not any(getattr(takes, name) for name in group.split()):
             raise GatlasError(f"{field.flag}: {advice}")
+    if options.mask is not None and options.keep is None and takes.orbit is None:
+        raise GatlasError("--mask: marks cells of the atlas of --keep: name that atlas")
     if photos and not takes.photos:
         raise GatlasError(f"{photos[0]}: {advice}")
     if not photos and takes.photos and not takes.text and takes.orbit is None:

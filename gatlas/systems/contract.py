@@ -31,7 +31,7 @@ from gatlas.errors import GatlasError
 if TYPE_CHECKING:
     import numpy as np
     import torch
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor, nn
 
     from gatlas.types import Atlas, Cameras, Gaussians, Views
@@ -60,6 +60,17 @@ class Condition(NamedTuple):
     def key(self) -> str:
         """The text, or the name: what the random draws of its samples follow from."""
         return self.name if self.prompt is None else self.prompt
+
+
+class Edit(NamedTuple):
+    """An atlas that samples are made from: a variation of it, or, with cells to keep, its completion."""
+
+    name: str  # for messages
+    atlas: Atlas
+    # Share of the noise that it is given: 0 changes nothing, with 1 nothing is left of the cells that are made anew.
+    strength: float = 1.0
+    anew: Bool[np.ndarray, "h h"] | None = None  # the cells to make, the others are kept as they are; None: all cells
+    repeats: int = 2  # of each step, with new noise: what is made fits what is kept better (Lugmayr et al. 2022)
 
 
 class SampleSpec(NamedTuple):
@@ -99,6 +110,7 @@ class SampleRequest:
     guidance: float | None = None
     scheduler: str | None = None
     batch: int = 8  # samples at once; to rounding, no sample depends on it
+    edit: Edit | None = None  # what the samples are made from, beside their conditions
     condition_on: str = "pool"  # of each view: "pool", the photos and the views before it, or "first", the first photo
     skip: frozenset[str] = frozenset()  # names of samples that are not to be made
     begun: Mapping[str, Views] = field(default_factory=dict)  # name -> the first views of a sample, from a stopped run
@@ -128,6 +140,7 @@ class Takes(NamedTuple):
     target_cameras: bool = False  # cameras of the views that it gives
     relative: bool = False  # the photo's camera may be known only in relation to those of the views
     pool: bool = False  # a view may be conditioned on the views before it
+    edit: bool = False  # an atlas that it varies or completes
     noise: bool = False  # random numbers: the options of a sampler, a seed and several samples of a condition
     keys: tuple[str, ...] = ()  # of the config, which `sample --set` may change
     # The photos show one object without its background. Those without cameras are of an orbit: what it is by default.

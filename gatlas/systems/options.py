@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gatlas.config import Options, option
+from gatlas.errors import GatlasError
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,12 @@ class SampleOptions(Options):
     seed and its number, and up to rounding not on the other prompts or on the batch size.
 
     A model that was trained without captions is sampled without a prompt.
+
+    --from ATLAS makes variations of an atlas of the model's size: it is noised, the less the lower --strength, and
+    denoised by the prompt. --keep ATLAS --mask CELLS makes some cells anew, to fit the others, which stay equal bit for
+    bit. CELLS are box:X,Y,Z,X,Y,Z or sphere:X,Y,Z,R, the Gaussians with their centers there, in the unit ball of the
+    atlas, y up; or cells.png, a pixel per cell, white for those to make; or cells.npz, whose array "mask" is not 0
+    there. With --strength below 1 they begin from what they are. The result stands where the atlas stands.
 
     A folder keeps the samples that it has, so that the same command resumes after a stop. If one of them was made with
     other options, or before the model was trained further, nothing is sampled without --force.
@@ -40,7 +47,7 @@ class SampleOptions(Options):
     Example: gatlas sample --model run --prompt "a red cube" | gatlas atlas-decode -o cube.ply
     """
 
-    # A field's group names the member of `gatlas.systems.contract.Takes` that a system must have for it.
+    # A field's group names the members of `gatlas.systems.contract.Takes` of which a system must have one for it.
     model: str = option(
         metavar="FOLDER|FILE", help="Model folder, run of train, one of its checkpoints, or published file."
     )
@@ -62,6 +69,30 @@ class SampleOptions(Options):
         help="Sampler: ancestral or ddim of views, others than ancestral else. Default: the model's own.",
     )
     batch: int = option(8, min=1, group="noise", help="Batch size; does not change results beyond rounding.")
+    from_atlas: str | None = option(
+        None, "--from", group="edit", metavar="ATLAS", help="Make variations of an atlas; see --strength."
+    )
+    keep: str | None = option(
+        None,
+        group="edit",
+        metavar="ATLAS",
+        help="Complete an atlas: make the cells of --mask anew, and keep the others.",
+    )
+    strength: float | None = option(
+        None,
+        min=0,
+        max=1,
+        group="edit",
+        help="Share of the noise that the atlas is given, and of the steps: 0 changes nothing, 1 leaves nothing of "
+        "the cells that are made anew. Default: 0.6 of --from, 1 of --keep.",
+    )
+    repeats: int | None = option(
+        None,
+        min=0,
+        group="edit",
+        help="Repetitions of each step with --keep, each at the cost of the step: what is made fits what is kept "
+        "better. Default: 2.",
+    )
     device: Literal["auto", "cpu", "cuda"] = option("auto", help="Device of the network.")
     dtype: Literal["auto", "fp32", "bf16"] = option(
         "auto", help="Compute precision; auto is bf16 on CUDA devices that compute it."
@@ -75,10 +106,10 @@ class SampleOptions(Options):
     )
     mask: str | None = option(
         None,
-        group="orbit",
+        group="orbit edit",
         metavar="FILE",
         help="Gray pictures that are white where the object is; {stem} stands for the photo's name. Default: the "
-        "photo's transparency, or the mask_path of its frame.",
+        "photo's transparency, or the mask_path of its frame. With --keep: the cells to make anew.",
     )
     orbit_azimuths: str | None = option(
         None,
@@ -133,3 +164,20 @@ class SampleOptions(Options):
     convert: str | None = option(
         None, metavar="DIR", output="", help="Write the model as a folder of safetensors, without sampling."
     )
+
+    def validate(self) -> None:
+        """Refuse half of an edit, and two at once."""
+        if self.from_atlas is not None and self.keep is not None:
+            raise GatlasError("--from and --keep are two ways to make an atlas of another: leave out one of them")
+        if self.from_atlas is not None and self.mask is not None:
+            raise GatlasError("--from varies all cells: name the atlas with --keep, and with --mask the cells to make")
+        if self.keep is not None and self.mask is None:
+            raise GatlasError("--keep needs --mask, the cells to make anew; --from ATLAS varies all of them")
+        for name, value, needs in (
+            ("--strength", self.strength, self.from_atlas or self.keep),
+            ("--repeats", self.repeats, self.keep),
+        ):
+            if value is not None and needs is None:
+                raise GatlasError(
+                    f"{name}: needs an atlas to begin from: name it with --keep" + " or --from" * (name == "--strength")
+                )

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from gatlas.systems.contract import Photo, SampleRequest, SampleSpec, System
 
-DIGESTS = ("weights", "photos", "cameras")  # entries of records whose values no message shows
+DIGESTS = ("weights", "photos", "cameras", "atlas", "mask")  # entries of records whose values no message shows
+EDITS = ("atlas", "strength", "mask", "repeats")  # entries of the records of samples that are made from an atlas
 
 
 def save_samples(
@@ -173,7 +174,7 @@ def _without_finished(
             continue
         if not stored:
             raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
-        wanted = system.record(request, sample)
+        wanted = dict.fromkeys((name for name in EDITS if name in stored), None) | system.record(request, sample)
         stored = {"dtype": wanted.get("dtype"), **stored}  # absent from files of earlier versions
         others = [name for name, value in wanted.items() if name != "model" and stored.get(name) != value]
         if others:

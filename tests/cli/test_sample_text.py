@@ -131,3 +131,60 @@ def test_a_prompt_that_is_cut_is_told(sample):
     told = sample("--steps", "2", "-n", "2", prompt="a red ball " * 40)
     assert "1 of 1 prompts is longer than the 206 tokens that the text encoder reads and loses its end" in told
     assert "longer" not in sample("--steps", "2", prompt="x" * 206)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """An atlas that fits the model."""
+    io.save_atlas(tmp_path / "chair.npz", random_atlas(normalization={"center": [0.0, 0.0, 0.0], "scale": 2.0}))
+    return io.load_atlas(tmp_path / "chair.npz")
+
+
+def test_an_atlas_is_varied_and_with_no_strength_given_back(sample, source, tmp_path):
+    sample("--steps", "2", "--from", "chair.npz", "--strength", "0", "-o", "same.npz")
+    same = io.load_atlas(tmp_path / "same.npz")
+    np.testing.assert_array_equal(same.color, source.color)
+    assert same.meta["sample"]["strength"] == 0
+    sample("--steps", "5", "--from", "chair.npz")
+    varied = io.load_atlas(tmp_path / "made" / "a-red-ball-0.npz")
+    assert varied.meta["sample"]["strength"] == 0.6
+    assert varied.meta["normalization"]["scale"] == 2
+    assert not np.array_equal(varied.color, source.color)
+
+
+def test_an_atlas_is_completed_and_a_folder_resumed_with_the_same_one_only(sample, source, tmp_path):
+    cells = np.zeros((8, 8), dtype=bool)
+    cells[:4] = True
+    np.savez(tmp_path / "cells.npz", mask=cells)
+    completing = ["--steps", "2", "--keep", "chair.npz", "--mask", "cells.npz"]
+    sample(*completing)
+    made = io.load_atlas(tmp_path / "made" / "a-red-ball-0.npz")
+    np.testing.assert_array_equal(made.rotation[4:], source.rotation[4:])
+    assert not np.isclose(made.rotation[:4], source.rotation[:4]).all()
+    assert "1 samples are in made/ already" in sample(*completing)
+    for words, told in (
+        (["--steps", "2"], "other atlas, strength 1.0 .now None., other mask, repeats 2"),
+        ([*completing, "--repeats", "0"], r"repeats 2 \(now 0\)"),
+        ([*completing[:-1], "sphere:0,0,0,1"], "other mask"),
+    ):
+        with pytest.raises(GatlasError, match=f"was made with {told}"):
+            sample(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--keep", "chair.npz"], "--keep needs --mask"),
+        (["--mask", "box:0,0,0,1,1,1"], "--mask: marks cells of the atlas of --keep"),
+        (["--from", "chair.npz", "--mask", "cells.npz"], "--from varies all cells"),
+        (["--from", "chair.npz", "--keep", "chair.npz"], "leave out one of them"),
+        (["--strength", "0.5"], "--strength: needs an atlas to begin from: name it with --keep or --from"),
+        (["--from", "chair.npz", "--repeats", "1"], "--repeats: needs an atlas to begin from: name it with --keep"),
+        (["--from", "absent.npz"], r"absent\.npz"),
+    ],
+)
+def test_half_of_an_edit_is_refused(sample, source, tmp_path, words, told):
+    with pytest.raises(GatlasError, match=told) as error:
+        sample(*words)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "made").exists()

@@ -9,6 +9,7 @@ from gatlas.diffusion.guidance import dynamic_threshold
 from gatlas.diffusion.samplers import (
     CONTINUOUS_SAMPLERS,
     SAMPLERS,
+    Known,
     ddim_step,
     posterior,
     sample_continuous,
@@ -145,6 +146,127 @@ def test_a_sampler_of_no_known_name_and_a_wrong_number_of_steps_are_refused():
     for steps in (0, 1001):
         with pytest.raises(ValueError, match="steps"):
             sample_latents(lambda x, t, c: x, noise, velocity_schedule(), steps=steps)
+
+
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_a_variation_of_full_strength_is_a_plain_sample_and_one_of_none_the_start_itself(scheduler):
+    schedule = velocity_schedule()
+    noise, start = (torch.randn(2, 4, 2, 2, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    options = {"steps": 5, "scheduler": scheduler}
+
+    def denoise(x, t, conditional):
+        return x * 0.1
+
+    plain = sample_latents(denoise, noise, schedule, **options)
+    assert torch.equal(sample_latents(denoise, noise, schedule, start=start, strength=1, **options), plain)
+    same = sample_latents(denoise, noise, schedule, start=start[:1], strength=0, **options)
+    assert torch.equal(same, start[:1].expand(2, -1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("strength", "steps", "taken", "first"),
+    [(0.6, 20, 12, 599), (0.5, 4, 2, 499), (0.01, 20, 1, 49), (0.99, 20, 20, 999), (0.25, 1000, 250, 249)],
+)
+def test_a_variation_takes_its_share_of_the_steps_from_that_share_of_the_timesteps(strength, steps, taken, first):
+    schedule = velocity_schedule()
+    seen = []
+
+    def denoise(x, t, conditional):
+        seen.append((int(t[0]), x.clone()))
+        return torch.zeros_like(x)
+
+    noise, start = torch.full((1, 1, 1, 1), 3.0), torch.full((1, 1, 1, 1), -2.0)
+    sample_latents(denoise, noise, schedule, steps=steps, start=start, strength=strength)
+    assert (len(seen), seen[0][0]) == (taken, first)
+    a = float(schedule.alphas_cumprod[first])
+    assert float(seen[0][1]) == pytest.approx(a**0.5 * -2 + (1 - a) ** 0.5 * 3, abs=3e-3)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_a_variation_of_a_sample_of_a_gaussian_is_another_sample_of_it(scheduler, prediction):
+    schedule = noise_schedule(
+        STABLE_DIFFUSION_NOISE, zero_terminal_snr=prediction == "v_prediction", prediction_type=prediction
+    )
+    noise, start = (torch.randn(64, 4, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    mean, std = 0.7, 0.5
+    start = mean + std * start
+    x = sample_latents(
+        gaussian_denoiser(schedule, mean, std),
+        noise,
+        schedule,
+        steps=50,
+        scheduler=scheduler,
+        start=start,
+        strength=0.3,
+    )
+    assert float(x.mean()) == pytest.approx(mean, abs=0.03)
+    assert float(x.std()) == pytest.approx(std, rel=0.1)
+    # Of the variance at timestep 299 the share a std^2 / (a std^2 + 1 - a) is the start's.
+    a = float(schedule.alphas_cumprod[299])
+    share = a * std**2 / (a * std**2 + 1 - a)
+    assert float(torch.corrcoef(torch.stack([x.flatten(), start.flatten()]))[0, 1]) == pytest.approx(
+        share**0.5, abs=0.03
+    )
+
+
+@pytest.mark.parametrize("repeats", [0, 2])
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon"])
+@pytest.mark.parametrize("scheduler", SAMPLERS)
+def test_what_is_known_comes_back_and_what_is_not_is_sampled(scheduler, prediction, repeats):
+    schedule = noise_schedule(
+        STABLE_DIFFUSION_NOISE, zero_terminal_snr=prediction == "v_prediction", prediction_type=prediction
+    )
+    noise, x0 = (torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    where = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    where[..., :2] = True
+    known = Known(x0[:1], where, seeded(1, 2), repeats)
+    x = sample_latents(
+        gaussian_denoiser(schedule, 0.7, 1e-3), noise, schedule, steps=6, scheduler=scheduler, known=known
+    )
+    torch.testing.assert_close(x[..., :2], x0[:1, ..., :2].expand(2, -1, -1, -1), atol=2e-3, rtol=0)
+    torch.testing.assert_close(x[..., 2:].float(), torch.full((2, 3, 4, 2), 0.7), atol=0.02, rtol=0)
+
+
+def pair_denoiser(schedule, mean, correlation):
+    """The exact velocity for two entries with these means, variance 1 and this correlation."""
+    covariance = torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
+
+    def denoise(x, t, conditional):
+        a = schedule.alphas_cumprod[t[0]]
+        flat = x.double().flatten(1)
+        gain = a.sqrt() * covariance @ torch.linalg.inv(a * covariance + (1 - a) * torch.eye(2))
+        x0 = mean + (flat - a.sqrt() * mean) @ gain.T
+        return ((a.sqrt() * flat - x0) / (1 - a).sqrt()).view(x.shape)
+
+    return denoise
+
+
+@pytest.mark.parametrize("known_value", [1.3, -1.7])
+def test_a_completion_has_the_conditional_mean_of_a_gaussian_the_better_the_more_steps_are_repeated(known_value):
+    schedule, correlation = velocity_schedule(), 0.9
+    mean = torch.tensor([0.3, -0.5], dtype=torch.float64)
+    noise = torch.randn(500, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    x0 = torch.tensor([known_value, 9.0]).view(1, 2, 1, 1)
+    where = torch.tensor([True, False]).view(1, 2, 1, 1)
+    expected = float(mean[1]) + correlation * (known_value - float(mean[0]))
+    errors = []
+    for repeats in (0, 2, 8):
+        known = Known(x0, where, seeded(*range(500)), repeats)
+        x = sample_latents(pair_denoiser(schedule, mean, correlation), noise, schedule, known=known)
+        errors.append(abs(float(x[:, 1].mean()) - expected))
+    moved = abs(correlation * (known_value - float(mean[0])))
+    assert errors[0] < 0.65 * moved  # a part of the way, by replacement alone
+    assert errors[1] < 0.65 * errors[0]
+    assert errors[2] < 0.15 * moved
+    assert float(x[:, 1].std()) == pytest.approx((1 - correlation**2) ** 0.5, rel=0.4)
+
+
+def test_a_strength_without_a_start_or_out_of_range_is_refused():
+    noise = torch.zeros(1, 4, 2, 2)
+    for options in ({"strength": 0.5}, {"strength": -0.1, "start": noise}, {"strength": 1.1, "start": noise}):
+        with pytest.raises(ValueError, match="strength"):
+            sample_latents(lambda x, t, c: x, noise, velocity_schedule(), **options)
 
 
 def seeded(*seeds):

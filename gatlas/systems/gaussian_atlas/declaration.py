@@ -6,7 +6,7 @@ from gatlas.systems.contract import Preset, Takes
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
 NAME = "gaussian-atlas"
-TAKES = Takes(text=True, noise=True)
+TAKES = Takes(text=True, edit=True, noise=True)
 TRAINING = (
     "learns atlases, with captions where there are any. Captions are a CSV (uid,caption, or with a header), a JSON map "
     "or list, or JSON lines; or key.txt next to key.npz, in a folder or a tar. An id is the atlas's name without "

@@ -16,7 +16,7 @@ from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
 from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
-from gatlas.diffusion.samplers import SAMPLERS, sample_latents
+from gatlas.diffusion.samplers import SAMPLERS, Known, sample_latents
 from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
@@ -28,6 +28,7 @@ from gatlas.raster import rasterize
 from gatlas.systems.contract import Condition, SampleRequest, System
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME, TAKES
+from gatlas.systems.gaussian_atlas.edited import check_edit, edit_latents, edit_record, edited_atlas
 from gatlas.systems.gaussian_atlas.gaussians import planes_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.atlases import AtlasBatch
     from gatlas.metrics.lpips import Lpips
-    from gatlas.systems.contract import SampleSpec, Sources
+    from gatlas.systems.contract import Edit, SampleSpec, Sources
     from gatlas.types import AtlasStats
 
 PREVIEWED = 8  # samples in a preview
@@ -238,10 +239,14 @@ class GaussianAtlasSystem(System):
                 f"{self._pipeline.name or self.name}: the model learned without captions, so that a prompt means "
                 "nothing to it: sample it without --prompt, or train a model with --captions"
             )
+        if request.edit is not None:
+            check_edit(request.edit, self.stats.meta, self.config.size)
         return _SamplerOptions(steps, self.config.guidance if request.guidance is None else request.guidance, scheduler)
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas]:
         """Yield one atlas per sample. The prompt "" asks for no text, and then guidance has no effect.
+
+        With an edit it is made from that atlas: a variation of it, or its completion, whose kept cells are equal.
 
         The noise of a sample is made on the CPU, so that it is the same on every device.
         """
@@ -250,9 +255,10 @@ class GaussianAtlasSystem(System):
         samples = request.samples
         for start in range(0, len(samples), request.batch):
             some = samples[start : start + request.batch]
-            planes = self._sample_planes(network, some, request.seed, options)
+            planes = self._sample_planes(network, some, request, options)
             for sample, each in zip(some, planes, strict=True):
-                yield generated_atlas(each, self.stats.meta, sample.name, self.record(request, sample))
+                made = each, self.stats.meta, sample.name, self.record(request, sample)
+                yield generated_atlas(*made) if request.edit is None else edited_atlas(request.edit, *made)
 
     def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
         """Return how a sample is made."""
@@ -264,15 +270,16 @@ class GaussianAtlasSystem(System):
             "dtype": str(next(self.network.parameters()).dtype).removeprefix("torch."),
             "model": self._pipeline.name,
             "weights": self.weights,
+            **({} if request.edit is None else edit_record(request.edit)),
         }
 
     @torch.no_grad()
     def _sample_planes(
-        self, network: nn.Module, samples: Sequence[SampleSpec], seed: int, options: _SamplerOptions
+        self, network: nn.Module, samples: Sequence[SampleSpec], request: SampleRequest, options: _SamplerOptions
     ) -> Float[np.ndarray, "n h h 14"]:
         """Return the raw planes of some samples."""
         device, size = self._sphere.device, self.config.size
-        generators = [torch.Generator().manual_seed(sample.seed(seed)) for sample in samples]
+        generators = [torch.Generator().manual_seed(sample.seed(request.seed)) for sample in samples]
         noise = torch.stack([torch.randn(CHANNELS, size, size, generator=each) for each in generators])
         prompts = [sample.condition.key for sample in samples]
         text, pooled = self.prompts.encode(prompts)
@@ -291,9 +298,22 @@ class GaussianAtlasSystem(System):
             steps=options.steps,
             guidance=options.guidance if any(prompts) else 1.0,
             scheduler=options.scheduler,
+            **self._edit_options(request.edit, generators),
         )
         planes: np.ndarray = self.whitening.unwhiten(unpack(latents)).cpu().numpy()
         return planes
+
+    def _edit_options(self, edit: Edit | None, generators: Sequence[torch.Generator]) -> dict[str, Any]:
+        """Return the options of `sample_latents` for an edit."""
+        if edit is None:
+            return {}
+        device = self._sphere.device
+        start = edit_latents(edit, self.whitening, device)
+        options: dict[str, Any] = {"start": start, "strength": edit.strength}
+        if edit.anew is not None:
+            kept = torch.from_numpy(~edit.anew).to(device)[None, None]
+            options["known"] = Known(start, kept, generators, edit.repeats)
+        return options
 
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
         """Return renders of samples of the first training captions, or of no text."""
