@@ -234,6 +234,10 @@ class System(ABC):
     ) -> dict[str, Tensor]:
         """Return the named terms of the loss; "loss" is the weighted sum that is minimized."""
 
+    def begin_training(self) -> list[str]:
+        """Make the network ready for training, once, before its weights are read; return what the user should know."""
+        return []
+
     def lr_scale(self, name: str) -> float:
         """Return the factor of the learning rate of a weight of the network, by its name."""
         return 1.0

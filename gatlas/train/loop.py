@@ -56,6 +56,8 @@ class Loop:
     ) -> None:
         self.system, self.samples, self.options, self.folder, self.group = system, samples, options, folder, group
         self.meta, self.report, self.on_step = meta, report, on_step
+        for line in system.begin_training():
+            report(line)
         self.network = system.network.to(group.device).train()
         for weight in self.network.parameters():
             weight.data = weight.data.float()

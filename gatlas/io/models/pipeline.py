@@ -21,6 +21,7 @@ from gatlas.io.models.pipeline_parts import (
     read_text_encoder,
     read_tokenizer,
     read_unet,
+    save_adapters,
     save_text_encoder,
     save_tokenizer,
     save_unet,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from gatlas.types import AtlasStats
 
-__all__ = ["Pipeline", "load_model", "load_pipeline", "read_description", "save_parts", "save_unet"]
+__all__ = ["Pipeline", "load_model", "load_pipeline", "read_description", "save_adapters", "save_parts", "save_unet"]
 
 FORMAT = 1  # of gatlas.json
 DESCRIPTION, INDEX, STATS = "gatlas.json", "model_index.json", "stats.npz"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be built in a lifetime
 UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
+ADAPTERS, ADAPTER_FILE = "lora", "pytorch_lora_weights.safetensors"
 _TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"}
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
@@ -76,6 +77,14 @@ def save_unet(folder: str | Path, unet: UNet2DConditionModel, state_dict: Mappin
     config.pop("_name_or_path", None)  # a path of the machine that trained
     write_json(Path(folder) / "config.json", config)
     write_tensors(Path(folder) / f"{UNET_STEM}.safetensors", state)
+
+
+def save_adapters(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the adapters of a UNet into lora/ of its folder, for `load_lora_weights` of a diffusers pipeline."""
+    path = Path(folder) / ADAPTERS
+    with os_errors(path):
+        path.mkdir()
+    write_tensors(path / ADAPTER_FILE, {f"unet.{name}": weight for name, weight in weights.items()})
 
 
 def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:

@@ -39,6 +39,11 @@ class GaussianAtlasConfig(Options):
         (32, 64, 128, 128), min=1, help="Channels of a network from random weights, level by level."
     )
     input_scale: float = option(0.5, above=0, help="Factor of the base's first layer where it is repeated.")
+    lora_rank: int = option(
+        0,
+        min=0,
+        help="Rank of the adapters (LoRA) that are trained in place of the base's weights; 0: those. Extra lora.",
+    )
 
     # A term of weight 0 costs nothing.
     diffusion: float = option(1.0, min=0, help="Weight of the diffusion loss.")

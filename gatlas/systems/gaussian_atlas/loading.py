@@ -35,7 +35,9 @@ def create(
         )
     config = _sized(config, stats)
     if base is not None:
-        return GaussianAtlasSystem(config, from_base(config, base), stats)
+        return GaussianAtlasSystem(config, from_base(config, base), stats, seed=seed)
+    if config.lora_rank:
+        raise GatlasError("lora_rank: adapters change a trained network: name it with --base, or set lora_rank=0")
     words = partial(with_words, seed=seed) if config.text == "words" else None
     return GaussianAtlasSystem(config, from_scratch(config, seed), stats, words)
 

@@ -22,8 +22,9 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
 from gatlas.io import load_stats
-from gatlas.io.models.pipeline import Pipeline, save_parts, save_unet
+from gatlas.io.models.pipeline import Pipeline, save_adapters, save_parts, save_unet
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
+from gatlas.models.lora import adapter_weights, add_adapters, has_adapters, merged_weights
 from gatlas.raster import rasterize
 from gatlas.systems.contract import Condition, SampleRequest, System
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
@@ -72,10 +73,13 @@ class GaussianAtlasSystem(System):
         pipeline: Pipeline,
         stats: AtlasStats,
         with_words: Callable[[Pipeline, Iterable[str]], Pipeline] | None = None,
+        *,
+        seed: int = 0,
     ) -> None:
         """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases.
 
-        `with_words` gives a new pipeline its text encoder when the captions that it is trained with are known.
+        `with_words` gives a new pipeline its text encoder when the captions that it is trained with are known. Adapters
+        begin from `seed`.
         """
         self.config = config
         self.renders = config.renders
@@ -92,7 +96,7 @@ class GaussianAtlasSystem(System):
         self.prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
         self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.whitening_clip)
         self.whitening = self._raw_whitening.to_torch()
-        self._with_words = with_words
+        self._with_words, self._seed = with_words, seed
         self.lpips: Lpips | None = None
         self._captions: list[str] = []  # of the training set
         self.captioned: bool | None = None  # True where it is trained with captions; None: not known
@@ -133,6 +137,18 @@ class GaussianAtlasSystem(System):
             network = load_lpips(sources.lpips_weights, side=self.config.render_size, **remedies)
             self.lpips = network.to(self._sphere.device)
         return examples
+
+    def begin_training(self) -> list[str]:
+        """Give the network its adapters, where those are trained."""
+        weights = self.network.state_dict()
+        if not self.config.lora_rank or has_adapters(weights):
+            return []
+        add_adapters(self._pipeline.unet, self.config.lora_rank, seed=self._seed)
+        share = [
+            sum(weight.numel() for weight in each.values())
+            for each in (adapter_weights(self.network.state_dict()), weights)
+        ]
+        return [f"adapters of rank {self.config.lora_rank}: {share[0] / share[1]:.1%} as many weights are trained"]
 
     def checkpoint_gradients(self) -> None:
         """Recompute the UNet's activations in the backward pass."""
@@ -341,8 +357,17 @@ class GaussianAtlasSystem(System):
         save_parts(folder, self._pipeline, description, self.stats)
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
-        """Write the UNet with the given weights, named as in `network`."""
-        save_unet(folder, self._pipeline.unet, {name.removeprefix("unet."): value for name, value in weights.items()})
+        """Write the UNet with the given weights, named as in `network`.
+
+        Adapters are added to its weights, so that it is sampled like any other, and written as well, beside it.
+        """
+        own, unet = {name.removeprefix("unet."): value for name, value in weights.items()}, self._pipeline.unet
+        if has_adapters(own):
+            save_adapters(folder, adapter_weights(own))
+            with torch.device("meta"):
+                unet = type(unet).from_config(unet.config)
+            own = merged_weights(own)
+        save_unet(folder, unet, own)
 
 
 SYSTEM = GaussianAtlasSystem
