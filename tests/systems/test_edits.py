@@ -5,7 +5,10 @@ import pytest
 
 from gatlas import io
 from gatlas.errors import GatlasError
+from gatlas.systems import SYSTEMS, system_module
+from gatlas.systems.conditions import check_options
 from gatlas.systems.edits import read_cells
+from gatlas.systems.options import SampleOptions
 from gatlas.transport import fibonacci_sphere
 from gatlas.types import Atlas
 from tests.helpers.atlas_sets import random_atlas
@@ -79,4 +82,14 @@ def test_a_mask_that_cannot_be_used_is_told_in_one_line(tmp_path, monkeypatch, m
     (tmp_path / "junk.npz").write_bytes(b"no zip")
     with pytest.raises(GatlasError, match=told) as error:
         marked(mask)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("system", [name for name in SYSTEMS if name != "gaussian-atlas"])
+@pytest.mark.parametrize("name", ["from_atlas", "keep", "strength", "repeats"])
+def test_systems_that_take_no_atlas_refuse_the_options_of_one(system, name):
+    flag = "--from" if name == "from_atlas" else f"--{name}"
+    options = SampleOptions("run", from_atlas="a.npz") if name != "keep" else SampleOptions("run", keep="a", mask="b")
+    with pytest.raises(GatlasError, match=f"^{flag}: run is a model of {system}, which") as error:
+        check_options(system, system_module(system).TAKES, options, (), {name})
     assert "\n" not in str(error.value)
