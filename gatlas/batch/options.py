@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from gatlas.config import Options, option
 
@@ -27,6 +27,15 @@ class BatchOptions(Options):
         help="Process only every N-th object, from the I-th on, I from 0 (batch only); Slurm's array sets it.",
     )
     jobs: int = option(1, "-j", min=1, help="Worker processes (batch only).")
+    engine: Literal["processes", "dask", "ray"] = option(
+        "processes",
+        help="What runs the objects: --jobs processes here, or Dask or Ray (batch only; extras dask, ray).",
+    )
+    cluster: str | None = option(
+        None,
+        metavar="ADDRESS",
+        help="Dask scheduler or Ray cluster of --engine; left out: --jobs workers of its own on this machine.",
+    )
     timeout: float | None = option(None, min=0.1, metavar="SECONDS", help="Time limit per object (batch only).")
     retry_failed: bool = option(False, help="Retry the objects that failed in an earlier run.")
     dry_run: bool = option(False, help="Print the plan and do nothing.")

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,6 +72,7 @@ def run_batch(
     of inputs and outputs is a GatlasError, as is a full disk.
     """
     listing.check_output_names(work, output)
+    _check_engine(options, output, piped=not isinstance(inputs, Sequence))
     results: Results
     tasks: list[Task] | ReadAhead[Task]
     if isinstance(inputs, Sequence):
@@ -91,6 +92,22 @@ def run_batch(
         if run.outcome.stopped:
             raise Requeue  # a stream that was cut off gets no end mark
     return run.outcome
+
+
+def _check_engine(options: BatchOptions, output: str, *, piped: bool) -> None:
+    """Raise a GatlasError where an engine cannot do what is asked for."""
+    if options.engine == "processes":
+        if options.cluster is not None:
+            raise GatlasError("--cluster is the address of a Dask or Ray cluster: say which with --engine")
+        return
+    if piped:
+        raise GatlasError(f"--engine {options.engine} takes files, folders and tars on disk, not a pipe")
+    if options.timeout is not None:
+        raise GatlasError(
+            f"--engine {options.engine} takes no --timeout: only a worker process of this machine is ended"
+        )
+    if options.cluster is not None and is_streamed(output):
+        raise GatlasError("--cluster: the results must go to a disk that all its machines see: name them with -o")
 
 
 def _list_tasks(
@@ -205,17 +222,8 @@ class _Run:
                 yield Job(task, f"{new_path(self.scratch, suffix)}{slash}")
             exhausted = True
 
-        recorded, ordered = self.results.manifest is not None, self.results.ordered
-        running = run_jobs(
-            jobs(),
-            partial(call_function, self.work, self.force or recorded, recorded),
-            processes=self.options.jobs,
-            timeout=self.options.timeout,
-            should_stop=self.should_stop,
-            devices=self.devices,
-            ahead=AHEAD * self.options.jobs if ordered else None,
-            upstream=tasks if isinstance(tasks, ReadAhead) else None,
-        )
+        ordered = self.results.ordered
+        running = self._run(jobs(), tasks if isinstance(tasks, ReadAhead) else None)
         self.on_object(0, total)
         with closing(running):  # whatever happens here, no worker is left
             ends = in_order(running) if ordered else running
@@ -227,6 +235,36 @@ class _Run:
             self.outcome.total = taken
         # A request to stop that comes when all is done stops nothing.
         self.outcome.stopped = self.should_stop() and (interrupted or not (exhausted or taken == total))
+
+    def _run(
+        self, jobs: Iterator[Job], upstream: ReadAhead[Task] | None
+    ) -> Generator[tuple[int, Job, JobResult], None, None]:
+        """Yield the jobs with their results, as worker processes or an engine end them."""
+        options, recorded = self.options, self.results.manifest is not None
+        function = partial(call_function, self.work, self.force or recorded, recorded)
+        ahead = AHEAD * options.jobs if self.results.ordered else None
+        if options.engine != "processes":
+            from gatlas.batch.engines import run_on_engine
+
+            return run_on_engine(
+                options.engine,
+                jobs,
+                function,
+                processes=options.jobs,
+                address=options.cluster,
+                should_stop=self.should_stop,
+                ahead=ahead,
+            )
+        return run_jobs(
+            jobs,
+            function,
+            processes=options.jobs,
+            timeout=options.timeout,
+            should_stop=self.should_stop,
+            devices=self.devices,
+            ahead=ahead,
+            upstream=upstream,
+        )
 
     def _take(self, job: Job, result: JobResult, earlier: Line) -> None:
         """Store the result of an object, or record its error; `earlier` is the line of the result that it replaces."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ def stopping(time_limit: float | None) -> Iterator[Callable[[], bool]]:
     def should_stop() -> bool:
         return requested or (time_limit is not None and time.monotonic() - started > time_limit)
 
+    if threading.current_thread() is not threading.main_thread():  # of a worker of Dask, which takes no signals
+        yield should_stop
+        return
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])]
     before = {number: signal.signal(number, on_signal) for number in numbers}
     try:
