@@ -92,6 +92,14 @@ def _missing(name: str, error: ImportError) -> GatlasError:
     return GatlasError(f"--engine {name}: {error.name or name} is not installed: pip install 'gatlas[{name}]'")
 
 
+def _no_cluster(engine: str, address: str | None, error: Exception) -> GatlasError:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    where = (
+        f"{engine} did not start here" if address is None else f"--cluster {address}: no cluster of {engine} answers"
+    )
+    return GatlasError(f"{where}: {reason}")
+
+
 @contextmanager
 def _on_dask(call: Callable[[Any], JobResult], processes: int, address: str | None) -> Iterator[Engine]:
     try:
@@ -138,7 +146,7 @@ def _on_dask(call: Callable[[Any], JobResult], processes: int, address: str | No
                 stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster if address is None else address, timeout=30))
         except (OSError, TimeoutError, ValueError) as error:
-            raise GatlasError(f"--cluster {address}: there is no Dask scheduler that answers: {error}") from None
+            raise _no_cluster("Dask", address, error) from None
         yield Dask(client)
 
 
@@ -171,8 +179,8 @@ def _on_ray(call: Callable[[Any], JobResult], processes: int, address: str | Non
     own = {"num_cpus": processes, "include_dashboard": False} if address is None else {"address": address}
     try:
         ray.init(**own, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise GatlasError(f"--cluster {address}: there is no Ray cluster that answers: {error}") from None
+    except Exception as error:  # of any kind, also a bare one where it does not start in time
+        raise _no_cluster("Ray", address, error) from None
     shared = ray.put(call)
     try:
         yield Ray()

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,19 @@ def test_an_engine_that_is_not_installed_names_its_extra(engine, monkeypatch):
 def test_what_an_engine_cannot_do_is_refused(options, output, message):
     with pytest.raises(GatlasError, match=message):
         run_batch(WORK, ["in"], output, BatchOptions(**options))
+
+
+def test_a_cluster_that_does_not_answer_is_named(monkeypatch):
+    ray = types.ModuleType("ray")
+    ray.remote = lambda **_: lambda function: function
+
+    def refuse(**_):
+        raise ConnectionError("no answer\nfrom it")
+
+    ray.init = refuse
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    with pytest.raises(GatlasError, match=r"^--cluster x:1: no cluster of Ray answers: no answer from it$"):
+        run_batch(WORK, ["in"], "out/", BatchOptions(engine="ray", cluster="x:1"))
 
 
 def test_an_engine_takes_no_pipe():
