@@ -18,7 +18,7 @@ MOST_FRAMES = 100_000  # of a GIF, whose length is the sum over its frames
 
 
 class FilmFacts(NamedTuple):
-    """What a film says of itself."""
+    """The facts that a film gives of itself."""
 
     frames: int | None  # None: the container does not say
     width: int  # pixels

@@ -361,7 +361,8 @@ class GaussianAtlasSystem(System):
 
         Adapters are added to its weights, so that it is sampled like any other, and written as well, beside it.
         """
-        own, unet = {name.removeprefix("unet."): value for name, value in weights.items()}, self._pipeline.unet
+        own = {name.removeprefix("unet."): value for name, value in weights.items()}
+        unet: Any = self._pipeline.unet
         if has_adapters(own):
             save_adapters(folder, adapter_weights(own))
             with torch.device("meta"):
