@@ -17,6 +17,7 @@ from typing import NamedTuple
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import is_special
 from gatlas.io.sets.items import Item, ItemColumns, real_folder
+from gatlas.io.sets.remote import is_remote, local_copies
 from gatlas.io.sets.shard_index import ShardIndex, shard_index
 from gatlas.io.sets.shards import CAPTIONS, Member, is_tar, read_member
 from gatlas.io.sets.shards import SUFFIX as SHARD
@@ -52,7 +53,10 @@ def list_columns(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", 
     for given in inputs:
         count = len(found)
         with os_errors(given, named=True):
-            if _add_plain_file(found, given, suffixes):
+            if is_remote(given):
+                paths, folder = [Path(given)], False
+                _add_remote(found, given, suffixes)
+            elif _add_plain_file(found, given, suffixes):
                 paths, folder = [given], False
             else:
                 paths, folder = _expand(given), False
@@ -89,6 +93,8 @@ def read_item(item: Item) -> Blob:
 def names_many(given: str, *, photos: bool = False) -> bool:
     """Return True where an argument of the command line stands for several files: a folder, a pattern, a tar."""
     path = Path(given)
+    if is_remote(given):
+        return True
     if not os.path.lexists(path):
         return has_magic(given) or _RANGE.search(given) is not None
     with os_errors(given, named=True):
@@ -135,6 +141,15 @@ def _add_plain_file(found: ItemColumns, given: str, suffixes: tuple[str, ...]) -
     found.add_files(folder, [(split[0], name[len(split[0]) :])])
     found.folders.add(real_folder(os.path.abspath(folder)))
     return True
+
+
+def _add_remote(found: ItemColumns, given: str, suffixes: tuple[str, ...]) -> None:
+    """Append what a name with a scheme means, from its copies."""
+    for name in _ranged(given):
+        copies = local_copies(name, (*suffixes, SHARD))
+        above = os.path.commonpath([path.parent for path in copies])
+        for path in copies:
+            _add_file(found, path, os.path.relpath(path, above), suffixes, named=True)
 
 
 def _add(found: ItemColumns, path: Path, suffixes: tuple[str, ...], photos: bool, *, named: bool) -> None:
