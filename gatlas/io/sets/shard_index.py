@@ -99,7 +99,8 @@ def shard_index(shard: str | Path) -> ShardIndex:
     found = _load(path)
     if found is not None:
         return found
-    if not os.path.isfile(path):  # an error, in one line
+    stamp = _stamp(path)
+    if stamp is None or not os.path.isfile(path) or stamp[0] < FEWEST * 512:  # an error in one line, or a small tar
         return index_of(path, list_members(path), {})
     turn = cache_folder() / "locks" / f"shards-{_digest(os.path.dirname(os.path.realpath(path)))}.lock"
     with exclusive(str(turn), lambda: None):

@@ -77,6 +77,9 @@ def test_a_few_members_are_read_without_an_index(scans):
     write_shard("x.tar", FEWEST // 2 - 1)
     assert not index_path("x.tar").exists()
     assert len(list_items(["x.tar"])) == FEWEST // 2 - 1
+    write_shard("y.tar", 3)
+    assert len(list_items(["y.tar"])) == 3
+    assert not [path for path in Path("cache").rglob("*") if path.suffix == ".index"]
 
 
 def test_a_shard_that_changed_is_read_again(scans):
