@@ -21,7 +21,7 @@ EXIT_STATUS = {
 }
 
 ENVIRONMENT = {
-    "GATLAS_CACHE": "cache folder of layouts, frames of videos and cameras; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
+    "GATLAS_CACHE": "cache of layouts, frames and cameras; default $XDG_CACHE_HOME/gatlas, else ~/.cache/gatlas",
     "NUMBA_CACHE_DIR": "cache folder of compiled kernels, if the installed package is read-only",
     "SLURM_ARRAY_TASK_ID": "inside a Slurm array a-b:step, with its _MIN, _MAX, _COUNT and _STEP: the shard of a batch",
     "CUDA_VISIBLE_DEVICES": "GPUs shared by the workers of --jobs",
