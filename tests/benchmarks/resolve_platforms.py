@@ -6,6 +6,7 @@ Needs the network or a filled cache of uv.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 
@@ -28,7 +29,8 @@ def resolve(uv: str, platform: str, python: str, extra: str | None, *, source: b
     command += ["--python-platform", platform, "--python-version", python]
     command += [] if source else ["--only-binary", ":all:"]
     command += [] if extra is None else ["--extra", extra]
-    done = subprocess.run(command, capture_output=True, text=True)
+    environment = {"MACOSX_DEPLOYMENT_TARGET": "14.0", **os.environ}  # uv's own choice is 13, which is not kept up
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     lines = [line for line in done.stdout.splitlines() if "==" in line]
     return (len(lines) if done.returncode == 0 else None), done.stderr.strip()
 
