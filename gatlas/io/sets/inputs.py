@@ -57,7 +57,7 @@ def list_columns(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", 
                 paths, folder = [Path(given)], False
                 _add_remote(found, given, suffixes)
             elif _add_plain_file(found, given, suffixes):
-                paths, folder = [given], False
+                paths, folder = [Path(given)], False
             else:
                 paths, folder = _expand(given), False
                 for path in paths:

@@ -221,7 +221,7 @@ def _is_safe(name: str) -> bool:
 
 def _save(path: str, stamp: Stamp, index: ShardIndex) -> None:
     """Keep an index beside its shard, else in the cache, else in memory."""
-    document = {"gatlas_shard_index": FORMAT, "size": stamp[0], "changed": stamp[1]}
+    document: dict[str, Any] = {"gatlas_shard_index": FORMAT, "size": stamp[0], "changed": stamp[1]}
     document |= {"keys": index.keys, "suffixes": index.suffixes, "texts": index.texts}
     columns = (_numbers(each.tobytes()).tobytes() for each in (index.key, index.suffix, index.offset, index.size))
     content = b"".join((json.dumps(document, separators=(",", ":")).encode(), b"\n", *columns))
