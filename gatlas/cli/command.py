@@ -64,7 +64,8 @@ def build_command(verb: Verb) -> Callable[..., None]:
         if verb.batch is not None:
             from gatlas.cli.batch import run_verb
 
-            batch = BatchOptions(**{name: values[name] for name in option_fields(BatchOptions)})
+            of_batch = option_fields(BatchOptions)
+            batch = BatchOptions(**{name: _plain(values[name], field) for name, field in of_batch.items()})
             inputs, output, force = values["inputs"] or [], values["output"], values["force"]
             if verb.gathers:
                 out, threads = output if "output" in given else None, values.get("threads")
