@@ -105,6 +105,13 @@ def test_two_verbs_share_a_folder(gatlas, splats, tmp_path):
     assert "5 of 5 done (5 earlier)" in said
 
 
+def test_the_engine_is_read_from_the_command_line(gatlas, splats):
+    said = gatlas("prune", splats, "-n", 10, "-o", "out/", "--engine", "dask", "--timeout", 3, code=1).stderr
+    assert "--engine dask takes no --timeout" in said
+    said = gatlas("prune", splats, "-n", 10, "-o", "out/", "--engine", "cluster", code=2).stderr
+    assert "'processes', 'dask', 'ray'" in said
+
+
 def test_tasks_of_an_array_need_a_tar_each(gatlas, splats):
     gatlas("prune", splats, "-n", 10, "--shard", "0/2", "-o", "one.tar")
     said = gatlas("prune", splats, "-n", 10, "--shard", "1/2", "-o", "one.tar", code=1).stderr
