@@ -1,8 +1,9 @@
 """One view of an object to an orbit: python tests/benchmarks/bench_threedim.py [--model RUN --sheet FILE.png]
 
 Trains the preset `cpu` of threedim on random objects of examples/make_objects.py, or takes a run. Then, on objects that
-it has not seen: the PSNR (over white, at the model's size) of the other views of an orbit, made from its first view,
-or, with --targets sphere, of views from all sides.
+it has not seen: the PSNR (over white, at the model's size) of the other views of an orbit, made from its first view;
+with --targets sphere, of views from all sides, made from the first of the orbit; with --targets pairs, of views from
+all sides, made from one of them, another side for each object, as in training.
 Beside it: the same with that view alone as the known one (--condition-on first), and with the next object's view in its
 place, which shows how much the known view counts; the first view itself; a picture of each true view's mean color; and
 a run of Concat-UNet (--concat RUN, of --set network=concat). All methods are judged on equal views.
@@ -37,6 +38,7 @@ from gatlas.types import Cameras
 
 HELD_SEED = 1_000  # of objects that are not trained on
 COUNT, ELEVATION = 24, 20.0  # views of an orbit, and degrees: what `gatlas render --orbit 24` takes
+STRIDE = 5  # sides between the known views of one object and the next
 SHOWN = 3  # every so manieth view is in the sheet
 ENLARGED = 2  # pixels of the sheet for a pixel of a view
 LIMIT = 60.0  # dB, of views that are equal
@@ -55,8 +57,16 @@ def write_training_views(folder, count, side):
 
 
 def held_views(folder, count, side, targets="orbit"):
-    """An orbit of each of `count` objects that are not trained on, or its first view and all sides, straight RGBA."""
+    """Views of each of `count` objects that are not trained on, straight RGBA; the first is the known one."""
     make_objects(Path(folder), count, HELD_SEED)
+    paths = sorted(Path(folder).glob("*.glb"))
+    if targets == "pairs":
+        cameras = fibonacci_views(COUNT, side, side)
+        firsts = [STRIDE * number % COUNT for number in range(count)]
+        orders = [[first, *(i for i in range(COUNT) if i != first)] for first in firsts]
+        return [
+            take_views(io.load_mesh(path), cameras[np.array(order)]) for path, order in zip(paths, orders, strict=True)
+        ]
     cameras = orbit(COUNT, side, side, elevation=ELEVATION)
     if targets == "sphere":
         around = fibonacci_views(COUNT - 1, side, side)
@@ -65,19 +75,19 @@ def held_views(folder, count, side, targets="orbit"):
             for ours, theirs in ((cameras.viewmats, around.viewmats), (cameras.Ks, around.Ks))
         )
         cameras = Cameras(viewmats, Ks, side, side)
-    return [take_views(io.load_mesh(path), cameras) for path in sorted(Path(folder).glob("*.glb"))]
+    return [take_views(io.load_mesh(path), cameras) for path in paths]
 
 
-def made_views(system, held, **options):
-    """The views of the orbits but the first, made from it: [object view h w 3]."""
-    conditions = []
-    for number, views in enumerate(held):
-        cameras = views.cameras
-        photo = Photo(f"object{number}", views.images[0], cameras.Ks[0], cameras.viewmats[0].astype(np.float64))
-        conditions.append(Condition(photo.name, photos=(photo,)))
-    request = SampleRequest(tuple(conditions), held[0].cameras[1:], batch=len(held), **options)
-    images = np.concatenate([views.images for views in system.sample(request)])
-    return images.reshape(len(held), COUNT - 1, *images.shape[1:])
+def made_views(system, held, known=None, **options):
+    """The views of each object but the first, made from it, or from those of `known`: [object view h w 3]."""
+    made = []
+    for number, (views, first) in enumerate(zip(held, known or held, strict=True)):
+        photo = Photo(
+            f"object{number}", first.images[0], first.cameras.Ks[0], first.cameras.viewmats[0].astype(np.float64)
+        )
+        request = SampleRequest((Condition(photo.name, photos=(photo,)),), views.cameras[1:], **options)
+        made.append(np.concatenate([each.images for each in system.sample(request)]))
+    return np.stack(made)
 
 
 def judge(system, held, concat=None, steps=None):
@@ -88,7 +98,7 @@ def judge(system, held, concat=None, steps=None):
     methods = {"threedim": made_views(system, held, steps=steps)}
     seconds = np.array([time.perf_counter() - began, time.process_time() - spent]) / truth.shape[0] / truth.shape[1]
     methods["always the first view"] = made_views(system, held, steps=steps, condition_on="first")
-    methods["another object's view"] = made_views(system, held[1:] + held[:1], steps=steps)
+    methods["another object's view"] = made_views(system, held, held[1:] + held[:1], steps=steps)
     if concat is not None:
         methods["Concat-UNet"] = made_views(concat, held, steps=steps)
     methods["copy of the input"] = np.broadcast_to(known, truth.shape)
@@ -140,7 +150,9 @@ def main():
     parser.add_argument("--model", help="a run that is trained already")
     parser.add_argument("--concat", help="a run of --set network=concat, to compare")
     parser.add_argument("--steps", type=int, help="of the training, instead of the preset's")
-    parser.add_argument("--targets", choices=["orbit", "sphere"], default="orbit", help="the views that are made")
+    parser.add_argument(
+        "--targets", choices=["orbit", "sphere", "pairs"], default="orbit", help="the views that are made"
+    )
     parser.add_argument("--sampler-steps", type=int, help="of each view, instead of the model's")
     parser.add_argument("--objects", type=int, default=400)
     parser.add_argument("--held", type=int, default=10)
