@@ -101,6 +101,7 @@ def judge(system, held, concat=None, steps=None):
     methods["another object's view"] = made_views(system, held, held[1:] + held[:1], steps=steps)
     if concat is not None:
         methods["Concat-UNet"] = made_views(concat, held, steps=steps)
+        methods["Concat, the first view"] = made_views(concat, held, steps=steps, condition_on="first")
     methods["copy of the input"] = np.broadcast_to(known, truth.shape)
     methods["mean color"] = np.broadcast_to(truth.mean(axis=(2, 3), keepdims=True), truth.shape)
     table = {name: psnr(images, truth, limit=LIMIT).mean(axis=1) for name, images in methods.items()}
@@ -115,8 +116,9 @@ def print_judgement(system, held, concat=None, steps=None, report=print):
         each = " ".join(f"{value:4.1f}" for value in values[:10])
         report(f"  {name:22} {values.mean():6.2f} dB   {each}")
     means = {name: float(values.mean()) for name, values in table.items()}
-    others = [f"{name} {means['threedim'] - mean:+.2f} dB" for name, mean in means.items() if name != "threedim"]
-    report(f"  threedim less each: {', '.join(others)}")
+    for ours in ("threedim", "always the first view"):
+        others = [f"{name} {means[ours] - mean:+.2f} dB" for name, mean in means.items() if name != ours]
+        report(f"  {ours} less each: {', '.join(others)}")
     return pictures
 
 
