@@ -55,6 +55,7 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
     if video is not None:
         source = str(frames_folder(video, options.frames or FRAMES, options.frames_out, force=force))
     model_dir = None
+    loaded: Mesh | AnyViews
     if photos:
         loaded, name, digest, model_dir = _load_photos(source, options, sequential=video is not None, force=force)
     else:

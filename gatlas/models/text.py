@@ -102,7 +102,8 @@ def clip_tokenizer(vocab: dict[str, int], merges: Sequence[tuple[str, str]], len
     from transformers import CLIPTokenizer
 
     if "vocab" in inspect.signature(CLIPTokenizer.__init__).parameters:  # transformers 5
-        return CLIPTokenizer(vocab=vocab, merges=[*merges], model_max_length=length)
+        pairs: Any = [*merges]  # annotated as strings there
+        return CLIPTokenizer(vocab=vocab, merges=pairs, model_max_length=length)
     from transformers import CLIPTokenizerFast  # type: ignore[attr-defined]
 
     return CLIPTokenizerFast(tokenizer_object=clip_backend(vocab, merges), model_max_length=length)
