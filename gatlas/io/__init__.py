@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from gatlas.io.photos.transforms import save_views
     from gatlas.io.runs.fit_snapshot import load_checkpoint, remove_checkpoint, save_checkpoint
     from gatlas.io.sets.digests import sha256_of, stamp
-    from gatlas.io.sets.inputs import Item, captions_of, list_items, names_many, read_item
+    from gatlas.io.sets.inputs import captions_of, list_items, names_many, read_item
+    from gatlas.io.sets.items import Item
     from gatlas.io.sets.shards import Member, ShardWriter, read_member, shard_key, stream_members
     from gatlas.io.splats.ply import stored_frame
     from gatlas.io.splats.sog import sog_atlas_meta
@@ -59,7 +60,8 @@ _NAMES = {
     "photos.transforms": "save_views",
     "runs.fit_snapshot": "load_checkpoint remove_checkpoint save_checkpoint",
     "sets.digests": "sha256_of stamp",
-    "sets.inputs": "Item captions_of list_items names_many read_item",
+    "sets.inputs": "captions_of list_items names_many read_item",
+    "sets.items": "Item",
     "sets.shards": "Member ShardWriter read_member shard_key stream_members",
     "splats.ply": "stored_frame",
     "splats.sog": "sog_atlas_meta",

@@ -178,7 +178,8 @@ def test_a_run_of_an_earlier_gatlas_is_resumed(tmp_path):
     for path, key in ((run / "gatlas.json", "config"), (run / "checkpoint-000002" / "training.json", "config")):
         content = json.loads(path.read_text())
         expected = {("whitening_clip" if k == "clip" else k): v for k, v in STORED_CONFIG.items()}
-        assert content[key] == {**expected, "text": "words"}  # without it a run reads letters, as it always did
+        # Without them a run reads letters and trains all weights, as it always did.
+        assert content[key] == {**expected, "text": "words", "lora_rank": 0}
         stored = {**content, key: STORED_CONFIG}
         path.write_text(json.dumps({name: stored[name] for name in stored if name not in ("files", "sha256")}))
     meta = json.loads(Path(run / "checkpoint-000002" / "training.json").read_text())
