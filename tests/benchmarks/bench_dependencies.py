@@ -12,9 +12,12 @@ import subprocess
 import sys
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.helpers.declared import requirements
 
