@@ -3,7 +3,7 @@
 Some captions share words, such as "red", "blue" and "white": a model has to read the whole caption. Light is baked into
 the colours, so that a picture shows the shape.
 
-Run: python examples/make_objects.py FOLDER [--set compose] [--count N --seed S --kind single]
+Run: python examples/make_objects.py FOLDER [--set compose] [--count N --seed S]
 
 With --count it makes that many others: shapes, stacks of them, furniture, vehicles, plants, animals, in random colours
 and proportions. The captions name colours and parts. Object number i of a seed is the same in a set of any size.
@@ -240,14 +240,13 @@ class Palette:
         return name, COLORS[name]
 
 
-def random_object(rng: np.random.Generator, kind: str | None = None) -> tuple[str, list[Part]]:
-    """A caption and the parts of a random object, of one kind or of any."""
+def random_object(rng: np.random.Generator) -> tuple[str, list[Part]]:
+    """A caption and the parts of a random object."""
     kinds = [single, striped, stack, tower, beside, table, chair, lamp, plant, house, cup, figure, rocket, car, animal,
              dumbbell, flower, planet]  # fmt: skip
     weights = np.array([3, 2, 4, 2, 2] + [1] * (len(kinds) - 5), dtype=float)
-    drawn = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-    make = drawn if kind is None else {each.__name__: each for each in kinds}[kind]
-    caption, parts = make(rng, Palette(rng))
+    kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+    caption, parts = kind(rng, Palette(rng))
     stretch = tuple(rng.uniform(0.85, 1.18, 3))
     return caption, [placed(part, stretch, (0.0, 0.0, 0.0)) for part in parts]
 
@@ -504,9 +503,9 @@ def planet(rng: np.random.Generator, palette: Palette) -> tuple[str, list[Part]]
     ]
 
 
-def random_objects(count: int, seed: int, kind: str | None = None) -> dict[str, tuple[str, list[Part]]]:
+def random_objects(count: int, seed: int) -> dict[str, tuple[str, list[Part]]]:
     """Name -> caption and parts, of objects that follow from the seed and their number."""
-    return {f"object-{i:04d}": random_object(np.random.default_rng([seed, i]), kind) for i in range(count)}
+    return {f"object-{i:04d}": random_object(np.random.default_rng([seed, i])) for i in range(count)}
 
 
 def composed_shapes(color: tuple[float, float, float]) -> dict[str, Part]:
@@ -600,16 +599,14 @@ def write(folder: Path, made: dict[str, tuple[str, list[Part]]]) -> None:
     (folder / "captions.json").write_text(json.dumps(captions, indent=2) + "\n")
 
 
-def main(
-    folder: Path, count: int | None = None, seed: int = 0, *, compose: bool = False, kind: str | None = None
-) -> None:
+def main(folder: Path, count: int | None = None, seed: int = 0, *, compose: bool = False) -> None:
     """Write a set of objects and their captions; a ValueError where others are in the folder."""
     if compose:
         learned, held_back = composed_objects()
         write(folder / "learned", learned)
         write(folder / "held-back", held_back)
     else:
-        write(folder, objects() if count is None else random_objects(count, seed, kind))
+        write(folder, objects() if count is None else random_objects(count, seed))
 
 
 if __name__ == "__main__":
@@ -618,17 +615,14 @@ if __name__ == "__main__":
     parser.add_argument("--set", choices=["demo", "compose"], help="eight objects (default), or shapes times colours")
     parser.add_argument("--count", type=int, help="number of random objects, instead of the eight")
     parser.add_argument("--seed", type=int, help="of the random objects; default 0")
-    parser.add_argument("--kind", choices=["single", "stack", "beside"], help="of the random objects; default any")
     wish = parser.parse_args()
     if wish.count is not None and wish.count < 1:
         parser.error("--count must be at least 1")
     if wish.seed is not None and (wish.seed < 0 or wish.count is None):
         parser.error("--seed must be at least 0, and needs --count")
-    if wish.kind is not None and wish.count is None:
-        parser.error("--kind needs --count")
     if wish.set is not None and wish.count is not None:
         parser.error("--set and --count exclude each other")
     try:
-        main(wish.folder, wish.count, wish.seed or 0, compose=wish.set == "compose", kind=wish.kind)
+        main(wish.folder, wish.count, wish.seed or 0, compose=wish.set == "compose")
     except (OSError, ValueError) as error:
         parser.error(str(error))
