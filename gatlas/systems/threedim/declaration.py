@@ -35,7 +35,7 @@ PRESETS = {
             "weight_decay": 0.0,
             "ema_decay": 0.999,
         },
-        help="pictures of 32 x 32, 1.4 M parameters; three quarters of an hour on one core of a CPU",
+        help="pictures of 32 x 32, 1.4 M parameters; an hour on one core of a CPU",
     ),
     "base": Preset(
         BASE,
