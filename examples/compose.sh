@@ -30,18 +30,7 @@ gatlas train "$out/atlases/learned" --stats "$out/stats.npz" --captions "$out/ob
   --preset small --sample-every 0 $train -o "$out/run" # $train without quotes: it is several words
 
 say "samples of all that was held back, of every fourth that was learned, and of these in other words"
-python - "$out" > "$out/prompts.txt" <<'PYTHON'
-import json, sys
-from pathlib import Path
-objects = Path(sys.argv[1]) / "objects"
-parts = {}
-for part in ("learned", "held-back"):
-    captions = json.loads((objects / part / "captions.json").read_text())
-    parts[part] = {path.stem: captions[path.stem] for path in sorted((objects / part).glob("*.glb"))}
-some = dict(list(parts["learned"].items())[::4])
-other_words = ["the {1} is {0}".format(*name.split("-")) for name in some]
-print(*parts["held-back"].values(), *some.values(), *other_words, sep="\n")
-PYTHON
+python examples/judge_compose.py "$out/objects" > "$out/prompts.txt"
 gatlas sample --model "$out/run" --prompts "$out/prompts.txt" -o "$out/samples/"
 
 say "judgement"

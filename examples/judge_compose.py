@@ -6,7 +6,9 @@ distances. Beside it the median distance of the Gaussians from the object's true
 pictures of the sample against those of the object's own fit. "reordered" are prompts such as "the vase is red" of
 learned objects.
 
-Run: python examples/judge_compose.py OBJECTS ATLASES SAMPLES [SHEET.png]
+Run: python examples/judge_compose.py OBJECTS > prompts.txt, which prints what is to be asked for: all that was held
+back, some of what was learned, and these in other words; then
+python examples/judge_compose.py OBJECTS ATLASES SAMPLES [SHEET.png]
 The folders OBJECTS and ATLASES have learned/ and held-back/, as examples/make_objects.py --set compose makes them.
 """
 
@@ -31,6 +33,7 @@ from gatlas.raster import rasterize
 from gatlas.score import describe_object, retrieve
 from gatlas.types import Gaussians
 
+EVERY = 4  # of the learned captions that are asked for
 PARTS = ("learned", "held-back")
 SIDE, VIEWS = 128, 4  # of the pictures
 LABEL = 16  # pixels under a picture of the sheet
@@ -55,6 +58,13 @@ def read_captions(objects: Path) -> dict[str, dict[str, str]]:
         known = json.loads((objects / part / "captions.json").read_text())
         captions[part] = {path.stem: known[path.stem] for path in sorted((objects / part).glob("*.glb"))}
     return captions
+
+
+def prompts_of(captions: dict[str, dict[str, str]]) -> list[str]:
+    """What a model is asked for."""
+    some = dict(list(captions["learned"].items())[::EVERY])
+    reordered = ["the {1} is {0}".format(*name.split("-")) for name in some]
+    return [*captions["held-back"].values(), *some.values(), *reordered]
 
 
 def named(prompt: str, names: list[str]) -> str:
@@ -141,6 +151,9 @@ def main(objects: Path, atlases: Path, samples_folder: Path, sheet_file: Path | 
 
 
 if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        print("\n".join(prompts_of(read_captions(Path(sys.argv[1])))))
+        sys.exit()
     if len(sys.argv) not in (4, 5):
-        sys.exit("Usage: python examples/judge_compose.py OBJECTS ATLASES SAMPLES [SHEET.png]")
+        sys.exit("Usage: python examples/judge_compose.py OBJECTS [ATLASES SAMPLES [SHEET.png]]")
     main(*map(Path, sys.argv[1:4]), Path(sys.argv[4]) if len(sys.argv) == 5 else None)

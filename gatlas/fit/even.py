@@ -75,8 +75,7 @@ def _transported(surface: VisibleSurface, count: int, samples: int, rng: np.rand
     own = np.empty((samples, count), dtype=np.int64)
     for row, sample in zip(own, chosen.reshape(samples, count), strict=True):
         row[assign(surface.points[sample], sphere).targets] = sample
-    means = (field[own].mean(axis=0) for field in (surface.points, surface.normals, surface.colors, surface.density))
-    return Parts(*means)
+    return Parts(*(getattr(surface, name)[own].mean(axis=0) for name in Parts._fields))
 
 
 def _relaxed(surface: VisibleSurface, parts: Parts) -> Parts:

@@ -143,31 +143,42 @@ def small_text_encoder(
     The weights are larger than those that training starts from, and the last normalization is fitted to captions of
     random letters: so different captions are far apart, around zero, with entries of about unit variance.
     """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=dim,
-        intermediate_size=4 * dim,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        max_position_embeddings=min(int(tokenizer.model_max_length), LENGTH),
-        projection_dim=dim,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    length = min(int(tokenizer.model_max_length), LENGTH)
+    model, named = frozen_clip(tokenizer, length, dim=dim, inner=4 * dim, layers=layers, heads=heads)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # what transformers draws is overwritten
-        model = CLIPTextModel(config).eval().requires_grad_(False)
-    # transformers 4 names all weights "text_model.…".
-    named = {name.removeprefix("text_model."): weight for name, weight in model.named_parameters()}
     for name in sorted(named):
         _fill(name, named[name], generator)
     embedding = named["embeddings.token_embedding.weight"]
     embedding[[tokenizer.bos_token_id, tokenizer.eos_token_id]] *= 0.1  # these are alike in every caption
     _center(named, tokenizer, model, generator)
     return model
+
+
+def frozen_clip(
+    tokenizer: CLIPTokenizer, length: int, *, dim: int, inner: int, layers: int, heads: int
+) -> tuple[CLIPTextModel, dict[str, Tensor]]:
+    """Return a frozen CLIP text model of that shape, and its weights by name, all of which are still to be set.
+
+    `length` is that of the prompts in tokens, `inner` the width between the two layers of each perceptron.
+    """
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=dim,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=length,
+        projection_dim=dim,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):  # what transformers draws is overwritten
+        model = CLIPTextModel(config).eval().requires_grad_(False)
+    # transformers 4 names all weights "text_model.…".
+    return model, {name.removeprefix("text_model."): weight for name, weight in model.named_parameters()}
 
 
 def _fill(name: str, weight: Tensor, generator: torch.Generator) -> None:

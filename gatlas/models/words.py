@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gatlas.models.text import END, START, WORD_END, byte_alphabet, clip_backend, clip_tokenizer
+from gatlas.models.text import END, START, WORD_END, byte_alphabet, clip_backend, clip_tokenizer, frozen_clip
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -59,25 +59,8 @@ def word_encoder(tokenizer: CLIPTokenizer, *, dim: int = 128, seed: int = 0) -> 
     The state of a token is the normalized sum of its own code, that of its place, and CONTEXT times the mean of those
     up to it; so the last one, which is the pooled text, holds all words.
     """
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=dim,
-        intermediate_size=1,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        max_position_embeddings=int(tokenizer.model_max_length),
-        projection_dim=dim,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    model, named = frozen_clip(tokenizer, int(tokenizer.model_max_length), dim=dim, inner=1, layers=1, heads=1)
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):  # what transformers draws is overwritten
-        model = CLIPTextModel(config).eval().requires_grad_(False)
-    # transformers 4 names all weights "text_model.…".
-    named = {name.removeprefix("text_model."): weight for name, weight in model.named_parameters()}
     for name, weight in named.items():
         weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
     words, places = (named[f"embeddings.{kind}_embedding.weight"] for kind in ("token", "position"))

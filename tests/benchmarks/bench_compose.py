@@ -38,7 +38,6 @@ ROWS = {  # start of the fits, and what the config changes
     "words-even-epsilon": ("even", {"prediction": "epsilon", "zero_terminal_snr": False}),
 }
 TIMED = 8  # steps that a row's pace is measured by, after as many others
-EVERY = 4  # of the learned captions that are asked for
 make_objects = runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"]
 judgement = runpy.run_path(str(EXAMPLES / "judge_compose.py"))
 
@@ -106,9 +105,7 @@ def main():
             if not path.match(f"{wish.only}.glb"):
                 path.unlink()
         parts = judgement["read_captions"](folder / "objects")
-        some = dict(list(parts["learned"].items())[::EVERY])
-        reordered = ["the {1} is {0}".format(*name.split("-")) for name in some]
-        prompts = [*parts["held-back"].values(), *some.values(), *reordered]
+        prompts = judgement["prompts_of"](parts)
         stats = {}
         for row in wish.rows:
             start, changes = ROWS[row]

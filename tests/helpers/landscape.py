@@ -4,8 +4,8 @@ import numpy as np
 
 from gatlas.geometry.cameras import intrinsics, look_at
 from gatlas.meshes.render import render_mesh
-from gatlas.types import Cameras, Material, Mesh, Views
-from tests.helpers.room import ball, box, grid, pattern
+from gatlas.types import Cameras, Views
+from tests.helpers.room import ball, box, grid, joined
 
 FAR = 60.0  # radius of the sphere that the background is on; the cameras stand within 3 of the middle
 
@@ -18,22 +18,7 @@ def landscape(seed=0, far=FAR):
     parts += ball(np.array([0.1, 0.05, 0.1]), 0.25)
     parts += ball(np.array([-1.2, -0.7, 0.5]), 0.3)
     parts += ball(np.zeros(3), far)
-    vertices, uvs, faces, start = [], [], [], 0
-    for corners, places, triangles in parts:
-        vertices.append(corners)
-        uvs.append(places)
-        faces.append(triangles + start)
-        start += len(corners)
-    owner = np.repeat(np.arange(len(parts)), [len(each) for each in faces]).astype(np.int32)
-    return Mesh(
-        np.concatenate(vertices).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        owner,
-        np.concatenate(uvs).astype(np.float32),
-        np.ones((start, 4), dtype=np.float32),
-        tuple(Material(texture=number) for number in range(len(parts))),
-        tuple(pattern(rng) for _ in parts),
-    )
+    return joined(parts, rng)
 
 
 def photograph_landscape(count, width, height, seed=0, far=FAR):

@@ -52,6 +52,26 @@ def ball(center, radius):
     yield grid(point, 24)
 
 
+def joined(parts, rng):
+    """One mesh of corners, texture coordinates and triangles, each part with a random texture of its own."""
+    vertices, uvs, faces, start = [], [], [], 0
+    for corners, places, triangles in parts:
+        vertices.append(corners)
+        uvs.append(places)
+        faces.append(triangles + start)
+        start += len(corners)
+    owner = np.repeat(np.arange(len(parts)), [len(each) for each in faces]).astype(np.int32)
+    return Mesh(
+        np.concatenate(vertices).astype(np.float32),
+        np.concatenate(faces).astype(np.int32),
+        owner,
+        np.concatenate(uvs).astype(np.float32),
+        np.ones((start, 4), dtype=np.float32),
+        tuple(Material(texture=number) for number in range(len(parts))),
+        tuple(pattern(rng) for _ in parts),
+    )
+
+
 def room(seed=0, closed=True):
     """The mesh of the room; one that is not closed has a floor and two walls, x and z are least there."""
     rng = np.random.default_rng(seed)
@@ -61,22 +81,7 @@ def room(seed=0, closed=True):
     squares += box(np.array([1.3, -1.2, -1.1]), np.array([0.3, 0.4, 0.3]))
     squares += ball(np.array([0.1, -0.3, 0.1]), 0.32)
     squares += ball(np.array([-1.2, -1.2, 0.8]), 0.4)
-    vertices, uvs, faces, start = [], [], [], 0
-    for corners, places, triangles in squares:
-        vertices.append(corners)
-        uvs.append(places)
-        faces.append(triangles + start)
-        start += len(corners)
-    owner = np.repeat(np.arange(len(squares)), [len(each) for each in faces]).astype(np.int32)
-    return Mesh(
-        np.concatenate(vertices).astype(np.float32),
-        np.concatenate(faces).astype(np.int32),
-        owner,
-        np.concatenate(uvs).astype(np.float32),
-        np.ones((start, 4), dtype=np.float32),
-        tuple(Material(texture=number) for number in range(len(squares))),
-        tuple(pattern(rng) for _ in squares),
-    )
+    return joined(squares, rng)
 
 
 def photograph(count, width, height, seed=0, closed=True):

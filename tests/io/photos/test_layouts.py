@@ -180,10 +180,7 @@ def test_the_largest_reconstruction_of_opensfm_is_taken_with_a_word(tmp_path, ca
 )
 def test_what_is_wrong_with_a_reconstruction_of_opensfm_is_one_line(tmp_path, cameras, change, fault):
     write_opensfm(tmp_path, cameras, NAMES)
-    path = tmp_path / "reconstruction.json"
-    found = json.loads(path.read_text())
-    change(found)
-    path.write_text(json.dumps(found))
+    _edit(tmp_path / "reconstruction.json", change)
     _refused(tmp_path, fault)
 
 
@@ -198,10 +195,7 @@ def test_what_is_wrong_with_a_reconstruction_of_opensfm_is_one_line(tmp_path, ca
 )
 def test_what_is_wrong_with_a_camera_of_polycam_is_one_line(tmp_path, cameras, change, fault):
     write_polycam(tmp_path, cameras, NAMES)
-    path = tmp_path / "keyframes/corrected_cameras/b.json"
-    entry = json.loads(path.read_text())
-    change(entry)
-    path.write_text(json.dumps(entry))
+    _edit(tmp_path / "keyframes/corrected_cameras/b.json", change)
     _refused(tmp_path, fault)
 
 
@@ -218,10 +212,7 @@ def test_what_is_wrong_with_a_camera_of_polycam_is_one_line(tmp_path, cameras, c
 )
 def test_what_is_wrong_with_metadata_of_record3d_is_one_line(tmp_path, cameras, change, fault):
     write_record3d(tmp_path, cameras, suffix="png")
-    path = tmp_path / "metadata.json"
-    found = json.loads(path.read_text())
-    change(found)
-    path.write_text(json.dumps(found))
+    _edit(tmp_path / "metadata.json", change)
     _refused(tmp_path, fault)
 
 
@@ -250,6 +241,12 @@ def test_a_bundle_file_without_its_list_or_with_another_one_is_refused(tmp_path,
     _refused(tmp_path, "has 1 names, and .* has 3 cameras")
     (tmp_path / "list.txt").unlink()
     _refused(tmp_path, r"there is no list\.txt beside it")
+
+
+def _edit(path, change):
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
 
 
 def _refused(folder, fault):
