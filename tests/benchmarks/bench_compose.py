@@ -2,8 +2,9 @@
 
 Twelve shapes in ten colors (examples/make_objects.py --set compose): a small network learns 96 combinations, each row
 in equal CPU time, and is asked for all words, also in the 24 combinations that it never saw. Rows differ in the text
-encoder (letters or words), in the start of the fits (surface or even) and in the prediction (v, or the noise itself).
-What is made is judged as examples/judge_compose.py does, with each number of sampling steps.
+encoder (letters or words), in the start of the fits (surface or even), in the prediction (v, the noise itself, or the
+velocity of rectified flow) and in the network (UNet or DiT). gatlas has what the table shows to be better; the others
+are in atlas_variants.py. What is made is judged as examples/judge_compose.py does, for each number of sampling steps.
 """
 
 import argparse
@@ -28,14 +29,17 @@ from gatlas.systems import load_system
 from gatlas.systems.contract import Condition, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas import PRESETS, create
 from gatlas.train import TrainOptions, train
+from tests.benchmarks.atlas_variants import FlowSystem, TransformerSystem, variant
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ROWS = {  # start of the fits, and what the config changes
-    "letters-surface": ("surface", {"text": "letters"}),
-    "words-surface": ("surface", {}),
-    "letters-even": ("even", {"text": "letters"}),
-    "words-even": ("even", {}),
-    "words-even-epsilon": ("even", {"prediction": "epsilon", "zero_terminal_snr": False}),
+ROWS = {  # start of the fits, what the config changes, and the system if it is not that of gatlas
+    "letters-surface": ("surface", {"text": "letters"}, None),
+    "words-surface": ("surface", {}, None),
+    "letters-even": ("even", {"text": "letters"}, None),
+    "words-even": ("even", {}, None),
+    "words-even-epsilon": ("even", {"prediction": "epsilon", "zero_terminal_snr": False}, None),
+    "words-even-flow": ("even", {}, FlowSystem),
+    "words-even-dit": ("even", {}, TransformerSystem),
 }
 TIMED = 8  # steps that a row's pace is measured by, after as many others
 make_objects = runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"]
@@ -49,33 +53,37 @@ def write_atlases(objects, folder, start, iterations):
     )
     learned = Accumulator()
     for path in sorted(objects.glob("*/*.glb")):
-        atlas = encode(fit(io.load_mesh(path), options).gaussians, EncodeOptions(size=32, projection="octahedral"))
-        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
-        io.save_atlas(folder / path.parent.name / f"{path.stem}.npz", atlas)
+        made = folder / path.parent.name / f"{path.stem}.npz"
+        if made.exists():  # of an earlier run into the same folder
+            atlas = io.load_atlas(made)
+        else:
+            atlas = encode(fit(io.load_mesh(path), options).gaussians, EncodeOptions(size=32, projection="octahedral"))
+            made.parent.mkdir(parents=True, exist_ok=True)
+            io.save_atlas(made, atlas)
         if path.parent.name == "learned":
             learned.add(atlas, path.stem)
     return learned.stats()
 
 
-def trained(run, changes, atlases, stats, captions, minutes, seed):
-    """A run of about so many minutes of the CPU: its system, and the minutes that its training took."""
+def trained(run, changes, kind, atlases, stats, captions, minutes, seed):
+    """A run of about so many minutes of the CPU: its system, steps, and the minutes that its training took."""
     preset = PRESETS["small"]
     config = replace(preset.config, **changes)
 
     def trained_for(steps, folder):
-        system = create(config, stats=stats, seed=seed)
+        system = variant(kind, config, stats, seed) if kind else create(config, stats=stats, seed=seed)
         examples = system.dataset(Sources((str(atlases / "learned"),), captions=str(captions)))
         lengths = {"steps": steps, "schedule_steps": steps, "warmup": min(20, steps), "sample_every": 0, "seed": seed}
         options = TrainOptions(**{**preset.training, **lengths})
         began = time.process_time()
         train(system, examples, options, str(folder), device="cpu", report=ignore)
-        return time.process_time() - began
+        return system, time.process_time() - began
 
     with TemporaryDirectory() as scratch:
-        few, more = (trained_for(steps, Path(scratch) / str(steps)) for steps in (1, 1 + TIMED))
+        few, more = (trained_for(steps, Path(scratch) / str(steps))[1] for steps in (1, 1 + TIMED))
     steps = max(1, round(60 * minutes * TIMED / (more - few)))
-    spent = trained_for(steps, run)
-    return load_system(str(run)), steps, spent / 60
+    system, spent = trained_for(steps, run)
+    return system.averaged() if kind else load_system(str(run)), steps, spent / 60
 
 
 def sampled(system, prompts, steps):
@@ -94,13 +102,14 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--iterations", type=int, default=60, help="of the fits")
     parser.add_argument("--only", default="*", help="objects, such as '*-ring'")
-    parser.add_argument("--runs", help="a folder that keeps the runs and the sheets of samples")
+    parser.add_argument("--runs", help="a folder that keeps atlases, runs and sheets")
     wish = parser.parse_args()
     torch.set_num_threads(1)
     set_num_threads(1)
     with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        make_objects(folder / "objects", compose=True)
+        folder = Path(wish.runs or scratch)
+        if not (folder / "objects").exists():
+            make_objects(folder / "objects", compose=True)
         for path in (folder / "objects").glob("*/*.glb"):
             if not path.match(f"{wish.only}.glb"):
                 path.unlink()
@@ -108,13 +117,15 @@ def main():
         prompts = judgement["prompts_of"](parts)
         stats = {}
         for row in wish.rows:
-            start, changes = ROWS[row]
+            start, changes, kind = ROWS[row]
             atlases = folder / start
             if start not in stats:
                 stats[start] = write_atlases(folder / "objects", atlases, start, wish.iterations)
-            run = Path(wish.runs or scratch) / f"{row}-{wish.seed}"
+            run = folder / f"{row}-{wish.seed}"
             captions = folder / "objects" / "learned" / "captions.json"
-            system, steps, minutes = trained(run, changes, atlases, stats[start], captions, wish.minutes, wish.seed)
+            system, steps, minutes = trained(
+                run, changes, kind, atlases, stats[start], captions, wish.minutes, wish.seed
+            )
             for number in wish.sampler_steps:
                 samples, seconds = sampled(system, prompts, number)
                 judged = judgement["judge"](folder / "objects", atlases, samples, parts)
