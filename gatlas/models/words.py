@@ -8,6 +8,8 @@ it knows whole captions only: what it saw in other combinations it does not reco
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,17 @@ import torch
 from gatlas.models.text import END, START, WORD_END, byte_alphabet, clip_backend, clip_tokenizer, frozen_clip
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
 VOCABULARY = 8_192  # tokens: the commonest words of more captions, and pieces of the others
 LENGTH = 77  # tokens of a prompt, with those of start and end: as of CLIP
 CONTEXT = 2.0  # weight of the mean of the words before, beside the word's own code
-PLACE = 0.3  # standard deviation of the codes of places, to 1 of those of words
+PLACE = 0.1  # standard deviation of the codes of places, to 1 of those of words
+LEAST = 0.01  # weight of words that all captions have
+RARE = 0.05  # share of the captions: rarer words weigh 1
+BATCH = 1_024  # captions that are read at once
 
 
 def word_tokenizer(captions: Iterable[str], *, size: int = VOCABULARY, length: int = LENGTH) -> CLIPTokenizer:
@@ -53,21 +60,75 @@ def word_tokenizer(captions: Iterable[str], *, size: int = VOCABULARY, length: i
 
 
 @torch.no_grad()
-def word_encoder(tokenizer: CLIPTokenizer, *, dim: int = 128, seed: int = 0) -> CLIPTextModel:
+def word_encoder(
+    tokenizer: CLIPTokenizer, captions: Iterable[str] = (), *, dim: int = 128, seed: int = 0
+) -> CLIPTextModel:
     """Return a frozen CLIP text model (float32) whose states are codes of words, the same everywhere for a seed.
 
     The state of a token is the normalized sum of its own code, that of its place, and CONTEXT times the mean of those
-    up to it; so the last one, which is the pooled text, holds all words.
+    up to it, weighted by `word_weights`; so the last one, which is the pooled text, holds all words that tell captions
+    apart. A token of weight 0 has no code: it is as if it were not there. The last entry of all states is 0.
     """
     model, named = frozen_clip(tokenizer, int(tokenizer.model_max_length), dim=dim, inner=1, layers=1, heads=1)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in named.items():
         weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
     words, places = (named[f"embeddings.{kind}_embedding.weight"] for kind in ("token", "position"))
-    words.copy_(torch.randn(words.shape, generator=generator))
-    words[[tokenizer.bos_token_id, tokenizer.eos_token_id]] *= 0.1  # these are alike in every caption
-    places.copy_(PLACE * torch.randn(places.shape, generator=generator))
-    # Queries and keys of 0 attend to all tokens up to each alike.
-    named["encoder.layers.0.self_attn.v_proj.weight"].copy_(torch.eye(dim))
-    named["encoder.layers.0.self_attn.out_proj.weight"].copy_(CONTEXT * torch.eye(dim))
+    words.copy_(_standardized(torch.randn(words.shape, generator=generator)))
+    places.copy_(PLACE * _standardized(torch.randn(places.shape, generator=generator)))
+    frame = torch.tensor([tokenizer.bos_token_id, tokenizer.eos_token_id])
+    weights = word_weights(tokenizer, captions).float()
+    weights[frame] = 0.0
+    words[weights == 0] = 0.0
+    words[frame] = 0.1 * _standardized(torch.randn(2, dim, generator=generator))  # alike in every caption
+    # The last entry holds the logarithm of the weight, which the normalization before the attention divides by the
+    # standard deviation of all entries: that of the others is sqrt(1 + PLACE^2) for a word. -4 beside the small codes
+    # of what has weight 0 comes out as -10 or less.
+    log = weights.clamp(min=LEAST).log().double()
+    square = 1 + PLACE**2
+    words[:, -1] = torch.where(weights > 0, log * (square / (1 - log**2 / dim)).sqrt(), -4.0).float()
+    attention = "encoder.layers.0.self_attn"
+    named[f"{attention}.q_proj.bias"][-1] = dim**0.5  # CLIP divides by it
+    named[f"{attention}.k_proj.weight"][-1, -1] = 1.0
+    kept = torch.eye(dim)
+    kept[-1, -1] = 0.0
+    named[f"{attention}.v_proj.weight"].copy_(kept)
+    named[f"{attention}.out_proj.weight"].copy_(CONTEXT * kept)
+    named["final_layer_norm.weight"][-1] = 0.0
     return model
+
+
+def word_weights(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> Float[Tensor, " v"]:
+    """Return the weight of each token, in [0, 1] (float64), by the share of the captions that have it.
+
+    It is 0 for a token that no caption has, LEAST for one that all have, and log(1 / share) / log(1 / RARE), at most 1,
+    in between (inverse document frequency, Sparck Jones 1972). Without captions all tokens weigh 1.
+    """
+    texts = list(captions)
+    if not texts:
+        return torch.ones(len(tokenizer), dtype=torch.float64)
+    found = torch.zeros(len(tokenizer), dtype=torch.float64)
+    for start in range(0, len(texts), BATCH):
+        for ids in tokenizer(texts[start : start + BATCH], truncation=True)["input_ids"]:
+            found[list(set(ids))] += 1
+    frequency = (found / len(texts)).clamp(min=1e-12)
+    weights = (frequency.log() / math.log(RARE)).clamp(min=LEAST, max=1.0)
+    return torch.where(found > 0, weights, 0.0)
+
+
+def unknown_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Iterable[str]) -> list[str]:
+    """Return the words of the prompts that mean nothing to an encoder of `word_encoder`, in their order; else none."""
+    codes = text_encoder.get_input_embeddings().weight[:, :-1]
+    silent = (codes == 0).all(dim=1).cpu()
+    if not silent.any():  # another encoder
+        return []
+    words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\W\d_]+", prompt.lower()))
+    return [word for word in words if bool(silent[tokenizer(word, add_special_tokens=False)["input_ids"]].all())]
+
+
+def _standardized(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Return codes whose entries but the last have mean 0, and all together variance 1; the last is 0."""
+    codes = codes.clone()
+    codes[:, -1] = 0.0
+    codes[:, :-1] -= codes[:, :-1].mean(dim=1, keepdim=True)
+    return codes / codes.std(dim=1, keepdim=True, correction=0)

@@ -1,11 +1,13 @@
 """The tokenizer of the captions' words and its frozen encoder."""
 
+import math
+
 import pytest
 import torch
 from tokenizers import pre_tokenizers
 
-from gatlas.models.text import encode_prompts
-from gatlas.models.words import CONTEXT, word_encoder, word_tokenizer
+from gatlas.models.text import byte_tokenizer, encode_prompts, small_text_encoder
+from gatlas.models.words import CONTEXT, LEAST, RARE, unknown_words, word_encoder, word_tokenizer, word_weights
 from tests.helpers.encodings import centred_cosines
 
 COLORS, SHAPES = ("red", "blue", "turquoise"), ("cube", "vase", "mushroom")
@@ -19,7 +21,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def encoder(tokenizer):
-    return word_encoder(tokenizer)
+    return word_encoder(tokenizer, CAPTIONS)
 
 
 def tokens(tokenizer, text):
@@ -54,16 +56,56 @@ def test_a_set_without_captions_has_a_tokenizer_of_bytes():
     assert tokens(word_tokenizer([]), "red") == ["r", "e", "d</w>"]
 
 
-def test_a_state_is_the_sum_of_its_own_code_its_place_and_the_mean_of_those_before(tokenizer, encoder):
+def test_a_state_is_the_sum_of_its_own_code_its_place_and_the_weighted_mean_of_those_before(tokenizer, encoder):
     named = {name.removeprefix("text_model."): weight for name, weight in encoder.named_parameters()}
+    codes, places = (named[f"embeddings.{kind}_embedding.weight"] for kind in ("token", "position"))
+    weights = word_weights(tokenizer, CAPTIONS)
     ids = tokenizer("a red cube")["input_ids"]
-    sums = named["embeddings.token_embedding.weight"][ids] + named["embeddings.position_embedding.weight"][: len(ids)]
+    sums = codes[ids] + places[: len(ids)]
     unit = torch.nn.functional.layer_norm(sums, sums.shape[-1:])
-    for i in range(len(ids)):
-        expected = torch.nn.functional.layer_norm(sums[i] + CONTEXT * unit[: i + 1].mean(dim=0), sums.shape[-1:])
-        hidden, pooled = encode_prompts(tokenizer, encoder, ["a red cube"])
-        torch.testing.assert_close(hidden[0, i], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(pooled[0], expected, atol=1e-5, rtol=1e-5)
+    of_tokens = unit[:, -1].double().exp()  # the last entry is the logarithm of the weight
+    assert torch.allclose(of_tokens[1:-1], weights[ids[1:-1]], rtol=0.1)  # the place changes the normalization a little
+    assert float(of_tokens[[0, -1]].max()) < 1e-4  # START and END
+    mean = CONTEXT * (of_tokens @ unit[:, :-1].double() / of_tokens.sum()).float()
+    expected = sums[-1].clone()
+    expected[:-1] += mean
+    expected = torch.nn.functional.layer_norm(expected, expected.shape)
+    hidden, pooled = encode_prompts(tokenizer, encoder, ["a red cube"])
+    torch.testing.assert_close(pooled[0, :-1], expected[:-1], atol=1e-5, rtol=1e-5)
+    assert torch.equal(hidden[..., -1], torch.zeros_like(hidden[..., -1]))
+
+
+def test_a_word_weighs_by_the_share_of_captions_that_have_it(tokenizer):
+    weights = word_weights(tokenizer, CAPTIONS)
+    of = {token: float(weights[i]) for token, i in tokenizer.get_vocab().items()}
+    assert of["a</w>"] == LEAST
+    assert of["red</w>"] == pytest.approx(math.log(1 / 3) / math.log(RARE))
+    assert of["c"] == of["r</w>"] == 0.0
+    rare = word_weights(tokenizer, ["a cube"] * 30 + ["a red vase"])
+    assert float(rare[tokenizer.get_vocab()["red</w>"]]) == 1.0
+    assert bool((word_weights(tokenizer, []) == 1).all())
+
+
+@pytest.mark.parametrize("other", ["red vase", "the vase is red", "A shiny red vase!"])
+def test_words_that_no_caption_has_change_little(tokenizer, encoder, other):
+    _, known = encode_prompts(tokenizer, encoder, CAPTIONS)
+    _, pooled = encode_prompts(tokenizer, encoder, ["a red vase", other])
+    own, same = pooled - known.mean(dim=0)
+    assert float(torch.cosine_similarity(own, same, dim=0)) > 0.95
+
+
+def test_words_of_unknown_letters_alone_say_nothing(tokenizer, encoder):
+    _, known = encode_prompts(tokenizer, encoder, CAPTIONS)
+    _, pooled = encode_prompts(tokenizer, encoder, ["flurb"])
+    cosines = torch.cosine_similarity(pooled - known.mean(dim=0), known - known.mean(dim=0), dim=1)
+    assert float(cosines.abs().max()) < 0.2
+
+
+def test_words_that_mean_nothing_are_named(tokenizer, encoder):
+    prompts = ["A crimson vase, 2 RED cubes", "the crimson mushroom"]
+    assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "cubes", "the"]
+    letters = byte_tokenizer()
+    assert unknown_words(letters, small_text_encoder(letters), prompts) == []
 
 
 def test_a_word_changes_the_pooled_text_alike_in_every_caption(tokenizer, encoder):

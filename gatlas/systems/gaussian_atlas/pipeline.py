@@ -44,8 +44,10 @@ def from_scratch(config: GaussianAtlasConfig, seed: int) -> Pipeline:
 
 def with_words(pipeline: Pipeline, captions: Iterable[str], seed: int) -> Pipeline:
     """Return a pipeline of random weights with a text encoder that knows the words of the captions."""
-    tokenizer = word_tokenizer(captions)
-    return replace(pipeline, tokenizer=tokenizer, text_encoder=word_encoder(tokenizer, dim=TEXT_DIM, seed=seed))
+    texts = list(captions)
+    tokenizer = word_tokenizer(texts)
+    encoder = word_encoder(tokenizer, texts, dim=TEXT_DIM, seed=seed)
+    return replace(pipeline, tokenizer=tokenizer, text_encoder=encoder)
 
 
 def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:

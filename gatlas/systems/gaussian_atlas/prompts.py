@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gatlas.models.text import encode_prompts, find_truncated, prompt_length
+from gatlas.models.words import unknown_words
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 CACHE_BYTES = 1 << 29
+NAMED = 8  # unknown words of a message
 
 
 class Prompts:
@@ -47,6 +49,15 @@ class Prompts:
             f"{len(cut.prompts)} of {len(every)} {noun} {are} longer than the {self._length - 2} tokens that the text "
             f"encoder reads and {lose}, which makes {cut.ambiguous or 'none'} of them the same as another"
         ]
+
+    def describe_unknown(self, prompts: Iterable[str]) -> list[str]:
+        """Return a message about words that no training caption had, which change nothing, or none."""
+        unknown = unknown_words(self._tokenizer, self._text_encoder, prompts)
+        if not unknown:
+            return []
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        named = ", ".join(unknown[:NAMED]) + more
+        return [f"no caption of the training set has these words, which change nothing: {named}"]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:

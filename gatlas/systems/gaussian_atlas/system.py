@@ -238,7 +238,7 @@ class GaussianAtlasSystem(System):
         """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
         self._sampler_options(request)
         prompts = [condition.key for condition in request.conditions if condition.key]
-        messages = self.prompts.describe_truncated(prompts, "prompts")
+        messages = [*self.prompts.describe_truncated(prompts, "prompts"), *self.prompts.describe_unknown(prompts)]
         if not prompts and request.guidance is not None:
             messages.append("guidance has no effect without a prompt")
         return messages

@@ -118,13 +118,22 @@ def test_text_is_dropped_to_zeros_as_often_as_asked(folder, stats, dropout):
 
 
 def test_each_caption_of_an_object_is_drawn(system, folder):
-    batch = batch_of(system, folder)._replace(captions=[("one", "two")] * 3)
+    one, two = PROMPTS[:2]
+    batch = batch_of(system, folder)._replace(captions=[(one, two)] * 3)
     network = Recorder(lambda x, t, text: torch.zeros_like(x))
     for seed in range(20):
         system.loss(network, batch, seeded(seed), step=1, steps=10)
-    known = dict(zip(("one", "two", ""), system.prompts.encode(["one", "two", ""])[0], strict=True))
+    known = dict(zip((one, two, ""), system.prompts.encode([one, two, ""])[0], strict=True))
     texts = torch.cat(network.texts)
     assert {next(name for name in known if torch.equal(text, known[name])) for text in texts} == set(known)
+
+
+def test_words_of_a_prompt_that_no_caption_had_are_named(folder, system):
+    batch_of(system, folder)  # the encoder learns its words
+    message, *others = system.check(SampleRequest((Condition(prompt="a crimson ball"), Condition(prompt=PROMPTS[0]))))
+    assert not others
+    assert "crimson" in message
+    assert "ball" not in message
 
 
 def test_a_set_without_captions_is_learnt_without_text(system, folder):
