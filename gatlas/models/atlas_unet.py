@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from gatlas.models.atlas_basis import AtlasBasis, Estimate
+
 CHANNELS = 16  # of a packed atlas
 
 # The source of each packed channel in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
@@ -130,13 +132,27 @@ def small_unet(
 
 
 class AtlasUNet(nn.Module):
-    """A UNet of packed atlases, with its position planes. Its weights are all under `unet.`.
+    """A UNet of packed atlases, with its position planes. Its weights are under `unet.` and `basis.`.
 
-    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts.
+    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts. With a basis
+    the UNet denoises what is left of an atlas after the basis's estimate; `levels [2 t]` are then alpha and sigma of
+    each timestep, and it predicts v.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, positions: Float[Tensor, "p h w"] | None = None) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        positions: Float[Tensor, "p h w"] | None = None,
+        *,
+        basis: AtlasBasis | None = None,
+        levels: Float[Tensor, "2 t"] | None = None,
+    ) -> None:
         super().__init__()
+        if basis is not None and levels is None:
+            raise ValueError("a basis needs the levels of the noise")
+        self.basis = basis
+        self.levels: Tensor | None
+        self.register_buffer("levels", None if basis is None else levels, persistent=False)
         extra = unet.config["in_channels"] - unet.config["out_channels"]
         wanted = 0 if positions is None else int(positions.shape[0])
         if extra != wanted:
@@ -152,8 +168,31 @@ class AtlasUNet(nn.Module):
         timesteps: Int[Tensor, " b"],
         text: Float[Tensor, "b l d"],
         pooled: Float[Tensor, "b d"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """Return the prediction, in x's dtype. `pooled` is needed where the UNet projects it, else unused."""
+        *,
+        with_estimate: bool = False,
+    ) -> Float[Tensor, "b c h w"] | tuple[Float[Tensor, "b c h w"], Estimate | None]:
+        """Return the prediction, in x's dtype, and on request the estimate of the basis.
+
+        `pooled` is needed for a basis, and where the UNet projects it.
+        """
+        prediction, estimate = self._predict(x, timesteps, text, pooled)
+        return (prediction, estimate) if with_estimate else prediction
+
+    def _predict(
+        self, x: Tensor, timesteps: Tensor, text: Tensor, pooled: Tensor | None
+    ) -> tuple[Tensor, Estimate | None]:
+        if self.basis is None or self.levels is None:
+            return self._denoise(x, timesteps, text, pooled), None
+        if pooled is None:
+            raise ValueError("the basis needs the pooled text")
+        estimate = self.basis(pooled.to(self.basis.atlases.dtype))
+        alpha, sigma = self.levels.to(x.device, x.dtype)[:, timesteps.expand(len(x)), None, None, None]
+        residual = estimate.residual(x, alpha, sigma)
+        v = self._denoise(residual, timesteps, text, pooled)
+        return estimate.v_of(v, residual, alpha, sigma).to(x.dtype), estimate
+
+    def _denoise(self, x: Tensor, timesteps: Tensor, text: Tensor, pooled: Tensor | None) -> Tensor:
+        """Return the UNet's prediction, in x's dtype."""
         dtype = self.unet.dtype
         sample = x.to(dtype)
         if self.positions is not None:

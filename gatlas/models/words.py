@@ -52,9 +52,7 @@ def word_tokenizer(captions: Iterable[str], *, size: int = VOCABULARY, length: i
     )
     learned.train_from_iterator(sorted(set(captions)), trainer)
     found = json.loads(learned.to_str())["model"]
-    merges = [
-        (str(a), str(b)) for a, b in (pair.split(" ") if isinstance(pair, str) else pair for pair in found["merges"])
-    ]
+    merges = _pairs(found["merges"])
     tokens = [*alphabet, *(letter + WORD_END for letter in alphabet), *(a + b for a, b in merges), START, END]
     return clip_tokenizer({token: i for i, token in enumerate(dict.fromkeys(tokens))}, merges, length)
 
@@ -73,20 +71,13 @@ def word_encoder(
     generator = torch.Generator().manual_seed(seed)
     for name, weight in named.items():
         weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    words, places = (named[f"embeddings.{kind}_embedding.weight"] for kind in ("token", "position"))
-    words.copy_(_standardized(torch.randn(words.shape, generator=generator)))
-    places.copy_(PLACE * _standardized(torch.randn(places.shape, generator=generator)))
+    weights = word_weights(tokenizer, captions)
     frame = torch.tensor([tokenizer.bos_token_id, tokenizer.eos_token_id])
-    weights = word_weights(tokenizer, captions).float()
     weights[frame] = 0.0
-    words[weights == 0] = 0.0
-    words[frame] = 0.1 * _standardized(torch.randn(2, dim, generator=generator))  # alike in every caption
-    # The last entry holds the logarithm of the weight, which the normalization before the attention divides by the
-    # standard deviation of all entries: that of the others is sqrt(1 + PLACE^2) for a word. -4 beside the small codes
-    # of what has weight 0 comes out as -10 or less.
-    log = weights.clamp(min=LEAST).log().double()
-    square = 1 + PLACE**2
-    words[:, -1] = torch.where(weights > 0, log * (square / (1 - log**2 / dim)).sqrt(), -4.0).float()
+    words, places = (named[f"embeddings.{kind}_embedding.weight"] for kind in ("token", "position"))
+    words.copy_(_codes(weights, dim, generator))
+    words[frame, :-1] = 0.1 * _standardized(torch.randn(2, dim, generator=generator))[:, :-1]  # alike in every caption
+    places.copy_(PLACE * _standardized(torch.randn(places.shape, generator=generator)))
     attention = "encoder.layers.0.self_attn"
     named[f"{attention}.q_proj.bias"][-1] = dim**0.5  # CLIP divides by it
     named[f"{attention}.k_proj.weight"][-1, -1] = 1.0
@@ -96,6 +87,54 @@ def word_encoder(
     named[f"{attention}.out_proj.weight"].copy_(CONTEXT * kept)
     named["final_layer_norm.weight"][-1] = 0.0
     return model
+
+
+@torch.no_grad()
+def with_new_words(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Iterable[str]
+) -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """Return both with a token and a code for each word of the captions that meant nothing to them.
+
+    The encodings of other words are what they were. Both come back as they are if there is no new word, or if the
+    encoder is not one of `word_encoder`.
+    """
+    texts = list(captions)
+    new = unknown_words(tokenizer, text_encoder, texts)
+    if not new:
+        return tokenizer, text_encoder
+    known = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    vocab, merges = dict(known["vocab"]), _pairs(known["merges"])
+    for word in new:
+        whole, *others = tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"])
+        for piece in others:
+            merges.append((whole, piece))
+            whole += piece
+            vocab.setdefault(whole, len(vocab))
+    wider = clip_tokenizer(vocab, list(dict.fromkeys(merges)), int(tokenizer.model_max_length))
+    old = {name.removeprefix("text_model."): weight for name, weight in text_encoder.named_parameters()}
+    codes = old["embeddings.token_embedding.weight"]
+    model, named = frozen_clip(wider, int(tokenizer.model_max_length), dim=codes.shape[1], inner=1, layers=1, heads=1)
+    weights = word_weights(wider, texts)[len(codes) :]
+    generator = torch.Generator().manual_seed(len(codes))
+    for name, weight in named.items():
+        if "token_embedding" in name:
+            weight.copy_(torch.cat([codes, _codes(weights, codes.shape[1], generator)]))
+        else:
+            weight.copy_(old[name])
+    return wider, model
+
+
+def _codes(weights: Float[Tensor, " n"], dim: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+    """Return the code of each token, whose last entry is for its weight in the mean; those of weight 0 are 0."""
+    codes = _standardized(torch.randn(len(weights), dim, generator=generator))
+    codes[weights == 0] = 0.0
+    # The last entry holds the logarithm of the weight, which the normalization before the attention divides by the
+    # standard deviation of all entries: that of the others is sqrt(1 + PLACE^2) for a word. -4 beside the small codes
+    # of what has weight 0 comes out as -10 or less.
+    log = weights.clamp(min=LEAST).log().double()
+    scale = ((1 + PLACE**2) / (1 - log**2 / dim)).sqrt()
+    codes[:, -1] = torch.where(weights > 0, log * scale, -4.0).float()
+    return codes
 
 
 def word_weights(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> Float[Tensor, " v"]:
@@ -124,6 +163,12 @@ def unknown_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts
         return []
     words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\W\d_]+", prompt.lower()))
     return [word for word in words if bool(silent[tokenizer(word, add_special_tokens=False)["input_ids"]].all())]
+
+
+def _pairs(merges: Iterable[str | Iterable[str]]) -> list[tuple[str, str]]:
+    """Return the merges of a tokenizer's JSON as pairs, which older versions join by a space."""
+    split = (pair.split(" ") if isinstance(pair, str) else pair for pair in merges)
+    return [(str(first), str(second)) for first, second in split]
 
 
 def _standardized(codes: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -3,8 +3,9 @@
 Twelve shapes in ten colors (examples/make_objects.py --set compose): a small network learns 96 combinations, each row
 in equal CPU time, and is asked for all words, also in the 24 combinations that it never saw. Rows differ in the text
 encoder (letters or words), in the start of the fits (surface or even), in the prediction (v, the noise itself, or the
-velocity of rectified flow) and in the network (UNet or DiT). gatlas has what the table shows to be better; the others
-are in atlas_variants.py. What is made is judged as examples/judge_compose.py does, for each number of sampling steps.
+velocity of rectified flow), in the network (UNet or DiT), and in whether it refines a first estimate, a weighted sum of
+learned atlases (basis). gatlas has what the table shows to be better; the others are in atlas_variants.py. What is made
+is judged as examples/judge_compose.py does, for each number of sampling steps.
 """
 
 import argparse
@@ -32,14 +33,19 @@ from gatlas.train import TrainOptions, train
 from tests.benchmarks.atlas_variants import FlowSystem, TransformerSystem, variant
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PLAIN = {"basis": 0, "guidance": 1.5}  # the denoiser alone
+LETTERS = {"text": "letters", **PLAIN}
+EPSILON = {"prediction": "epsilon", "zero_terminal_snr": False, **PLAIN}
 ROWS = {  # start of the fits, what the config changes, and the system if it is not that of gatlas
-    "letters-surface": ("surface", {"text": "letters"}, None),
-    "words-surface": ("surface", {}, None),
-    "letters-even": ("even", {"text": "letters"}, None),
-    "words-even": ("even", {}, None),
-    "words-even-epsilon": ("even", {"prediction": "epsilon", "zero_terminal_snr": False}, None),
-    "words-even-flow": ("even", {}, FlowSystem),
-    "words-even-dit": ("even", {}, TransformerSystem),
+    "letters-surface": ("surface", LETTERS, None),
+    "words-surface": ("surface", PLAIN, None),
+    "letters-even": ("even", LETTERS, None),
+    "words-even": ("even", PLAIN, None),
+    "words-even-epsilon": ("even", EPSILON, None),
+    "words-even-flow": ("even", PLAIN, FlowSystem),
+    "words-even-dit": ("even", PLAIN, TransformerSystem),
+    "basis-surface": ("surface", {}, None),
+    "basis-even": ("even", {}, None),
 }
 TIMED = 8  # steps that a row's pace is measured by, after as many others
 make_objects = runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"]

@@ -7,7 +7,16 @@ import torch
 from tokenizers import pre_tokenizers
 
 from gatlas.models.text import byte_tokenizer, encode_prompts, small_text_encoder
-from gatlas.models.words import CONTEXT, LEAST, RARE, unknown_words, word_encoder, word_tokenizer, word_weights
+from gatlas.models.words import (
+    CONTEXT,
+    LEAST,
+    RARE,
+    unknown_words,
+    with_new_words,
+    word_encoder,
+    word_tokenizer,
+    word_weights,
+)
 from tests.helpers.encodings import centred_cosines
 
 COLORS, SHAPES = ("red", "blue", "turquoise"), ("cube", "vase", "mushroom")
@@ -106,6 +115,20 @@ def test_words_that_mean_nothing_are_named(tokenizer, encoder):
     assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "cubes", "the"]
     letters = byte_tokenizer()
     assert unknown_words(letters, small_text_encoder(letters), prompts) == []
+
+
+def test_new_words_get_tokens_and_codes_and_the_others_keep_theirs(tokenizer, encoder):
+    wider, larger = with_new_words(tokenizer, encoder, ["a crimson cube", "the vase"])
+    assert tokens(wider, "a crimson vase") == ["a</w>", "crimson</w>", "vase</w>"]
+    assert unknown_words(wider, larger, ["the crimson teapot"]) == ["teapot"]
+    known = [encode_prompts(*pair, CAPTIONS) for pair in ((tokenizer, encoder), (wider, larger))]
+    assert all(torch.equal(a, b) for a, b in zip(*known, strict=True))
+    red, crimson = encode_prompts(wider, larger, ["a red cube", "a crimson cube"])[1] - known[0][1].mean(dim=0)
+    assert float(torch.cosine_similarity(red, crimson, dim=0)) < 0.8
+
+
+def test_without_new_words_nothing_is_made_anew(tokenizer, encoder):
+    assert with_new_words(tokenizer, encoder, CAPTIONS) == (tokenizer, encoder)
 
 
 def test_a_word_changes_the_pooled_text_alike_in_every_caption(tokenizer, encoder):

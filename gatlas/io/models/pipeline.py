@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline_parts import (
+    read_module,
     read_text_encoder,
     read_tokenizer,
     read_unet,
     save_adapters,
+    save_module,
     save_text_encoder,
     save_tokenizer,
     save_unet,
@@ -33,11 +35,22 @@ from gatlas.io.streams import os_errors
 if TYPE_CHECKING:
     import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from gatlas.types import AtlasStats
 
-__all__ = ["Pipeline", "load_model", "load_pipeline", "read_description", "save_adapters", "save_parts", "save_unet"]
+__all__ = [
+    "Pipeline",
+    "load_model",
+    "load_module",
+    "load_pipeline",
+    "read_description",
+    "save_adapters",
+    "save_module",
+    "save_parts",
+    "save_unet",
+]
 
 FORMAT = 1  # of gatlas.json
 DESCRIPTION, INDEX, STATS = "gatlas.json", "model_index.json", "stats.npz"
@@ -100,6 +113,11 @@ def load_model(
     pipeline = _load_parts(root, path / "unet", dtype, str(folder))
     stats = root / STATS
     return pipeline, description, load_stats(stats) if os.path.exists(stats) else None
+
+
+def load_module(name: str | Path, part: str) -> dict[str, Tensor] | None:
+    """Return the weights (float32) of a part that diffusers does not know; None where a model has none."""
+    return read_module(_named(str(name)) / "unet", part)
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

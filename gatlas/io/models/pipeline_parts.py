@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTokenizer
 
 MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be built in a lifetime
-UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
+UNET_STEM, TEXT_STEM, MODULE_STEM = "diffusion_pytorch_model", "model", "model"
 ADAPTERS, ADAPTER_FILE = "lora", "pytorch_lora_weights.safetensors"
 _TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"}
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
@@ -85,6 +85,22 @@ def save_adapters(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
     with os_errors(path):
         path.mkdir()
     write_tensors(path / ADAPTER_FILE, {f"unet.{name}": weight for name, weight in weights.items()})
+
+
+def save_module(folder: str | Path, name: str, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights of a part that diffusers does not know into a folder of that name, in that of its UNet."""
+    path = Path(folder) / name
+    with os_errors(path):
+        path.mkdir()
+    write_tensors(path / f"{MODULE_STEM}.safetensors", weights)
+
+
+def read_module(folder: Path, name: str) -> dict[str, Tensor] | None:
+    """The weights (float32) that `save_module` wrote; None where there are none."""
+    import torch
+
+    path = folder / name
+    return read_tensors(weight_files(path, MODULE_STEM), torch.float32) if path.is_dir() else None
 
 
 def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:

@@ -19,6 +19,8 @@ class GaussianAtlasConfig(Options):
     text_dropout: float = option(0.2, min=0, max=1, help="Share of samples that are trained without text.")
     guidance: float = option(3.5, min=0, help="Default guidance of sampling: weight of the text.")
 
+    sampler_steps: int = option(20, min=1, help="Default number of steps of sampling.")
+
     # See `gatlas.atlas.statistics.whitening`.
     deviation: Literal["pixel", "channel"] = option(
         "pixel", help="Whitening by the standard deviation per pixel or per channel."
@@ -34,6 +36,12 @@ class GaussianAtlasConfig(Options):
         "letters",
         help="The text encoder of a network from random weights knows letters, or the words of the captions, which a "
         "model then finds in new combinations.",
+    )
+    basis: int = option(
+        0,
+        min=0,
+        help="Learned atlases, of which the text chooses a weighted sum that the network refines; from random weights "
+        "only. It makes samples of small sets sharp.",
     )
     widths: tuple[int, ...] = option(
         (32, 64, 128, 128), min=1, help="Channels of a network from random weights, level by level."
@@ -59,6 +67,7 @@ class GaussianAtlasConfig(Options):
     def validate(self) -> None:
         """Refuse inputs without positions, a loss without terms and an epsilon that has no value."""
         self.require(self.positions or not self.octaves, "octaves", "must be 0 without positions")
+        self.require(self.prediction == "v" or not self.basis, "basis", "must be 0 with prediction=epsilon")
         self.require(self.diffusion > 0 or self.renders, "diffusion", "or another weight must be > 0")
         if self.prediction == "epsilon" and self.zero_terminal_snr:
             raise GatlasError(

@@ -23,9 +23,11 @@ PRESETS = {
             octaves=3,  # down to waves of a quarter of the sphere's diameter
             pooled=True,
             text="words",
+            basis=32,
             # The first level must pass on the noise of 16 channels too: 32 are too few.
             widths=(64, 64, 96, 128),
-            guidance=1.5,
+            guidance=1.0,
+            sampler_steps=4,
             rgb=0.0,
             mask=0.0,
             lpips=0.0,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
-from gatlas.io.models.pipeline import Pipeline, load_pipeline
+from gatlas.io.models.pipeline import Pipeline, load_module, load_pipeline
+from gatlas.io.models.tensors import check_weights
+from gatlas.models.atlas_basis import AtlasBasis
 from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
 from gatlas.models.text import byte_tokenizer, small_text_encoder
-from gatlas.models.words import word_encoder, word_tokenizer
+from gatlas.models.words import with_new_words, word_encoder, word_tokenizer
 
 if TYPE_CHECKING:
     from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
@@ -50,6 +53,12 @@ def with_words(pipeline: Pipeline, captions: Iterable[str], seed: int) -> Pipeli
     return replace(pipeline, tokenizer=tokenizer, text_encoder=encoder)
 
 
+def add_words(pipeline: Pipeline, captions: Iterable[str]) -> Pipeline:
+    """Return a trained pipeline whose text encoder, if it knows words, knows those of further captions too."""
+    tokenizer, text_encoder = with_new_words(pipeline.tokenizer, pipeline.text_encoder, captions)
+    return replace(pipeline, tokenizer=tokenizer, text_encoder=text_encoder)
+
+
 def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:
     """Return a diffusers pipeline with its UNet widened to packed atlases."""
     pipeline = load_pipeline(base)
@@ -66,6 +75,30 @@ def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:
         pipeline = replace(pipeline, unet=widen(unet, repeats=4, input_scale=config.input_scale))
     check_network(config, pipeline, base)
     return pipeline
+
+
+def atlas_basis(
+    config: GaussianAtlasConfig, pipeline: Pipeline, *, seed: int = 0, base: str | None = None, trained: bool = False
+) -> AtlasBasis | None:
+    """Return the basis that a config asks for: that of a base, or one of random weights.
+
+    One that was made otherwise than the config says is a GatlasError, and a `trained` model without one.
+    """
+    weights = None if base is None else load_module(base, "basis")
+    stored = 0 if weights is None or "atlases" not in weights else len(weights["atlases"])
+    if trained and config.basis and weights is None:
+        raise GatlasError(f"{base}: lacks unet/basis, which its gatlas.json names: copy it again")
+    if base is not None and config.basis != stored:
+        raise GatlasError(f"{base}: its network was made with basis={stored}: add --set basis={stored}")
+    if not config.basis:
+        return None
+    text: Any = pipeline.text_encoder.config
+    basis = AtlasBasis(config.basis, CHANNELS, config.size, int(text.hidden_size), seed=seed)
+    if weights is not None:
+        shapes = {name: tuple(weight.shape) for name, weight in basis.state_dict().items()}
+        check_weights(Path(str(base)) / "unet" / "basis", weights, shapes, "it is damaged: copy it again")
+        basis.load_state_dict(weights)
+    return basis
 
 
 def check_network(config: GaussianAtlasConfig, pipeline: Pipeline, where: str) -> None:

@@ -22,7 +22,7 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
 from gatlas.io import load_stats
-from gatlas.io.models.pipeline import Pipeline, save_adapters, save_parts, save_unet
+from gatlas.io.models.pipeline import Pipeline, save_adapters, save_module, save_parts, save_unet
 from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
 from gatlas.models.lora import adapter_weights, add_adapters, has_adapters, merged_weights
 from gatlas.raster import rasterize
@@ -44,11 +44,12 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.atlases import AtlasBatch
     from gatlas.metrics.lpips import Lpips
+    from gatlas.models.atlas_basis import AtlasBasis
     from gatlas.systems.contract import Edit, SampleSpec, Sources
     from gatlas.types import AtlasStats
 
 PREVIEWED = 8  # samples in a preview
-STEPS, SCHEDULER = 20, "dpm++"  # defaults of the sampler
+SCHEDULER = "dpm++"  # default of the sampler
 
 
 class _SamplerOptions(NamedTuple):
@@ -74,11 +75,12 @@ class GaussianAtlasSystem(System):
         stats: AtlasStats,
         with_words: Callable[[Pipeline, Iterable[str]], Pipeline] | None = None,
         *,
+        basis: AtlasBasis | None = None,
         seed: int = 0,
     ) -> None:
         """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases.
 
-        `with_words` gives a new pipeline its text encoder when the captions that it is trained with are known. Adapters
+        `with_words` gives the pipeline its text encoder when the captions that it is trained with are known. Adapters
         begin from `seed`.
         """
         self.config = config
@@ -86,12 +88,13 @@ class GaussianAtlasSystem(System):
         self.stats = stats
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
         positions = position_planes(self._sphere, config.octaves) if config.positions else None
-        self.network: AtlasUNet = AtlasUNet(pipeline.unet, positions)
         self.schedule = noise_schedule(
             pipeline.scheduler,
             zero_terminal_snr=config.zero_terminal_snr,
             prediction_type=PREDICTIONS[config.prediction],
         )
+        levels = torch.stack(self.schedule.alpha_sigma(torch.arange(len(self.schedule))))
+        self.network: AtlasUNet = AtlasUNet(pipeline.unet, positions, basis=basis, levels=levels.float())
         self._pipeline = replace(pipeline, scheduler=self.schedule.config)
         self.prompts = Prompts(pipeline.tokenizer, pipeline.text_encoder)
         self._raw_whitening = replace(whitening(stats, deviation=config.deviation), clip=config.whitening_clip)
@@ -144,11 +147,11 @@ class GaussianAtlasSystem(System):
         if not self.config.lora_rank or has_adapters(weights):
             return []
         add_adapters(self._pipeline.unet, self.config.lora_rank, seed=self._seed)
-        share = [
-            sum(weight.numel() for weight in each.values())
-            for each in (adapter_weights(self.network.state_dict()), weights)
-        ]
-        return [f"adapters of rank {self.config.lora_rank}: {share[0] / share[1]:.1%} as many weights are trained"]
+        if self.network.basis is not None:  # what new words say is learned; the atlases are those of the base
+            self.network.basis.atlases.requires_grad_(False)
+        trained = sum(weight.numel() for weight in self.network.parameters() if weight.requires_grad)
+        share = trained / sum(weight.numel() for weight in weights.values())
+        return [f"adapters of rank {self.config.lora_rank}: {share:.1%} as many weights are trained"]
 
     def checkpoint_gradients(self) -> None:
         """Recompute the UNet's activations in the backward pass."""
@@ -157,7 +160,10 @@ class GaussianAtlasSystem(System):
     def loss(
         self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians."""
+        """Return "diffusion", "basis" where there is one, and from `render_start` on those of the denoised Gaussians.
+
+        These are "rgb", "mask" and "lpips".
+        """
         config, device = self.config, self._sphere.device
         texts = self._drawn_texts(batch.captions, generator)
         planes = batch.planes.to(device)
@@ -165,10 +171,18 @@ class GaussianAtlasSystem(System):
         t = stratified_timesteps(len(x0), len(self.schedule), generator).to(device)
         noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(device)
         x = add_noise(self.schedule, x0, noise, t)
-        prediction = network(x, t, *self.prompts.encode(texts)).float()
-        wanted = target(self.schedule, x0, noise, t)
+        encoded = self.prompts.encode(texts)
+        if config.basis:
+            prediction, estimate = network(x, t, *encoded, with_estimate=True)
+        else:
+            prediction, estimate = network(x, t, *encoded), None
+        prediction, wanted = prediction.float(), target(self.schedule, x0, noise, t)
         terms = {"diffusion": torch.nn.functional.mse_loss(prediction, wanted)}
         total = config.diffusion * terms["diffusion"]
+        if estimate is not None:
+            said = torch.tensor([bool(text) for text in texts], device=device)
+            terms["basis"] = (estimate.negative_log_likelihood(x0) * said).mean()
+            total = total + terms["basis"]
         share = config.render_share(step, steps)
         if share > 0:
             clean = denoised(self.schedule, x, prediction, t)
@@ -245,7 +259,7 @@ class GaussianAtlasSystem(System):
 
     def _sampler_options(self, request: SampleRequest) -> _SamplerOptions:
         """Return the request's options with the defaults filled in. Those that cannot be met are a GatlasError."""
-        steps, scheduler = request.steps or STEPS, request.scheduler or SCHEDULER
+        steps, scheduler = request.steps or self.config.sampler_steps, request.scheduler or SCHEDULER
         if steps > len(self.schedule):
             raise GatlasError(f"steps must be at most {len(self.schedule)}, got {steps}")
         if scheduler not in SAMPLERS:
@@ -357,11 +371,16 @@ class GaussianAtlasSystem(System):
         save_parts(folder, self._pipeline, description, self.stats)
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
-        """Write the UNet with the given weights, named as in `network`.
+        """Write the UNet with the given weights, named as in `network`, and what is beside it.
 
         Adapters are added to its weights, so that it is sampled like any other, and written as well, beside it.
         """
-        own = {name.removeprefix("unet."): value for name, value in weights.items()}
+        own, basis = (
+            {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
+            for part in ("unet.", "basis.")
+        )
+        if basis:
+            save_module(folder, "basis", basis)
         unet: Any = self._pipeline.unet
         if has_adapters(own):
             save_adapters(folder, adapter_weights(own))
