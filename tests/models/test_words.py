@@ -107,7 +107,7 @@ def test_words_of_unknown_letters_alone_say_nothing(tokenizer, encoder):
     _, known = encode_prompts(tokenizer, encoder, CAPTIONS)
     _, pooled = encode_prompts(tokenizer, encoder, ["flurb"])
     cosines = torch.cosine_similarity(pooled - known.mean(dim=0), known - known.mean(dim=0), dim=1)
-    assert float(cosines.abs().max()) < 0.2
+    assert float(cosines.abs().max()) < 4 / 128**0.5  # of random directions
 
 
 def test_words_that_mean_nothing_are_named(tokenizer, encoder):

@@ -172,14 +172,17 @@ STORED_OPTIONS = {
 def test_a_run_of_an_earlier_gatlas_is_resumed(tmp_path):
     inputs, stats, run = [str(tmp_path / "set")], str(tmp_path / "stats.npz"), tmp_path / "run"
     save_stats(stats, write_set(tmp_path / "set", size=8), force=False)
-    settings = ("widths=32,32", "whitening_clip=4", "diagnose_every=0", "schedule=constant", "schedule_steps=none")
+    settings = (
+        "widths=32,32", "whitening_clip=4", "guidance=1.5", "basis=0", "diagnose_every=0", "schedule=constant",
+        "schedule_steps=none",
+    )  # fmt: skip
     command = TrainCommand(stats=stats, steps=2, batch=3, sample_every=0, settings=settings)
     run_plan(plan_training(inputs, str(run), command))
     for path, key in ((run / "gatlas.json", "config"), (run / "checkpoint-000002" / "training.json", "config")):
         content = json.loads(path.read_text())
         expected = {("whitening_clip" if k == "clip" else k): v for k, v in STORED_CONFIG.items()}
-        # Without them a run reads letters and trains all weights, as it always did.
-        assert content[key] == {**expected, "text": "words", "lora_rank": 0}
+        # Without them a run reads letters, has no basis and trains all weights, as it always did.
+        assert content[key] == {**expected, "text": "words", "basis": 0, "sampler_steps": 4, "lora_rank": 0}
         stored = {**content, key: STORED_CONFIG}
         path.write_text(json.dumps({name: stored[name] for name in stored if name not in ("files", "sha256")}))
     meta = json.loads(Path(run / "checkpoint-000002" / "training.json").read_text())

@@ -29,7 +29,7 @@ from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.train.options import TrainOptions, learning_rate
 from tests.helpers.atlas_sets import BALLS, write_captions, write_set
 
-CONFIG = replace(PRESETS["small"].config, widths=(32, 64))
+CONFIG = replace(PRESETS["small"].config, widths=(32, 64), basis=0)
 PROMPTS = tuple(f"a {name} ball" for name in BALLS)
 
 
