@@ -10,6 +10,7 @@ FOLDER = Path(__file__).parent
 ROCKET = FOLDER.parents[1] / "examples" / "rocket.glb"
 ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_batch": ["--objects", "3", "--gaussians", "64", "--atlases", "30"],
+    "bench_checkpoint": ["--gb", "0.001", "--layers", "2"],
     "bench_compose": [
         *(
             "--rows",
