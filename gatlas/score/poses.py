@@ -72,7 +72,7 @@ def score_poses(
     relative to the first photo that was found. Cameras that several similarities align as well are a GatlasError.
     """
     found, truth = (np.asarray(each, dtype=np.float64) for each in (found, truth))
-    present = np.isfinite(found).all(axis=(1, 2))
+    present = np.asarray(np.isfinite(found).all(axis=(1, 2)))
     centers = camera_centers(found[present]), camera_centers(truth[present])
     trajectory = trajectory_error(*centers) if present.any() else None
     if options.align == "similarity" and present.any():
