@@ -190,6 +190,10 @@ EXAMPLES = {
     "score-poses": [
         ("Cameras that were found for photos:", "gatlas score poses poses.json --truth photos/transforms.json"),
         (
+            "Cameras that fit found of photos without any, which have a world of their own:",
+            "gatlas score poses my-cameras/ --truth photos/transforms.json --align similarity",
+        ),
+        (
             "Pairs of unposed photos, a scene each:",
             "gatlas score poses found/*.json --truth 'true/{stem}.json' --unscaled",
         ),

@@ -25,7 +25,12 @@ def model_of_photos(
     """
     from gatlas.io.photos.scenes import has_unposed_photos
 
-    given = {"--camera-model": options.camera_model, "--fov": options.fov, "--cameras-out": options.cameras_out}
+    given = {
+        "--camera-model": options.camera_model,
+        "--fov": options.fov,
+        "--principal-point": options.principal_point,
+        "--cameras-out": options.cameras_out,
+    }
     if options.model_dir is not None or not io.is_folder(source) or not has_unposed_photos(source):
         for name, value in given.items():
             if value is not None:
@@ -38,6 +43,7 @@ def model_of_photos(
         SfmOptions(
             camera_model=options.camera_model or "simple-radial",
             fov=options.fov,
+            principal_point=options.principal_point,
             sequential=sequential,
             seed=options.seed,
         ),

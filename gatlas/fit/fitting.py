@@ -121,7 +121,7 @@ def check_fit(options: FitOptions, *, photos: bool, video: bool = False) -> None
     if options.mask_command is not None and options.matting is not None:
         raise GatlasError("--mask-command and --matting both make masks: give one")
     if not photos:
-        for name in ("camera_model", "fov", "cameras_out"):
+        for name in ("camera_model", "fov", "principal_point", "cameras_out"):
             if getattr(options, name) is not None:
                 raise GatlasError(f"--{name.replace('_', '-')} is for photos: the input is a mesh")
     if options.max_offset is not None and photos:

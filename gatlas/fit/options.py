@@ -194,6 +194,12 @@ class FitOptions(Options):
         recorded=ABSENT,
         help="Field of view of photos without cameras, across the shorter side, to begin with; default from EXIF.",
     )
+    principal_point: str | None = option(
+        None,
+        metavar="X,Y",
+        recorded=ABSENT,
+        help="Principal point of photos without cameras, in pixels as stored; default their middle.",
+    )
     cameras_out: str | None = option(
         None,
         metavar="DIR",

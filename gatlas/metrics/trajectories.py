@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatlas.geometry.cameras import camera_centers
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Float64
 
@@ -22,6 +24,14 @@ class AlignedPositions(NamedTuple):
     def apply(self, points: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
         """Return the moved points."""
         return self.scale * points @ self.rotation.T + self.translation
+
+    def apply_to_cameras(self, viewmats: Float[np.ndarray, "c 4 4"]) -> Float64[np.ndarray, "c 4 4"]:
+        """Return cameras (world -> camera) that are turned with the world and stand at the moved positions."""
+        viewmats = np.asarray(viewmats, dtype=np.float64)
+        placed = np.tile(np.eye(4), (len(viewmats), 1, 1))
+        placed[:, :3, :3] = viewmats[:, :3, :3] @ self.rotation.T
+        placed[:, :3, 3] = -np.einsum("cij,cj->ci", placed[:, :3, :3], self.apply(camera_centers(viewmats)))
+        return placed
 
 
 class TrajectoryError(NamedTuple):

@@ -1,4 +1,4 @@
-"""An estimate of an atlas from its text alone, and the denoising of what is left of it."""
+"""An estimate of an atlas from its text or picture alone, and the denoising of what is left of it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Estimate(NamedTuple):
 
     mean: Float[Tensor, "b c h w"]
     deviation: Float[Tensor, "b c 1 1"]
+    informed: Float[Tensor, " b"] | float = 1.0  # 0 where there was nothing to estimate it from
 
     def negative_log_likelihood(self, x0: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
         """Return that of x_0, the mean over its entries and without the constant."""
@@ -74,8 +75,8 @@ class AtlasBasis(nn.Module):
             nn.init.zeros_(value)
 
     def forward(self, pooled: Float[Tensor, "b d"]) -> Estimate:
-        """Return the estimates. That of no text, whose pooled state is zeros, has the mean 0 and the deviation 1."""
+        """Return the estimates. That of nothing, whose pooled state is zeros, has the mean 0 and the deviation 1."""
         said = (pooled != 0).any(dim=1).to(pooled.dtype)
         weights = (self.linear(pooled) + self.perceptron(pooled)) * said[:, None]
         log = RATE * self.log_deviation[None, :, None, None] * said[:, None, None, None]
-        return Estimate(torch.einsum("bk,kchw->bchw", weights, self.atlases), log.exp())
+        return Estimate(torch.einsum("bk,kchw->bchw", weights, self.atlases), log.exp(), said)

@@ -9,17 +9,18 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from gatlas.models.atlas_basis import AtlasBasis, Estimate
+    from gatlas.models.pictures import PictureEncoder
 
 CHANNELS = 16  # of a packed atlas
 
@@ -38,6 +39,11 @@ def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
     x = x.movedim(-3, -1)
     opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
     return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
+
+
+def coarse(x: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c g g"]:
+    """Return packed atlases in side x side cells, each the mean of those that it covers."""
+    return nn.functional.adaptive_avg_pool2d(x, side)
 
 
 def position_channels(octaves: int) -> int:
@@ -131,18 +137,28 @@ def small_unet(
         )
 
 
-class AtlasUNet(nn.Module):
-    """A UNet of packed atlases, with its position planes. Its weights are under `unet.` and `basis.`.
+class Predicted(NamedTuple):
+    """What a network says of noisy atlases."""
 
-    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts. With a basis
-    the UNet denoises what is left of an atlas after the basis's estimate; `levels [2 t]` are then alpha and sigma of
-    each timestep, and it predicts v.
+    prediction: Float[Tensor, "b c h w"]
+    estimate: Estimate | None = None  # of x_0 by the basis, from text and pictures alone
+    guess: Float[Tensor, "b k g g"] | None = None  # of the coarse atlas by the encoder of pictures (float32)
+
+
+class AtlasUNet(nn.Module):
+    """A UNet of packed atlases, with its position planes. Its weights are under `unet.`, `pictures.` and `basis.`.
+
+    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts. With an
+    encoder of pictures, the tokens of a picture follow those of the text; without a picture a sample is what it is
+    without the encoder. With a basis the UNet denoises what is left of an atlas after the basis's estimate; `levels
+    [2 t]` are then alpha and sigma of each timestep, and it predicts v.
     """
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
         positions: Float[Tensor, "p h w"] | None = None,
+        pictures: PictureEncoder | None = None,
         *,
         basis: AtlasBasis | None = None,
         levels: Float[Tensor, "2 t"] | None = None,
@@ -158,6 +174,7 @@ class AtlasUNet(nn.Module):
         if extra != wanted:
             raise ValueError(f"the UNet takes {extra} channels beside the atlas, got {wanted} of positions")
         self.unet = unet
+        self.pictures = pictures
         self.uses_pooled = unet.config["class_embed_type"] == "projection"
         self.positions: Tensor | None
         self.register_buffer("positions", positions, persistent=False)
@@ -168,43 +185,56 @@ class AtlasUNet(nn.Module):
         timesteps: Int[Tensor, " b"],
         text: Float[Tensor, "b l d"],
         pooled: Float[Tensor, "b d"] | None = None,
+        pictures: Float[Tensor, "b s s 3"] | None = None,
+        shown: Bool[Tensor, " b"] | None = None,
         *,
-        with_estimate: bool = False,
-    ) -> Float[Tensor, "b c h w"] | tuple[Float[Tensor, "b c h w"], Estimate | None]:
-        """Return the prediction, in x's dtype, and on request the estimate of the basis.
+        with_parts: bool = False,
+    ) -> Float[Tensor, "b c h w"] | Predicted:
+        """Return the prediction, in x's dtype, and `with_parts` what the basis and the encoder of pictures say.
 
-        `pooled` is needed for a basis, and where the UNet projects it.
+        `pooled` is needed for a basis, and where the UNet projects it. `pictures` are those of all samples, of which
+        `shown` marks those that count.
         """
-        prediction, estimate = self._predict(x, timesteps, text, pooled)
-        return (prediction, estimate) if with_estimate else prediction
+        if pooled is None and (self.uses_pooled or self.basis is not None):
+            raise ValueError(f"{'this UNet' if self.basis is None else 'the basis'} needs the pooled text")
+        guess = mask = None
+        if pictures is not None and shown is not None:
+            if self.pictures is None:
+                raise ValueError("this network has no encoder of pictures")
+            dtype = self.unet.dtype
+            encoded = self.pictures(pictures.to(dtype))
+            seen = shown.to(dtype)[:, None]
+            mask = torch.cat(
+                [torch.ones_like(text[..., 0], dtype=dtype), seen.expand(-1, encoded.tokens.shape[1])], dim=1
+            )
+            text = torch.cat([text.to(dtype), encoded.tokens], dim=1)
+            pooled = None if pooled is None else pooled.to(dtype) + seen * encoded.summary
+            guess = encoded.guess.float()
+        estimate = None
+        if self.basis is not None and self.levels is not None and pooled is not None:
+            estimate = self.basis(pooled.to(self.basis.atlases.dtype))
+            alpha, sigma = self.levels.to(x.device, x.dtype)[:, timesteps.expand(len(x)), None, None, None]
+            residual = estimate.residual(x, alpha, sigma)
+            v = self._denoise(residual, timesteps, text, pooled, mask)
+            prediction = estimate.v_of(v, residual, alpha, sigma).to(x.dtype)
+        else:
+            prediction = self._denoise(x, timesteps, text, pooled, mask).to(x.dtype)
+        return Predicted(prediction, estimate, guess) if with_parts else prediction
 
-    def _predict(
-        self, x: Tensor, timesteps: Tensor, text: Tensor, pooled: Tensor | None
-    ) -> tuple[Tensor, Estimate | None]:
-        if self.basis is None or self.levels is None:
-            return self._denoise(x, timesteps, text, pooled), None
-        if pooled is None:
-            raise ValueError("the basis needs the pooled text")
-        estimate = self.basis(pooled.to(self.basis.atlases.dtype))
-        alpha, sigma = self.levels.to(x.device, x.dtype)[:, timesteps.expand(len(x)), None, None, None]
-        residual = estimate.residual(x, alpha, sigma)
-        v = self._denoise(residual, timesteps, text, pooled)
-        return estimate.v_of(v, residual, alpha, sigma).to(x.dtype), estimate
-
-    def _denoise(self, x: Tensor, timesteps: Tensor, text: Tensor, pooled: Tensor | None) -> Tensor:
-        """Return the UNet's prediction, in x's dtype."""
+    def _denoise(
+        self, x: Tensor, timesteps: Tensor, text: Tensor, pooled: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        """Return the UNet's prediction, in its dtype; `mask` marks the tokens of the text that count."""
         dtype = self.unet.dtype
         sample = x.to(dtype)
         if self.positions is not None:
             place = self.positions.to(x.device, dtype).expand(len(x), -1, -1, -1)
             sample = torch.cat([sample, place], dim=1)
-        options: dict[str, Any] = {}
-        if self.uses_pooled:
-            if pooled is None:
-                raise ValueError("this UNet needs the pooled text")
+        options: dict[str, Any] = {} if mask is None else {"encoder_attention_mask": mask}
+        if self.uses_pooled and pooled is not None:
             options["class_labels"] = pooled.to(dtype)
-        result = self.unet(sample, timesteps, text.to(dtype), return_dict=False, **options)
-        return result[0].to(x.dtype)
+        prediction: Tensor = self.unet(sample, timesteps, text.to(dtype), return_dict=False, **options)[0]
+        return prediction
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass instead of keeping them."""

@@ -96,8 +96,9 @@ class PosesOptions(Options):
     """Score found cameras against true ones.
 
     FOUND is a transforms.json, as pose-pnp writes it, or a folder with one or with a COLMAP model: a scene. Photos are
-    matched by their names. Rotations are in degrees, positions in per cent of the true distance to --target; without a
-    common world or scale, --unscaled takes rotations and directions of motion relative to the first photo. AUC@5, @10
+    matched by their names. Rotations are in degrees, positions in per cent of the true distance to --target. Cameras of
+    another world and scale, as structure from motion finds them, are moved onto the true ones with --align similarity;
+    or --unscaled takes rotations and directions of motion relative to the first photo. AUC@5, @10
     and @20 are areas under the recall curve of the larger of both errors, over the photos of all scenes together, too:
     for pairs with --unscaled this is the measure of SuperGlue and NoPoSplat. ATE is the root mean squared error of the
     positions after a similarity (Umeyama) moved them onto the true ones.
@@ -109,6 +110,9 @@ class PosesOptions(Options):
 
     truth: str = option(metavar="TRUE", help="True cameras, as FOUND; {stem} in it is the name of each scene.")
     unscaled: bool = option(False, help="Cameras have another world and scale: errors relative to the first photo.")
+    align: Literal["none", "similarity"] = option(
+        "none", help="Before errors are measured, move the found positions onto the true ones by this (Umeyama)."
+    )
     target: str | None = option(
         None, metavar="X,Y,Z", help="Point to which distances count; default where the true optical axes meet."
     )
@@ -116,8 +120,9 @@ class PosesOptions(Options):
     plot: str | None = option(None, metavar="FILE.png", output=".png", help="Write a histogram of each figure.")
 
     def validate(self) -> None:
-        """Raise a GatlasError where a target is given for cameras without scale."""
+        """Raise a GatlasError where a target or a similarity is given for cameras without scale."""
         self.require(self.target is None or not self.unscaled, "target", "is not for --unscaled")
+        self.require(self.align == "none" or not self.unscaled, "align", "is not for --unscaled")
 
 
 def inception_option() -> Any:

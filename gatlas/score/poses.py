@@ -11,11 +11,11 @@ from gatlas.errors import GatlasError
 from gatlas.fit.scene_frame import frame_of_cameras
 from gatlas.geometry.cameras import camera_centers
 from gatlas.metrics.pose_errors import AUC_LIMITS, GroundTruth, PoseErrors, measure_poses, recall_area, target_distances
-from gatlas.metrics.trajectories import TrajectoryError, trajectory_error
+from gatlas.metrics.trajectories import TrajectoryError, trajectory_error, umeyama
 from gatlas.types import Cameras
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
     from gatlas.score.options import PosesOptions
 
@@ -67,13 +67,16 @@ def score_poses(
 ) -> PoseScore:
     """Return the errors of cameras (world -> camera), NaN where one was not found, against the true ones.
 
-    Both are of one world and scale, and positions are in per cent of the true distance to `options.target`; with
-    `options.unscaled` rotations and directions of motion are relative to the first photo that was found.
+    Both are of one world and scale, unless `options.align` moves those found onto the true ones first. Positions are in
+    per cent of the true distance to `options.target`; with `options.unscaled` rotations and directions of motion are
+    relative to the first photo that was found. Cameras that several similarities align as well are a GatlasError.
     """
     found, truth = (np.asarray(each, dtype=np.float64) for each in (found, truth))
-    present = np.isfinite(found).all(axis=(1, 2))
+    present = np.asarray(np.isfinite(found).all(axis=(1, 2)))
     centers = camera_centers(found[present]), camera_centers(truth[present])
     trajectory = trajectory_error(*centers) if present.any() else None
+    if options.align == "similarity" and present.any():
+        found = _aligned(found, present, *centers)
     if not options.unscaled:
         target = _target(truth, options)
         if not (target_distances(truth, target) > 0).all():
@@ -87,6 +90,23 @@ def score_poses(
     order = [first, *(i for i in range(len(photos)) if i != first)]
     errors = measure_poses(found[order], GroundTruth(truth[order], None))
     return PoseScore(tuple(photos[i] for i in order[1:]), errors, trajectory, None, photos[first])
+
+
+def _aligned(
+    viewmats: Float[np.ndarray, "c 4 4"],
+    present: Bool[np.ndarray, " c"],
+    centers: Float[np.ndarray, "n 3"],
+    truths: Float[np.ndarray, "n 3"],
+) -> Float[np.ndarray, "c 4 4"]:
+    moved = umeyama(centers, truths)
+    if moved is None:
+        raise GatlasError(
+            f"--align similarity needs three cameras that are not on a line, and {len(centers)} were found: "
+            "for cameras of another scale there is --unscaled, too"
+        )
+    placed = viewmats.copy()
+    placed[present] = moved.apply_to_cameras(viewmats[present])
+    return placed
 
 
 def _target(truth: Float[np.ndarray, "c 4 4"], options: PosesOptions) -> Float[np.ndarray, " 3"]:

@@ -83,6 +83,8 @@ def _camera(photo: UnposedPhoto, options: SfmOptions) -> Any:
     guess = focal or GUESSED_FOCAL * max(width, height)
     camera = load_pycolmap().Camera.create_from_model_name(0, model, guess, width, height)
     camera.has_prior_focal_length = focal is not None
+    if options.point is not None:
+        camera.principal_point_x, camera.principal_point_y = options.point
     return camera
 
 

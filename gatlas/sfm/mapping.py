@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.io.photos.colmap_library import load_pycolmap
+from gatlas.sfm.refinement import adjust, refine_model
 from gatlas.sfm.stages import Bar, no_bar
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def map_photos(count: int, database: Path, options: SfmOptions, *, threads: int,
     if best is None or best.num_reg_images() < SMALLEST:
         return None
     _with_lens(best, options.colmap_model, threads)
+    refine_model(best, threads=threads)
     return best
 
 
@@ -78,16 +80,8 @@ def _with_lens(model: Any, name: str, threads: int) -> None:
         camera.model = getattr(pycolmap.CameraModelId, name)
         camera.params = _more_parameters(old.model_name, list(old.params), name)
         changed = True
-    if not changed:
-        return
-    options = pycolmap.BundleAdjustmentOptions()
-    options.print_summary = False
-    options.ceres.solver_options.num_threads = threads
-    config = pycolmap.BundleAdjustmentConfig()
-    for number in model.reg_image_ids():
-        config.add_image(number)
-    config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
-    pycolmap.create_default_bundle_adjuster(options, config, model).solve()
+    if changed:
+        adjust(model, threads=threads)
 
 
 def _more_parameters(old: str, values: list[float], new: str) -> list[float]:

@@ -57,6 +57,7 @@ def recover_cameras(
         load_pycolmap()
         if len(photos) < 3:
             raise GatlasError(f"{folder}: {len(photos)} photos are too few to find cameras: three or more are needed")
+        _check_principal_point(folder, photos, options)
         with opened_store(store, force=force, on_wait=lambda: report(f"waiting for another process in {store.folder}")):
             kept = kept_cameras(store)  # another process may have finished meanwhile
             if kept is None:
@@ -67,6 +68,18 @@ def recover_cameras(
                 kept = keep_cameras(store, lambda place: model.write(place), len(photos), lacking)
     report(_summary(folder, kept))
     return kept
+
+
+def _check_principal_point(folder: str | Path, photos: Sequence[UnposedPhoto], options: SfmOptions) -> None:
+    if options.point is None:
+        return
+    (x, y), (width, height), sizes = options.point, photos[0].size, {photo.size for photo in photos}
+    if len(sizes) > 1:
+        raise GatlasError(f"{folder}: --principal-point is for photos of one size: these have {len(sizes)}")
+    if not (0 < x < width and 0 < y < height):
+        raise GatlasError(
+            f"{folder}: --principal-point {options.principal_point} is outside the photos of {width} x {height} pixels"
+        )
 
 
 def _summary(folder: str | Path, kept: KeptCameras) -> str:

@@ -53,20 +53,19 @@ class TrainState:
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Restore what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
-        rest = dict(tensors)
         targets = {f"weights.{name}": value for name, value in self._weights().items()}
         targets |= {f"ema.{name}": value for name, value in self.average.values.items()}
-        for name, target in targets.items():
-            target.copy_(_pop(rest, name, target, where))
         for name, weight in self.parameters.items():
-            if f"adam.step.{name}" not in rest:  # it never had a gradient
+            if f"adam.step.{name}" not in tensors:  # it never had a gradient
                 continue
             state = self.optimizer.state[weight]
             for moment in MOMENTS:
-                like = torch.zeros((), device=weight.device) if moment == "step" else weight
-                state[moment] = _pop(rest, f"adam.{moment}.{name}", like, where).to(weight.device, copy=True)
-        if rest:
-            raise GatlasError(f"{where}: of another network: it has {next(iter(rest))}, which this one has not")
+                state[moment] = torch.zeros((), device=weight.device) if moment == "step" else torch.empty_like(weight)
+                targets[f"adam.{moment}.{name}"] = state[moment]
+        for name, target in targets.items():
+            target.copy_(_found(tensors, name, target, where))
+        if rest := tensors.keys() - targets.keys():
+            raise GatlasError(f"{where}: of another network: it has {min(rest)}, which this one has not")
 
     def averaged(self) -> dict[str, Tensor]:
         """Return the network's state_dict with the averaged weights in it."""
@@ -82,11 +81,11 @@ class TrainState:
         return dict(unique.values())
 
 
-def _pop(tensors: dict[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
-    """Remove and return a tensor, which must have the shape and the type of `like`."""
-    if name not in tensors:
+def _found(tensors: Mapping[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
+    """Return a tensor, which must have the shape and the type of `like`."""
+    value = tensors.get(name)
+    if value is None:
         raise GatlasError(f"{where}: of another network, or damaged: it lacks {name}")
-    value = tensors.pop(name)
     if value.shape != like.shape or value.dtype != like.dtype:
         raise GatlasError(
             f"{where}: of another network: {name} is {value.dtype} {list(value.shape)} "

@@ -106,9 +106,7 @@ def measure(folder, truth, out, options):
     viewmats = io.load_cameras(model).viewmats.astype(np.float64)
     true = np.stack([truth[name] for name in names]).astype(np.float64)
     moved = umeyama(camera_centers(viewmats), camera_centers(true))
-    placed = np.tile(np.eye(4), (len(names), 1, 1))
-    placed[:, :3, :3] = viewmats[:, :3, :3] @ moved.rotation.T
-    placed[:, :3, 3] = -np.einsum("cij,cj->ci", placed[:, :3, :3], moved.apply(camera_centers(viewmats)))
+    placed = moved.apply_to_cameras(viewmats)
     target = meeting_point(true, 1e-3)
     degrees, position = rotation_errors(placed, true), center_errors(placed, true, target)
     print(

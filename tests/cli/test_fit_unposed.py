@@ -54,6 +54,8 @@ def test_options_of_photos_without_cameras_are_refused_elsewhere(gatlas, tmp_pat
     (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     message = only_message(gatlas("fit", "a.obj", "--camera-model", "opencv", "-o", "s.ply", code=1))
     assert "--camera-model is for photos: the input is a mesh" in message
+    message = only_message(gatlas("fit", "photos", "--principal-point", "50,50", "-o", "s.ply", code=1))
+    assert "--principal-point is for photos without cameras: photos has them" in message
 
 
 def test_textures_beside_meshes_are_no_photos(gatlas, tmp_path):

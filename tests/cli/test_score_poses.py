@@ -30,6 +30,20 @@ def test_found_cameras_are_matched_by_name_and_lost_ones_lower_the_areas(gatlas,
     assert float(row[3]) == pytest.approx(5 / 6, abs=1e-3)
 
 
+def test_cameras_of_another_world_are_aligned_on_request(gatlas, scene, tmp_path):
+    turn = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    for frame in scene["frames"]:
+        pose = np.array(frame["transform_matrix"])
+        pose[:3, :3], pose[:3, 3] = turn @ pose[:3, :3], 5 * turn @ pose[:3, 3] + [1, 2, 3]
+        frame["transform_matrix"] = pose.tolist()
+    (tmp_path / "poses.json").write_text(json.dumps(scene))
+    command = ("score", "poses", "poses.json", "--truth", "photos/")
+    assert float(rows_of(gatlas(*command).stdout.decode())["poses"][1]) > 90
+    row = rows_of(gatlas(*command, "--align", "similarity").stdout.decode())["poses"]
+    assert row[0] == "83%"
+    assert [float(each) for each in row[1:3]] == [pytest.approx(0, abs=1e-3)] * 2
+
+
 def test_photos_of_the_truth_that_nobody_names_are_said_and_counted_on_request(gatlas, scene, tmp_path):
     del scene["not_found"]
     (tmp_path / "poses.json").write_text(json.dumps(scene))

@@ -267,7 +267,7 @@ def read_checkpoint(folder: Path) -> Any:
 
     def newest() -> Any:
         found = find_checkpoint(folder / "r", "latest")
-        return found, None if found is None else load_tensors(found)
+        return found, None if found is None else dict(load_tensors(found))
 
     return each(newest, lambda: truncate_log(folder / "r", 4))
 

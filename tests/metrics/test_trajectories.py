@@ -22,6 +22,22 @@ def test_a_similarity_is_found_again():
     assert found.scale == pytest.approx(2.5)
 
 
+def test_cameras_that_move_with_the_world_see_its_points_where_they_were():
+    rng = np.random.default_rng(5)
+    points, viewmats = rng.normal(size=(20, 3)), np.tile(np.eye(4), (6, 1, 1))
+    viewmats[:, :3, :3] = [so3_exp(each) for each in rng.normal(size=(6, 3))]
+    viewmats[:, :3, 3] = rng.normal(size=(6, 3))
+    similarity = umeyama(points, moved(points, rng))
+    seen, again = (
+        np.einsum("cij,nj->cni", placed[:, :3, :3], world) + placed[:, None, :3, 3]
+        for placed, world in (
+            (viewmats, points),
+            (similarity.apply_to_cameras(viewmats), similarity.apply(points)),
+        )
+    )
+    np.testing.assert_allclose(again, 2.5 * seen, atol=1e-12)
+
+
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_errors_are_those_of_evo(mirrored):
     trajectory = pytest.importorskip("evo.core.trajectory")

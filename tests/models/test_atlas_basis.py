@@ -58,7 +58,7 @@ def test_without_text_a_network_predicts_what_it_predicts_without_a_basis():
     times = torch.tensor([2, 9])
     with torch.no_grad():
         plain = AtlasUNet(unet)(x, times, text, pooled)
-        found, estimate = AtlasUNet(unet, basis=basis, levels=levels)(x, times, text, pooled, with_estimate=True)
+        found, estimate, _ = AtlasUNet(unet, basis=basis, levels=levels)(x, times, text, pooled, with_parts=True)
     torch.testing.assert_close(found[0], plain[0], atol=1e-6, rtol=1e-5)
     assert float((found[1] - plain[1]).abs().max()) > 1e-2
     assert not estimate.mean[0].any()
@@ -87,7 +87,7 @@ def test_it_learns_what_words_add_and_adds_it_in_new_combinations():
         basis(pooled[learned]).negative_log_likelihood(atlases[learned]).mean().backward()
         optimizer.step()
     with torch.no_grad():
-        mean, deviation = basis(pooled)
+        mean, deviation, _ = basis(pooled)
     errors = (mean - atlases).square().mean(dim=(1, 2, 3)) / atlases.var()
     assert float(errors[learned].max()) < 0.01
     assert float(errors[~learned].max()) < 0.1

@@ -5,6 +5,7 @@ import pytest
 
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
+from gatlas.geometry.rotations import so3_exp
 from gatlas.score.options import PosesOptions
 from gatlas.score.poses import pooled_areas, score_poses
 from tests.helpers.view_sets import textured_views, turned
@@ -92,6 +93,48 @@ def test_positions_are_relative_to_where_the_axes_meet_or_to_the_target():
         score_poses(found, truth, names(), PosesOptions(truth="x", target="0,1"))
     with pytest.raises(GatlasError, match="three numbers"):
         score_poses(found, truth, names(), PosesOptions(truth="x", target="0,nan,0"))
+
+
+def in_another_world(viewmats, scale, rotation, translation):
+    """The cameras after the world's points X became scale * rotation @ X + translation."""
+    move = np.eye(4)
+    move[:3] = np.column_stack([scale * rotation, translation])
+    placed = viewmats @ np.linalg.inv(move)
+    placed[:, :3] *= scale  # of the camera's axes, which are of unit length again
+    return placed
+
+
+def test_a_similarity_of_the_world_is_undone_by_the_alignment():
+    truth = cameras()
+    found = in_another_world(truth, 0.3, so3_exp(np.array([0.5, -1.0, 2.0])), [4.0, -1.0, 7.0])
+    aligned = PosesOptions(truth="x", align="similarity")
+    figures = score_poses(found, truth, names(), aligned).figures()
+    assert figures["rotation"] == pytest.approx(0, abs=1e-4)
+    assert figures["position"] == pytest.approx(0, abs=1e-4)
+    assert score_poses(found, truth, names(), OPTIONS).figures()["rotation"] > 30
+
+
+def test_alignment_leaves_the_errors_of_the_cameras():
+    truth = cameras()
+    turned_alike = so3_exp(np.radians([0.0, 2.0, 0.0]))
+    found = truth.copy()
+    found[:, :3] = turned_alike @ found[:, :3]  # about their own centers: the positions are the true ones
+    found[2] = np.nan
+    score = score_poses(found, truth, names(), PosesOptions(truth="x", align="similarity"))
+    assert score.figures()["rotation"] == pytest.approx(2, abs=1e-4)
+    assert score.figures()["position"] == pytest.approx(0, abs=1e-4)
+    assert np.isnan(score.errors.rotation[2])
+
+
+def test_cameras_without_one_alignment_are_one_line():
+    line = cameras(4)
+    line[:] = np.eye(4)
+    line[:, 0, 3] = np.arange(4)
+    options = PosesOptions(truth="x", align="similarity", target="0,0,9")
+    with pytest.raises(GatlasError, match=r"three cameras that are not on a line, and 4 were found.*--unscaled"):
+        score_poses(line, line, names(4), options)
+    with pytest.raises(GatlasError, match="align is not for --unscaled"):
+        PosesOptions(truth="x", align="similarity", unscaled=True)
 
 
 def test_errors_grow_with_the_disturbance():

@@ -144,6 +144,39 @@ def test_a_lens_of_more_parameters_is_refined(corner, tmp_path):
     assert camera.focal_length_x != camera.focal_length_y
 
 
+def test_the_principal_point_of_cropped_photos_is_taken_as_it_is_given(corner, tmp_path):
+    folder, _, _, truth, K = corner
+    cropped = tmp_path / "photos"
+    cropped.mkdir()
+    for path in folder.glob("*.jpg"):
+        with Image.open(path) as photo:
+            photo.crop((30, 0, 240, 180)).save(cropped / path.name, quality=95)
+    model = recover_cameras(cropped, SfmOptions(principal_point="90,90"), out=str(tmp_path / "cameras"))
+    rotation, position, _ = errors(cropped, model.folder, truth)
+    assert len(rotation) == len(truth)
+    assert np.median(rotation) < 0.6
+    assert np.median(position) < 1
+    found = io.load_cameras(str(model.folder)).Ks
+    assert found[:, :2, 2] == pytest.approx(np.tile([90, 90], (8, 1)))
+    assert found[0, 0, 0] == pytest.approx(K[0, 0], rel=0.03)
+
+
+@pytest.mark.parametrize("value", ["90", "90,90,90", "a,b", "nan,90"])
+def test_a_principal_point_is_two_numbers(value):
+    with pytest.raises(GatlasError, match="principal_point must be two numbers with a comma"):
+        SfmOptions(principal_point=value)
+
+
+def test_a_principal_point_is_of_photos_of_one_size_and_within_them(tmp_path):
+    folder = noise_photos(tmp_path / "photos", 3)
+    with pytest.raises(GatlasError, match=r"--principal-point 300,90 is outside the photos of 240 x 180 pixels"):
+        recover_cameras(folder, SfmOptions(principal_point="300,90"), out=str(tmp_path / "cameras"))
+    Image.new("RGB", (100, 80)).save(folder / "z.png")
+    with pytest.raises(GatlasError, match="--principal-point is for photos of one size: these have 2"):
+        recover_cameras(folder, SfmOptions(principal_point="90,90"), out=str(tmp_path / "cameras"))
+    assert not (tmp_path / "cameras").exists()
+
+
 def noise_photos(folder, count, blur=0.0, contrast=60):
     from scipy.ndimage import gaussian_filter
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 Shapes = Mapping[str, Sequence[int]]  # of tensors, by name
 
 _NAMED = 3  # weights that a message names
+_MAPPED = 1 << 26  # bytes of a file that stay mapped into memory
+_CHECKED = 1 << 18  # numbers that are checked at once
+# Names of torch's kinds of numbers in a file, in the order in which safetensors lays them: the largest first.
+_KINDS = {
+    "uint64": "U64", "int64": "I64", "float64": "F64", "complex64": "C64", "float32": "F32", "uint32": "U32",
+    "int32": "I32", "bfloat16": "BF16", "float16": "F16", "uint16": "U16", "int16": "I16", "float8_e4m3fn": "F8_E4M3",
+    "float8_e5m2": "F8_E5M2", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+_ORDER = {kind: place for place, kind in enumerate(_KINDS)}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")
 
 
@@ -77,48 +87,101 @@ def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
         return {}
 
 
+class StoredTensors(Mapping[str, "Tensor"]):
+    """The tensors of a safetensors file by name, read one at a time.
+
+    Each is a view of the file, mapped into memory: copy what is to be kept. Little of the file stays in memory behind
+    it. Damage is a GatlasError that ends in the `remedy`, as are NaN and infinity.
+    """
+
+    def __init__(self, path: Path, *, remedy: str = "copy or download it again") -> None:
+        self._path, self._remedy = path, remedy
+        with self._errors(), path.open("rb"):  # safetensors calls every failure "no such file"
+            self._open()
+            self._names = dict.fromkeys(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        with self._errors():
+            tensor: Tensor = self._file.get_tensor(name)
+            if self._mapped and self._mapped + tensor.nbytes > _MAPPED:
+                del tensor
+                self._open()  # with the former mapping go its pages
+                tensor = self._file.get_tensor(name)
+            self._mapped += tensor.nbytes
+            if not all(bool(part.isfinite().all()) for part in tensor.reshape(-1).split(_CHECKED)):
+                raise GatlasError(f"{self._path}: damaged: '{name:.200}' holds NaN or infinity: {self._remedy}")
+            return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _open(self) -> None:
+        from safetensors import safe_open
+
+        self._file, self._mapped = safe_open(self._path, framework="pt", device="cpu"), 0
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        from safetensors import SafetensorError
+
+        try:
+            with os_errors(self._path):
+                yield
+        except (SafetensorError, RuntimeError) as error:  # RuntimeError: of a kind of number that torch cannot check
+            raise GatlasError(f"{self._path}: truncated or damaged ({error}): {self._remedy}") from None
+
+
 def read_tensors(
     files: Iterable[Path], dtype: torch.dtype | None = None, *, remedy: str = "copy or download it again"
 ) -> dict[str, Tensor]:
-    """All tensors of some safetensors on the CPU, floating ones in `dtype`.
-
-    Damage is a GatlasError that ends in the `remedy`, as are NaN and infinity.
-    """
-    from safetensors import SafetensorError, safe_open
-
+    """All tensors of some safetensors on the CPU, floating ones in `dtype`. Errors as for `StoredTensors`."""
     tensors: dict[str, Tensor] = {}
     for path in files:
-        try:
-            with os_errors(path):
-                with path.open("rb"):  # safetensors calls every failure "no such file"
-                    pass
-                with safe_open(path, framework="pt", device="cpu") as file:
-                    for name in file.keys():  # noqa: SIM118  (it is no mapping)
-                        stored = file.get_tensor(name)
-                        # A copy, so that nothing is left mapped to a file that may be removed.
-                        kind = dtype if dtype is not None and stored.is_floating_point() else stored.dtype
-                        tensors[name] = stored.to(kind, copy=True)
-                        if not bool(tensors[name].isfinite().all()):
-                            raise GatlasError(f"{path}: damaged: '{name:.200}' holds NaN or infinity: {remedy}")
-        except (SafetensorError, RuntimeError) as error:  # RuntimeError: of a kind of number that torch cannot check
-            raise GatlasError(f"{path}: truncated or damaged ({error}): {remedy}") from None
+        for name, stored in StoredTensors(path, remedy=remedy).items():
+            # A copy, so that nothing is left mapped to a file that may be removed.
+            kind = dtype if dtype is not None and stored.is_floating_point() else stored.dtype
+            tensors[name] = stored.to(kind, copy=True)
     return tensors
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as one safetensors file; the same tensors give the same bytes."""
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, fetch: Callable[[str, Tensor], object] | None = None
+) -> None:
+    """Write tensors as one safetensors file; the same tensors give the same bytes, those of safetensors itself.
 
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        with os_errors(path):
-            path.touch()
-            mode = path.stat().st_mode  # as the umask says; safetensors makes files that only their owner can read
-            save_file(plain, path, metadata={"format": "pt"})
-            path.chmod(mode)
-    except SafetensorError as error:
-        raise GatlasError(f"{path}: not written: {error}") from None
+    They are written one after the other; what is not on the host, or not contiguous, passes through one buffer. With
+    `fetch` all do: it fills the tensor that it is given, and of those in `tensors` only shapes and kinds are used.
+    """
+    import torch
+
+    kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    if unknown := [f"{name} is {kind}" for name, kind in kinds.items() if kind not in _KINDS]:
+        raise ValueError(f"safetensors has no such numbers: {unknown[0]}")
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    names = sorted(tensors, key=lambda name: (_ORDER[kinds[name]], name))
+    end = 0
+    for name in names:
+        begin, end = end, end + tensors[name].nbytes
+        header[name] = {"dtype": _KINDS[kinds[name]], "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    buffer = None
+    with os_errors(path), path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in names:
+            tensor = tensors[name].detach()
+            if fetch is not None or tensor.device.type != "cpu" or not tensor.is_contiguous():
+                if buffer is None:  # the allocator would not give back all of many small ones
+                    buffer = torch.empty(max(each.nbytes for each in tensors.values()), dtype=torch.uint8)
+                host = buffer[: tensor.nbytes].view(tensor.dtype).view(tensor.shape)
+                fetch(name, host) if fetch is not None else host.copy_(tensor)
+                tensor = host
+            file.write(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, prefix: str = "") -> None:

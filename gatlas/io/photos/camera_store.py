@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INDEX = "photos.json"
 WORK = "work"
 LOCK = ".lock"
-VERSION = 1  # of the identity: raised when the same photos and options give other cameras
+VERSION = 2  # of the identity: raised when the same photos and options give other cameras
 MODEL_FILES = ("rigs.bin", "frames.bin", "cameras.bin", "images.bin", "points3D.bin")
 
 

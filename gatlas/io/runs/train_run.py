@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import read_json_object
-from gatlas.io.models.tensors import read_tensors
+from gatlas.io.models.tensors import StoredTensors, write_tensors
 from gatlas.io.outputs import check_parent, remove, scratch_beside
 from gatlas.io.runs.checksums import damaged_file, sealed
 from gatlas.io.streams import os_errors, read
@@ -179,9 +179,9 @@ def _read_checkpoint(run: Path, step: int) -> Checkpoint | str:
     return Checkpoint(step, folder, meta)
 
 
-def load_tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint by name, on the CPU."""
-    return read_tensors([checkpoint.folder / TENSORS], remedy="resume another step")
+def load_tensors(checkpoint: Checkpoint) -> StoredTensors:
+    """Return the tensors of a checkpoint by name, each of which is read when it is asked for."""
+    return StoredTensors(checkpoint.folder / TENSORS, remedy="resume another step")
 
 
 def save_checkpoint(
@@ -199,15 +199,13 @@ def save_checkpoint(
     `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, from before the run
     was resumed at an earlier one, are removed, and in the end the oldest beyond `keep`. A failure changes nothing.
     """
-    from safetensors.torch import save_file
-
     path = Path(run)
     folder = _folder(path, step)
-    with os_errors(folder), _safetensors_errors(folder):
-        with scratch_beside(folder) as scratch:
+    with os_errors(folder):
+        with scratch_beside(folder) as scratch, _errors_of(scratch, folder):
             (scratch / part).mkdir(parents=True)
             fill(str(scratch / part))
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, scratch / TENSORS)
+            write_tensors(scratch / TENSORS, tensors)
             text = json.dumps(sealed(scratch, {**meta, "step": step}), indent=2, allow_nan=False) + "\n"
             (scratch / META).write_text(text, encoding="utf-8")
             for file in scratch.rglob("*.safetensors"):  # which are written for their owner only
@@ -232,14 +230,16 @@ def remove_old(run: str | Path, step: int, keep: int) -> None:
 
 
 @contextmanager
-def _safetensors_errors(path: Path) -> Iterator[None]:
-    """Convert what safetensors raises, also for a full disk, to a GatlasError of one line that begins with `path`."""
+def _errors_of(scratch: Path, folder: Path) -> Iterator[None]:
+    """Convert what safetensors raises, also for a full disk, to a GatlasError; all name `folder` for `scratch`."""
     from safetensors import SafetensorError
 
     try:
         yield
+    except GatlasError as error:
+        raise GatlasError(str(error).replace(str(scratch), str(folder))) from None
     except SafetensorError as error:  # its text for a full disk ends in "(os error 28)"
-        raise GatlasError(f"{path}: {error}") from None
+        raise GatlasError(f"{folder}: {error}") from None
 
 
 def point_to(run: str | Path, part: str, step: int) -> None:

@@ -21,6 +21,7 @@ from gatlas.systems.gaussian_atlas.pipeline import (
     check_network,
     from_base,
     from_scratch,
+    picture_encoder,
     with_words,
 )
 from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
@@ -44,13 +45,20 @@ def create(
     config = _sized(config, stats)
     if base is not None:
         pipeline = from_base(config, base)
-        basis = atlas_basis(config, pipeline, base=base)
-        return GaussianAtlasSystem(config, pipeline, stats, add_words, basis=basis, seed=seed)
+        parts = {
+            "basis": atlas_basis(config, pipeline, base=base),
+            "pictures": picture_encoder(config, pipeline, seed=seed, base=base),
+        }
+        return GaussianAtlasSystem(config, pipeline, stats, add_words, seed=seed, **parts)
     if config.lora_rank:
         raise GatlasError("lora_rank: adapters change a trained network: name it with --base, or set lora_rank=0")
     words = partial(with_words, seed=seed) if config.text == "words" else None
     pipeline = from_scratch(config, seed)
-    return GaussianAtlasSystem(config, pipeline, stats, words, basis=atlas_basis(config, pipeline, seed=seed))
+    parts = {
+        "basis": atlas_basis(config, pipeline, seed=seed),
+        "pictures": picture_encoder(config, pipeline, seed=seed),
+    }
+    return GaussianAtlasSystem(config, pipeline, stats, words, **parts)
 
 
 def load(
@@ -76,9 +84,11 @@ def load(
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
     config = _sized(config, stats)
     basis = atlas_basis(config, pipeline, base=folder, trained=True)
-    system = GaussianAtlasSystem(config, pipeline, stats, basis=basis)
+    pictures = picture_encoder(config, pipeline, base=folder, trained=True)
+    system = GaussianAtlasSystem(config, pipeline, stats, basis=basis, pictures=pictures)
     system.captioned = captioned
-    system.weights = digest_of_weights(pipeline.unet if basis is None else system.network)  # before `dtype` rounds them
+    # Before `dtype` rounds them.
+    system.weights = digest_of_weights(pipeline.unet if basis is None and pictures is None else system.network)
     system.to(device)
     system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
     return system
