@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -105,8 +105,9 @@ def with_new_words(
     known = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     vocab, merges = dict(known["vocab"]), _pairs(known["merges"])
     for word in new:
-        whole, *others = tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"])
-        for piece in others:
+        pieces = list(tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"]))
+        whole = pieces[0]
+        for piece in pieces[1:]:
             merges.append((whole, piece))
             whole += piece
             vocab.setdefault(whole, len(vocab))
@@ -157,8 +158,8 @@ def word_weights(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> Float[Ten
 
 def unknown_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Iterable[str]) -> list[str]:
     """Return the words of the prompts that mean nothing to an encoder of `word_encoder`, in their order; else none."""
-    codes = text_encoder.get_input_embeddings().weight[:, :-1]
-    silent = (codes == 0).all(dim=1).cpu()
+    codes: Any = text_encoder.get_input_embeddings().weight
+    silent = (codes[:, :-1] == 0).all(dim=1).cpu()
     if not silent.any():  # another encoder
         return []
     words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\W\d_]+", prompt.lower()))

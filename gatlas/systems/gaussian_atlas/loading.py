@@ -45,20 +45,16 @@ def create(
     config = _sized(config, stats)
     if base is not None:
         pipeline = from_base(config, base)
-        parts = {
-            "basis": atlas_basis(config, pipeline, base=base),
-            "pictures": picture_encoder(config, pipeline, seed=seed, base=base),
-        }
-        return GaussianAtlasSystem(config, pipeline, stats, add_words, seed=seed, **parts)
+        basis = atlas_basis(config, pipeline, base=base)
+        pictures = picture_encoder(config, pipeline, seed=seed, base=base)
+        return GaussianAtlasSystem(config, pipeline, stats, add_words, seed=seed, basis=basis, pictures=pictures)
     if config.lora_rank:
         raise GatlasError("lora_rank: adapters change a trained network: name it with --base, or set lora_rank=0")
     words = partial(with_words, seed=seed) if config.text == "words" else None
     pipeline = from_scratch(config, seed)
-    parts = {
-        "basis": atlas_basis(config, pipeline, seed=seed),
-        "pictures": picture_encoder(config, pipeline, seed=seed),
-    }
-    return GaussianAtlasSystem(config, pipeline, stats, words, **parts)
+    basis = atlas_basis(config, pipeline, seed=seed)
+    pictures = picture_encoder(config, pipeline, seed=seed)
+    return GaussianAtlasSystem(config, pipeline, stats, words, basis=basis, pictures=pictures)
 
 
 def load(
