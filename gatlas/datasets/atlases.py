@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import torch
 
+from gatlas.atlas import decode
+from gatlas.atlas.fitted import check_fitted, fitted_fields
 from gatlas.atlas.spaces import STORED_FRAME
-from gatlas.atlas.statistics import SHARD, shared_meta, stack
+from gatlas.atlas.statistics import SHARD, shared_meta, stack, unstack
 from gatlas.datasets.captions import match_captions
+from gatlas.datasets.object_pictures import random_picture_of_folder, random_picture_of_gaussians
 from gatlas.errors import GatlasError
 from gatlas.io.atlases.npz import decode_atlas
 from gatlas.io.photos.transforms import has_index, read_views
 from gatlas.io.sets.captions import captions_beside, captions_in_shards, load_captions
 from gatlas.io.sets.inputs import list_columns, read_item
 from gatlas.io.streams import is_folder
-from gatlas.types import Views
+from gatlas.types import Origin, Views
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -46,6 +49,7 @@ class AtlasSample(NamedTuple):
     folder: str | None  # of its pictures, with a transforms.json
     to_world: Float[np.ndarray, "4 4"]  # from the unit ball to the frame of the views
     views: Views | None = None  # of this epoch, from `folder`: RGBA, cameras around the unit ball
+    picture: Float[np.ndarray, "s s 3"] | None = None  # of this epoch, on white
 
 
 class AtlasBatch(NamedTuple):
@@ -55,6 +59,7 @@ class AtlasBatch(NamedTuple):
     planes: Float[Tensor, "b h h 14"]
     captions: list[tuple[str, ...]]
     views: list[Views | None]
+    pictures: Float[Tensor, "b s s 3"] | None = None
 
 
 class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
@@ -68,19 +73,23 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
         views: Mapping[int, str] | None = None,
         notes: Sequence[str] = (),
         random_views: RandomViews | None = None,
+        picture_side: int = 0,
     ) -> None:
         """Take items whose atlases must agree with `layout`, with the `captions` of each.
 
-        `views` are folders of pictures by the places of the items, from which `draw` reads the `random_views`.
+        `views` are folders of pictures by the places of the items, from which `draw` reads the `random_views`. With a
+        `picture_side` it also gives a picture of the object from a random side, of its folder or of its Gaussians.
         """
         if not items:
             raise ValueError("there must be at least one item")
+        check_fitted(layout.meta, "the statistics")
         self._items = items
         self._size = int(layout.mean.shape[0])
         self._layout = {**layout.meta, "size": self._size}
         self._captions = captions
         self._views = views or {}
         self._random_views = random_views
+        self._picture_side = picture_side
         self._notes = list(notes)
         self._cache: dict[int, AtlasSample] = {}
 
@@ -106,12 +115,23 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
         return sample
 
     def draw(self, index: int, *, seed: int, step: int | None = None) -> AtlasSample:
-        """Return the atlas of an item with the pictures that follow from `seed`, where it has a folder of them."""
+        """Return the atlas of an item with the pictures that follow from `seed`."""
         sample = self[index]
-        if sample.folder is None or self._random_views is None:
-            return sample
-        rng = np.random.default_rng(seed)
-        return sample._replace(views=read_random_views(sample.folder, sample.to_world, self._random_views, rng))
+        if sample.folder is not None and self._random_views is not None:
+            rng = np.random.default_rng(seed)
+            sample = sample._replace(views=read_random_views(sample.folder, sample.to_world, self._random_views, rng))
+        if self._picture_side:
+            sample = sample._replace(picture=self._picture(sample, np.random.default_rng([seed, 1])))
+        return sample
+
+    def _picture(self, sample: AtlasSample, rng: np.random.Generator) -> Float[np.ndarray, "s s 3"]:
+        if sample.folder is not None:
+            return random_picture_of_folder(sample.folder, self._picture_side, rng)
+        atlas = unstack(sample.planes, self._layout)  # without its own place: upright, in the unit ball
+        if not (atlas.opacity > 0).any():
+            return np.ones((self._picture_side, self._picture_side, 3), dtype=np.float32)
+        origin = Origin(name=sample.key, normalized=True, **fitted_fields(self._layout))
+        return random_picture_of_gaussians(replace(decode(atlas), origin=origin), self._picture_side, rng)
 
     def captions_of(self, index: int) -> tuple[str, ...]:
         """Return the captions of an item; none where the set has none."""
@@ -119,11 +139,13 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
 
     def collate(self, items: list[AtlasSample]) -> AtlasBatch:
         """Return one batch."""
+        pictured = all(item.picture is not None for item in items)
         return AtlasBatch(
             [item.key for item in items],
             torch.from_numpy(np.stack([item.planes for item in items])),
             [item.captions for item in items],
             [item.views for item in items],
+            torch.from_numpy(np.stack([cast(np.ndarray, item.picture) for item in items])) if pictured else None,
         )
 
     def note(self, lines: Iterable[str]) -> None:
@@ -216,12 +238,14 @@ def atlas_set(
     captions: str | None = None,
     views: str | None = None,
     random_views: RandomViews | None = None,
+    picture_side: int = 0,
 ) -> AtlasSet:
     """Return the atlases that the inputs name, of the layout of the statistics.
 
     `captions` is a file (see `gatlas.io.sets.captions`); without it, captions beside the atlases count, if at least
     half of these have one. An atlas that has none is left out, unless none has any: then all are learned without text.
-    `views` is a folder with a folder DIR/<key> for each atlas, from which each epoch has other `random_views`.
+    `views` is a folder with a folder DIR/<key> for each atlas, from which each epoch has other `random_views`, and with
+    a `picture_side` another picture to show.
     What is left out is in the set's `report`. That nothing is left is a GatlasError.
     """
     if SHARD in layout.meta:
@@ -256,7 +280,8 @@ def atlas_set(
     if views is not None:
         of_all = _view_folders(views, gathered, places, notes)
         folders = {new: of_all[old] for new, old in enumerate(places) if old in of_all}
-    return AtlasSet(items, layout, [texts[i] for i in places] if texts else None, folders, notes, random_views)
+    chosen = [texts[i] for i in places] if texts else None
+    return AtlasSet(items, layout, chosen, folders, notes, random_views, picture_side)
 
 
 def shortlist(names: Sequence[str], max_count: int = 5) -> str:

@@ -16,8 +16,10 @@ from torch import nn
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from jaxtyping import Float, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Tensor
+
+    from gatlas.models.pictures import PictureEncoder
 
 CHANNELS = 16  # of a packed atlas
 
@@ -36,6 +38,11 @@ def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
     x = x.movedim(-3, -1)
     opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
     return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
+
+
+def coarse(x: Float[Tensor, "b c h w"], side: int) -> Float[Tensor, "b c g g"]:
+    """Return packed atlases in side x side cells, each the mean of those that it covers."""
+    return nn.functional.adaptive_avg_pool2d(x, side)
 
 
 def position_channels(octaves: int) -> int:
@@ -130,18 +137,26 @@ def small_unet(
 
 
 class AtlasUNet(nn.Module):
-    """A UNet of packed atlases, with its position planes. Its weights are all under `unet.`.
+    """A UNet of packed atlases, with its position planes. Its weights are under `unet.` and `pictures.`.
 
-    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts.
+    `positions [p h w]` are given where, and only where, the UNet takes p channels more than it predicts. With an
+    encoder of pictures, the tokens of a picture follow those of the text; without a picture a sample is what it is
+    without the encoder.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, positions: Float[Tensor, "p h w"] | None = None) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        positions: Float[Tensor, "p h w"] | None = None,
+        pictures: PictureEncoder | None = None,
+    ) -> None:
         super().__init__()
         extra = unet.config["in_channels"] - unet.config["out_channels"]
         wanted = 0 if positions is None else int(positions.shape[0])
         if extra != wanted:
             raise ValueError(f"the UNet takes {extra} channels beside the atlas, got {wanted} of positions")
         self.unet = unet
+        self.pictures = pictures
         self.uses_pooled = unet.config["class_embed_type"] == "projection"
         self.positions: Tensor | None
         self.register_buffer("positions", positions, persistent=False)
@@ -152,20 +167,44 @@ class AtlasUNet(nn.Module):
         timesteps: Int[Tensor, " b"],
         text: Float[Tensor, "b l d"],
         pooled: Float[Tensor, "b d"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """Return the prediction, in x's dtype. `pooled` is needed where the UNet projects it, else unused."""
+        pictures: Float[Tensor, "b s s 3"] | None = None,
+        shown: Bool[Tensor, " b"] | None = None,
+        *,
+        with_guess: bool = False,
+    ) -> Float[Tensor, "b c h w"] | tuple[Float[Tensor, "b c h w"], Float[Tensor, "b k g g"]]:
+        """Return the prediction, in x's dtype. `pooled` is needed where the UNet projects it, else unused.
+
+        `pictures` are those of all samples, of which `shown` marks those that count. `with_guess` gives the encoder's
+        guesses of all of them as well (float32).
+        """
         dtype = self.unet.dtype
         sample = x.to(dtype)
         if self.positions is not None:
             place = self.positions.to(x.device, dtype).expand(len(x), -1, -1, -1)
             sample = torch.cat([sample, place], dim=1)
         options: dict[str, Any] = {}
-        if self.uses_pooled:
-            if pooled is None:
-                raise ValueError("this UNet needs the pooled text")
+        if self.uses_pooled and pooled is None:
+            raise ValueError("this UNet needs the pooled text")
+        if pictures is not None and shown is not None:
+            if self.pictures is None:
+                raise ValueError("this network has no encoder of pictures")
+            encoded = self.pictures(pictures.to(dtype))
+            seen = shown.to(dtype)[:, None]
+            mask = torch.cat(
+                [torch.ones_like(text[..., 0], dtype=dtype), seen.expand(-1, encoded.tokens.shape[1])], dim=1
+            )
+            options["encoder_attention_mask"] = mask
+            text = torch.cat([text.to(dtype), encoded.tokens], dim=1)
+            if pooled is not None:
+                pooled = pooled.to(dtype) + seen * encoded.summary
+            guess = encoded.guess
+        elif with_guess:
+            raise ValueError("there must be pictures to guess from")
+        if self.uses_pooled and pooled is not None:
             options["class_labels"] = pooled.to(dtype)
         result = self.unet(sample, timesteps, text.to(dtype), return_dict=False, **options)
-        return result[0].to(x.dtype)
+        prediction: Tensor = result[0].to(x.dtype)
+        return (prediction, guess.float()) if with_guess else prediction
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute activations in the backward pass instead of keeping them."""

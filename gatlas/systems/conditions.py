@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gatlas import io
 from gatlas.config import Options, Report, ignore, option_fields, parse_settings
 from gatlas.errors import GatlasError
-from gatlas.systems.contract import ANY_NUMBER, Condition, Photo
+from gatlas.systems.contract import ANY_NUMBER, Condition, Photo, Picture
 from gatlas.systems.options import SampleOptions
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ def read_settings(system: str, takes: Takes, config: type[Options], options: Sam
 
 def _description(takes: Takes, model: str) -> str:
     """Return the end of a message: what a system samples from, and a command line that does."""
+    if not takes.photos and takes.picture:
+        return "samples from text or a picture: give --prompt TEXT or --image FILE and no other photos"
     if not takes.photos:
         return "samples from text: give --prompt TEXT and no photos"
     what = "text or photos" if takes.text else "photos"
@@ -58,16 +60,17 @@ def read_conditions(
 ) -> tuple[Condition, ...]:
     """Return a condition for each prompt of the options, and for the photos or each folder of photos.
 
-    Duplicate prompts count once. The condition of a folder has the folder's name; for a system that takes photos with
-    cameras it is a folder of views. One that takes views of objects reads a tar of them from standard input where no
-    photo is named. What cannot be used is a GatlasError.
+    Duplicate prompts count once. Each picture of an object is a condition, or one with each prompt. The condition of a
+    folder has the folder's name; for a system that takes photos with cameras it is a folder of views. One that takes
+    views of objects reads a tar of them from standard input where no photo is named. What cannot be used is a
+    GatlasError.
     """
     lines = io.load_lines(options.prompts) if options.prompts is not None else []
     given = [text.strip() for text in [*options.prompt, *lines]]
     prompts = list(dict.fromkeys(given))
     if len(prompts) < len(given):
         report(f"{len(given) - len(prompts)} duplicate prompts are ignored; -n N makes more samples of each")
-    conditions = [Condition(prompt=text) for text in prompts]
+    conditions = _with_pictures([Condition(prompt=text) for text in prompts], options.image)
     if takes.orbit is not None and (photos or not conditions):
         from gatlas.systems.object_photos import read_objects
 
@@ -83,6 +86,18 @@ def read_conditions(
     elif photos:
         conditions.append(_read_photos(system, takes, options, photos))
     return tuple(conditions)
+
+
+def _with_pictures(conditions: list[Condition], names: Sequence[str]) -> list[Condition]:
+    """Return the conditions with each picture of the names, or those of the pictures alone where there is none."""
+    if not names:
+        return conditions
+    pictures = [Picture(name, io.load_image(name)) for name in dict.fromkeys(names)]
+    return [
+        each._replace(name=Path(picture.name).stem if picture.name != "-" else "picture", picture=picture)
+        for picture in pictures
+        for each in conditions or [Condition()]
+    ]
 
 
 def _read_folder(system: str, takes: Takes, options: SampleOptions, folder: str) -> Condition:

@@ -48,17 +48,25 @@ class Photo(NamedTuple):
     viewmat: Float[np.ndarray, "4 4"] | None = None  # world -> camera, OpenCV; None: not known
 
 
-class Condition(NamedTuple):
-    """One thing to make: from a text ("" is no text), or from photos in order."""
+class Picture(NamedTuple):
+    """A picture of an object, from a side that nothing is known of."""
 
-    name: str = ""  # of its files; of a text it follows from the text
+    name: str  # for messages
+    image: Float[np.ndarray, "h w d"]  # RGB or straight RGBA, sRGB-encoded, [0, 1]
+
+
+class Condition(NamedTuple):
+    """One thing to make: from a text ("" is no text), a picture or both, or from photos in order."""
+
+    name: str = ""  # of its files; of a text alone it follows from the text
     prompt: str | None = None
     photos: tuple[Photo, ...] = ()
     relative: bool = False  # where its cameras stand in the object's own frame is not known
+    picture: Picture | None = None
 
     @property
     def key(self) -> str:
-        """The text, or the name: what the random draws of its samples follow from."""
+        """The text, else the name: what the random draws of its samples follow from."""
         return self.name if self.prompt is None else self.prompt
 
 
@@ -84,13 +92,13 @@ class SampleSpec(NamedTuple):
         """A file name without suffix that no other sample of the request has."""
         if self.condition.prompt is None:
             return f"{self.condition.name}-{self.number}" if self.number else self.condition.name
-        prompt = self.condition.prompt
+        prompt, before = self.condition.prompt, f"{self.condition.name}-" if self.condition.name else ""
         if not prompt:
-            return f"no-text-{self.number}"
+            return f"{before}no-text-{self.number}"
         words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
         if words.replace("-", " ") != prompt or len(words) > 60 or words == "no-text":
             words = f"{words[:60].rstrip('-')}-{zlib.crc32(prompt.encode()):08x}".lstrip("-")
-        return f"{words}-{self.number}"
+        return f"{before}{words}-{self.number}"
 
     def seed(self, request_seed: int, *parts: Any) -> int:
         """Return a seed of 63 bits for this sample, or with further `parts` (JSON-able) for a part of it."""
@@ -135,6 +143,7 @@ class Takes(NamedTuple):
     """Inputs that a system samples from. Options of other inputs are refused."""
 
     text: bool = False  # a prompt
+    picture: bool = False  # a picture of an object without its camera
     photos: range = range(0)  # numbers of photos of one condition that it can use
     posed: bool = False  # the photos may have cameras
     target_cameras: bool = False  # cameras of the views that it gives

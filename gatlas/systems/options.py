@@ -19,6 +19,10 @@ class SampleOptions(Options):
 
     A model that was trained without captions is sampled without a prompt.
 
+    --image PICTURE makes the object on a picture, by a model that was trained with --set pictures=64, with a prompt or
+    without. What is not transparent, or not white where the picture's edges are, is the object. A picture without a
+    prompt gives the name of its samples.
+
     --from ATLAS makes variations of an atlas of the model's size: it is noised, the less the lower --strength, and
     denoised by the prompt. --keep ATLAS --mask CELLS makes some cells anew, to fit the others, which stay equal bit for
     bit. CELLS are box:X,Y,Z,X,Y,Z or sphere:X,Y,Z,R, the Gaussians with their centers there, in the unit ball of the
@@ -53,7 +57,13 @@ class SampleOptions(Options):
     )
     prompt: tuple[str, ...] = option((), group="text", metavar="TEXT", help="Text prompt; repeatable.")
     prompts: str | None = option(None, group="text", metavar="FILE", help="Prompts, one per line; - is standard input.")
-    count: int = option(1, "-n", min=1, group="noise", help="Samples per prompt or per scene.")
+    image: tuple[str, ...] = option(
+        (),
+        group="picture",
+        metavar="FILE",
+        help="Picture of an object, from any side, on white or transparent; repeatable. With prompts, each with each.",
+    )
+    count: int = option(1, "-n", min=1, group="noise", help="Samples per prompt, per picture or per scene.")
     steps: int | None = option(
         None, min=1, group="noise", help="Sampler steps; more give more detail. Default: the model's own."
     )

@@ -31,8 +31,16 @@ if TYPE_CHECKING:
 
     from gatlas.systems.contract import Photo, SampleRequest, SampleSpec, System
 
-DIGESTS = ("weights", "photos", "cameras", "atlas", "mask")  # entries of records whose values no message shows
-EDITS = ("atlas", "strength", "mask", "repeats")  # entries of the records of samples that are made from an atlas
+DIGESTS = (
+    "weights",
+    "photos",
+    "cameras",
+    "picture",
+    "atlas",
+    "mask",
+)  # entries of records whose values no message shows
+# Entries of the records of samples that are made from a picture or an atlas, and of no others.
+OPTIONAL = ("picture", "atlas", "strength", "mask", "repeats")
 
 
 def save_samples(
@@ -106,7 +114,7 @@ def check_output(
     """
     files, samples = FILES[system.gives], request.samples
     if len({sample.name for sample in samples}) < len(samples):
-        raise GatlasError("two samples would have one name: rename one of the folders of photos")
+        raise GatlasError("two samples would have one name: rename one of the pictures or the folders of photos")
     if views is not None and not system.locates:
         raise GatlasError(f"--views: {system.name} finds no cameras of its photos")
     if views is not None:
@@ -174,7 +182,7 @@ def _without_finished(
             continue
         if not stored:
             raise GatlasError(f"{path}: is there already and no sample: use --force, or name another folder")
-        wanted = dict.fromkeys((name for name in EDITS if name in stored), None) | system.record(request, sample)
+        wanted = dict.fromkeys((name for name in OPTIONAL if name in stored), None) | system.record(request, sample)
         stored = {"dtype": wanted.get("dtype"), **stored}  # absent from files of earlier versions
         others = [name for name, value in wanted.items() if name != "model" and stored.get(name) != value]
         if others:

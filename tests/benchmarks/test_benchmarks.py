@@ -50,6 +50,9 @@ ARGUMENTS = {  # of each script; MESH and SPLAT stand for files
     "bench_noposplat": ["--steps", "2", "--scenes", "2", "--held", "1"],
     "bench_photos": ["--room", "8", "--width", "64", "--count", "60", "--profile", "quick", "--exposed"],
     "bench_photos_sfm": ["SPLAT", "--counts", "4", "--width", "64"],
+    "bench_pictures": [
+        *("--steps", "2", "--iterations", "2", "--only", "*-ring", "--sampler-steps", "1"),
+    ],
     "bench_pose": ["MESH", "SPLAT", "--queries", "1"],
     "bench_prune": ["MESH", "--count", "200", "--keep", "100", "--iterations", "20", "--finetune", "3"],
     "bench_rasterizer": ["--threads", "1", "--repeats", "1", "--counts", "512", "--sizes", "32", "--reference", "none"],

@@ -98,7 +98,7 @@ VALUES = {
     "encoder_dim": "256", "decoder_dim": "256", "encoder_heads": "8", "decoder_heads": "8", "widths": "32,32",
     "decoder_depth": "6", "patch": "4", "width": "128", "height": "128",
     "down_channels": "16,32,48", "up_channels": "64,48", "side": "64",
-    "channels": "64", "embedding": "6", "multiples": "1,2,3", "far": "9.0",
+    "channels": "64", "pictures": "64", "embedding": "6", "multiples": "1,2,3", "far": "9.0",
 }  # fmt: skip
 TOGETHER = {  # settings that a key needs, of every system or of one
     "schedule_steps": ["schedule=cosine"],
@@ -178,8 +178,8 @@ def test_a_run_of_an_earlier_gatlas_is_resumed(tmp_path):
     for path, key in ((run / "gatlas.json", "config"), (run / "checkpoint-000002" / "training.json", "config")):
         content = json.loads(path.read_text())
         expected = {("whitening_clip" if k == "clip" else k): v for k, v in STORED_CONFIG.items()}
-        # Without them a run reads letters and trains all weights, as it always did.
-        assert content[key] == {**expected, "text": "words", "lora_rank": 0}
+        # Without them a run reads letters, knows no pictures and trains all weights, as it always did.
+        assert content[key] == {**expected, "text": "words", "lora_rank": 0, "pictures": 0, "guess": 1.0}
         stored = {**content, key: STORED_CONFIG}
         path.write_text(json.dumps({name: stored[name] for name in stored if name not in ("files", "sha256")}))
     meta = json.loads(Path(run / "checkpoint-000002" / "training.json").read_text())

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline_parts import (
+    read_picture_encoder,
     read_text_encoder,
     read_tokenizer,
     read_unet,
     save_adapters,
+    save_picture_encoder,
     save_text_encoder,
     save_tokenizer,
     save_unet,
@@ -33,11 +35,22 @@ from gatlas.io.streams import os_errors
 if TYPE_CHECKING:
     import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from gatlas.types import AtlasStats
 
-__all__ = ["Pipeline", "load_model", "load_pipeline", "read_description", "save_adapters", "save_parts", "save_unet"]
+__all__ = [
+    "Pipeline",
+    "load_model",
+    "load_picture_encoder",
+    "load_pipeline",
+    "read_description",
+    "save_adapters",
+    "save_parts",
+    "save_picture_encoder",
+    "save_unet",
+]
 
 FORMAT = 1  # of gatlas.json
 DESCRIPTION, INDEX, STATS = "gatlas.json", "model_index.json", "stats.npz"
@@ -100,6 +113,11 @@ def load_model(
     pipeline = _load_parts(root, path / "unet", dtype, str(folder))
     stats = root / STATS
     return pipeline, description, load_stats(stats) if os.path.exists(stats) else None
+
+
+def load_picture_encoder(name: str | Path) -> dict[str, Tensor] | None:
+    """Return the weights (float32) of a model's encoder of pictures; None where it has none, as a published base."""
+    return read_picture_encoder(_named(str(name)) / "unet")
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be built in a lifetime
 UNET_STEM, TEXT_STEM = "diffusion_pytorch_model", "model"
 ADAPTERS, ADAPTER_FILE = "lora", "pytorch_lora_weights.safetensors"
+PICTURES, PICTURES_STEM = "pictures", "model"
 _TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"}
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
@@ -85,6 +86,24 @@ def save_adapters(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
     with os_errors(path):
         path.mkdir()
     write_tensors(path / ADAPTER_FILE, {f"unet.{name}": weight for name, weight in weights.items()})
+
+
+def save_picture_encoder(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Write the weights of an encoder of pictures into pictures/ of its UNet's folder."""
+    path = Path(folder) / PICTURES
+    with os_errors(path):
+        path.mkdir()
+    write_tensors(path / f"{PICTURES_STEM}.safetensors", weights)
+
+
+def read_picture_encoder(folder: Path) -> dict[str, Tensor] | None:
+    """The weights (float32) of the encoder of pictures beside the UNet of a folder; None where it has none."""
+    import torch
+
+    path = folder / PICTURES
+    if not path.is_dir():
+        return None
+    return read_tensors(weight_files(path, PICTURES_STEM), torch.float32)
 
 
 def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:

@@ -16,8 +16,16 @@ class GaussianAtlasConfig(Options):
     size: int = option(0, min=0, help="Cells per side; 0: that of the statistics.")
     prediction: Literal["v", "epsilon"] = option("v", help="Target of the network, v or epsilon: that of the base.")
     zero_terminal_snr: bool = option(True, help="The last timestep is pure noise; false with prediction=epsilon.")
-    text_dropout: float = option(0.2, min=0, max=1, help="Share of samples that are trained without text.")
-    guidance: float = option(3.5, min=0, help="Default guidance of sampling: weight of the text.")
+    text_dropout: float = option(
+        0.2, min=0, max=1, help="Share of samples that are trained without text, and without a picture."
+    )
+    guidance: float = option(3.5, min=0, help="Default guidance of sampling: weight of the text and the picture.")
+    pictures: int = option(
+        0,
+        min=0,
+        help="Pixels per side of the pictures of objects that a sample can be made from, such as 64; 0: none. They are "
+        "those of --views, or rendered.",
+    )
 
     # See `gatlas.atlas.statistics.whitening`.
     deviation: Literal["pixel", "channel"] = option(
@@ -47,6 +55,9 @@ class GaussianAtlasConfig(Options):
 
     # A term of weight 0 costs nothing.
     diffusion: float = option(1.0, min=0, help="Weight of the diffusion loss.")
+    guess: float = option(
+        1.0, min=0, help="Weight of the loss of the coarse atlas that the encoder of pictures guesses from a picture."
+    )
     rgb: float = option(10.0, min=0, help="Weight of the difference of rendered colors.")
     mask: float = option(10.0, min=0, help="Weight of the difference of rendered alphas.")
     lpips: float = option(10.0, min=0, help="Weight of LPIPS of the renders, which needs --lpips-weights.")
@@ -59,6 +70,12 @@ class GaussianAtlasConfig(Options):
     def validate(self) -> None:
         """Refuse inputs without positions, a loss without terms and an epsilon that has no value."""
         self.require(self.positions or not self.octaves, "octaves", "must be 0 without positions")
+        halved = self.pictures // 8
+        self.require(
+            self.pictures == 8 * halved and halved & (halved - 1) == 0 and self.pictures not in (8,) and halved <= 64,
+            "pictures",
+            "must be 0, 16, 32, 64, 128, 256 or 512",
+        )
         self.require(self.diffusion > 0 or self.renders, "diffusion", "or another weight must be > 0")
         if self.prediction == "epsilon" and self.zero_terminal_snr:
             raise GatlasError(

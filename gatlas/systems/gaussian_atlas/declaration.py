@@ -6,13 +6,14 @@ from gatlas.systems.contract import Preset, Takes
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
 NAME = "gaussian-atlas"
-TAKES = Takes(text=True, edit=True, noise=True)
+TAKES = Takes(text=True, picture=True, edit=True, noise=True)
 TRAINING = (
     "learns atlases, with captions where there are any. Captions are a CSV (uid,caption, or with a header), a JSON map "
     "or list, or JSON lines; or key.txt next to key.npz, in a folder or a tar. An id is the atlas's name without "
     "suffix. Without --base a small network begins from random weights: preset small is for atlases of 32 x 32 (fit -n "
     "1024, atlas-encode --size 32), minutes on a CPU and hours at 128 x 128. finetune measures LPIPS: --lpips-weights, "
-    "or --set lpips=0. A base that predicts epsilon needs --set prediction=epsilon --set zero_terminal_snr=false."
+    "or --set lpips=0. A base that predicts epsilon needs --set prediction=epsilon --set zero_terminal_snr=false. "
+    "With --set pictures=64 it learns from pictures of the objects too: those in --views, or renders."
 )
 PRESETS = {
     # Eight objects and their captions.

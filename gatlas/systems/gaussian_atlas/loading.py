@@ -14,7 +14,14 @@ from gatlas.io.models.pipeline import load_model
 from gatlas.systems.contract import digest_of_weights
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME
-from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS, check_network, from_base, from_scratch, with_words
+from gatlas.systems.gaussian_atlas.pipeline import (
+    PREDICTIONS,
+    check_network,
+    from_base,
+    from_scratch,
+    picture_encoder,
+    with_words,
+)
 from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
 from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
@@ -35,11 +42,15 @@ def create(
         )
     config = _sized(config, stats)
     if base is not None:
-        return GaussianAtlasSystem(config, from_base(config, base), stats, seed=seed)
+        pipeline = from_base(config, base)
+        pictures = picture_encoder(config, pipeline, seed=seed, base=base)
+        return GaussianAtlasSystem(config, pipeline, stats, seed=seed, pictures=pictures)
     if config.lora_rank:
         raise GatlasError("lora_rank: adapters change a trained network: name it with --base, or set lora_rank=0")
     words = partial(with_words, seed=seed) if config.text == "words" else None
-    return GaussianAtlasSystem(config, from_scratch(config, seed), stats, words)
+    pipeline = from_scratch(config, seed)
+    pictures = picture_encoder(config, pipeline, seed=seed)
+    return GaussianAtlasSystem(config, pipeline, stats, words, pictures=pictures)
 
 
 def load(
@@ -63,9 +74,11 @@ def load(
     captioned = description.get("captions")  # absent from models of earlier versions
     if captioned is not None and not isinstance(captioned, bool):
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
-    system = GaussianAtlasSystem(_sized(config, stats), pipeline, stats)
+    pictures = picture_encoder(config, pipeline, base=folder, trained=True)
+    system = GaussianAtlasSystem(_sized(config, stats), pipeline, stats, pictures=pictures)
     system.captioned = captioned
-    system.weights = digest_of_weights(pipeline.unet)  # before `dtype` rounds them
+    # Before `dtype` rounds them.
+    system.weights = digest_of_weights(pipeline.unet if pictures is None else system.network)
     system.to(device)
     system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
     return system

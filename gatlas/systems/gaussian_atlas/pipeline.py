@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
-from gatlas.io.models.pipeline import Pipeline, load_pipeline
+from gatlas.io.models.pipeline import Pipeline, load_picture_encoder, load_pipeline
+from gatlas.io.models.tensors import check_weights
 from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
+from gatlas.models.pictures import PictureEncoder
 from gatlas.models.text import byte_tokenizer, small_text_encoder
 from gatlas.models.words import word_encoder, word_tokenizer
 
@@ -64,6 +67,29 @@ def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:
         pipeline = replace(pipeline, unet=widen(unet, repeats=4, input_scale=config.input_scale))
     check_network(config, pipeline, base)
     return pipeline
+
+
+def picture_encoder(
+    config: GaussianAtlasConfig, pipeline: Pipeline, *, seed: int = 0, base: str | None = None, trained: bool = False
+) -> PictureEncoder | None:
+    """Return the encoder of pictures that a config asks for: that of a base, or one of random weights.
+
+    One that was made otherwise than the config says is a GatlasError, and a `trained` model without one.
+    """
+    weights = None if base is None else load_picture_encoder(base)
+    if not config.pictures:
+        if weights is not None:
+            raise GatlasError(f"{base}: its network was made with pictures: add --set pictures=64, or the side it has")
+        return None
+    if weights is None and trained:
+        raise GatlasError(f"{base}: has no unet/pictures, the encoder of pictures of its gatlas.json: copy it again")
+    text: Any = pipeline.text_encoder.config
+    encoder = PictureEncoder(config.pictures, int(text.hidden_size), channels=CHANNELS, seed=seed)
+    if weights is not None:
+        shapes = {name: tuple(weight.shape) for name, weight in encoder.state_dict().items()}
+        check_weights(Path(str(base)), weights, shapes, f"its encoder is not one of pictures={config.pictures}")
+        encoder.load_state_dict(weights)
+    return encoder
 
 
 def check_network(config: GaussianAtlasConfig, pipeline: Pipeline, where: str) -> None:

@@ -15,6 +15,7 @@ from gatlas import __version__
 from gatlas.atlas import decode
 from gatlas.atlas.statistics import whitening
 from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
+from gatlas.datasets.object_pictures import shown_picture
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
 from gatlas.diffusion.samplers import SAMPLERS, Known, sample_latents
 from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
@@ -22,11 +23,11 @@ from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
 from gatlas.images.sheets import contact_sheet
 from gatlas.io import load_stats
-from gatlas.io.models.pipeline import Pipeline, save_adapters, save_parts, save_unet
-from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, pack, position_planes, unpack
+from gatlas.io.models.pipeline import Pipeline, save_adapters, save_parts, save_picture_encoder, save_unet
+from gatlas.models.atlas_unet import CHANNELS, AtlasUNet, coarse, pack, position_planes, unpack
 from gatlas.models.lora import adapter_weights, add_adapters, has_adapters, merged_weights
 from gatlas.raster import rasterize
-from gatlas.systems.contract import Condition, SampleRequest, System
+from gatlas.systems.contract import Condition, SampleRequest, System, digest_of
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME, TAKES
 from gatlas.systems.gaussian_atlas.edited import check_edit, edit_latents, edit_record, edited_atlas
@@ -44,10 +45,13 @@ if TYPE_CHECKING:
 
     from gatlas.datasets.atlases import AtlasBatch
     from gatlas.metrics.lpips import Lpips
+    from gatlas.models.pictures import PictureEncoder
     from gatlas.systems.contract import Edit, SampleSpec, Sources
     from gatlas.types import AtlasStats
 
+PICTURES_LR = 1 / 3  # factor of the encoder's learning rate: at that of `small` it learns shapes half as well
 PREVIEWED = 8  # samples in a preview
+TEXT_ALONE, PICTURE_ALONE = 0.3, 0.4  # shares of the samples that are trained with a condition; the others have both
 STEPS, SCHEDULER = 20, "dpm++"  # defaults of the sampler
 
 
@@ -75,6 +79,7 @@ class GaussianAtlasSystem(System):
         with_words: Callable[[Pipeline, Iterable[str]], Pipeline] | None = None,
         *,
         seed: int = 0,
+        pictures: PictureEncoder | None = None,
     ) -> None:
         """`config.size` is that of the statistics; the pipeline's UNet takes packed atlases.
 
@@ -86,7 +91,7 @@ class GaussianAtlasSystem(System):
         self.stats = stats
         self._sphere = torch.from_numpy(sphere_points(config.size, str(stats.meta["projection"])))
         positions = position_planes(self._sphere, config.octaves) if config.positions else None
-        self.network: AtlasUNet = AtlasUNet(pipeline.unet, positions)
+        self.network: AtlasUNet = AtlasUNet(pipeline.unet, positions, pictures)
         self.schedule = noise_schedule(
             pipeline.scheduler,
             zero_terminal_snr=config.zero_terminal_snr,
@@ -112,15 +117,24 @@ class GaussianAtlasSystem(System):
 
     def dataset(self, sources: Sources) -> AtlasSet:
         """Return the atlases of files, folders and shards, and load LPIPS where it has a weight."""
-        chosen = RandomViews(self.config.render_views, self.config.render_size)
-        if not self.config.renders:
-            sources.refuse("views", reason="no rendered loss has a weight: --set rgb=1 gives one; or leave --views out")
+        config = self.config
+        chosen = RandomViews(config.render_views, config.render_size) if config.renders else None
+        if not config.renders and not config.pictures:
+            reason = (
+                "no rendered loss has a weight, and there are no pictures: --set rgb=1 or --set pictures=64 uses them"
+            )
+            sources.refuse("views", reason=f"{reason}; or leave --views out")
         if sources.stats is not None:
             named = load_stats(sources.stats)
             if not (np.array_equal(named.mean, self.stats.mean) and np.array_equal(named.m2, self.stats.m2)):
                 raise GatlasError(f"{sources.stats}: other statistics than those that the run was begun with")
         examples = atlas_set(
-            sources.inputs, self.stats, captions=sources.captions, views=sources.views, random_views=chosen
+            sources.inputs,
+            self.stats,
+            captions=sources.captions,
+            views=sources.views,
+            random_views=chosen,
+            picture_side=config.pictures,
         )
         examples.draw(0, seed=0)  # refuses a set that cannot be used before any work
         self._captions = all_captions(examples)
@@ -150,6 +164,10 @@ class GaussianAtlasSystem(System):
         ]
         return [f"adapters of rank {self.config.lora_rank}: {share[0] / share[1]:.1%} as many weights are trained"]
 
+    def lr_scale(self, name: str) -> float:
+        """Return the factor of the learning rate of a weight: the encoder of pictures has a lower one."""
+        return PICTURES_LR if name.startswith("pictures.") else 1.0
+
     def checkpoint_gradients(self) -> None:
         """Recompute the UNet's activations in the backward pass."""
         self.network.enable_gradient_checkpointing()
@@ -157,18 +175,25 @@ class GaussianAtlasSystem(System):
     def loss(
         self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator, *, step: int, steps: int
     ) -> dict[str, Tensor]:
-        """Return "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians."""
+        """Return "diffusion", and from `render_start` on "rgb", "mask" and "lpips" of the denoised Gaussians.
+
+        With pictures there is "guess", of the coarse atlas that their encoder guesses.
+        """
         config, device = self.config, self._sphere.device
-        texts = self._drawn_texts(batch.captions, generator)
+        texts, shown = self._drawn_conditions(batch, generator)
         planes = batch.planes.to(device)
         x0 = pack(self.whitening.whiten(planes))
         t = stratified_timesteps(len(x0), len(self.schedule), generator).to(device)
         noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(device)
         x = add_noise(self.schedule, x0, noise, t)
-        prediction = network(x, t, *self.prompts.encode(texts)).float()
+        result = network(x, t, *self.prompts.encode(texts), **shown, **({"with_guess": True} if shown else {}))
+        prediction = (result[0] if shown else result).float()
         wanted = target(self.schedule, x0, noise, t)
         terms = {"diffusion": torch.nn.functional.mse_loss(prediction, wanted)}
         total = config.diffusion * terms["diffusion"]
+        if shown:
+            terms["guess"] = torch.nn.functional.mse_loss(result[1], coarse(x0, result[1].shape[-1]))
+            total = total + config.guess * terms["guess"]
         share = config.render_share(step, steps)
         if share > 0:
             clean = denoised(self.schedule, x, prediction, t)
@@ -177,13 +202,27 @@ class GaussianAtlasSystem(System):
             total = total + share * config.lpips * terms["lpips"] if "lpips" in terms else total
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
-    def _drawn_texts(self, captions: Sequence[tuple[str, ...]], generator: torch.Generator) -> list[str]:
-        """Return one caption per object, or "" for those that are trained without text."""
-        draws = torch.rand((len(captions), 2), generator=generator, device=generator.device).tolist()
-        return [
+    def _drawn_conditions(self, batch: AtlasBatch, generator: torch.Generator) -> tuple[list[str], dict[str, Tensor]]:
+        """Return one caption per object, or "" for those that are trained without text; and the pictures.
+
+        These are arguments of the network, {} where it has no encoder of pictures.
+        """
+        count = len(batch.captions)
+        draws = torch.rand((count, 2), generator=generator, device=generator.device).tolist()
+        texts = [
             texts[int(which * len(texts))] if texts and dropped >= self.config.text_dropout else ""
-            for texts, (dropped, which) in zip(captions, draws, strict=True)
+            for texts, (dropped, which) in zip(batch.captions, draws, strict=True)
         ]
+        if batch.pictures is None:
+            return texts, {}
+        shown = []
+        for i, draw in enumerate(torch.rand(count, generator=generator, device=generator.device).tolist()):
+            with_picture = not batch.captions[i] or draw >= TEXT_ALONE
+            shown.append(with_picture and draws[i][0] >= self.config.text_dropout)
+            if shown[i] and draw >= 1 - PICTURE_ALONE:
+                texts[i] = ""
+        device = self._sphere.device
+        return texts, {"pictures": batch.pictures.to(device), "shown": torch.tensor(shown, device=device)}
 
     def _rendered(
         self,
@@ -237,10 +276,11 @@ class GaussianAtlasSystem(System):
     def check(self, request: SampleRequest) -> list[str]:
         """Return what the user should know of a request, one message each. One that cannot be met is a GatlasError."""
         self._sampler_options(request)
-        prompts = [condition.key for condition in request.conditions if condition.key]
+        prompts = [condition.prompt for condition in request.conditions if condition.prompt]
+        pictures = [condition.picture for condition in request.conditions if condition.picture is not None]
         messages = self.prompts.describe_truncated(prompts, "prompts")
-        if not prompts and request.guidance is not None:
-            messages.append("guidance has no effect without a prompt")
+        if not prompts and not pictures and request.guidance is not None:
+            messages.append(f"guidance has no effect without a prompt{' or a picture' if self.config.pictures else ''}")
         return messages
 
     def _sampler_options(self, request: SampleRequest) -> _SamplerOptions:
@@ -250,10 +290,17 @@ class GaussianAtlasSystem(System):
             raise GatlasError(f"steps must be at most {len(self.schedule)}, got {steps}")
         if scheduler not in SAMPLERS:
             raise GatlasError(f"--scheduler {scheduler}: {self.name} has {', '.join(SAMPLERS)}")
-        if self.captioned is False and any(condition.key for condition in request.conditions):
+        model = self._pipeline.name or self.name
+        if self.captioned is False and any(condition.prompt for condition in request.conditions):
             raise GatlasError(
-                f"{self._pipeline.name or self.name}: the model learned without captions, so that a prompt means "
-                "nothing to it: sample it without --prompt, or train a model with --captions"
+                f"{model}: the model learned without captions, so that a prompt means nothing to it: sample it without "
+                "--prompt, or train a model with --captions"
+            )
+        picture = next((each.picture for each in request.conditions if each.picture is not None), None)
+        if picture is not None and not self.config.pictures:
+            raise GatlasError(
+                f"--image {picture.name}: {model} learned without pictures: sample it with --prompt, or train a model "
+                "with --set pictures=64"
             )
         if request.edit is not None:
             check_edit(request.edit, self.stats.meta, self.config.size)
@@ -279,13 +326,14 @@ class GaussianAtlasSystem(System):
     def record(self, request: SampleRequest, sample: SampleSpec) -> dict[str, Any]:
         """Return how a sample is made."""
         return {
-            "prompt": sample.condition.key,
+            "prompt": sample.condition.prompt or "",
             "number": sample.number,
             "seed": request.seed,
             **self._sampler_options(request)._asdict(),
             "dtype": str(next(self.network.parameters()).dtype).removeprefix("torch."),
             "model": self._pipeline.name,
             "weights": self.weights,
+            **({} if sample.condition.picture is None else {"picture": digest_of([sample.condition.picture.image])}),
             **({} if request.edit is None else edit_record(request.edit)),
         }
 
@@ -297,14 +345,18 @@ class GaussianAtlasSystem(System):
         device, size = self._sphere.device, self.config.size
         generators = [torch.Generator().manual_seed(sample.seed(request.seed)) for sample in samples]
         noise = torch.stack([torch.randn(CHANNELS, size, size, generator=each) for each in generators])
-        prompts = [sample.condition.key for sample in samples]
+        prompts = [sample.condition.prompt or "" for sample in samples]
         text, pooled = self.prompts.encode(prompts)
+        shown = self._shown_pictures(samples)
 
         def denoise(x: Tensor, t: Tensor, conditional: Tensor) -> Tensor:
             copies = len(x) // len(samples)
             keep = conditional.to(text.dtype)
             hidden = text.repeat(copies, 1, 1) * keep[:, None, None]
-            prediction: Tensor = network(x, t, hidden, pooled.repeat(copies, 1) * keep[:, None])
+            seen = {name: value.repeat(copies, *[1] * (value.ndim - 1)) for name, value in shown.items()}
+            if seen:
+                seen["shown"] &= conditional
+            prediction: Tensor = network(x, t, hidden, pooled.repeat(copies, 1) * keep[:, None], **seen)
             return prediction
 
         latents = sample_latents(
@@ -312,12 +364,24 @@ class GaussianAtlasSystem(System):
             noise.to(device),
             self.schedule,
             steps=options.steps,
-            guidance=options.guidance if any(prompts) else 1.0,
+            guidance=options.guidance if any(prompts) or shown else 1.0,
             scheduler=options.scheduler,
             **self._edit_options(request.edit, generators),
         )
         planes: np.ndarray = self.whitening.unwhiten(unpack(latents)).cpu().numpy()
         return planes
+
+    def _shown_pictures(self, samples: Sequence[SampleSpec]) -> dict[str, Tensor]:
+        """Return the pictures of samples and which of them have one, as arguments of the network; {} where none has."""
+        side = self.config.pictures
+        found = [sample.condition.picture for sample in samples]
+        if not any(found):
+            return {}
+        white = np.ones((side, side, 3), dtype=np.float32)
+        pictures = np.stack([white if each is None else shown_picture(each.image, side) for each in found])
+        device = self._sphere.device
+        shown = torch.tensor([each is not None for each in found], device=device)
+        return {"pictures": torch.from_numpy(pictures).to(device), "shown": shown}
 
     def _edit_options(self, edit: Edit | None, generators: Sequence[torch.Generator]) -> dict[str, Any]:
         """Return the options of `sample_latents` for an edit."""
@@ -357,11 +421,16 @@ class GaussianAtlasSystem(System):
         save_parts(folder, self._pipeline, description, self.stats)
 
     def save_network(self, folder: str, weights: Mapping[str, Tensor]) -> None:
-        """Write the UNet with the given weights, named as in `network`.
+        """Write the UNet with the given weights, named as in `network`, and the encoder of pictures beside it.
 
         Adapters are added to its weights, so that it is sampled like any other, and written as well, beside it.
         """
-        own = {name.removeprefix("unet."): value for name, value in weights.items()}
+        own, pictures = (
+            {name.removeprefix(part): value for name, value in weights.items() if name.startswith(part)}
+            for part in ("unet.", "pictures.")
+        )
+        if pictures:
+            save_picture_encoder(folder, pictures)
         unet: Any = self._pipeline.unet
         if has_adapters(own):
             save_adapters(folder, adapter_weights(own))
