@@ -21,7 +21,7 @@ GROUPS = 8  # of the normalizations
 
 
 class PictureEncoding(NamedTuple):
-    """What an encoder makes of pictures."""
+    """Pictures as an encoder gives them to a denoiser."""
 
     tokens: Float[Tensor, "b l d"]  # GRID x GRID of the picture, row by row, and one of the whole
     summary: Float[Tensor, "b d"]  # the last token

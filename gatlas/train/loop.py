@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,14 +20,16 @@ from gatlas.train.options import TrainOptions, betas, learning_rate
 from gatlas.train.order import BatchOrder, batches
 from gatlas.train.process_group import ProcessGroup, to_device
 from gatlas.train.run_pictures import save_strip
+from gatlas.train.sharding import skeleton_of, whole_scalar, with_weights
 from gatlas.train.state import TrainState
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from gatlas.config import Report
     from gatlas.io.runs.train_run import Checkpoint
     from gatlas.systems.contract import SampleSet, System
+    from gatlas.train.sharding import Fetch
 
 CUDA_CHECKS = 50  # steps between two checks that all numbers are finite, each of which synchronizes with the GPU
 
@@ -53,6 +55,9 @@ class Loop:
         meta: dict[str, Any],
         report: Report,
         on_step: Callable[[int, float], None] | None,
+        *,
+        fsdp: bool,
+        ema_host: bool,
     ) -> None:
         self.system, self.samples, self.options, self.folder, self.group = system, samples, options, folder, group
         self.meta, self.report, self.on_step = meta, report, on_step
@@ -64,8 +69,9 @@ class Loop:
         system.to(group.device)
         if options.gradient_checkpointing:
             system.checkpoint_gradients()
-        self.state = TrainState(self.network, options, system.lr_scale)
-        self.parallel: nn.Module = group.accelerator.prepare_model(self.network)
+        self.skeleton = skeleton_of(self.network) if fsdp else None
+        self.parallel = group.parallel(self.network, fsdp=fsdp)
+        self.state = TrainState(self.network, options, system.lr_scale, ema_host=ema_host)
         self.generator = torch.Generator(group.device)
         self.averages, self.finite = Averages(), FiniteCheck(group.device)
         self.first_step = self.saved = 0  # the step that this process began after; the last one that is on disk
@@ -134,11 +140,12 @@ class Loop:
                 group.accelerator.backward(terms["loss"] / len(micro))
             total += terms["loss"].detach()
             self.averages.add({_term(name): value for name, value in terms.items()})
-        norm = torch.nn.utils.clip_grad_norm_(state.parameters.values(), options.clip or math.inf)
+        norm = whole_scalar(torch.nn.utils.clip_grad_norm_(state.parameters.values(), options.clip or math.inf))
         self.averages.add({"grad_norm": norm})
         self.finite.add(step, total, norm)
         for weights in state.optimizer.param_groups:
             weights["lr"], weights["betas"] = learning_rate(options, step, weights["scale"]), betas(options, step)
+        state.average.wait()
         state.optimizer.step()
         state.optimizer.zero_grad(set_to_none=True)
         state.average.update(step)
@@ -168,12 +175,17 @@ class Loop:
             self._in_all(lambda: self._write(step, None, save=True, show=show))
 
     def _write(self, step: int, diagnosed: Any, *, save: bool, show: bool) -> None:
-        self._write_line(step, diagnosed)
-        if self.group.is_first:
+        means = self.averages.take(self.group)
+
+        def write(fetch: Fetch) -> None:
+            self._write_line(step, means, diagnosed, fetch)
             if show:  # before the checkpoint: a process that is killed between them makes it again
-                self._show(step)
+                self._show(step, fetch)
             if save and step != self.saved:
-                self._save(step)
+                self._save(step, fetch)
+
+        self.loss = means.get("loss", self.loss)
+        self.group.gather_on_first(self.state.parts() if self.skeleton is not None else {}, write)
         self._since, self._since_step = time.perf_counter(), step
 
     def _in_all(self, work: Callable[[], None]) -> None:
@@ -210,13 +222,9 @@ class Loop:
         steps = train_run.list_steps(self.folder)
         return f"the last checkpoint is that of step {steps[-1]}" if steps else "there is no checkpoint yet"
 
-    def _write_line(self, step: int, batch: Any) -> None:
+    def _write_line(self, step: int, means: Mapping[str, float], batch: Any, fetch: Fetch) -> None:
         """Write a line of the log, if there were steps since the last; the means are over all processes."""
-        means = self.averages.take(self.group)
-        if not means:
-            return
-        self.loss = means["loss"]
-        if self.log is None:
+        if not means or self.log is None:
             return
         now = time.perf_counter()
         seen = step * self.options.batch * self.options.accumulate * self.group.count
@@ -231,45 +239,62 @@ class Loop:
         if self.group.device.type == "cuda":
             entry["memory_gib"] = torch.cuda.max_memory_allocated(self.group.device) / 2**30
         if batch is not None:
-            entry |= {f"diagnose/{name}": value for name, value in self._diagnose(step, batch).items()}
+            entry |= {f"diagnose/{name}": value for name, value in self._diagnose(step, batch, fetch).items()}
         self.log.add(entry)
 
-    def _diagnose(self, step: int, batch: Any) -> dict[str, float]:
+    def _diagnose(self, step: int, batch: Any, fetch: Fetch) -> dict[str, float]:
         self.generator.manual_seed(_mixed(self.options.seed, step, 0, self.options.accumulate))
-        self.network.eval()
-        try:
-            with torch.no_grad():
-                return self.system.diagnose(self.network, to_device(batch, self.group.device), self.generator)
-        finally:
-            self.network.train()
+        with self._whole_network(fetch, averaged=False) as network:
+            return self.system.diagnose(network, to_device(batch, self.group.device), self.generator)
 
-    def _save(self, step: int) -> None:
-        weights = self.state.averaged()
+    def _save(self, step: int, fetch: Fetch) -> None:
+        removed = train_run.make_room(self.folder, step, self.options.keep, self.state.checkpoint_size())
+        if removed:
+            self.report(
+                f"{self.folder}: the disk is short: the oldest checkpoint, of step {removed[0]:,}, had to go first"
+            )
         if self.log is not None:
             self.log.plot()
+        tensors = self.state.tensors()
+
+        def fill(path: str, stored: Mapping[str, Tensor]) -> None:
+            self.system.save_network(path, self.state.averaged(tensors if self.skeleton is None else stored))
+
         train_run.save_checkpoint(
             self.folder,
             step,
-            self.state.tensors(),
+            tensors,
             self.meta,
             part=self.system.part,
-            fill=lambda path: self.system.save_network(path, weights),
+            fill=fill,
             keep=self.options.keep,
+            fetch=None if self.skeleton is None else fetch,
         )
         self.saved = step
 
-    def _show(self, step: int) -> None:
+    def _show(self, step: int, fetch: Fetch) -> None:
         """Write a picture of a few samples of the averaged weights, from the same noise every time."""
         self.generator.manual_seed(_mixed(self.options.seed, 0, 0, 0))
-        self.network.eval()
-        try:
-            with torch.no_grad(), self.state.average.in_place():
-                picture = self.system.preview(self.network, self.generator)
-        finally:
-            self.network.train()
+        with self._whole_network(fetch, averaged=True) as network:
+            picture = self.system.preview(network, self.generator)
         if picture is not None:
             io.save_image(sample_path(self.folder, step), picture, force=True)
             save_strip(self.folder)
+
+    @contextmanager
+    def _whole_network(self, fetch: Fetch, *, averaged: bool) -> Iterator[nn.Module]:
+        """Give the network for evaluation: itself, or a copy with the weights that are divided over the processes."""
+        if self.skeleton is not None:
+            network = with_weights(self.skeleton, self.state.gathered(fetch, averaged=averaged)).eval()
+            with torch.no_grad(), self.group.accelerator.autocast():
+                yield network
+            return
+        self.network.eval()
+        try:
+            with torch.no_grad(), self.state.average.in_place() if averaged else nullcontext():
+                yield self.network
+        finally:
+            self.network.train()
 
 
 def _term(name: str) -> str:

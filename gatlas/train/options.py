@@ -160,6 +160,12 @@ class TrainCommand(Options):
     processes: int | None = option(
         None, min=1, help="Number of processes that torchrun must have started; another one is an error."
     )
+    fsdp: bool = option(
+        False, help="Divide weights, gradients and moments over the processes (FSDP); a checkpoint stays the same."
+    )
+    ema_device: Literal["same", "host"] = option(
+        "same", help="Where the averaged weights (EMA) are kept: with the weights, or in the memory of the host."
+    )
     time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Save and stop after this time.")
     settings: tuple[str, ...] = option(
         (), "--set", metavar="KEY=VALUE", help="Any other option of the training or of the system; repeatable."

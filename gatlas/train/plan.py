@@ -49,6 +49,8 @@ class TrainPlan:
             "device": self.command.device,
             "processes": self.command.processes,
             "origin": self.origin,
+            "fsdp": self.command.fsdp,
+            "ema_device": self.command.ema_device,
         }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -13,9 +13,13 @@ import torch.distributed as dist
 
 from gatlas.errors import GatlasError
 from gatlas.raster.devices import computes_bf16
+from gatlas.train.sharding import gather_on_first, shard
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch import nn
+
+    from gatlas.train.sharding import Fetch, TensorPart
 
 Result = TypeVar("Result")
 TIMEOUT = timedelta(hours=1)  # of a process that waits, as while the first one writes a large checkpoint
@@ -101,6 +105,17 @@ class ProcessGroup:
         if (failure := self.sync(failure=failure).failure) is not None:
             raise GatlasError(failure)
         return result
+
+    def parallel(self, network: nn.Module, *, fsdp: bool) -> nn.Module:
+        """Return the network as it is called in training; with `fsdp` its weights are divided over the processes."""
+        parallel: nn.Module = self.accelerator.prepare_model(network, evaluation_mode=fsdp)  # True: autocast alone
+        if fsdp:
+            shard(network, self.device.type)
+        return parallel
+
+    def gather_on_first(self, parts: Mapping[str, TensorPart], work: Callable[[Fetch], None]) -> None:
+        """Run `work` in the first process: see `gatlas.train.sharding.gather_on_first`."""
+        gather_on_first(parts, work, self._hosts)
 
     def mean(self, sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """Return the sums over the counts of all processes, on the CPU, float64."""

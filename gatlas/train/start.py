@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -36,6 +37,8 @@ def train(
     should_stop: Callable[[], bool] = lambda: False,
     report: Report = ignore,
     on_step: Callable[[int, float], None] | None = None,
+    fsdp: bool = False,
+    ema_device: str = "same",
 ) -> Outcome:
     """Train `system.network` on the set, keep everything in the folder `run`, and return how it ended.
 
@@ -43,7 +46,9 @@ def train(
     none yet) or the step of a checkpoint, behind which everything is then replaced. A resumed run has the weights of a
     run without a break, bit for bit on the CPU. `processes` is the number that there has to be; `origin` names what the
     first weights came from, and a run is resumed with the same one. `should_stop` is called after each step: where it
-    is true in any process, all of them save and end. `on_step` is called with (steps done, loss).
+    is true in any process, all of them save and end. `on_step` is called with (steps done, loss). `fsdp` divides
+    weights, gradients and moments over the processes, and `ema_device` "host" has the averages there: neither changes
+    more than rounding, nor a checkpoint.
 
     Every draw follows from (seed, step, process, batch of the step), the order of the samples from (seed, epoch).
     What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
@@ -53,6 +58,11 @@ def train(
     precision = choose_precision(device, options.precision)
     with ExitStack() as stack:
         group = stack.enter_context(process_group(device, precision, processes))
+        if fsdp and group.count == 1:
+            raise GatlasError(
+                "--fsdp divides a training over processes, and there is one: start several with torchrun "
+                "--nproc-per-node N -m gatlas train ..., or leave it out"
+            )
         if len(samples) == 0:
             raise GatlasError("there are no samples to train on")
         checkpoint = train_run.find_checkpoint(run, resume) if resume is not None else None
@@ -73,8 +83,11 @@ def train(
             for remark in require_same_run(checkpoint, identity, type(system.config)):
                 report(remark)
         meta = {**identity.to_json(), "versions": {"gatlas": __version__, "torch": torch.__version__}}
+        loop = Loop(
+            system, samples, options, run, group, meta, report, on_step, fsdp=fsdp, ema_host=ema_device == "host"
+        )
+        group.on_first(lambda: _check_room(run, checkpoint, options, loop.state.checkpoint_size(), report))
         group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, options.keep, report))
-        loop = Loop(system, samples, options, run, group, meta, report, on_step)
         if checkpoint is not None:
             loop.resume(checkpoint)
         return loop.run(should_stop)
@@ -90,6 +103,24 @@ def _choose_device(device: str, system: System) -> tuple[str, str | None]:
     if (reason := why_unusable()) is None:
         return chosen, None
     return chosen, f"the rendered terms of the loss are computed on the CPU, since gsplat does not run: {reason}"
+
+
+def _check_room(run: str, checkpoint: Checkpoint | None, options: TrainOptions, size: int, report: Report) -> None:
+    """Refuse a training whose next checkpoint the disk does not hold; report where it holds fewer than are kept."""
+    done = 0 if checkpoint is None else checkpoint.step
+    if done >= options.steps:
+        return
+    train_run.make_room(run, done + 1, options.keep, size, remove_oldest=False)
+    there = sum(step <= done for step in train_run.list_steps(run))
+    written = math.ceil((options.steps - done) / options.checkpoint_every)
+    missing = (
+        min(max(options.keep, 2), there + written) - there
+    )  # with --keep 1 the former stays till the next is whole
+    if train_run.free_space(run) < missing * size:
+        free, needed = train_run.shown_size(train_run.free_space(run)), train_run.shown_size(missing * size)
+        report(
+            f"{run}: the disk has {free} free, and {missing} more checkpoints need {needed}: free some or lower --keep"
+        )
 
 
 def _open_run(

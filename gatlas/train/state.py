@@ -9,11 +9,13 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.train.ema import WeightAverage
+from gatlas.train.sharding import part_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from gatlas.train.options import TrainOptions
+    from gatlas.train.sharding import Fetch, TensorPart
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.AdamW
 
@@ -22,9 +24,17 @@ class TrainState:
     """A network on its device with its optimizer and its moving average."""
 
     def __init__(
-        self, network: nn.Module, options: TrainOptions, lr_scale: Callable[[str], float] = lambda name: 1.0
+        self,
+        network: nn.Module,
+        options: TrainOptions,
+        lr_scale: Callable[[str], float] = lambda name: 1.0,
+        *,
+        ema_host: bool = False,
     ) -> None:
-        """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimizer's groups."""
+        """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimizer's groups.
+
+        With `ema_host` the averages are on the host.
+        """
         self.network = network
         self.parameters = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         if not self.parameters:
@@ -39,41 +49,67 @@ class TrainState:
             weight_decay=options.weight_decay,
             fused=True,  # one pass over the weights, on the CPU too
         )
-        self.average = WeightAverage(network, options.ema_decay, options.ema_power)
+        self.average = WeightAverage(network, options.ema_decay, options.ema_power, host=ema_host)
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return everything that resuming needs, by name."""
-        result = {f"weights.{name}": value.detach() for name, value in self._weights().items()}
-        result |= {f"ema.{name}": value for name, value in self.average.values.items()}
+    def parts(self) -> dict[str, TensorPart]:
+        """Return everything that resuming needs, by name, as far as this process has it."""
+        result = {f"weights.{name}": part_of(value) for name, value in self._weights().items()}
+        for name, value in self.average.values.items():
+            result[f"ema.{name}"] = part_of(self.parameters[name])._replace(values=value)
         for name, weight in self.parameters.items():
             for moment, value in self.optimizer.state.get(weight, {}).items():
-                result[f"adam.{moment}.{name}"] = value
+                result[f"adam.{moment}.{name}"] = part_of(value)
         return result
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that resuming needs, by name: of what is divided over processes, shapes and kinds alone."""
+        return {
+            name: torch.empty(part.shape, dtype=part.values.dtype, device="meta") if part.divided else part.values
+            for name, part in self.parts().items()
+        }
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Restore what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
-        targets = {f"weights.{name}": value for name, value in self._weights().items()}
-        targets |= {f"ema.{name}": value for name, value in self.average.values.items()}
         for name, weight in self.parameters.items():
             if f"adam.step.{name}" not in tensors:  # it never had a gradient
                 continue
             state = self.optimizer.state[weight]
             for moment in MOMENTS:
-                state[moment] = torch.zeros((), device=weight.device) if moment == "step" else torch.empty_like(weight)
-                targets[f"adam.{moment}.{name}"] = state[moment]
-        for name, target in targets.items():
-            target.copy_(_found(tensors, name, target, where))
+                state[moment] = torch.zeros((), device=weight.device) if moment == "step" else torch.zeros_like(weight)
+        targets = self.parts()
+        for name, part in targets.items():
+            part.values.copy_(part.rows_of(_found(tensors, name, part, where)))
         if rest := tensors.keys() - targets.keys():
             raise GatlasError(f"{where}: of another network: it has {min(rest)}, which this one has not")
 
-    def averaged(self) -> dict[str, Tensor]:
-        """Return the network's state_dict with the averaged weights in it."""
-        by_identity = {id(weight): self.average.values[name] for name, weight in self.parameters.items()}
-        return {
-            name: by_identity.get(id(value), value).detach()
-            for name, value in self.network.state_dict(keep_vars=True).items()
-        }
+    def checkpoint_size(self) -> int:
+        """Return the bytes that a checkpoint takes on disk with averaged weights and moments, and a little more."""
+        tensors = self.tensors()
+        files = [*tensors.values(), *self.averaged(tensors).values()]
+        coming = [weight for weight in self.parameters.values() if not self.optimizer.state.get(weight)]
+        headers = 256 * (len(files) + len(MOMENTS) * len(coming)) + (1 << 14)
+        return sum(each.nbytes for each in files) + 2 * sum(each.nbytes for each in coming) + headers
+
+    def averaged(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the network's state_dict with the averaged weights in it, of the `tensors` of a checkpoint."""
+        keys = self._keys(averaged=True)
+        return {name: tensors[keys[id(value)]] for name, value in self.network.state_dict(keep_vars=True).items()}
+
+    def gathered(self, fetch: Fetch, *, averaged: bool) -> dict[str, Tensor]:
+        """Return the whole parameters by name, or their averages, on the network's device."""
+        keys, parts, result = self._keys(averaged=averaged), self.parts(), {}
+        for name, weight in self.network.named_parameters():
+            part = parts[keys[id(weight)]]
+            whole = torch.empty(part.shape, dtype=part.values.dtype)
+            fetch(keys[id(weight)], whole)
+            result[name] = whole.to(weight.device)
+        return result
+
+    def _keys(self, *, averaged: bool) -> dict[int, str]:
+        """Return the name in a checkpoint of each tensor of the network, or of its average, by identity."""
+        keys = {id(value): f"weights.{name}" for name, value in self._weights().items()}
+        return keys | ({id(weight): f"ema.{name}" for name, weight in self.parameters.items()} if averaged else {})
 
     def _weights(self) -> dict[str, Tensor]:
         """Return parameters and stored buffers, each tensor once although it may have several names."""
@@ -81,14 +117,14 @@ class TrainState:
         return dict(unique.values())
 
 
-def _found(tensors: Mapping[str, Tensor], name: str, like: Tensor, where: str) -> Tensor:
-    """Return a tensor, which must have the shape and the type of `like`."""
+def _found(tensors: Mapping[str, Tensor], name: str, part: TensorPart, where: str) -> Tensor:
+    """Return a tensor, which must have the shape and the type of the one that `part` is of."""
     value = tensors.get(name)
     if value is None:
         raise GatlasError(f"{where}: of another network, or damaged: it lacks {name}")
-    if value.shape != like.shape or value.dtype != like.dtype:
+    if value.shape != part.shape or value.dtype != part.values.dtype:
         raise GatlasError(
             f"{where}: of another network: {name} is {value.dtype} {list(value.shape)} "
-            f"instead of {like.dtype} {list(like.shape)}"
+            f"instead of {part.values.dtype} {list(part.shape)}"
         )
     return value

@@ -42,7 +42,7 @@ def work(name, state, folder):
     tensors = state.tensors() if name.endswith("write") else {}
     file = folder / "library.safetensors"
     if name == "write":
-        train_run.save_checkpoint(folder, 1, tensors, {}, part="part", fill=lambda path: None, keep=3)
+        train_run.save_checkpoint(folder, 1, tensors, {}, part="part", fill=lambda path, stored: None, keep=3)
     elif name == "device write":
         write_tensors(folder / "device.safetensors", tensors, fetch=lambda each, into: into.copy_(tensors[each]))
     elif name == "library write":

@@ -337,7 +337,9 @@ def pretended_cuda() -> Iterator[None]:
             replace(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         for name in (*silent, "manual_seed", "manual_seed_all"):
             replace(torch.cuda, name, _nothing)
-        stream = SimpleNamespace(is_capturing=lambda: False)
+        stream = SimpleNamespace(is_capturing=lambda: False, wait_stream=_nothing, synchronize=_nothing)
+        for name, answer in {"Stream": stream, "current_stream": stream, "stream": contextlib.nullcontext()}.items():
+            replace(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         answers = {"is_available": True, "current_accelerator": DEVICE, "current_device_index": 0}
         for name, answer in {**answers, "current_stream": stream}.items():
             replace(torch.accelerator, name, lambda *_, answer=answer, **__: answer)

@@ -2,7 +2,9 @@
 
 import json
 import multiprocessing
+import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +74,39 @@ def test_training_on_cuda_is_that_of_the_cpu_also_in_two_parts(tmp_path, workers
     assert one.keys() == two.keys()
     for name in one:
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_averages_on_the_host_are_those_beside_the_weights(tmp_path, cuda_device):
+    """Bit for bit on a pretended device, which averages as the CPU does; also in two parts and in the pictures."""
+    options = replace(OPTIONS, precision="fp32", workers=0)
+    train(ToySystem(), ToyScenes(), options, str(tmp_path / "same"), device="cuda")
+    host = str(tmp_path / "host")
+    train(ToySystem(), ToyScenes(), options, host, device="cuda", ema_device="host", should_stop=After(7))
+    train(ToySystem(), ToyScenes(), options, host, device="cuda", ema_device="host", resume="latest")
+    assert_same(tmp_path / "same", host, 20)
+
+
+def test_weights_that_were_exchanged_with_averages_on_the_host_come_back(cuda_device):
+    network = torch.nn.Linear(2, 2).to("cuda")
+    average, twin = (WeightAverage(network, 0.9, 0.75, host=host) for host in (True, False))
+    with torch.no_grad():
+        for step in (1, 2):
+            network.weight += 1
+            for each in (average, twin):
+                each.update(step)
+    before = network.weight.detach().cpu().clone()
+    assert average.values["weight"].device.type == "cpu"
+    expected = twin.values["weight"].cpu()
+    with average.in_place():
+        assert torch.equal(network.weight.cpu(), expected)
+    assert torch.equal(network.weight.cpu(), before)
+    assert torch.equal(average.values["weight"], expected)
+
+
+def test_weights_are_divided_over_several_processes_only(tmp_path):
+    with pytest.raises(GatlasError, match="--fsdp divides a training over processes, and there is one: start several"):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"), fsdp=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_stops_at_any_step_change_nothing(tmp_path):
@@ -275,6 +310,53 @@ def test_a_full_disk_ends_the_run_and_keeps_its_checkpoints(tmp_path):
         train(Full(), ToyScenes(), OPTIONS, str(tmp_path / "run"))
     assert folder.list_steps(tmp_path / "run") == [10]
     assert not list((tmp_path / "run").glob(".gatlas-*"))
+
+
+def test_a_disk_without_room_for_a_checkpoint_is_found_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(
+        GatlasError, match=r"checkpoint-000001: the disk has 0\.00 MB free; the checkpoint needs"
+    ) as caught:
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_that_fills_up_ends_the_run_before_the_checkpoint_and_it_goes_on_with_room(tmp_path, monkeypatch):
+    run, free = tmp_path / "run", [10**6]
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=free[0]))
+
+    def on_step(step, loss):
+        if step == 15:
+            free[0] = 1000
+
+    messages = []
+    with pytest.raises(GatlasError, match=r"checkpoint-000020: the disk has 0\.00 MB free; .*: free some space$"):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(run), on_step=on_step)
+    assert folder.list_steps(run) == [10]
+    assert not list(run.glob(".gatlas-*"))
+    free[0] = 10**6
+    train(ToySystem(), ToyScenes(), OPTIONS, str(run), resume="latest")
+    train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "whole"), report=messages.append)
+    assert_same(run, tmp_path / "whole", 20)
+    assert messages == []
+
+
+def test_a_disk_for_fewer_checkpoints_than_are_kept_is_told_at_the_start_and_keeps_what_it_holds(tmp_path, monkeypatch):
+    """One more checkpoint always fits: what is freed is not counted, as of a disk that others fill."""
+    run, messages = tmp_path / "run", []
+
+    def usage(path):
+        steps = folder.list_steps(run)
+        return SimpleNamespace(free=30_000 if len(steps) < 2 else 1_000)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    options = replace(OPTIONS, steps=30, keep=3)
+    with pytest.raises(GatlasError, match=r"checkpoint-000030: .* lower --keep, which is 3$"):
+        train(ToySystem(), ToyScenes(), options, str(run), report=messages.append)
+    said = r".*: the disk has 0.03 MB free, and 3 more checkpoints need 0\.\d\d MB: free some .*"
+    assert re.fullmatch(said, messages[0])
+    assert folder.list_steps(run) == [10, 20]
 
 
 def test_another_system_samples_or_origin_is_refused_by_name(tmp_path):

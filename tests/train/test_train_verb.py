@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from gatlas.io.runs import train_run as folder
+from gatlas.train import TrainOptions
+from gatlas.train.order import BatchOrder
 from tests.helpers import toy_system
-from tests.helpers.toy_system import tensors_of
+from tests.helpers.toy_system import ToyConfig, ToyScenes, ToySystem, tensors_of
 from tests.helpers.waiting import LIMIT, running, wait_until
 
 PROGRAM = str(Path(toy_system.__file__))
@@ -90,6 +94,92 @@ def test_two_processes_split_the_samples_and_agree_on_everything(start, tmp_path
     for name in whole:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
     assert [json.loads(line)["samples"] for line in (tmp_path / "whole" / "log.jsonl").open()][-1] == 336
+
+
+def children_of(process):
+    """Numbers of the processes that a process has started."""
+    threads = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(number) for thread in threads for number in thread.read_text().split()]
+
+
+def trained_by_hand(steps):
+    """Losses, weights and averages of one process that takes the batches of two, in plain torch."""
+    options = TrainOptions(steps=steps, batch=4, warmup=0, lr=1e-2)
+    system, scenes = ToySystem(ToyConfig(scale=0.0)), ToyScenes(20)
+    weights = {name: weight for name, weight in system.network.named_parameters() if weight.requires_grad}
+    averages = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=1e-2, weight_decay=options.weight_decay, fused=False)
+    orders = [iter(BatchOrder(20, options, rank=rank, processes=2)) for rank in (0, 1)]
+    losses = []
+    for step in range(1, steps + 1):
+        batches = [scenes.values[[each.sample for each in next(order)]] for order in orders]
+        terms = [system.loss(system.network, batch, torch.Generator(), step=step, steps=steps) for batch in batches]
+        loss = sum(each["loss"] for each in terms) / 2
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        optimizer.step()
+        decay = min(options.ema_decay, 1 - (1 + step) ** -options.ema_power)
+        averages = {name: decay * old + (1 - decay) * weights[name].detach() for name, old in averages.items()}
+        losses.append(float(loss.detach()))
+    return losses, weights, averages
+
+
+def assert_near(found, expected):
+    """The same to rounding: float32 sums in another order differ by 1e-7 of their terms, and Adam divides by them."""
+    assert found.keys() == expected.keys()
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_processes_that_divide_the_weights_are_one_process(start, tmp_path):
+    """Also when they are killed, and when one part of a run is with divided weights and the other is not."""
+    words = [
+        "20",
+        "--processes",
+        "2",
+        "--batch",
+        "4",
+        "--set",
+        "scale=0",
+        "--checkpoint-every",
+        "6",
+        "--log-every",
+        "1",
+    ]
+    words += ["--sample-every", "6", "--set", "diagnose_every=6"]
+    divided = [*words, "--fsdp", "--steps", "12"]
+    finish(start(*divided, "-o", "whole", together=True))
+    losses, weights, averages = trained_by_hand(12)
+    whole = tensors_of(tmp_path / "whole", 12)
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
+    np.testing.assert_allclose([line["loss"] for line in log], losses, rtol=1e-5)
+    for name, weight in weights.items():
+        np.testing.assert_allclose(whole[f"weights.{name}"], weight.detach(), rtol=1e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(whole[f"ema.{name}"], averages[name], rtol=1e-4, atol=1e-5, err_msg=name)
+    saved = load_file(tmp_path / "whole" / "net" / "weights.safetensors")
+    np.testing.assert_array_equal(saved["0.weight"], whole["ema.0.weight"])
+    assert [line.get("diagnose/size") for line in log if line["step"] % 6 == 0] == [4, 4]
+    assert len(list((tmp_path / "whole" / "samples").iterdir())) == 2
+
+    killed = start(*divided, "-o", "run", "--resume", "latest", together=True, HOLD_AT="9")
+    wait_until(lambda: all((tmp_path / f"held{rank}").exists() for rank in (0, 1)), "step 9 in both", killed)
+    for child in children_of(killed.pid):
+        os.kill(child, signal.SIGKILL)
+    killed.communicate(timeout=LIMIT)
+    assert folder.list_steps(tmp_path / "run") == [6]
+    shutil.copytree(tmp_path / "run", tmp_path / "plain", symlinks=True)
+    finish(start(*divided, "-o", "run", "--resume", "latest", together=True))
+    pieces = tensors_of(tmp_path / "run", 12)
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
+    finish(start(*words, "--steps", "12", "-o", "plain", "--resume", "latest", together=True))
+    assert_near(tensors_of(tmp_path / "plain", 12), whole)
+
+    finish(start(*words, "--steps", "6", "-o", "begun", together=True))
+    finish(start(*divided, "--resume", "latest", "-o", "begun", together=True))
+    assert_near(tensors_of(tmp_path / "begun", 12), whole)
 
 
 @pytest.mark.slow

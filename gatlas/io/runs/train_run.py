@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -191,21 +192,23 @@ def save_checkpoint(
     meta: Mapping[str, Any],
     *,
     part: str,
-    fill: Callable[[str], None],
+    fill: Callable[[str, Mapping[str, torch.Tensor]], None],
     keep: int,
+    fetch: Callable[[str, torch.Tensor], object] | None = None,
 ) -> Path:
     """Write the checkpoint of a step, whole or not at all, and link RUN/`part` to it.
 
-    `fill` writes the averaged weights into the folder that it is given. Checkpoints of later steps, from before the run
-    was resumed at an earlier one, are removed, and in the end the oldest beyond `keep`. A failure changes nothing.
+    With `fetch`, `tensors` are shapes: see `write_tensors`. `fill` writes the averaged weights into the folder that it
+    is given, and is given the tensors as they were written, too. Checkpoints of later steps, from before the run was
+    resumed at an earlier one, are removed, and in the end the oldest beyond `keep`. A failure changes nothing.
     """
     path = Path(run)
     folder = _folder(path, step)
     with os_errors(folder):
         with scratch_beside(folder) as scratch, _errors_of(scratch, folder):
             (scratch / part).mkdir(parents=True)
-            fill(str(scratch / part))
-            write_tensors(scratch / TENSORS, tensors)
+            write_tensors(scratch / TENSORS, tensors, fetch=fetch)
+            fill(str(scratch / part), StoredTensors(scratch / TENSORS))
             text = json.dumps(sealed(scratch, {**meta, "step": step}), indent=2, allow_nan=False) + "\n"
             (scratch / META).write_text(text, encoding="utf-8")
             for file in scratch.rglob("*.safetensors"):  # which are written for their owner only
@@ -219,6 +222,51 @@ def save_checkpoint(
         point_to(path, part, step)
     remove_old(path, step, keep)
     return folder
+
+
+def make_room(run: str | Path, step: int, keep: int, needed: int, *, remove_oldest: bool = True) -> list[int]:
+    """Make room for `needed` bytes, the checkpoint of a step, and return the steps of those that were removed for it.
+
+    Where the disk has room, none is: the oldest go only when the new one is whole. Where it has not, the oldest go
+    before, but only as many as are needed of those that the new one would put beyond `keep`, and never the last one:
+    they would go in any case, and a whole one is left if the writing fails. Without `remove_oldest` it is only looked
+    whether there would be room. Too little room is one line, a GatlasError, and nothing is removed.
+    """
+    path, free = Path(run), free_space(run)
+    removed: list[int] = []
+    with os_errors(path):
+        before = [each for each in list_steps(path) if each < step]
+        beyond = before[: max(0, len(before) - max(keep - 1, 1))]
+        sizes = {each: _size(_folder(path, each)) for each in beyond} if free < needed else {}
+        if free + sum(sizes.values()) < needed:
+            advice = "free some space"
+            if keep > 2 and len(before) > 1:
+                advice += f", or lower --keep, which is {keep}"
+            has = f"the disk has {shown_size(free)} free"
+            if sizes:
+                has += f" and {shown_size(sum(sizes.values()))} in checkpoints that --keep {keep} lets go"
+            raise GatlasError(f"{_folder(path, step)}: {has}; the checkpoint needs {shown_size(needed)}: {advice}")
+        for each, size in sizes.items():
+            if remove_oldest and free < needed:
+                _remove_whole(_folder(path, each))
+                free, removed = free + size, [*removed, each]
+    return removed
+
+
+def free_space(run: str | Path) -> int:
+    """Return the bytes that are free on the disk of a run, whose folder may not be there yet."""
+    path = Path(os.path.realpath(run))
+    with os_errors(run):
+        return shutil.disk_usage(path if path.is_dir() else path.parent).free
+
+
+def shown_size(count: int) -> str:
+    """Return a number of bytes for a message: MB below one GB."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
+
+
+def _size(folder: Path) -> int:
+    return sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
 
 
 def remove_old(run: str | Path, step: int, keep: int) -> None:

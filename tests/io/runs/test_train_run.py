@@ -6,6 +6,7 @@ import resource
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def fill_run(path):
     Path(path, "gatlas.json").write_text("{}")
 
 
-def fill_net(path):
+def fill_net(path, stored):
     Path(path, "weights").write_text("averaged")
 
 
@@ -147,6 +148,62 @@ def test_a_process_that_died_before_it_removed_the_oldest_leaves_them_to_the_nex
     assert folder.list_steps(run) == [20, 30, 40]
 
 
+class Disk:
+    """A disk of which so many bytes are free beside what checkpoints have taken or freed."""
+
+    def __init__(self, run, free):
+        self.run, self.total = run, free + self.taken(run)
+
+    @staticmethod
+    def taken(run):
+        return sum(each.stat().st_size for each in run.glob("checkpoint-*/**/*") if each.is_file())
+
+    def __call__(self, path):
+        assert Path(path).is_dir()
+        return SimpleNamespace(free=self.total - self.taken(self.run))
+
+
+def test_where_there_is_room_nothing_is_removed_before_the_new_checkpoint_is_whole(run, monkeypatch):
+    for step in (10, 20, 30):
+        save(run, step)
+    monkeypatch.setattr("shutil.disk_usage", Disk(run, 1000))
+    assert folder.make_room(run, 40, 1, 1000) == []
+    assert folder.list_steps(run) == [10, 20, 30]
+
+
+def test_a_short_disk_lets_go_of_the_oldest_beyond_keep_as_few_as_it_takes(run, monkeypatch):
+    for step in (10, 20, 30, 40):
+        saved = save(run, step, keep=9)
+    size = sum(each.stat().st_size for each in saved.rglob("*") if each.is_file())
+    monkeypatch.setattr("shutil.disk_usage", Disk(run, 100))
+    assert folder.make_room(run, 50, 2, 100 + size // 2, remove_oldest=False) == []
+    assert folder.list_steps(run) == [10, 20, 30, 40]
+    assert folder.make_room(run, 50, 2, 100 + size // 2) == [10]
+    assert folder.make_room(run, 50, 2, 100 + 3 * size - 8) == [20, 30]
+    assert folder.list_steps(run) == [40]
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+def test_the_last_whole_checkpoint_stays_on_a_short_disk(run, monkeypatch, keep):
+    save(run, 10)
+    monkeypatch.setattr("shutil.disk_usage", Disk(run, 100))
+    said = r"checkpoint-000020: the disk has 0\.00 MB free; the checkpoint needs 2\.50 GB: free some space$"
+    with pytest.raises(GatlasError, match=said):
+        folder.make_room(run, 20, keep, 2_500_000_000)
+    assert folder.list_steps(run) == [10]
+
+
+def test_a_disk_that_is_too_small_whatever_goes_keeps_all(run, monkeypatch):
+    for step in (10, 20, 30):
+        save(run, step, keep=9)
+    monkeypatch.setattr("shutil.disk_usage", Disk(run, 2_000_000))
+    said = r"free and 0\.00 MB in checkpoints that --keep 3 lets go; .* needs 9\.00 MB: .* lower --keep, which is 3$"
+    with pytest.raises(GatlasError, match=said) as caught:
+        folder.make_room(run, 40, 3, 9_000_000)
+    assert "\n" not in str(caught.value)
+    assert folder.list_steps(run) == [10, 20, 30]
+
+
 @pytest.mark.fuzz
 def test_a_flipped_byte_of_the_newest_checkpoint_is_found_and_the_one_before_named(run):
     save(run, 10)
@@ -226,7 +283,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_there(run, monkeypatch, part
     save(run, 10)
     monkeypatch.chdir(run.parent)
 
-    def fill_much(path):
+    def fill_much(path, stored):
         Path(path, "weights").write_bytes(bytes(100_000))
 
     def work():

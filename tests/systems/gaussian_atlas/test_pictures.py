@@ -196,7 +196,7 @@ def test_a_side_of_pictures_is_a_power_of_two(side):
 
 
 def test_a_run_learns_to_make_the_object_on_a_picture_and_is_resumed(system, stats, folder, tmp_path):
-    steps, run = 120, str(tmp_path / "run")
+    steps, run = 50, str(tmp_path / "run")
     options = TrainOptions(
         steps=steps // 2, batch=3, lr=3e-3, warmup=0, sample_every=0, workers=0, checkpoint_every=steps
     )
