@@ -138,7 +138,7 @@ def small_unet(
 
 
 class Predicted(NamedTuple):
-    """What a network says of noisy atlases."""
+    """A prediction for noisy atlases, with the estimates of the parts beside the UNet."""
 
     prediction: Float[Tensor, "b c h w"]
     estimate: Estimate | None = None  # of x_0 by the basis, from text and pictures alone

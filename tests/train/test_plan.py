@@ -103,7 +103,7 @@ VALUES = {
 TOGETHER = {  # settings that a key needs, of every system or of one
     "schedule_steps": ["schedule=cosine"],
     "octaves": ["positions=true"],
-    ("gaussian-atlas", "prediction"): ["zero_terminal_snr=false"],
+    ("gaussian-atlas", "prediction"): ["zero_terminal_snr=false", "basis=0"],
     ("threedim", "prediction"): ["epipolar_points=0"],
 }
 
