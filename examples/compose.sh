@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${OUT:-out/compose}
-train=${TRAIN:---steps 2400 --set schedule_steps=2400}
+train=${TRAIN:---steps 750 --set schedule_steps=750}
 rm -rf "$out"
 mkdir -p "$out"
 SECONDS=0

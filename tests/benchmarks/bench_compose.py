@@ -5,7 +5,7 @@ in equal CPU time, and is asked for all words, also in the 24 combinations that 
 encoder (letters or words), in the start of the fits (surface or even), in the prediction (v, the noise itself, or the
 velocity of rectified flow), in the network (UNet or DiT), and in whether it refines a first estimate, a weighted sum of
 learned atlases (basis). gatlas has what the table shows to be better; the others are in atlas_variants.py. What is made
-is judged as examples/judge_compose.py does, for each number of sampling steps.
+is judged as examples/judge_compose.py does, for each number of sampling steps, and so are completions of halves.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -27,7 +28,8 @@ from gatlas.config import ignore
 from gatlas.fit import FitOptions, fit
 from gatlas.raster.threads import set_num_threads
 from gatlas.systems import load_system
-from gatlas.systems.contract import Condition, SampleRequest, Sources
+from gatlas.systems.contract import Condition, Edit, SampleRequest, Sources
+from gatlas.systems.edits import read_cells
 from gatlas.systems.gaussian_atlas import PRESETS, create
 from gatlas.train import TrainOptions, train
 from tests.benchmarks.atlas_variants import FlowSystem, TransformerSystem, variant
@@ -47,6 +49,7 @@ ROWS = {  # start of the fits, what the config changes, and the system if it is 
     "basis-surface": ("surface", {}, None),
     "basis-even": ("even", {}, None),
 }
+EDIT_STEPS = 10  # of sampling, for completions
 TIMED = 8  # steps that a row's pace is measured by, after as many others
 make_objects = runpy.run_path(str(EXAMPLES / "make_objects.py"))["main"]
 judgement = runpy.run_path(str(EXAMPLES / "judge_compose.py"))
@@ -100,6 +103,20 @@ def sampled(system, prompts, steps):
     return samples, (time.process_time() - began) / len(prompts)
 
 
+def completed(system, atlases, captions):
+    """Completions of what was held back, by its prompts: of each atlas one half is kept, bit for bit."""
+    samples = {}
+    for name, caption in captions.items():
+        atlas = io.load_atlas(atlases / "held-back" / f"{name}.npz")
+        anew = read_cells("box:0,-2,-2,2,2,2", atlas, name)
+        request = SampleRequest((Condition(prompt=caption),), steps=EDIT_STEPS, edit=Edit(name, atlas, 1.0, anew))
+        (whole,) = system.sample(request)
+        for kind in ("offset", "color", "opacity", "scale", "rotation"):
+            np.testing.assert_array_equal(getattr(whole, kind)[~anew], getattr(atlas, kind)[~anew])
+        samples[caption] = decode(whole)
+    return samples
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
@@ -139,6 +156,11 @@ def main():
                 print("\n".join(f"  {line}" for line in judgement["table"](judged)), flush=True)
                 if wish.runs:
                     judgement["sheet"](judged, samples).save(Path(wish.runs) / f"{row}-{wish.seed}-{number}.png")
+            judged = judgement["judge"](
+                folder / "objects", atlases, completed(system, atlases, parts["held-back"]), parts
+            )
+            print(f"{row}: halves completed, {EDIT_STEPS} sampling steps")
+            print("\n".join(f"  {line}" for line in judgement["table"](judged)), flush=True)
 
 
 if __name__ == "__main__":
