@@ -134,7 +134,9 @@ class TrainCommand(Options):
 
     stats: str | None = option(None, metavar="FILE.npz", help="Statistics that normalize-stats wrote.")
     captions: str | None = option(None, metavar="FILE", help="Captions file; see above.")
-    views: str | None = option(None, metavar="DIR", help="Folder with pictures of each object, for the rendered loss.")
+    views: str | None = option(
+        None, metavar="DIR", help="Folder with pictures of each object, for the rendered loss or the key pictures."
+    )
     base: str | None = option(
         None,
         metavar="FOLDER|NAME",
