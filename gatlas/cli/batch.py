@@ -80,8 +80,14 @@ def run_verb(
             return
         if batch.timeout is not None:  # only a worker can be killed
             raise GatlasError("--timeout is for many objects: write to a folder, -o DIR/, or to a tar, -o x.tar")
+        _report_unused_engine(batch)
         set_threads(threads)
         verb.function()(single, output, options, force=force)
+
+
+def _report_unused_engine(batch: BatchOptions) -> None:
+    if batch.engine != "processes":
+        message(f"--engine {batch.engine} is not used, as one result is made here: of many, name a folder, -o DIR/")
 
 
 def _objects(inputs: list[str], spec: Batchable) -> Iterator[io.Blob]:
@@ -109,6 +115,7 @@ def _run_gathered(
         raise GatlasError(f"{output}: one output of all objects takes no --jobs, --timeout or --retry-failed")
     if not objects:
         raise GatlasError("standard input holds no objects")
+    _report_unused_engine(batch)
     set_threads(threads)
     verb.function()(objects, output, options, force=force)
 

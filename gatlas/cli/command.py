@@ -47,8 +47,8 @@ def build_command(verb: Verb) -> Callable[..., None]:
         parameters.append(("inputs", Annotated[verb.inputs_type, verb.inputs], _none_or_required(verb.inputs_type)))
     parameters += [option_parameter(field) for field in fields.values() if field.default is MISSING]
     if verb.output is not None:
-        default = inspect.Parameter.empty if verb.output_default == "" else verb.output_default
-        parameters.append(("output", Annotated[str, verb.output], default))
+        kind: Any = str | None if verb.output_default is None else str
+        parameters.append(("output", Annotated[kind, verb.output], verb.output_default))
     parameters += [option_parameter(field) for field in fields.values() if field.default is not MISSING]
     if verb.threads:
         parameters.append(("threads", Annotated[int | None, Threads], None))
@@ -92,7 +92,7 @@ def _name_streams(verb: Verb, values: dict[str, Any]) -> None:
     from gatlas.io.descriptors import stream_name
 
     if verb.output is not None:
-        values["output"] = stream_name(values["output"], 1)
+        values["output"] = values["output"] and stream_name(values["output"], 1)
         values["inputs"] = values["inputs"] and [stream_name(each, 0) for each in values["inputs"]]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -99,10 +101,11 @@ def run(source: Input, output: str, options: FitOptions, *, force: bool) -> dict
         spent = {"seconds": seconds, "cpu_seconds": time.process_time() - started[1]}
         path = video or (source if isinstance(source, str) else source.name)
         held = fit_report(result, options, path, lpips, spent)
+        of_photos = result.exposure is not None or result.background is not None
+        names = io.photo_names(name, model_dir=model_dir) if of_photos else []
         if result.exposure is not None:
-            held["exposure"] = exposure_report(result.exposure, io.photo_names(name, model_dir=model_dir))
+            held["exposure"] = exposure_report(result.exposure, names)
         if result.background is not None:
-            names = io.photo_names(name, model_dir=model_dir)
             held["background"] = background_report(result.background, names)
         io.save_json(options.report, held, force=force)
     gaussians = _denormalized(result.gaussians) if options.denormalize else result.gaussians
@@ -151,7 +154,10 @@ def _load_photos(
     """
     with fit_masks(path, options) as masks:
         model_dir = model_of_photos(path, options, masks, sequential=sequential, force=force)
-        views = io.load_views(path, side=options.budget.resolution, model_dir=model_dir, masks=masks)
+        with warnings.catch_warnings():
+            if model_dir is not None and model_dir != options.model_dir:  # found above, with a line on what it lacks
+                warnings.filterwarnings("ignore", rf"{re.escape(model_dir)}: \d+ of \d+ photos have cameras")
+            views = io.load_views(path, side=options.budget.resolution, model_dir=model_dir, masks=masks)
     if views.channels == 3 and model_dir is None and is_over_white(path):
         from gatlas.images.white_background import cut_views_from_white
 

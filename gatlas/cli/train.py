@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import typer
@@ -15,8 +16,16 @@ from gatlas.train.process_group import is_first_process
 from gatlas.train.run_pictures import save_curves
 
 
-def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, given: frozenset[str]) -> None:
-    """Train, or resume a training."""
+def run(
+    inputs: list[str] | None, output: str | None, options: TrainCommand, *, force: bool, given: frozenset[str]
+) -> None:
+    """Train, or resume a training, or print its memory."""
+    if options.dry_run:
+        _show_memory(output, options)
+        return
+    if not inputs or not output:
+        missing = "option '--output' / '-o'" if inputs else "argument 'INPUT...'"
+        raise typer.BadParameter(f"Missing {missing}; only --dry-run does without.")
     try:
         plan = plan_training(inputs, output, options, report=message)
         with (
@@ -34,3 +43,12 @@ def run(inputs: list[str], output: str, options: TrainCommand, *, force: bool, g
         message(describe_outcome(plan, outcome))
     if outcome.stopped:
         raise typer.Exit(EXIT_REQUEUE)
+
+
+def _show_memory(run: str | None, options: TrainCommand) -> None:
+    from gatlas.io.outputs import show
+    from gatlas.train.memory import describe_memory
+    from gatlas.train.plan import plan_memory
+
+    memory = plan_memory(run, options, report=message)
+    show(json.dumps(memory.to_json(), indent=2) + "\n" if options.json else describe_memory(memory))

@@ -35,7 +35,7 @@ class Verb:
     inputs: Any = None  # typer.Argument; None: the verb has no inputs
     inputs_type: Any = list[str] | None
     output: Any = None  # typer.Option; None: the verb has no output
-    output_default: str = "-"  # "": it must be given
+    output_default: str | None = "-"  # None: it is given, or `run` says why not
     overwrites: bool = True  # --force overwrites an existing output
     threads: bool = False
     batch: Batchable | None = None

@@ -129,11 +129,12 @@ VERBS = {
             "gatlas.cli.train:run",
             "gatlas.train.options:TrainCommand",
             inputs=typer.Argument(
-                metavar="INPUT...", help="Training data: files, folders, patterns or tar shards; see above."
+                metavar="INPUT...",
+                help="Training data: files, folders, patterns or tar shards; see above.",
+                show_default=False,
             ),
-            inputs_type=list[str],
-            output=typer.Option("--output", "-o", metavar="RUN", help="Folder of the run."),
-            output_default="",
+            output=typer.Option("--output", "-o", metavar="RUN", help="Folder of the run.", show_default=False),
+            output_default=None,
             overwrites=False,
         ),
         Verb(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -58,19 +58,26 @@ class NoiseSchedule:
     prediction_type: str  # "v_prediction" or "epsilon"
     zero_terminal_snr: bool  # the last timestep is pure noise
     config: Mapping[str, Any]  # of diffusers' DPMSolverMultistepScheduler, for the model folder
+    _on: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False)  # the table, on each device
 
     def __len__(self) -> int:
         return int(self.alphas_cumprod.shape[0])
 
     def alpha_sigma(self, t: Num[Tensor, " #b"]) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
         """Return sqrt(a_t) and sqrt(1 - a_t), where a_t is `alphas_cumprod`."""
-        alphas = self.alphas_cumprod.to(t.device)[t]
+        alphas = self._table(t.device)[t]
         return alphas.sqrt(), (1.0 - alphas).sqrt()
 
     def snr(self, t: Num[Tensor, " #b"]) -> Float[Tensor, " b"]:
         """Return a_t / (1 - a_t)."""
-        alphas = self.alphas_cumprod.to(t.device)[t]
+        alphas = self._table(t.device)[t]
         return (alphas / (1.0 - alphas)).float()
+
+    def _table(self, device: Any) -> Float[Tensor, " t"]:
+        """Return `alphas_cumprod` on a device, to which it is copied once."""
+        if device not in self._on:
+            self._on[device] = self.alphas_cumprod.to(device)
+        return self._on[device]
 
 
 @dataclass(frozen=True)

@@ -129,6 +129,15 @@ class Lpips(nn.Module):
         return outputs
 
 
+def blank_lpips(network: Literal["vgg16", "alexnet"] = "vgg16") -> Lpips:
+    """Return the distance with all weights 0, for its shapes."""
+    backbone = NETWORKS[network]()
+    features = nn.Sequential(*backbone.layers).state_dict()
+    state = {f"features.{name}": torch.zeros(()).expand(weight.shape) for name, weight in features.items()}
+    heads = {f"lin{i}": torch.zeros(channels) for i, channels in enumerate(backbone.channels)}
+    return Lpips(network, {**state, **heads})
+
+
 def load_lpips(
     path: str | Path | None = None, *, side: int | None = None, without: str = "", larger: str = ""
 ) -> Lpips:

@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 CHANNELS = 16  # of a packed atlas
 
-# The source of each packed channel in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14.
-_PACKED = (0, 1, 2, 6, 3, 4, 5, 6, 7, 8, 9, 6, 10, 11, 12, 13)
+# The sources of the packed channels in the order offset 0:3, color 3:6, opacity 6, scale 7:10, rotation 10:14. Slices,
+# since a list of indices is copied to a GPU, for which the host waits.
+_PACKED = ((0, 3), (6, 7), (3, 6), (6, 7), (7, 10), (6, 7), (10, 14))
 _OPACITIES = (3, 7, 11)  # in the packed order
 
 
 def pack(planes: Float[Tensor, "... h w 14"]) -> Float[Tensor, "... 16 h w"]:
     """Return planes in the order offset, color, opacity, scale, rotation as the network's channels."""
-    return planes[..., list(_PACKED)].movedim(-1, -3)
+    return torch.cat([planes[..., first:end] for first, end in _PACKED], dim=-1).movedim(-1, -3)
 
 
 def unpack(x: Float[Tensor, "... 16 h w"]) -> Float[Tensor, "... h w 14"]:
     """Return the inverse of `pack`; the three opacities are averaged."""
     x = x.movedim(-3, -1)
-    opacity = x[..., list(_OPACITIES)].mean(-1, keepdim=True)
+    opacity = torch.cat([x[..., i : i + 1] for i in _OPACITIES], dim=-1).mean(-1, keepdim=True)
     return torch.cat([x[..., 0:3], x[..., 4:7], opacity, x[..., 8:11], x[..., 12:16]], dim=-1)
 
 

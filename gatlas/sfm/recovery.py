@@ -14,7 +14,7 @@ from gatlas.io.photos.camera_store import KeptCameras, keep_cameras, kept_camera
 from gatlas.io.photos.colmap_library import load_pycolmap
 from gatlas.io.photos.unposed_photos import list_photos, read_colors
 from gatlas.raster.threads import get_num_threads
-from gatlas.sfm.failure import why_not
+from gatlas.sfm.failure import doubt, why_not
 from gatlas.sfm.features import write_features
 from gatlas.sfm.mapping import map_photos
 from gatlas.sfm.matching import write_matches
@@ -64,6 +64,8 @@ def recover_cameras(
                 report(f"{folder}: the cameras of {len(photos)} photos are sought, to be kept in {store.folder}")
                 model = _reconstruct(folder, photos, store.work / "database.db", options, bar)
                 registered = _finish(model, photos)
+                if (reason := doubt(store.work / "database.db")) is not None:
+                    report(f"{folder}: the cameras may be wrong: {reason}")
                 lacking = [photo.name for i, photo in enumerate(photos) if i not in registered]
                 kept = keep_cameras(store, lambda place: model.write(place), len(photos), lacking)
     report(_summary(folder, kept))

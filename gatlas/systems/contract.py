@@ -255,6 +255,27 @@ class System(ABC):
         """Have the network recompute activations in the backward pass, for less memory; a GatlasError by default."""
         raise GatlasError("gradient_checkpointing: this system's network does not have it")
 
+    @classmethod
+    def outline(cls, config: Any, *, base: str | None, stats: Any, pretrained: bool) -> System:
+        """Return a system whose memory can be counted: its networks may have no values. A GatlasError by default.
+
+        With `pretrained` it fine-tunes a model: `base`, or what is usual where that is None. Without `stats`, of which
+        the size of its samples follows, that is the config's, or what is usual.
+        """
+        raise GatlasError(
+            f"--dry-run: the memory of {cls.name} cannot be counted: train a few steps, whose log.jsonl has memory_gib"
+        )
+
+    tokens = 0  # of a sample: what the network makes one by one, such as the cells of an atlas
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """Return the networks that are on the device beside the one that is trained."""
+        return ()
+
+    def trial_loss(self, network: nn.Module, count: int) -> Tensor:
+        """Return the loss of `count` samples without values; only for systems with an `outline`."""
+        raise NotImplementedError
+
     def diagnose(self, network: nn.Module, batch: Any, generator: torch.Generator) -> dict[str, float]:
         """Return numbers for the log that the loss does not show."""
         return {}

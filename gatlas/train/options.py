@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gatlas.config import Options, option, option_fields
+from gatlas.errors import GatlasError
 from gatlas.systems import SYSTEMS, system_module
 
 # Of torch.optim.lr_scheduler.OneCycleLR: the rate is at first lr / CYCLE_START, and in the end CYCLE_END times lower.
@@ -134,7 +135,9 @@ class TrainCommand(Options):
 
     stats: str | None = option(None, metavar="FILE.npz", help="Statistics that normalize-stats wrote.")
     captions: str | None = option(None, metavar="FILE", help="Captions file; see above.")
-    views: str | None = option(None, metavar="DIR", help="Folder with pictures of each object, for the rendered loss.")
+    views: str | None = option(
+        None, metavar="DIR", help="Folder with pictures of each object, for the rendered loss or the key pictures."
+    )
     base: str | None = option(
         None,
         metavar="FOLDER|NAME",
@@ -167,12 +170,23 @@ class TrainCommand(Options):
         "same", help="Where the averaged weights (EMA) are kept: with the weights, or in the memory of the host."
     )
     time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Save and stop after this time.")
+    dry_run: bool = option(
+        False,
+        help="Print the parameters, the samples and the memory of the training on CUDA, and do not train. Neither a "
+        "GPU, INPUT, -o nor the weights of --base are needed.",
+    )
+    json: bool = option(False, help="With --dry-run: write JSON, in bytes.")
     settings: tuple[str, ...] = option(
         (), "--set", metavar="KEY=VALUE", help="Any other option of the training or of the system; repeatable."
     )
     lpips_weights: str | None = option(
         None, metavar="FILE", help="VGG16 or AlexNet in torchvision's format, for LPIPS."
     )
+
+    def validate(self) -> None:
+        """Refuse --json without what it is for."""
+        if self.json and not self.dry_run:
+            raise GatlasError("--json: is for --dry-run: add it, or leave --json out")
 
     @classmethod
     def describe(cls) -> str:

@@ -123,12 +123,12 @@ def shard(network: nn.Module, device: str) -> None:
         for tensor in (*network.parameters(), *network.buffers()):
             dist.broadcast(tensor.detach(), 0)
     mesh = init_device_mesh(device, (dist.get_world_size(),))
-    for module in (*_blocks(network), network):
+    for module in (*blocks_of(network), network):
         # The outermost too: looks at the network between two steps must not leave other weights in it.
         fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
 
-def _blocks(network: nn.Module) -> list[nn.Module]:
+def blocks_of(network: nn.Module) -> list[nn.Module]:
     """Return the smallest modules with `BLOCK` weights of their own, inner ones first; shared weights are in none."""
     modules = list(network.modules())
     uses = Counter(id(weight) for module in modules for weight in module.parameters(recurse=False))

@@ -9,6 +9,7 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.train.ema import WeightAverage
+from gatlas.train.optimizer import make_optimizer
 from gatlas.train.sharding import part_of
 
 if TYPE_CHECKING:
@@ -42,13 +43,8 @@ class TrainState:
         groups: dict[float, list[nn.Parameter]] = {}
         for name, weight in self.parameters.items():
             groups.setdefault(lr_scale(name), []).append(weight)
-        self.optimizer = torch.optim.AdamW(
-            [{"params": weights, "scale": scale} for scale, weights in groups.items()],
-            lr=options.lr,
-            betas=options.betas,
-            weight_decay=options.weight_decay,
-            fused=True,  # one pass over the weights, on the CPU too
-        )
+        grouped = [{"params": weights, "scale": scale} for scale, weights in groups.items()]
+        self.optimizer = make_optimizer(grouped, options)
         self.average = WeightAverage(network, options.ema_decay, options.ema_power, host=ema_host)
 
     def parts(self) -> dict[str, TensorPart]:

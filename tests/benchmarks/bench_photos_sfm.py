@@ -3,16 +3,17 @@
 Renders of an object over white, from three rings around it, are saved as JPEG; `gatlas.sfm` finds their cameras.
 Printed are the share of cameras found, the medians of their errors after a similarity (degrees; per cent of the
 distance to the object), and CPU seconds and peak memory of each stage. With --photos FOLDER --truth FOLDER it is photos
-that lie there, and cameras that are known of photos with these names. With --fit N, the held-out PSNR of fits of N
-steps with the cameras found, and with the true ones.
+that lie there, and a folder with the same photos and a transforms.json. With --fit SIDE, the held-out PSNR of fits of
+the default profile with the cameras found, and with the true ones, at SIDE pixels.
 """
 
 import argparse
+import json
 import resource
+import shutil
 import tempfile
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +22,17 @@ from PIL import Image
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.fit import FitOptions, fit
+from gatlas.fit.photo_budget import with_count
 from gatlas.geometry.cameras import camera_centers, intrinsics, look_at
 from gatlas.geometry.optical_axes import meeting_point
 from gatlas.images.composite import composite
-from gatlas.io.photos.transforms import read_posed_photos
+from gatlas.io.photos.transforms import camera_entry, read_posed_photos
 from gatlas.meshes.edits import normalize_mesh
 from gatlas.meshes.render import render_mesh
 from gatlas.metrics.pose_errors import center_errors, rotation_errors
 from gatlas.metrics.trajectories import umeyama
 from gatlas.raster import rasterize, straight_rgba
-from gatlas.sfm import recover_cameras
+from gatlas.sfm import SfmOptions, recover_cameras
 from gatlas.types import Cameras
 
 ELEVATIONS = (5.0, 25.0, 45.0)  # of the rings, degrees
@@ -44,24 +46,24 @@ def main():
     parser.add_argument("--counts", default="20,60,120")
     parser.add_argument("--width", type=int, default=1000, help="of the renders, in pixels")
     parser.add_argument("--photos", help="folder of photos instead of renders")
-    parser.add_argument("--truth", help="folder with a transforms.json of these photos")
-    parser.add_argument("--fit", type=int, metavar="N", help="steps of two fits, at 192 pixels")
+    parser.add_argument("--truth", help="folder with these photos and a transforms.json")
+    parser.add_argument("--principal-point", metavar="X,Y", help="of all photos")
+    parser.add_argument("--fit", type=int, metavar="SIDE", help="two fits, of pictures of so many pixels")
     options = parser.parse_args()
     print(f"{'photos':>6} {'found':>6} {'degrees':>8} {'position':>9}", end="")
     print("".join(f"{f'{stage} s':>12}{'MB':>6}" for stage in STAGES), flush=True)
     with tempfile.TemporaryDirectory(prefix="gatlas-sfm-") as scratch:
         if options.photos is not None:
-            _, posed = read_posed_photos(options.truth)
-            truth = {Path(photo.name).stem: photo.viewmat for photo in posed}
-            measure(Path(options.photos), truth, Path(scratch) / "cameras", options)
+            measure(Path(options.photos), Path(options.truth), Path(scratch) / "cameras", options)
             return
         for count in map(int, options.counts.split(",")):
-            folder = Path(scratch) / str(count)
-            measure(folder, save_renders(folder, options.object, count, options.width), folder / "cameras", options)
+            folder, truth = Path(scratch) / str(count), Path(scratch) / f"{count}-true"
+            save_renders(folder, truth, options.object, count, options.width)
+            measure(folder, truth, folder / "cameras", options)
 
 
-def save_renders(folder, source, count, width):
-    """Write the photos, and return their viewmats by the stems of their names."""
+def save_renders(folder, truth, source, count, width):
+    """Write the photos, and into the folder `truth` the same with their cameras."""
     rings = np.array_split(np.arange(count), len(ELEVATIONS))
     eyes = []
     for ring, elevation in zip(rings, np.radians(ELEVATIONS), strict=True):
@@ -80,10 +82,14 @@ def save_renders(folder, source, count, width):
         images = render_mesh(mesh, camera).images if gaussians is None else straight_rgba(rasterize(gaussians, camera))
         pixels = np.rint(255 * composite(np.asarray(images[0]), 1.0)).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{i:03d}.jpg", quality=92, subsampling=0)
-    return {f"{i:03d}": viewmat for i, viewmat in enumerate(viewmats)}
+    shutil.copytree(folder, truth)
+    frames = [{"file_path": f"{i:03d}.jpg", **camera_entry(each, K, width, width)} for i, each in enumerate(viewmats)]
+    (truth / "transforms.json").write_text(json.dumps({"frames": frames}))
 
 
-def measure(folder, truth, out, options):
+def measure(folder, known, out, options):
+    _, posed = read_posed_photos(known)
+    truth = {Path(photo.name).stem: photo.viewmat for photo in posed}
     spent, peak = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0.0)
 
     @contextmanager
@@ -97,7 +103,7 @@ def measure(folder, truth, out, options):
             peak[title] = max(peak[title], peak_mb())
 
     try:
-        found = recover_cameras(folder, out=str(out), bar=measured)
+        found = recover_cameras(folder, SfmOptions(principal_point=options.principal_point), out=str(out), bar=measured)
     except GatlasError as error:
         print(f"{len(truth):6} not found: {error}", flush=True)
         return
@@ -114,17 +120,19 @@ def measure(folder, truth, out, options):
     )
     print("".join(f"{spent[stage]:12.1f}{peak[stage]:6.0f}" for stage in STAGES), flush=True)
     if options.fit is not None:
-        compare_fits(folder, model, true, options.fit)
+        compare_fits(folder, model, known, options.fit)
 
 
-def compare_fits(folder, model, true, iterations):
-    """Print the held-out PSNR of fits with the cameras found and with the true ones, which begin at random."""
-    chosen = FitOptions(iterations=iterations, resolution=192, count=6000, init="random", lambda_lpips=0.0)
-    views = io.load_views(folder, side=192, model_dir=model)
-    psnr = {"found": fit(views, chosen).psnr}
-    cameras = replace(views.cameras, viewmats=true.astype(np.float32))
-    psnr["true"] = fit(replace(views, cameras=cameras), chosen).psnr
-    print(f"       held-out PSNR with the cameras found {psnr['found']:.2f} dB, the true ones {psnr['true']:.2f} dB")
+def compare_fits(folder, model, known, side):
+    """Print the held-out PSNR of fits with the cameras found and with the true ones."""
+    psnr = []
+    for photos, model_dir in ((folder, model), (known, None)):
+        views = io.load_views(photos, side=side, model_dir=model_dir)
+        chosen = with_count(FitOptions(resolution=side, lambda_lpips=0.0), views, lambda _: None)
+        began = time.process_time()
+        found = fit(views, chosen, points=io.load_points(photos, model_dir=model_dir))
+        psnr.append(f"{found.psnr:.2f} dB ({len(found.gaussians)} Gaussians, {time.process_time() - began:.0f} CPU s)")
+    print(f"       held-out PSNR with the cameras found {psnr[0]}, the true ones {psnr[1]}", flush=True)
 
 
 def reset_peak():

@@ -119,6 +119,7 @@ def main():
     parser.add_argument("--dropout", type=float, default=PRESETS["small"].config.text_dropout)
     parser.add_argument("--views", help="folders of views of the objects to learn; else they are rendered")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sides", type=int, default=0, help="seed of the sides that the pictures are taken from")
     parser.add_argument("--sampler-steps", type=int, default=20)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--iterations", type=int, default=60, help="of the fits")
@@ -141,7 +142,7 @@ def main():
         captions = judgement["read_captions"](objects)
         run = Path(wish.keep or scratch) / f"pictures-{wish.seed}"
         system, minutes = trained(run, wish, objects, atlases, stats)
-        pictures = pictures_of(objects, captions, wish.seed)
+        pictures = pictures_of(objects, captions, wish.sides)
         print(f"{wish.steps} steps, {minutes:.1f} CPU minutes")
         for asked in ASKED:
             conditions = tuple(condition(asked, *each) for each in pictures.items())

@@ -362,6 +362,12 @@ def test_a_time_limit_needs_a_batch(gatlas, splats):
     assert "--timeout is for many objects" in gatlas("prune", splats / "a.ply", "--timeout", 5, code=1).stderr
 
 
+def test_an_engine_that_one_result_does_not_use_is_said(gatlas, splats, tmp_path):
+    run = gatlas("prune", splats / "a.ply", "-n", 10, "--engine", "dask", "-o", "one.ply")
+    assert "--engine dask is not used, as one result is made here" in run.stderr
+    assert (tmp_path / "one.ply").exists()
+
+
 def test_the_shells_pipes_are_inputs(splats, tmp_path):
     words = f"{sys.executable} -m gatlas prune <(cat {splats}/a.ply) <(cat {splats}/b.ply) -n 10 -o out/"
     subprocess.run(["bash", "-c", words], cwd=tmp_path, check=True, capture_output=True)

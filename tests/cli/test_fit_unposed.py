@@ -39,7 +39,11 @@ def test_photos_become_a_splat_and_their_cameras_are_kept(gatlas, tmp_path, monk
 def test_kept_cameras_are_a_model_that_other_commands_read(gatlas, tmp_path, monkeypatch):
     monkeypatch.setenv("GATLAS_CACHE", str(tmp_path / "cache"))
     save_corner(tmp_path / "photos")
-    gatlas(*FIT, "--cameras-out", "cameras", "--fov", "50")
+    noise = np.random.default_rng(1).integers(0, 255, (180, 240, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photos" / "z.png")
+    run = gatlas(*FIT, "--cameras-out", "cameras", "--fov", "50")
+    assert run.stderr.count("8 of 9 photos have cameras") == 1
+    assert "without: z.png" in run.stderr
     assert not (tmp_path / "cache" / "cameras").exists()
     assert len(io.load_cameras(str(tmp_path / "cameras"))) == 8
     gatlas(*FIT[:2], "-o", "t.ply", *FIT[4:], "--model-dir", "cameras")

@@ -71,9 +71,9 @@ def test_the_page_of_fit_has_its_profiles_and_weights():
 
 
 def test_what_must_be_given_stands_without_brackets():
-    synopsis = PAGES["gatlas-train"].partition(".SH SYNOPSIS\n")[2].splitlines()[1]
-    assert synopsis == "\\fIINPUT...\\fR \\fB\\-o\\fR \\fIRUN\\fR [\\fIoptions\\fR]"
-    assert "Folder of the run. Required." in PAGES["gatlas-train"]
+    synopsis = PAGES["gatlas-sample"].partition(".SH SYNOPSIS\n")[2].splitlines()[1]
+    assert synopsis == "[\\fIPHOTO...\\fR] \\fB\\-\\-model\\fR \\fIFOLDER|FILE\\fR [\\fIoptions\\fR]"
+    assert "published file. Required." in PAGES["gatlas-sample"]
     assert "Required" not in PAGES["gatlas-fit"]
 
 

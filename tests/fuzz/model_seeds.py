@@ -102,7 +102,7 @@ def model_folders() -> list[Files]:
             {"step": torch.zeros(1), "weights/a": torch.ones(3)},
             {"version": "0.1.0", "options": {"steps": 8}, "seed": 0},
             part="unet",
-            fill=lambda part: system.save_network(part, weights),
+            fill=lambda part, _: system.save_network(part, weights),
             keep=1,
         )
         (run / "log.jsonl").write_text('{"step": 2, "loss": 0.5}\n{"step": 4, "loss": 0.25}\n')

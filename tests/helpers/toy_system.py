@@ -120,6 +120,10 @@ if __name__ == "__main__":  # gatlas with the toy system among its own
     gatlas.systems.SYSTEMS["toy"] = "toy_system"
     torch.set_num_threads(1)
     sys.modules["toy_system"] = sys.modules["__main__"]
+    if "TOY_BLOCK" in os.environ:  # weights that are divided together over processes: the layers apart
+        import gatlas.train.sharding
+
+        gatlas.train.sharding.BLOCK = int(os.environ["TOY_BLOCK"])
     if "HOLD_AT" in os.environ:
         sys.path.insert(0, str(Path(__file__).parents[2]))
         from tests.helpers.held_gatlas import hold_where_asked

@@ -115,7 +115,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_training_leaves_its_last_checkp
     code, said = child.wait(), child.said()
     assert "Traceback" not in said
     (place.parent / "filler").unlink()
-    assert code == 0 or "No space left on device" in said
+    assert code == 0 or "the checkpoint needs" in said or "No space left on device" in said
     if code:
         run(words, place, beside=inputs / "child")
     assert results(place) == whole

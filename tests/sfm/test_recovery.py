@@ -3,18 +3,21 @@
 import sys
 from contextlib import contextmanager
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from gatlas import io
 from gatlas.errors import GatlasError
-from gatlas.geometry.cameras import camera_centers
-from gatlas.geometry.rotations import angles_between
+from gatlas.geometry.cameras import camera_centers, intrinsics, look_at
+from gatlas.geometry.rotations import angles_between, so3_exp
 from gatlas.io.photos import colmap
+from gatlas.io.photos.videos import video_frames
 from gatlas.metrics.trajectories import umeyama
 from gatlas.sfm import SfmOptions, recover_cameras, recovery
-from tests.helpers.corner_photos import save_corner
+from tests.helpers.corner_photos import pattern, save_corner
+from tests.helpers.moving_film import mp4_of
 
 pycolmap = pytest.importorskip("pycolmap")
 
@@ -210,6 +213,61 @@ def test_a_plain_wall_is_one_line_that_helps(tmp_path):
     folder = noise_photos(tmp_path / "photos", 4, contrast=0.5)
     with pytest.raises(GatlasError, match=r"0 of 4 photos could be registered: .*plain"):
         recover_cameras(folder, SfmOptions(sequential=True), out=str(tmp_path / "cameras"))
+
+
+def wall_video(path, place):
+    """Write a video of a patterned wall, which the plane z = 0 is; `place` gives the viewmat of each of 12 frames."""
+    wall = cv2.resize(pattern(np.random.default_rng(0)), (960, 960), interpolation=cv2.INTER_CUBIC)
+    across = np.array([[2 / 480, 0, -2], [0, 2 / 480, -2], [0, 0, 0]])  # from pixels of the wall to its plane
+    K = intrinsics(240, 180, 55.0)
+    frames = []
+    for i in range(12):
+        viewmat = place(i / 11)
+        H = K @ (viewmat[:3, :3] @ across + np.outer(viewmat[:3, 3], [0, 0, 1]))
+        frames.append(cv2.warpPerspective(wall, H, (240, 180)))
+    path.write_bytes(mp4_of(frames, fps=4))
+    return path
+
+
+def cameras_of_video(video, said):
+    folder = video_frames(video, 12, video.with_name("frames"), report=said.append).folder
+    return recover_cameras(folder, SfmOptions(sequential=True), out=str(video.with_name("cameras")), report=said.append)
+
+
+def along(t):
+    return look_at(np.array([[1.6 * t - 0.8, 0.0, -1.8]]), np.array([1.6 * t - 0.8, 0, 0]))[0]
+
+
+def turning(t):
+    viewmat = look_at(np.array([[0, 0, -1.8]]), np.zeros(3))[0]
+    viewmat[:3] = so3_exp(np.radians([0, 24 * t - 12, 0])) @ viewmat[:3]
+    return viewmat
+
+
+@pytest.mark.parametrize("place", [along, turning])
+def test_a_video_of_a_flat_wall_says_that_the_cameras_may_be_wrong_and_what_helps(tmp_path, place):
+    pytest.importorskip("av")
+    said = []
+    cameras_of_video(wall_video(tmp_path / "wall.mp4", place), said)
+    (line,) = (each for each in said if "may be wrong" in each)
+    assert "pairs that match show a flat surface, or the camera only turned: walk around the subject" in line
+    assert "--fov DEGREES helps" in line
+    assert "\n" not in line
+
+
+def test_a_video_of_a_wall_without_features_is_one_line_that_helps(tmp_path):
+    pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    frames = [np.clip(200 + rng.normal(0, 6, (180, 240, 3)), 0, 255).astype(np.uint8) for _ in range(12)]
+    (tmp_path / "wall.mp4").write_bytes(mp4_of(frames, fps=4))
+    with pytest.raises(
+        GatlasError, match=r"0 of 12 photos could be registered: .*little that can be recognized.*plain"
+    ):
+        cameras_of_video(tmp_path / "wall.mp4", [])
+
+
+def test_photos_of_a_scene_with_depth_are_not_doubted(corner):
+    assert not any("may be wrong" in line for line in corner[2])
 
 
 def test_two_photos_are_too_few(tmp_path):

@@ -34,8 +34,11 @@ def start(tmp_path):
     patient = {**os.environ, "OMP_NUM_THREADS": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(LIMIT)}
     with ExitStack() as begun:
 
-        def run(*words, together=False, **environment):
-            command = [sys.executable, *(TORCHRUN if together else ()), PROGRAM, "train", *words, "--system", "toy"]
+        def run(*words, together=False, largest=None, **environment):
+            """`largest` is the number of bytes that no file may pass, as where a disk is full."""
+            program = (*(TORCHRUN if together else ()), PROGRAM)
+            limit = () if largest is None else ("prlimit", f"--fsize={largest}")
+            command = [*limit, sys.executable, *program, "train", *words, "--system", "toy"]
             return begun.enter_context(running(command, cwd=tmp_path, env={**patient, **environment}, **pipes))
 
         yield run
@@ -150,7 +153,7 @@ def test_two_processes_that_divide_the_weights_are_one_process(start, tmp_path):
     ]
     words += ["--sample-every", "6", "--set", "diagnose_every=6"]
     divided = [*words, "--fsdp", "--steps", "12"]
-    finish(start(*divided, "-o", "whole", together=True))
+    finish(start(*divided, "-o", "whole", together=True, TOY_BLOCK="9"))  # each layer by itself
     losses, weights, averages = trained_by_hand(12)
     whole = tensors_of(tmp_path / "whole", 12)
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").open()]
@@ -163,14 +166,14 @@ def test_two_processes_that_divide_the_weights_are_one_process(start, tmp_path):
     assert [line.get("diagnose/size") for line in log if line["step"] % 6 == 0] == [4, 4]
     assert len(list((tmp_path / "whole" / "samples").iterdir())) == 2
 
-    killed = start(*divided, "-o", "run", "--resume", "latest", together=True, HOLD_AT="9")
+    killed = start(*divided, "-o", "run", "--resume", "latest", together=True, HOLD_AT="9", TOY_BLOCK="9")
     wait_until(lambda: all((tmp_path / f"held{rank}").exists() for rank in (0, 1)), "step 9 in both", killed)
     for child in children_of(killed.pid):
         os.kill(child, signal.SIGKILL)
     killed.communicate(timeout=LIMIT)
     assert folder.list_steps(tmp_path / "run") == [6]
     shutil.copytree(tmp_path / "run", tmp_path / "plain", symlinks=True)
-    finish(start(*divided, "-o", "run", "--resume", "latest", together=True))
+    finish(start(*divided, "-o", "run", "--resume", "latest", together=True, TOY_BLOCK="9"))
     pieces = tensors_of(tmp_path / "run", 12)
     for name in whole:
         np.testing.assert_array_equal(whole[name], pieces[name], err_msg=name)
@@ -188,3 +191,15 @@ def test_what_one_of_two_processes_finds_ends_both_in_one_line(start, tmp_path):
     (wrong,) = (line for line in messages if "scene-33.npz" in line)
     assert wrong.startswith("gatlas train: scene-33.npz: damaged; the last checkpoint is that of step ")
     assert len(folder.list_steps(tmp_path / "run")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="a full disk is made up by prlimit")
+def test_a_full_disk_ends_two_processes_that_divide_the_weights(start, tmp_path):
+    """In the middle of the first checkpoint, while the first process gathers it from the other one."""
+    words = ["10", "-o", "run", "--set", "width=20000", "--batch", "4", "--fsdp"]
+    messages = finish(start(*words, together=True, largest=1_000_000), code=1)
+    (wrong,) = (line for line in messages if "too large" in line)
+    assert "checkpoint-000040/training.safetensors: File too large" in wrong
+    assert folder.list_steps(tmp_path / "run") == []
+    assert not list((tmp_path / "run").glob(".gatlas-*"))

@@ -82,15 +82,16 @@ class Pipeline:
     name: str = ""  # the folder or the hub name that it came from
 
 
-def load_pipeline(name: str | Path, *, dtype: torch.dtype | None = None) -> Pipeline:
+def load_pipeline(name: str | Path, *, dtype: torch.dtype | None = None, weights: bool = True) -> Pipeline:
     """The base of a fine-tuning: a pipeline folder, or the name of one on the Hugging Face hub ("owner/name").
 
     Weights are float32 unless `dtype` is given, on the CPU. What is missing, damaged or of an unknown class is a
-    GatlasError.
+    GatlasError. Without `weights` only the configs and the tokenizer are read, and the networks are on the device
+    "meta", without values.
     """
-    folder = _folder(str(name))
+    folder = _folder(str(name), weights=weights)
     _check_index(folder)
-    pipeline = _load_parts(folder, folder / "unet", dtype, str(name))
+    pipeline = _load_parts(folder, folder / "unet", dtype, str(name), weights=weights)
     channels = (pipeline.unet.config["in_channels"], pipeline.unet.config["out_channels"])
     if channels != (LATENT_CHANNELS, LATENT_CHANNELS) and not (folder / DESCRIPTION).is_file():
         raise GatlasError(
@@ -170,7 +171,7 @@ def save_parts(
     write_json(path / DESCRIPTION, {"format": FORMAT, **description})
 
 
-def _load_parts(root: Path, unet: Path, dtype: torch.dtype | None, name: str) -> Pipeline:
+def _load_parts(root: Path, unet: Path, dtype: torch.dtype | None, name: str, *, weights: bool = True) -> Pipeline:
     import torch
 
     dtype = dtype or torch.float32
@@ -181,8 +182,8 @@ def _load_parts(root: Path, unet: Path, dtype: torch.dtype | None, name: str) ->
     with os_errors(root, named=True):
         scheduler = _read_scheduler(places["scheduler"])
         tokenizer = read_tokenizer(places["tokenizer"])
-        text_encoder = read_text_encoder(places["text_encoder"], dtype)
-        network = read_unet(places["unet"], dtype)
+        text_encoder = read_text_encoder(places["text_encoder"], dtype, weights=weights)
+        network = read_unet(places["unet"], dtype, weights=weights)
     _check_fit(root, network.config, text_encoder.config, tokenizer)
     return Pipeline(network, scheduler, text_encoder, tokenizer, name)
 
@@ -270,7 +271,7 @@ def _root(folder: Path) -> Path:
     raise GatlasError(f"{folder}: not a model of gatlas: it has no {DESCRIPTION}")
 
 
-def _folder(name: str) -> Path:
+def _folder(name: str, *, weights: bool = True) -> Path:
     """The folder itself, or the local copy of a pipeline on the hub, downloaded where it is not there yet."""
     path = _named(name)
     if os.path.isdir(path):  # Path.is_dir raises where a folder above may not be read
@@ -280,8 +281,9 @@ def _folder(name: str) -> Path:
         raise GatlasError(f"{name}: no such folder: name a diffusers pipeline folder or a hub name like 'owner/name'")
     from huggingface_hub import snapshot_download
 
+    wanted = [pattern for pattern in _WANTED if weights or not pattern.endswith(".safetensors")]
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=_UNWANTED))
     except Exception as error:  # the hub's client raises its own errors, its HTTP library's and the system's
         reason = " ".join(str(error).split())[:160]
         raise GatlasError(

@@ -32,8 +32,8 @@ _TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "s
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
 
-def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
-    """The UNet of a part's folder, in evaluation mode, on the CPU."""
+def read_unet(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> UNet2DConditionModel:
+    """The UNet of a part's folder, in evaluation mode, on the CPU; without `weights` by its config, on "meta"."""
     import torch
     from diffusers import UNet2DConditionModel
 
@@ -42,12 +42,13 @@ def read_unet(folder: Path, dtype: torch.dtype) -> UNet2DConditionModel:
     kind = config.get("_class_name")
     if kind != "UNet2DConditionModel":
         raise GatlasError(f"{path}: describes a {kind!r:.80}; gatlas knows UNet2DConditionModel only: use another base")
-    files = weight_files(folder, UNET_STEM)
+    files = weight_files(folder, UNET_STEM) if weights else []
     _check_depth(path, config)
     with described(path, "a UNet2DConditionModel"), quiet(), torch.device("meta"):
         unet = UNet2DConditionModel.from_config(config)
     _check_conditioning(path, unet.config)
-    fill(unet, read_tensors(files, dtype), folder)
+    if weights:
+        fill(unet, read_tensors(files, dtype), folder)
     return unet.eval()
 
 
@@ -103,8 +104,8 @@ def read_module(folder: Path, name: str) -> dict[str, Tensor] | None:
     return read_tensors(weight_files(path, MODULE_STEM), torch.float32) if path.is_dir() else None
 
 
-def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
-    """The text encoder of a part's folder, frozen, in evaluation mode, on the CPU."""
+def read_text_encoder(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> CLIPTextModel:
+    """The text encoder of a part's folder, frozen, in evaluation mode, on the CPU; `weights` as of `read_unet`."""
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -113,11 +114,12 @@ def read_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
     kinds = config.get("architectures") or [config.get("model_type")]
     if kinds not in (["CLIPTextModel"], ["clip_text_model"]):
         raise GatlasError(f"{path}: describes {kinds!r:.80}; gatlas knows CLIPTextModel only: use another base")
-    files = weight_files(folder, TEXT_STEM)
+    files = weight_files(folder, TEXT_STEM) if weights else []
     _check_depth(path, config)
     with described(path, "a CLIPTextModel"), quiet(), torch.device("meta"):
         encoder = CLIPTextModel(CLIPTextConfig.from_dict(config))
-    fill(encoder, read_tensors(files, dtype), folder, prefix=_TEXT_PREFIX)
+    if weights:
+        fill(encoder, read_tensors(files, dtype), folder, prefix=_TEXT_PREFIX)
     for module in encoder.modules():  # counted, not stored, so it is still on the meta device
         if "position_ids" in module._buffers:
             count = encoder.config.max_position_embeddings

@@ -52,7 +52,7 @@ def bounded(values: Float[Tensor, "*n"], low: float, high: float) -> Float[Tenso
 
 
 def planes_to_gaussians(
-    planes: Float[Tensor, "h h 14"], sphere: Float[Tensor, "h h 3"], *, antialiased: bool = False
+    planes: Float[Tensor, "rows h 14"], sphere: Float[Tensor, "rows h 3"], *, antialiased: bool = False
 ) -> Gaussians:
     """Return the Gaussians of all cells, in the unit ball, row by row, padding (opacity 0) included.
 
@@ -71,3 +71,15 @@ def planes_to_gaussians(
         sh=rgb_to_dc(bounded(color, 0.0, 1.0))[:, None],
         origin=Origin(antialiased=antialiased),
     )
+
+
+def batch_to_gaussians(
+    planes: Float[Tensor, "b h h 14"], sphere: Float[Tensor, "h h 3"], *, antialiased: bool = False
+) -> list[Gaussians]:
+    """Return what `planes_to_gaussians` gives for each of several objects, computed at once."""
+    b, h = len(planes), len(sphere)
+    rows = planes.flatten(0, 1), sphere.expand(b, -1, -1, -1).flatten(0, 1)
+    every = planes_to_gaussians(*rows, antialiased=antialiased)
+    fields = (every.means, every.quats, every.scales, every.opacities, every.sh)
+    split = (values.reshape(b, h * h, *values.shape[1:]).unbind() for values in fields)
+    return [Gaussians(*parts, origin=every.origin) for parts in zip(*split, strict=True)]  # type: ignore[misc]

@@ -22,10 +22,10 @@ from gatlas.systems.gaussian_atlas.pipeline import (
     from_base,
     from_scratch,
     picture_encoder,
+    sized,
     with_words,
 )
 from gatlas.systems.gaussian_atlas.system import GaussianAtlasSystem
-from gatlas.transport import PROJECTIONS, SPHERE_NAME
 
 if TYPE_CHECKING:
     from gatlas.types import AtlasStats
@@ -42,7 +42,7 @@ def create(
         raise GatlasError(
             "no statistics: make them with gatlas normalize-stats INPUT -o stats.npz and name them with --stats"
         )
-    config = _sized(config, stats)
+    config = sized(config, stats)
     if base is not None:
         pipeline = from_base(config, base)
         basis = atlas_basis(config, pipeline, base=base)
@@ -78,7 +78,7 @@ def load(
     captioned = description.get("captions")  # absent from models of earlier versions
     if captioned is not None and not isinstance(captioned, bool):
         raise GatlasError(f"{folder}: its gatlas.json is damaged: captions must be true or false, got {captioned!r}")
-    config = _sized(config, stats)
+    config = sized(config, stats)
     basis = atlas_basis(config, pipeline, base=folder, trained=True)
     pictures = picture_encoder(config, pipeline, base=folder, trained=True)
     system = GaussianAtlasSystem(config, pipeline, stats, basis=basis, pictures=pictures)
@@ -88,19 +88,3 @@ def load(
     system.to(device)
     system.network.to(device, getattr(torch, dtype) if isinstance(dtype, str) else dtype).eval()
     return system
-
-
-def _sized(config: GaussianAtlasConfig, stats: AtlasStats) -> GaussianAtlasConfig:
-    """Return the config with the size of the statistics. An unknown layout or another size is a GatlasError."""
-    for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
-        if stats.meta.get(field) not in known:
-            raise GatlasError(
-                f"the statistics have the {field} {stats.meta.get(field)!r}; this version knows {', '.join(known)}"
-            )
-    size = int(stats.mean.shape[0])
-    if config.size not in (0, size):
-        raise GatlasError(
-            f"the statistics are of {size} x {size} atlases and the model is of {config.size} x {config.size}: "
-            f"use statistics of that size, or --set size={size} for a new model"
-        )
-    return replace(config, size=size)

@@ -7,6 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from gatlas.atlas.statistics import COUNT
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline import Pipeline, load_module, load_pipeline
@@ -16,6 +20,8 @@ from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, wi
 from gatlas.models.pictures import PictureEncoder
 from gatlas.models.text import byte_tokenizer, small_text_encoder
 from gatlas.models.words import with_new_words, word_encoder, word_tokenizer
+from gatlas.transport import PROJECTIONS, SPHERE_NAME
+from gatlas.types import AtlasStats
 
 if TYPE_CHECKING:
     from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
@@ -60,9 +66,9 @@ def add_words(pipeline: Pipeline, captions: Iterable[str]) -> Pipeline:
     return replace(pipeline, tokenizer=tokenizer, text_encoder=text_encoder)
 
 
-def from_base(config: GaussianAtlasConfig, base: str) -> Pipeline:
-    """Return a diffusers pipeline with its UNet widened to packed atlases."""
-    pipeline = load_pipeline(base)
+def from_base(config: GaussianAtlasConfig, base: str, *, weights: bool = True) -> Pipeline:
+    """Return a diffusers pipeline with its UNet widened to packed atlases; without `weights`, on the device "meta"."""
+    pipeline = load_pipeline(base, weights=weights)
     trained = str(pipeline.scheduler["prediction_type"])
     if trained != PREDICTIONS[config.prediction]:
         epsilon = trained == "epsilon"
@@ -125,6 +131,32 @@ def picture_encoder(
     return encoder
 
 
+def usual_base(config: GaussianAtlasConfig) -> Pipeline:
+    """Return a pipeline of the shapes of Stable Diffusion 2.1, widened to packed atlases, on the device "meta"."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            block_out_channels=(320, 640, 1280, 1280),
+            attention_head_dim=(5, 10, 20, 20),
+            cross_attention_dim=1024,
+            use_linear_projection=True,
+        )
+        text = CLIPTextConfig(
+            hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16, hidden_act="gelu"
+        )
+        text_encoder = CLIPTextModel(text).eval().requires_grad_(False)
+    scheduler = {**STABLE_DIFFUSION_NOISE, "prediction_type": PREDICTIONS[config.prediction]}
+    return Pipeline(widen(unet, repeats=4), scheduler, text_encoder, byte_tokenizer(77))
+
+
+def blank_stats(size: int) -> AtlasStats:
+    """Return statistics of atlases of a size, for its shapes."""
+    meta = {"sphere": SPHERE_NAME, "projection": next(iter(PROJECTIONS)), "size": size}
+    return AtlasStats(np.zeros((size, size, COUNT)), np.ones((size, size, COUNT)), 1, meta)
+
+
 def check_network(config: GaussianAtlasConfig, pipeline: Pipeline, where: str) -> None:
     """Raise a GatlasError where the UNet was made for other inputs than those of the config."""
     unet: Any = pipeline.unet.config
@@ -139,3 +171,19 @@ def check_network(config: GaussianAtlasConfig, pipeline: Pipeline, where: str) -
             )
     if extra and octaves != config.octaves:
         raise GatlasError(f"{where}: its UNet was made with octaves={octaves}: add --set octaves={octaves}")
+
+
+def sized(config: GaussianAtlasConfig, stats: AtlasStats) -> GaussianAtlasConfig:
+    """Return the config with the size of the statistics. An unknown layout or another size is a GatlasError."""
+    for field, known in (("sphere", (SPHERE_NAME,)), ("projection", PROJECTIONS)):
+        if stats.meta.get(field) not in known:
+            raise GatlasError(
+                f"the statistics have the {field} {stats.meta.get(field)!r}; this version knows {', '.join(known)}"
+            )
+    size = int(stats.mean.shape[0])
+    if config.size not in (0, size):
+        raise GatlasError(
+            f"the statistics are of {size} x {size} atlases and the model is of {config.size} x {config.size}: "
+            f"use statistics of that size, or --set size={size} for a new model"
+        )
+    return replace(config, size=size)

@@ -13,7 +13,7 @@ import torch
 
 from gatlas import __version__
 from gatlas.atlas import decode
-from gatlas.atlas.statistics import whitening
+from gatlas.atlas.statistics import COUNT, whitening
 from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
 from gatlas.datasets.object_pictures import shown_picture
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
@@ -31,13 +31,22 @@ from gatlas.systems.contract import Condition, SampleRequest, System, digest_of
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME, TAKES
 from gatlas.systems.gaussian_atlas.edited import check_edit, edit_latents, edit_record, edited_atlas
-from gatlas.systems.gaussian_atlas.gaussians import planes_to_gaussians, sphere_points
+from gatlas.systems.gaussian_atlas.gaussians import batch_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
-from gatlas.systems.gaussian_atlas.pipeline import PREDICTIONS
+from gatlas.systems.gaussian_atlas.pipeline import (
+    PREDICTIONS,
+    atlas_basis,
+    blank_stats,
+    from_base,
+    from_scratch,
+    picture_encoder,
+    sized,
+    usual_base,
+)
 from gatlas.systems.gaussian_atlas.prompts import Prompts
-from gatlas.systems.gaussian_atlas.rendered_loss import Reference, from_gaussians, from_views, rendered_terms
+from gatlas.systems.gaussian_atlas.rendered_loss import references_of, rendered_terms
 from gatlas.systems.gaussian_atlas.text_effect import text_effect
-from gatlas.types import Atlas, Gaussians
+from gatlas.types import Atlas
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -48,10 +57,11 @@ if TYPE_CHECKING:
     from gatlas.models.atlas_basis import AtlasBasis
     from gatlas.models.pictures import PictureEncoder
     from gatlas.systems.contract import Edit, SampleSpec, Sources
-    from gatlas.types import AtlasStats
+    from gatlas.types import AtlasStats, Views
 
 PICTURES_LR = 1 / 3  # factor of the encoder's learning rate: at that of `small` it learns shapes half as well
 PARTS = ("basis", "pictures")  # of the network, beside the UNet
+USUAL_SIZE = 128  # cells per side
 PREVIEWED = 8  # samples in a preview
 TEXT_ALONE, PICTURE_ALONE = 0.3, 0.4  # shares of the samples that are trained with a condition; the others have both
 SCHEDULER = "dpm++"  # default of the sampler
@@ -172,6 +182,38 @@ class GaussianAtlasSystem(System):
         """Return the factor of the learning rate of a weight: the encoder of pictures has a lower one."""
         return PICTURES_LR if name.startswith("pictures.") else 1.0
 
+    @classmethod
+    def outline(
+        cls, config: GaussianAtlasConfig, *, base: str | None, stats: AtlasStats | None, pretrained: bool
+    ) -> GaussianAtlasSystem:
+        """Return a system of the shapes of a training, for counting its memory; weights of the base are not read.
+
+        Without `base`, `pretrained` stands for Stable Diffusion 2.1, else the network is a small one. Without `stats`
+        the size is the config's, or 128.
+        """
+        stats = blank_stats(config.size or USUAL_SIZE) if stats is None else stats
+        config = sized(config, stats)
+        if base is not None:
+            pipeline = from_base(config, base, weights=False)
+        else:
+            pipeline = usual_base(config) if pretrained else from_scratch(config, seed=0)
+        basis, pictures = atlas_basis(config, pipeline), picture_encoder(config, pipeline)
+        system = cls(config, pipeline, stats, basis=basis, pictures=pictures)
+        if config.lpips > 0:
+            from gatlas.metrics.lpips import blank_lpips
+
+            system.lpips = blank_lpips()
+        return system
+
+    @property
+    def tokens(self) -> int:  # type: ignore[override]
+        """The cells of an atlas."""
+        return self.config.size**2
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """Return the text encoder and LPIPS."""
+        return [each for each in (self._pipeline.text_encoder, self.lpips) if each is not None]
+
     def checkpoint_gradients(self) -> None:
         """Recompute the UNet's activations in the backward pass."""
         self.network.enable_gradient_checkpointing()
@@ -184,18 +226,50 @@ class GaussianAtlasSystem(System):
         With a basis there is "basis", the likelihood of its estimates; with pictures "guess", of the coarse atlas that
         their encoder guesses.
         """
-        config, device = self.config, self._sphere.device
-        texts, shown = self._drawn_conditions(batch, generator)
-        planes = batch.planes.to(device)
+        share = self.config.render_share(step, steps)
+        draws = _host_draws(len(batch.captions), generator, pictures=batch.pictures is not None, seeds=share > 0)
+        texts, shown = self._drawn_conditions(batch, draws)
+        text = self.prompts.encode(texts)
+        planes = batch.planes.to(self._sphere.device)
+        t = stratified_timesteps(len(planes), len(self.schedule), generator).to(planes.device)
+        shape = (len(planes), CHANNELS, *planes.shape[1:3])
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(planes.device)
+        return self._terms(network, planes, text, shown, t, noise, batch.views, draws.seeds, share)
+
+    def trial_loss(self, network: nn.Module, count: int) -> Tensor:
+        """Return the loss of `count` samples of zeros, with the rendered terms where the config has them."""
+        size, side, device = self.config.size, self.config.pictures, self._sphere.device
+        planes = torch.zeros(count, size, size, COUNT, device=device)
+        text = self.prompts.encode([""] * count)
+        shown = {}
+        if side:
+            shown["pictures"] = torch.zeros(count, side, side, 3, device=device)
+            shown["shown"] = torch.ones(count, dtype=torch.bool, device=device)
+        t = torch.zeros(count, dtype=torch.long, device=device)
+        noise = torch.zeros(count, CHANNELS, size, size, device=device)
+        share = 1.0 if self.config.renders else 0.0
+        return self._terms(network, planes, text, shown, t, noise, [None] * count, range(count), share)["loss"]
+
+    def _terms(
+        self,
+        network: nn.Module,
+        planes: Float[Tensor, "b h h 14"],
+        text: tuple[Tensor, Tensor],
+        shown: Mapping[str, Tensor],
+        t: Tensor,
+        noise: Float[Tensor, "b 16 h w"],
+        views: Sequence[Views | None],
+        seeds: Sequence[int],
+        share: float,
+    ) -> dict[str, Tensor]:
+        """Return the terms of the loss, the rendered ones where their `share` is not 0, and "loss", their sum."""
+        config = self.config
         x0 = pack(self.whitening.whiten(planes))
-        t = stratified_timesteps(len(x0), len(self.schedule), generator).to(device)
-        noise = torch.randn(x0.shape, generator=generator, device=generator.device).to(device)
         x = add_noise(self.schedule, x0, noise, t)
-        encoded = self.prompts.encode(texts)
         if config.basis or shown:
-            parts = network(x, t, *encoded, **shown, with_parts=True)
+            parts = network(x, t, *text, **shown, with_parts=True)
         else:
-            parts = Predicted(network(x, t, *encoded))
+            parts = Predicted(network(x, t, *text))
         prediction, wanted = parts.prediction.float(), target(self.schedule, x0, noise, t)
         terms = {"diffusion": torch.nn.functional.mse_loss(prediction, wanted)}
         total = config.diffusion * terms["diffusion"]
@@ -205,31 +279,27 @@ class GaussianAtlasSystem(System):
         if parts.guess is not None:
             terms["guess"] = torch.nn.functional.mse_loss(parts.guess, coarse(x0, parts.guess.shape[-1]))
             total = total + config.guess * terms["guess"]
-        share = config.render_share(step, steps)
         if share > 0:
-            clean = denoised(self.schedule, x, prediction, t)
-            terms |= self._rendered(clean, planes, batch, t, generator)
+            terms |= self._rendered(denoised(self.schedule, x, prediction, t), planes, views, seeds, t)
             total = total + share * sum(getattr(config, name) * terms[name] for name in ("rgb", "mask"))
             total = total + share * config.lpips * terms["lpips"] if "lpips" in terms else total
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
-    def _drawn_conditions(self, batch: AtlasBatch, generator: torch.Generator) -> tuple[list[str], dict[str, Tensor]]:
+    def _drawn_conditions(self, batch: AtlasBatch, draws: _HostDraws) -> tuple[list[str], dict[str, Tensor]]:
         """Return one caption per object, or "" for those that are trained without text; and the pictures.
 
         These are arguments of the network, {} where it has no encoder of pictures.
         """
-        count = len(batch.captions)
-        draws = torch.rand((count, 2), generator=generator, device=generator.device).tolist()
         texts = [
             texts[int(which * len(texts))] if texts and dropped >= self.config.text_dropout else ""
-            for texts, (dropped, which) in zip(batch.captions, draws, strict=True)
+            for texts, (dropped, which) in zip(batch.captions, draws.texts, strict=True)
         ]
         if batch.pictures is None:
             return texts, {}
         shown = []
-        for i, draw in enumerate(torch.rand(count, generator=generator, device=generator.device).tolist()):
+        for i, draw in enumerate(draws.pictures):
             with_picture = not batch.captions[i] or draw >= TEXT_ALONE
-            shown.append(with_picture and draws[i][0] >= self.config.text_dropout)
+            shown.append(with_picture and draws.texts[i][0] >= self.config.text_dropout)
             if shown[i] and draw >= 1 - PICTURE_ALONE:
                 texts[i] = ""
         device = self._sphere.device
@@ -239,25 +309,21 @@ class GaussianAtlasSystem(System):
         self,
         clean: Float[Tensor, "b 16 h w"],
         planes: Float[Tensor, "b h h 14"],
-        batch: AtlasBatch,
+        views: Sequence[Views | None],
+        seeds: Sequence[int],
         t: Tensor,
-        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         """Return the rendered terms of the denoised Gaussians."""
-        cap, count, side = self.config.snr_cap, self.config.render_views, self.config.render_size
-        guessed = self.whitening.unwhiten(unpack(clean))
-        weights = min_snr_weight(self.schedule, t, ceiling=cap) if cap > 0 else torch.ones(len(t), device=t.device)
-
-        def as_gaussians(planes: Tensor) -> Gaussians:
-            return planes_to_gaussians(planes, self._sphere, antialiased=bool(self.stats.meta.get("antialiased")))
-
-        def reference(i: int) -> Reference:
-            views = batch.views[i]
-            if views is None:
-                return from_gaussians(as_gaussians(planes[i]), count, side, generator)
-            return from_views(views)
-
-        return rendered_terms(lambda i: as_gaussians(guessed[i]), reference, weights.to(clean.device), self.lpips)
+        config, antialiased = self.config, bool(self.stats.meta.get("antialiased"))
+        true, guessed = (
+            batch_to_gaussians(each, self._sphere, antialiased=antialiased)
+            for each in (planes, self.whitening.unwhiten(unpack(clean)))
+        )
+        references = references_of(true, views, config.render_views, config.render_size, seeds)
+        weights = torch.ones(len(t), device=clean.device)
+        if config.snr_cap > 0:
+            weights = min_snr_weight(self.schedule, t, ceiling=config.snr_cap).to(clean.device)
+        return rendered_terms(guessed, references, weights, self.lpips)
 
     @torch.no_grad()
     def diagnose(self, network: nn.Module, batch: AtlasBatch, generator: torch.Generator) -> dict[str, float]:
@@ -450,6 +516,32 @@ class GaussianAtlasSystem(System):
                 unet = type(unet).from_config(unet.config)
             own = merged_weights(own)
         save_unet(folder, unet, own)
+
+
+class _HostDraws(NamedTuple):
+    """Random numbers that the host needs for a step."""
+
+    texts: list[list[float]]  # two of each object, in [0, 1)
+    pictures: list[float]  # one of each object, in [0, 1); [] without pictures
+    seeds: list[int]  # of each object's views; [] where nothing is rendered
+
+
+def _host_draws(count: int, generator: torch.Generator, *, pictures: bool, seeds: bool) -> _HostDraws:
+    """Return the draws of `count` objects.
+
+    A GPU is not waited for: its draws are made on the host from the generator's seed, and by itself, unread, so that
+    what it draws next is what the CPU would. So this comes first after the generator was seeded.
+    """
+
+    def draw(source: torch.Generator) -> list[Tensor]:
+        options: dict[str, Any] = {"generator": source, "device": source.device}
+        uniform = [torch.rand((count, 2), **options), torch.rand(count if pictures else 0, **options)]
+        return [*uniform, torch.randint(2**62, (count if seeds else 0,), **options)]
+
+    drawn = draw(generator)
+    if generator.device.type != "cpu":
+        drawn = draw(torch.Generator().manual_seed(generator.initial_seed()))
+    return _HostDraws(*(values.tolist() for values in drawn))
 
 
 SYSTEM = GaussianAtlasSystem

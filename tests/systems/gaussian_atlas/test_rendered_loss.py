@@ -11,18 +11,15 @@ from gatlas.atlas import EncodeOptions, decode, encode
 from gatlas.atlas.statistics import stack
 from gatlas.datasets.atlases import RandomViews, read_random_views, to_world, unit_ball_views
 from gatlas.geometry.cameras import orbit
+from gatlas.metrics.lpips import Lpips
 from gatlas.raster import rasterize
+from gatlas.raster.batched import rasterize_batch
 from gatlas.render import take_views
-from gatlas.systems.gaussian_atlas.gaussians import bounded, planes_to_gaussians, sphere_points
-from gatlas.systems.gaussian_atlas.rendered_loss import (
-    Reference,
-    compare,
-    from_gaussians,
-    from_views,
-    rendered_terms,
-)
-from gatlas.types import Gaussians
+from gatlas.systems.gaussian_atlas.gaussians import batch_to_gaussians, bounded, planes_to_gaussians, sphere_points
+from gatlas.systems.gaussian_atlas.rendered_loss import references_of, rendered_terms
 from tests.helpers.atlas_sets import ball
+from tests.helpers.object_loss import from_gaussians, from_views, one_by_one
+from tests.metrics.test_lpips import random_state
 
 
 def sphere(atlas):
@@ -33,8 +30,15 @@ def planes(atlas):
     return torch.from_numpy(stack(atlas))
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def terms_of(gaussians, reference):
+    """The terms of one object against pictures from `references_of`."""
+    terms = rendered_terms([gaussians], [reference], torch.ones(1), None)
+    return {name: float(term) for name, term in terms.items()}
+
+
+def renders_of(gaussians, count, side, seed=0):
+    (reference,) = references_of([gaussians], [None], count, side, [seed])
+    return reference
 
 
 @pytest.mark.parametrize("projection", ["equirect", "octahedral"])
@@ -76,33 +80,35 @@ def test_gradients_outside_the_bounds_only_lead_back():
 def test_the_true_gaussians_have_no_loss():
     atlas = encode(ball("green"), EncodeOptions(size=8))
     truth = planes_to_gaussians(planes(atlas), sphere(atlas))
-    reference = from_gaussians(truth, 2, 24, seeded())
-    assert reference.colors.shape == (2, 24, 24, 3)
-    assert {name: float(term) for name, term in compare(truth, reference, None).items()} == {"rgb": 0.0, "mask": 0.0}
+    reference = renders_of(truth, 2, 24)
+    assert reference.colors.shape == (1, 2, 24, 24, 3)
+    assert terms_of(truth, reference) == {"rgb": 0.0, "mask": 0.0}
 
 
 def test_gaussians_of_an_antialiased_set_are_compared_in_its_mode():
     atlas = encode(ball("green"), EncodeOptions(size=8))
-    thin, plain = (planes_to_gaussians(planes(atlas), sphere(atlas), antialiased=mode) for mode in (True, False))
-    reference = from_gaussians(thin, 2, 24, seeded())
-    assert float(compare(thin, reference, None)["mask"]) == 0.0
-    assert float(compare(plain, reference, None)["mask"]) > 0.001
+    thin, plain = (
+        batch_to_gaussians(planes(atlas)[None], sphere(atlas), antialiased=mode)[0] for mode in (True, False)
+    )
+    reference = renders_of(thin, 2, 24)
+    assert terms_of(thin, reference)["mask"] == 0.0
+    assert terms_of(plain, reference)["mask"] > 0.001
 
 
 def test_the_terms_are_mean_absolute_differences():
     atlas = encode(ball("red"), EncodeOptions(size=8))
     nothing = replace(atlas, opacity=np.zeros_like(atlas.opacity))
-    reference = from_gaussians(planes_to_gaussians(planes(atlas), sphere(atlas)), 1, 24, seeded())
-    terms = compare(planes_to_gaussians(planes(nothing), sphere(atlas)), reference, None)
+    reference = renders_of(planes_to_gaussians(planes(atlas), sphere(atlas)), 1, 24)
+    terms = terms_of(planes_to_gaussians(planes(nothing), sphere(atlas)), reference)
     # Nothing is white, of alpha 0.
-    np.testing.assert_allclose(float(terms["rgb"]), float((1 - reference.colors).mean()), rtol=1e-5)
-    np.testing.assert_allclose(float(terms["mask"]), float(reference.alphas.mean()), rtol=1e-5)
+    np.testing.assert_allclose(terms["rgb"], float((1 - reference.colors).mean()), rtol=1e-5)
+    np.testing.assert_allclose(terms["mask"], float(reference.alphas.mean()), rtol=1e-5)
 
 
 def test_descent_on_the_loss_brings_the_gaussians_nearer():
     atlas = encode(ball("red"), EncodeOptions(size=8))
     truth = planes(atlas)
-    reference = from_gaussians(planes_to_gaussians(truth, sphere(atlas)), 4, 32, seeded())
+    reference = renders_of(planes_to_gaussians(truth, sphere(atlas)), 4, 32)
     guess = truth.clone()
     guess[..., 3:6] = 0.5  # grey
     guess[..., :3] *= 0.9
@@ -111,18 +117,19 @@ def test_descent_on_the_loss_brings_the_gaussians_nearer():
     losses = []
     for _ in range(15):
         optimizer.zero_grad()
-        loss = sum(compare(planes_to_gaussians(guess, sphere(atlas)), reference, None).values())
+        gaussians = planes_to_gaussians(guess, sphere(atlas))
+        loss = sum(rendered_terms([gaussians], [reference], torch.ones(1), None).values())
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_random_cameras_follow_from_the_generator():
+def test_random_cameras_follow_from_the_seed():
     truth = planes_to_gaussians(
         planes(encode(ball("red"), EncodeOptions(size=8))), torch.from_numpy(sphere_points(8, "equirect"))
     )
-    one, same, other = (from_gaussians(truth, 2, 16, seeded(seed)).cameras.viewmats for seed in (1, 1, 2))
+    one, same, other = (renders_of(truth, 2, 16, seed).cameras[0].viewmats for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.1
 
@@ -149,47 +156,70 @@ def test_a_folder_of_views_is_a_reference(tmp_path):
     atlas = encode(ball("blue"), EncodeOptions(size=8))
     views = take_views(decode(atlas), orbit(5, 48, 48))
     io.save_views(tmp_path / "views", views)
-    reference = from_views(
-        read_random_views(str(tmp_path / "views"), np.eye(4), RandomViews(2, 24), np.random.default_rng(0))
-    )
-    assert reference.colors.shape == (2, 24, 24, 3)
-    # Each camera is one of the five, and the picture is what is seen from it.
-    for viewmat in reference.cameras.viewmats:
-        assert np.abs(views.cameras.viewmats - viewmat).max(axis=(1, 2)).min() < 1e-5
-    terms = compare(planes_to_gaussians(planes(atlas), sphere(atlas)), reference, None)
-    assert max(float(term) for term in terms.values()) < 0.02
-
-
-def test_an_object_of_weight_0_costs_nothing():
-    atlas = encode(ball("red"), EncodeOptions(size=8))
+    chosen = RandomViews(2, 24), np.random.default_rng(0)
+    pictures = read_random_views(str(tmp_path / "views"), np.eye(4), *chosen)
     truth = planes_to_gaussians(planes(atlas), sphere(atlas))
-    darker = Gaussians(truth.means, truth.quats, truth.scales, truth.opacities / 2, truth.sh)
-    reference = from_gaussians(truth, 1, 16, seeded())
-    asked = []
+    (reference,) = references_of([truth], [pictures], 2, 24, [0])
+    assert reference.colors.shape == (1, 2, 24, 24, 3)
+    # Each camera is one of the five, and the picture is what is seen from it.
+    for viewmat in reference.cameras[0].viewmats:
+        assert np.abs(views.cameras.viewmats - viewmat).max(axis=(1, 2)).min() < 1e-5
+    assert max(terms_of(truth, reference).values()) < 0.02
 
-    def reference_of(i) -> Reference:
-        asked.append(i)
-        return reference
 
-    terms = rendered_terms(lambda i: darker, reference_of, torch.tensor([0.0, 1.0, 0.5, 0.0]), None)
-    assert asked == [1, 2]
-    whole = compare(darker, reference, None)
-    for name in ("rgb", "mask"):
-        np.testing.assert_allclose(float(terms[name]), 1.5 / 4 * float(whole[name]), rtol=1e-6)
+def batch(device="cpu", *, own_views=True):
+    """Four objects, what a network might make of them, and pictures of the second and, fewer, of the third."""
+    atlases = [encode(ball(color, 20), EncodeOptions(size=6)) for color in ("red", "green", "blue", "red")]
+    every = torch.stack([planes(atlas) for atlas in atlases]).to(device)
+    place = sphere(atlases[0]).to(device)
+    noise = 0.1 * torch.randn(every.shape, generator=torch.Generator().manual_seed(3)).to(device)
+    guess = (every + noise).requires_grad_()
+    green, blue = (take_views(ball(color, 20), orbit(n, 20, 20)) for color, n in (("green", 2), ("blue", 1)))
+    views = [None, green, blue, None] if own_views else [None] * 4
+    return every, guess, place, views
+
+
+def twins_of(every, place, views, seeds):
+    return [
+        from_gaussians(planes_to_gaussians(each, place), 2, 20, seed) if own is None else from_views(own)
+        for each, own, seed in zip(every, views, seeds, strict=True)
+    ]
+
+
+def test_a_batch_is_rendered_and_compared_as_one_object_after_another():
+    every, guess, place, views = batch()
+    lpips, weights, seeds = Lpips("vgg16", random_state("vgg16")), torch.tensor([0.5, 1.0, 0.25, 0.0]), [4, 5, 6, 7]
+    references = references_of(batch_to_gaussians(every, place), views, 2, 20, seeds)
+    assert [each.objects for each in references] == [(0, 3), (1,), (2,)]
+    fast = rendered_terms(batch_to_gaussians(guess, place), references, weights, lpips)
+    slow = one_by_one(
+        [planes_to_gaussians(each, place) for each in guess], twins_of(every, place, views, seeds), weights, lpips
+    )
+    assert fast.keys() == slow.keys() == {"rgb", "mask", "lpips"}
+    for name in fast:
+        torch.testing.assert_close(fast[name], slow[name], rtol=1e-5, atol=1e-7)
+        found, expected = (torch.autograd.grad(terms[name], guess, retain_graph=True)[0] for terms in (fast, slow))
+        assert (found - expected).norm() <= 1e-4 * expected.norm()
+        assert expected[:3].flatten(1).norm(dim=1).min() > 0
+        assert not found[3].any()  # its weight is 0
+
+
+def test_objects_of_other_counts_and_sizes_are_refused():
+    every, _, place, _ = batch()
+    one, two = batch_to_gaussians(every, place)[:2]
+    with pytest.raises(ValueError, match=r"same counts and sizes, got \[36\] and \[\(1, 20, 20\), \(2, 20, 20\)\]"):
+        rasterize_batch([one, two], [orbit(1, 20, 20), orbit(2, 20, 20)])
+    with pytest.raises(ValueError, match="one or more objects, got 0, 0"):
+        rasterize_batch([], [])
 
 
 @pytest.mark.parametrize("given", ["views", "gaussians"])
 def test_references_come_to_the_device_of_the_gaussians(given, cuda_device):
-    atlas = encode(ball("red", 20), EncodeOptions(size=6))
-    cameras = orbit(2, 24, 24)
-    pictures = take_views(ball("green", 20), cameras)
     terms = []
     for device in ("cuda", "cpu"):
-        on_device = planes(atlas).to(device)
-        gaussians = planes_to_gaussians(on_device, sphere(atlas).to(device))
-        other = gaussians if given == "views" else planes_to_gaussians(on_device * 0.9, sphere(atlas).to(device))
-        generator = torch.Generator(device).manual_seed(0)
-        reference = from_views(pictures) if given == "views" else from_gaussians(gaussians, 2, 24, generator)
-        terms.append({name: term.item() for name, term in compare(other, reference, None).items()})
+        every, guess, place, views = batch(device, own_views=given == "views")
+        references = references_of(batch_to_gaussians(every, place), views, 2, 20, [4, 5, 6, 7])
+        found = rendered_terms(batch_to_gaussians(guess, place), references, torch.ones(4, device=device), None)
+        terms.append({name: term.item() for name, term in found.items()})
     assert terms[0]["rgb"] > 0.001
     assert terms[0] == pytest.approx(terms[1], rel=1e-3)

@@ -159,7 +159,7 @@ def test_rendered_terms_begin_at_their_step_and_grow(folder, stats, monkeypatch)
     def fail(*_):
         raise AssertionError("something was rendered")
 
-    monkeypatch.setattr(module, "planes_to_gaussians", fail)
+    monkeypatch.setattr(module, "batch_to_gaussians", fail)
     assert set(system.loss(system.network, batch, seeded(), step=49, steps=100)) == {"loss", "diffusion"}
 
 
