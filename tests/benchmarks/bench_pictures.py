@@ -128,6 +128,8 @@ def main():
     parser.add_argument("--atlases", help="its atlases, learned/ and held-back/")
     parser.add_argument("--keep", help="a folder that keeps the run, for other questions, and the sheet")
     wish = parser.parse_args()
+    if wish.keep:
+        Path(wish.keep).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     set_num_threads(1)
     with TemporaryDirectory() as scratch:
