@@ -3,6 +3,7 @@ Gaussian Atlas for 3D Generation)."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -157,7 +158,8 @@ class GaussianAtlasSystem(System):
         if self._with_words is not None:
             self._pipeline = self._with_words(self._pipeline, every)
             self.prompts = Prompts(self._pipeline.tokenizer, self._pipeline.text_encoder)
-        examples.note(self.prompts.describe_truncated(every, "captions"))
+        if os.environ.get("RANK", "0") == "0":  # torchrun's: only the first process reports, and need tokenize all
+            examples.note(self.prompts.describe_truncated(every, "captions"))
         if self.config.lpips > 0:
             from gatlas.metrics.lpips import load_lpips
 

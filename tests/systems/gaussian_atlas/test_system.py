@@ -192,7 +192,7 @@ def test_diagnose_tells_live_text_from_dead_text(system, folder):
     assert live["text_effect"] == pytest.approx(1)
 
 
-def test_captions_that_are_cut_are_told_in_one_line(system, folder, tmp_path):
+def test_captions_that_are_cut_are_told_in_one_line_by_the_first_process(system, folder, tmp_path, monkeypatch):
     long = "a ball " * 60
     captions = {"red": [f"{long} red", "a red ball"], "green": f"{long} green", "blue": f"blue {long}"}
     (tmp_path / "long.json").write_text(json.dumps(captions))
@@ -202,6 +202,9 @@ def test_captions_that_are_cut_are_told_in_one_line(system, folder, tmp_path):
         "2 of them the same as another"
     ]
     assert system.dataset(Sources((str(folder / "set"),), captions=str(folder / "captions.csv"))).report() == []
+    monkeypatch.setenv("RANK", "1")
+    examples = system.dataset(Sources((str(folder / "set"),), captions=str(tmp_path / "long.json")))
+    assert examples.report() == []
 
 
 def test_a_model_that_learned_without_captions_takes_no_prompt(folder, stats, tmp_path):
