@@ -229,7 +229,7 @@ class GaussianAtlasSystem(System):
         their encoder guesses.
         """
         share = self.config.render_share(step, steps)
-        draws = _host_draws(len(batch.captions), generator, pictures=batch.pictures is not None, seeds=share > 0)
+        draws = _host_draws(len(batch.captions), generator, pictures=batch.pictures is not None, seeds=self.renders)
         texts, shown = self._drawn_conditions(batch, draws)
         text = self.prompts.encode(texts)
         planes = batch.planes.to(self._sphere.device)
@@ -525,7 +525,7 @@ class _HostDraws(NamedTuple):
 
     texts: list[list[float]]  # two of each object, in [0, 1)
     pictures: list[float]  # one of each object, in [0, 1); [] without pictures
-    seeds: list[int]  # of each object's views; [] where nothing is rendered
+    seeds: list[int]  # of each object's views; [] without rendered terms
 
 
 def _host_draws(count: int, generator: torch.Generator, *, pictures: bool, seeds: bool) -> _HostDraws:
