@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 HIDDEN = 256  # width of the perceptron of the weights
 SPREAD = 0.1  # standard deviation that the atlases begin with
-RATE = 4.0  # factor of the learning rate of the logarithms of the deviations
+RATE = 4.0  # factor of the learning rate of the deviations
+LEAST = 0.05  # deviation
 
 
 class Estimate(NamedTuple):
@@ -58,14 +59,16 @@ class AtlasBasis(nn.Module):
 
     What objects of one caption share is learned here in a few hundred steps, cell by cell, where convolutions need
     thousands. The weights are a linear function of the pooled text, so that what words add to an object is added in new
-    combinations too, and a perceptron that begins at 0. The deviations, one per channel, are learned as well.
+    combinations too, and a perceptron that begins at 0. The deviations, one per channel, are learned as well: a picture
+    may say less of an object than its caption.
     """
 
     def __init__(self, components: int, channels: int, size: int, text_dim: int, *, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.atlases = nn.Parameter(SPREAD * torch.randn(components, channels, size, size, generator=generator))
-        self.log_deviation = nn.Parameter(torch.zeros(channels))  # divided by RATE
+        self.log_deviation = nn.Parameter(torch.zeros(channels))  # that of all texts, divided by RATE
+        self.log_factor = nn.Parameter(torch.zeros(channels, text_dim))  # by what a text says
         with torch.random.fork_rng(devices=[]):  # layers draw from torch's own generator
             torch.manual_seed(seed)
             self.linear = nn.Linear(text_dim, components, bias=False)
@@ -78,5 +81,6 @@ class AtlasBasis(nn.Module):
         """Return the estimates. That of nothing, whose pooled state is zeros, has the mean 0 and the deviation 1."""
         said = (pooled != 0).any(dim=1).to(pooled.dtype)
         weights = (self.linear(pooled) + self.perceptron(pooled)) * said[:, None]
-        log = RATE * self.log_deviation[None, :, None, None] * said[:, None, None, None]
-        return Estimate(torch.einsum("bk,kchw->bchw", weights, self.atlases), log.exp(), said)
+        log = RATE * self.log_deviation + pooled @ self.log_factor.T / pooled.shape[1] ** 0.5
+        deviation = (log * said[:, None]).exp().clamp(min=LEAST)[..., None, None]
+        return Estimate(torch.einsum("bk,kchw->bchw", weights, self.atlases), deviation, said)

@@ -120,7 +120,7 @@ def main():
     parser.add_argument("--views", help="folders of views of the objects to learn; else they are rendered")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sides", type=int, default=0, help="seed of the sides that the pictures are taken from")
-    parser.add_argument("--sampler-steps", type=int, default=20)
+    parser.add_argument("--sampler-steps", type=int, default=PRESETS["small"].config.sampler_steps)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--iterations", type=int, default=60, help="of the fits")
     parser.add_argument("--only", default="*", help="objects, such as '*-ring'")
