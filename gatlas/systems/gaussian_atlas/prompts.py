@@ -51,13 +51,16 @@ class Prompts:
         ]
 
     def describe_unknown(self, prompts: Iterable[str]) -> list[str]:
-        """Return a message about words that no training caption had, which change nothing, or none."""
+        """Return a message about words that no training caption had, or none."""
         unknown = unknown_words(self._tokenizer, self._text_encoder, prompts)
         if not unknown:
             return []
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         named = ", ".join(unknown[:NAMED]) + more
-        return [f"no caption of the training set has these words, which change nothing: {named}"]
+        return [
+            "no caption of the training set has these words, which change nothing or are read as one that ends like "
+            f"them: {named}"
+        ]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
