@@ -29,7 +29,7 @@ CONTEXT = 2.0  # weight of the mean of the words before, beside the word's own c
 PLACE = 0.1  # standard deviation of the codes of places, to 1 of those of words
 LEAST = 0.01  # weight of words that all captions have
 RARE = 0.05  # share of the captions: rarer words weigh 1
-WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|([^\W\d_]+)")  # CLIP's tokenizer reads these endings on their own
+WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|([^\W\d_]+|\d)")  # of CLIP's tokenizer: those endings and digits on their own
 BATCH = 1_024  # captions that are read at once
 
 
@@ -165,7 +165,7 @@ def word_weights(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> Float[Ten
 
 
 def unknown_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Iterable[str]) -> list[str]:
-    """Return the words that an encoder of `word_encoder` does not know as a whole, in their order; of others none.
+    """Return the words and digits of prompts that an encoder of `word_encoder` does not know; of another encoder none.
 
     They change nothing, or mean what a word that ends like them means: "sofa" is read as "s", "o", "f" and "a".
     """

@@ -112,7 +112,7 @@ def test_words_of_unknown_letters_alone_say_nothing(tokenizer, encoder):
 
 def test_words_that_mean_nothing_are_named(tokenizer, encoder):
     prompts = ["A crimson vase, 2 RED cubes", "the crimson mushroom"]
-    assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "cubes", "the"]
+    assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "2", "cubes", "the"]
     letters = byte_tokenizer()
     assert unknown_words(letters, small_text_encoder(letters), prompts) == []
 
@@ -134,6 +134,7 @@ def test_new_words_get_tokens_and_codes_and_the_others_keep_theirs(tokenizer, en
         ("a cube", "redcube"),
         ("an armchair", "chair"),  # may be a piece of the other
         ("a cube", "b"),
+        ("a cube 3", "cubes 7"),
         ("a cube", "bababa"),  # pieces that repeat
         ("a cube", "chair highchair armchair armchairs chairs"),
     ],

@@ -21,7 +21,7 @@ NAMED = 8  # unknown words of a message
 
 
 class Prompts:
-    """Encodings of prompts by a frozen text encoder, the last used cached; "" is no text, whose encoding is zeros."""
+    """Encodings of prompts by a frozen text encoder, the last used cached; "" and spaces are no text: zeros."""
 
     def __init__(
         self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, *, cache_bytes: int = CACHE_BYTES
@@ -65,6 +65,7 @@ class Prompts:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
         """Return hidden states and pooled state of each prompt, on the encoder's device, independent of the others."""
+        prompts = [prompt if prompt.strip() else "" for prompt in prompts]
         wanted = dict.fromkeys(prompt for prompt in prompts if prompt)
         found = {prompt: self._cache[prompt] for prompt in wanted if prompt in self._cache}
         new = [prompt for prompt in wanted if prompt not in found]
