@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ import torch
 from gatlas.models.text import END, START, WORD_END, byte_alphabet, clip_backend, clip_tokenizer, frozen_clip
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from torch import Tensor
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -28,6 +29,7 @@ CONTEXT = 2.0  # weight of the mean of the words before, beside the word's own c
 PLACE = 0.1  # standard deviation of the codes of places, to 1 of those of words
 LEAST = 0.01  # weight of words that all captions have
 RARE = 0.05  # share of the captions: rarer words weigh 1
+WORD = re.compile(r"'(?:s|t|re|ve|m|ll|d)|([^\W\d_]+|\d)")  # of CLIP's tokenizer: those endings and digits on their own
 BATCH = 1_024  # captions that are read at once
 
 
@@ -93,7 +95,7 @@ def word_encoder(
 def with_new_words(
     tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, captions: Iterable[str]
 ) -> tuple[CLIPTokenizer, CLIPTextModel]:
-    """Return both with a token and a code for each word of the captions that meant nothing to them.
+    """Return both with a token and a code for each word of the captions that they did not know as a whole.
 
     The encodings of other words are what they were. Both come back as they are if there is no new word, or if the
     encoder is not one of `word_encoder`.
@@ -104,22 +106,28 @@ def with_new_words(
         return tokenizer, text_encoder
     known = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     vocab, merges = dict(known["vocab"]), _pairs(known["merges"])
+    ranks = {pair: rank for rank, pair in enumerate(merges)}
     for word in new:
         pieces = list(tokenizer.convert_ids_to_tokens(tokenizer(word, add_special_tokens=False)["input_ids"]))
-        whole = pieces[0]
-        for piece in pieces[1:]:
-            merges.append((whole, piece))
-            whole += piece
-            vocab.setdefault(whole, len(vocab))
-    wider = clip_tokenizer(vocab, list(dict.fromkeys(merges)), int(tokenizer.model_max_length))
+        while len(pieces := _merged(pieces, ranks)) > 1:
+            pair = pieces[0], pieces[1]
+            ranks[pair] = len(ranks)
+            merges.append(pair)
+            vocab.setdefault(pieces[0] + pieces[1], len(vocab))
+    wider = clip_tokenizer(vocab, merges, int(tokenizer.model_max_length))
     old = {name.removeprefix("text_model."): weight for name, weight in text_encoder.named_parameters()}
     codes = old["embeddings.token_embedding.weight"]
     model, named = frozen_clip(wider, int(tokenizer.model_max_length), dim=codes.shape[1], inner=1, layers=1, heads=1)
-    weights = word_weights(wider, texts)[len(codes) :]
+    weights = word_weights(wider, texts)
     generator = torch.Generator().manual_seed(len(codes))
+    begun = _codes(weights, codes.shape[1], generator)
+    kept = torch.zeros(len(wider), dtype=torch.bool)
+    kept[: len(codes)] = ~(_silent(codes) & (weights[: len(codes)] > 0))  # pieces of other words that are words now
+    kept[[wider.bos_token_id, wider.eos_token_id]] = True
+    begun[kept] = codes[kept[: len(codes)]]
     for name, weight in named.items():
         if "token_embedding" in name:
-            weight.copy_(torch.cat([codes, _codes(weights, codes.shape[1], generator)]))
+            weight.copy_(begun)
         else:
             weight.copy_(old[name])
     return wider, model
@@ -157,13 +165,37 @@ def word_weights(tokenizer: CLIPTokenizer, captions: Iterable[str]) -> Float[Ten
 
 
 def unknown_words(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Iterable[str]) -> list[str]:
-    """Return the words of the prompts that mean nothing to an encoder of `word_encoder`, in their order; else none."""
+    """Return the words and digits of prompts that an encoder of `word_encoder` does not know; of another encoder none.
+
+    They change nothing, or mean what a word that ends like them means: "sofa" is read as "s", "o", "f" and "a".
+    """
     codes: Any = text_encoder.get_input_embeddings().weight
-    silent = (codes[:, :-1] == 0).all(dim=1).cpu()
+    silent = _silent(codes).cpu()
     if not silent.any():  # another encoder
         return []
-    words = dict.fromkeys(word for prompt in prompts for word in re.findall(r"[^\W\d_]+", prompt.lower()))
-    return [word for word in words if bool(silent[tokenizer(word, add_special_tokens=False)["input_ids"]].all())]
+    words = dict.fromkeys(word for prompt in prompts for word in WORD.findall(prompt.lower()) if word)
+    return [word for word in words if bool(silent[tokenizer(word, add_special_tokens=False)["input_ids"]].any())]
+
+
+def _silent(codes: Float[Tensor, "v d"]) -> Bool[Tensor, " v"]:
+    """Return which tokens have no code: no caption has them."""
+    return (codes[:, :-1] == 0).all(dim=1)
+
+
+def _merged(pieces: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
+    """Return the pieces of a word after all merges that apply, those of the lowest rank first."""
+    while len(pieces) > 1:
+        pair = min(pairwise(pieces), key=lambda pair: ranks.get(pair, len(ranks)))
+        if pair not in ranks:
+            break
+        joined: list[str] = []
+        for piece in pieces:
+            if joined and (joined[-1], piece) == pair:
+                joined[-1] += piece
+            else:
+                joined.append(piece)
+        pieces = joined
+    return pieces
 
 
 def _pairs(merges: Iterable[str | Iterable[str]]) -> list[tuple[str, str]]:

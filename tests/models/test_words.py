@@ -112,7 +112,7 @@ def test_words_of_unknown_letters_alone_say_nothing(tokenizer, encoder):
 
 def test_words_that_mean_nothing_are_named(tokenizer, encoder):
     prompts = ["A crimson vase, 2 RED cubes", "the crimson mushroom"]
-    assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "cubes", "the"]
+    assert unknown_words(tokenizer, encoder, prompts) == ["crimson", "2", "cubes", "the"]
     letters = byte_tokenizer()
     assert unknown_words(letters, small_text_encoder(letters), prompts) == []
 
@@ -125,6 +125,38 @@ def test_new_words_get_tokens_and_codes_and_the_others_keep_theirs(tokenizer, en
     assert all(torch.equal(a, b) for a, b in zip(*known, strict=True))
     red, crimson = encode_prompts(wider, larger, ["a red cube", "a crimson cube"])[1] - known[0][1].mean(dim=0)
     assert float(torch.cosine_similarity(red, crimson, dim=0)) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a cube", "sofa"),  # ends with the token of "a"
+        ("a cube", "redcube"),
+        ("an armchair", "chair"),  # may be a piece of the other
+        ("a cube", "b"),
+        ("a cube 3", "cubes 7"),
+        ("a cube", "bababa"),  # pieces that repeat
+        ("a cube", "chair highchair armchair armchairs chairs"),
+    ],
+)
+def test_every_new_word_has_one_token_and_a_code_of_its_own(old, new):
+    known = word_tokenizer([old])
+    trained = word_encoder(known, [old])
+    words = new.split()
+    assert unknown_words(known, trained, [new]) == words
+    wider, larger = with_new_words(known, trained, [new])
+    assert tokens(wider, new) == [f"{word}</w>" for word in words]
+    assert unknown_words(wider, larger, [new, old]) == []
+    before, after = (encode_prompts(*pair, [old])[0] for pair in ((known, trained), (wider, larger)))
+    assert torch.equal(before, after)
+    pooled = encode_prompts(wider, larger, [*words, *old.split()])[1]
+    assert len(pooled.unique(dim=0)) == len(pooled)
+
+
+def test_contracted_endings_are_no_words_of_their_own():
+    captions = ["a bird's nest", "a cat's house"]
+    tokenizer = word_tokenizer(captions)
+    assert unknown_words(tokenizer, word_encoder(tokenizer, captions), ["the bird's house isn't"]) == ["the", "isn"]
 
 
 def test_without_new_words_nothing_is_made_anew(tokenizer, encoder):

@@ -92,11 +92,26 @@ def atlas_basis(
     One that was made otherwise than the config says is a GatlasError, and a `trained` model without one.
     """
     weights = None if base is None else load_module(base, "basis")
-    stored = 0 if weights is None or "atlases" not in weights else len(weights["atlases"])
     if trained and config.basis and weights is None:
         raise GatlasError(f"{base}: lacks unet/basis, which its gatlas.json names: copy it again")
+    atlases = None if weights is None else weights.get("atlases")
+    stored, side = (0, config.size) if weights is None else (-1, -1)
+    if atlases is not None and atlases.ndim == 4:
+        stored, side = atlases.shape[0], atlases.shape[-1]
+    if stored < 0:
+        raise GatlasError(f"{base}: its unet/basis holds no atlases: it is damaged: copy it again")
     if base is not None and config.basis != stored:
+        if trained:
+            raise GatlasError(
+                f"{base}: its gatlas.json says basis={config.basis} and its unet/basis has {stored} atlases: one of "
+                "them was changed after training: copy both again"
+            )
         raise GatlasError(f"{base}: its network was made with basis={stored}: add --set basis={stored}")
+    if side != config.size:
+        raise GatlasError(
+            f"{base}: its basis is of {side} x {side} atlases and the statistics are of {config.size} x {config.size}: "
+            "use atlases and statistics of that size, or another base"
+        )
     if not config.basis:
         return None
     text: Any = pipeline.text_encoder.config

@@ -21,7 +21,7 @@ NAMED = 8  # unknown words of a message
 
 
 class Prompts:
-    """Encodings of prompts by a frozen text encoder, the last used cached; "" is no text, whose encoding is zeros."""
+    """Encodings of prompts by a frozen text encoder, the last used cached; "" and spaces are no text: zeros."""
 
     def __init__(
         self, tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, *, cache_bytes: int = CACHE_BYTES
@@ -51,17 +51,21 @@ class Prompts:
         ]
 
     def describe_unknown(self, prompts: Iterable[str]) -> list[str]:
-        """Return a message about words that no training caption had, which change nothing, or none."""
+        """Return a message about words that no training caption had, or none."""
         unknown = unknown_words(self._tokenizer, self._text_encoder, prompts)
         if not unknown:
             return []
         more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
         named = ", ".join(unknown[:NAMED]) + more
-        return [f"no caption of the training set has these words, which change nothing: {named}"]
+        return [
+            "no caption of the training set has these words, which change nothing or are read as one that ends like "
+            f"them: {named}"
+        ]
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> tuple[Float[Tensor, "n l d"], Float[Tensor, "n d"]]:
         """Return hidden states and pooled state of each prompt, on the encoder's device, independent of the others."""
+        prompts = [prompt if prompt.strip() else "" for prompt in prompts]
         wanted = dict.fromkeys(prompt for prompt in prompts if prompt)
         found = {prompt: self._cache[prompt] for prompt in wanted if prompt in self._cache}
         new = [prompt for prompt in wanted if prompt not in found]

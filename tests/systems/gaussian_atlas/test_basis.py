@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from gatlas.errors import GatlasError
 from gatlas.systems.contract import Condition, SampleRequest, Sources
@@ -82,6 +83,34 @@ def test_a_model_whose_basis_is_another_or_missing_is_refused(made, tmp_path):
     shutil.rmtree(tmp_path / "run" / "unet" / "basis")
     with pytest.raises(GatlasError, match=r"lacks unet/basis"):
         load(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("atlases", "message"),
+    [
+        (torch.zeros(5, 16, 8, 8), "says basis=4 and its unet/basis has 5 atlases"),
+        (torch.zeros(4, 16, 256, 256), "is of 256 x 256 atlases and the statistics are of"),
+        (torch.zeros(()), "holds no atlases"),
+        (None, "holds no atlases"),
+    ],
+)
+def test_a_damaged_basis_is_refused_in_words(made, tmp_path, atlases, message):
+    folder, _, system = made
+    shutil.copytree(folder / "run", tmp_path / "run")
+    path = tmp_path / "run" / "unet" / "basis" / "model.safetensors"
+    weights = {name: value.detach().clone() for name, value in system.network.basis.state_dict().items()}
+    del weights["atlases"]
+    save_file(weights if atlases is None else {**weights, "atlases": atlases}, path)
+    with pytest.raises(GatlasError, match=message):
+        load(str(tmp_path / "run"))
+
+
+def test_spaces_are_no_text(made):
+    *_, system = made
+    text, pooled = system.prompts.encode(["  ", "a cube"])
+    assert not text[0].any()
+    assert not pooled[0].any()
+    assert pooled[1].any()
 
 
 def test_adapters_leave_the_atlases_of_a_basis_and_train_what_the_text_says_of_them(made):
