@@ -69,7 +69,7 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
         self,
         items: Sequence[Item],
         layout: AtlasStats,
-        captions: Sequence[tuple[str, ...]] | None = None,
+        captions: Iterable[tuple[str, ...]] | None = None,
         views: Mapping[int, str] | None = None,
         notes: Sequence[str] = (),
         random_views: RandomViews | None = None,
@@ -86,7 +86,8 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
         self._items = items
         self._size = int(layout.mean.shape[0])
         self._layout = {**layout.meta, "size": self._size}
-        self._captions = captions
+        # One caption is kept as its text alone, which takes less memory.
+        self._captions = None if captions is None else [each[0] if len(each) == 1 else each for each in captions]
         self._views = views or {}
         self._random_views = random_views
         self._picture_side = picture_side
@@ -135,7 +136,8 @@ class AtlasSet(torch.utils.data.Dataset[AtlasSample]):
 
     def captions_of(self, index: int) -> tuple[str, ...]:
         """Return the captions of an item; none where the set has none."""
-        return self._captions[index] if self._captions is not None else ()
+        found = self._captions[index] if self._captions is not None else ()
+        return (found,) if isinstance(found, str) else found
 
     def collate(self, items: list[AtlasSample]) -> AtlasBatch:
         """Return one batch."""
@@ -257,7 +259,8 @@ def atlas_set(
     places: Sequence[int] = range(len(gathered))  # of those that are used
     notes: list[str] = []
     if captions is not None:
-        texts = {**captions_in_shards(gathered), **_captions_of_file(captions, gathered, notes)}
+        texts = captions_in_shards(gathered)
+        texts.update(_captions_of_file(captions, gathered, notes))
     else:
         texts = captions_beside(gathered)
         if 0 < 2 * len(texts) < len(gathered):
@@ -280,7 +283,7 @@ def atlas_set(
     if views is not None:
         of_all = _view_folders(views, gathered, places, notes)
         folders = {new: of_all[old] for new, old in enumerate(places) if old in of_all}
-    chosen = [texts[i] for i in places] if texts else None
+    chosen = (texts[i] for i in places) if texts else None
     return AtlasSet(items, layout, chosen, folders, notes, random_views, picture_side)
 
 

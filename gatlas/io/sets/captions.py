@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +58,30 @@ def load_captions(source: str | Path | Blob) -> Captions:
     return {identity: tuple(dict.fromkeys(captions)) for identity, captions in found.items()}
 
 
-def captions_beside(items: ItemColumns) -> dict[int, tuple[str, ...]]:
+class PlacedCaptions(MutableMapping[int, tuple[str, ...]]):
+    """Captions by the places of items. One caption is kept as its text alone: of 200,000 that is 10 MB less."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, str | tuple[str, ...]] = {}
+
+    def __getitem__(self, place: int) -> tuple[str, ...]:
+        found = self._found[place]
+        return (found,) if isinstance(found, str) else found
+
+    def __setitem__(self, place: int, captions: tuple[str, ...]) -> None:
+        self._found[place] = captions[0] if len(captions) == 1 else captions
+
+    def __delitem__(self, place: int) -> None:
+        del self._found[place]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def captions_beside(items: ItemColumns) -> PlacedCaptions:
     """Return the captions that lie beside the atlases, in their folders and shards: `key.txt`, else `key.json`.
 
     They come by the places of the atlases in the list. In a folder a JSON file is one where it has a text as "caption";
@@ -110,13 +133,13 @@ def _names_in(folder: Path) -> set[str]:
         return set(os.listdir(folder))
 
 
-def captions_in_shards(items: ItemColumns) -> dict[int, tuple[str, ...]]:
+def captions_in_shards(items: ItemColumns) -> PlacedCaptions:
     """Return the captions that lie beside the atlases in their shards: `key.txt`, else `key.json` with a "caption".
 
     They come by the places of the atlases in the list, and belong to the atlas of their own shard only. Two atlases of
     one key beside one are a GatlasError.
     """
-    found: dict[int, tuple[str, ...]] = {}
+    found = PlacedCaptions()
     for shard, places in items.by_shard():
         wanted: dict[str, list[int]] = {}
         for place in places:
