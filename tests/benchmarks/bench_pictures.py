@@ -55,7 +55,7 @@ def trained(run, wish, objects, atlases, stats):
     if (run / "minutes.json").exists():
         return load_system(str(run)), json.loads((run / "minutes.json").read_text())
     preset = PRESETS["small"]
-    config = replace(preset.config, pictures=wish.side, text_dropout=wish.dropout)
+    config = replace(preset.config, pictures=wish.side, text_dropout=wish.dropout, basis=wish.basis)
     system = create(config, stats=stats, seed=wish.seed)
     examples = system.dataset(Sources((str(atlases / "learned"),), captions=captions, views=wish.views))
     lengths = {"steps": wish.steps, "schedule_steps": wish.steps, "warmup": min(20, wish.steps), "sample_every": 0}
@@ -121,6 +121,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sides", type=int, default=0, help="seed of the sides that the pictures are taken from")
     parser.add_argument("--sampler-steps", type=int, default=PRESETS["small"].config.sampler_steps)
+    parser.add_argument("--basis", type=int, default=PRESETS["small"].config.basis, help="components")
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--iterations", type=int, default=60, help="of the fits")
     parser.add_argument("--only", default="*", help="objects, such as '*-ring'")
