@@ -58,6 +58,7 @@ class Loop:
         *,
         fsdp: bool,
         ema_host: bool,
+        eight_bit: bool,
     ) -> None:
         self.system, self.samples, self.options, self.folder, self.group = system, samples, options, folder, group
         self.meta, self.report, self.on_step = meta, report, on_step
@@ -71,7 +72,7 @@ class Loop:
             system.checkpoint_gradients()
         self.skeleton = skeleton_of(self.network) if fsdp else None
         self.parallel = group.parallel(self.network, fsdp=fsdp)
-        self.state = TrainState(self.network, options, system.lr_scale, ema_host=ema_host)
+        self.state = TrainState(self.network, options, system.lr_scale, ema_host=ema_host, eight_bit=eight_bit)
         self.generator = torch.Generator(group.device)
         self.averages, self.finite = Averages(), FiniteCheck(group.device)
         self.first_step = self.saved = 0  # the step that this process began after; the last one that is on disk

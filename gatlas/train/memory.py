@@ -132,11 +132,12 @@ def count_memory(
     processes: int = 1,
     fsdp: bool = False,
     ema_host: bool = False,
+    eight_bit: bool = False,
 ) -> TrainingMemory:
     """Return the memory of training a system of `outline`, of which the values are taken; "fp32" or "bf16".
 
-    `fsdp` and `ema_host` are options of `gatlas.train.train`. What CUDA itself, its libraries' workspaces and
-    fragmentation take comes on top: 1 to 2 GiB.
+    `fsdp`, `ema_host` and `eight_bit` are what the options of `gatlas.train.train` say. What CUDA itself, its
+    libraries' workspaces and fragmentation take comes on top: 1 to 2 GiB.
     """
     system.begin_training()
     if options.gradient_checkpointing:
@@ -154,7 +155,7 @@ def count_memory(
             for _ in range(passes):
                 torch.autograd.backward(system.trial_loss(parallel, options.batch))
     gradients = sum(4 * weight.numel() for weight in trained if weight.grad is not None)
-    optimizer, average = moment_bytes(trained, options), sum(4 * weight.numel() for weight in trained)
+    optimizer, average = moment_bytes(trained, eight_bit=eight_bit), sum(4 * weight.numel() for weight in trained)
     step_peak, gathered = live.peak, 0
     if fsdp:
         gathered = _gathered_bytes(network)

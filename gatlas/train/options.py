@@ -169,6 +169,11 @@ class TrainCommand(Options):
     ema_device: Literal["same", "host"] = option(
         "same", help="Where the averaged weights (EMA) are kept: with the weights, or in the memory of the host."
     )
+    optimizer: Literal["adamw", "adamw8bit"] = option(
+        "adamw",
+        help="AdamW, or AdamW with moments in 8 bits, which takes 6 bytes less per weight (extra eight-bit); a run is "
+        "resumed with the one that it was begun with.",
+    )
     time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Save and stop after this time.")
     dry_run: bool = option(
         False,

@@ -16,7 +16,7 @@ from gatlas.systems.contract import Sources
 from gatlas.train.identity import read_identity, require_equal
 from gatlas.train.options import TrainOptions
 from gatlas.train.process_group import check_count, choose_precision, is_first_process
-from gatlas.train.start import train
+from gatlas.train.start import check_optimizer, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +54,7 @@ class TrainPlan:
             "origin": self.origin,
             "fsdp": self.command.fsdp,
             "ema_device": self.command.ema_device,
+            "optimizer": self.command.optimizer,
         }
 
 
@@ -114,6 +115,7 @@ def plan_memory(run: str | None, command: TrainCommand, *, report: Report = igno
 
     if command.fsdp and command.processes is None:
         raise GatlasError("--fsdp: say with --processes over how many processes a training is divided")
+    check_optimizer(command.optimizer, fsdp=command.fsdp)
     checkpoint = None if command.resume is None or run is None else find_checkpoint(run, command.resume)
     module, chosen, given, config = _chosen(command)
     preset = module.PRESETS[chosen]
@@ -139,6 +141,7 @@ def plan_memory(run: str | None, command: TrainCommand, *, report: Report = igno
         processes=command.processes or 1,
         fsdp=command.fsdp,
         ema_host=command.ema_device == "host",
+        eight_bit=command.optimizer == "adamw8bit",
     )
 
 

@@ -39,6 +39,7 @@ def train(
     on_step: Callable[[int, float], None] | None = None,
     fsdp: bool = False,
     ema_device: str = "same",
+    optimizer: str = "adamw",
 ) -> Outcome:
     """Train `system.network` on the set, keep everything in the folder `run`, and return how it ended.
 
@@ -48,12 +49,13 @@ def train(
     first weights came from, and a run is resumed with the same one. `should_stop` is called after each step: where it
     is true in any process, all of them save and end. `on_step` is called with (steps done, loss). `fsdp` divides
     weights, gradients and moments over the processes, and `ema_device` "host" has the averages there: neither changes
-    more than rounding, nor a checkpoint.
+    more than rounding, nor a checkpoint. `optimizer` "adamw8bit" keeps the moments in 8 bits, also in checkpoints.
 
     Every draw follows from (seed, step, process, batch of the step), the order of the samples from (seed, epoch).
     What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
     processes; the checkpoints written before it stay.
     """
+    check_optimizer(optimizer, fsdp=fsdp)
     device, remark = _choose_device(device, system)
     precision = choose_precision(device, options.precision)
     with ExitStack() as stack:
@@ -84,13 +86,29 @@ def train(
                 report(remark)
         meta = {**identity.to_json(), "versions": {"gatlas": __version__, "torch": torch.__version__}}
         loop = Loop(
-            system, samples, options, run, group, meta, report, on_step, fsdp=fsdp, ema_host=ema_device == "host"
+            system,
+            samples,
+            options,
+            run,
+            group,
+            meta,
+            report,
+            on_step,
+            fsdp=fsdp,
+            ema_host=ema_device == "host",
+            eight_bit=optimizer == "adamw8bit",
         )
         group.on_first(lambda: _check_room(run, checkpoint, options, loop.state.checkpoint_size(), report))
         group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, options.keep, report))
         if checkpoint is not None:
             loop.resume(checkpoint)
         return loop.run(should_stop)
+
+
+def check_optimizer(optimizer: str, *, fsdp: bool) -> None:
+    """Raise a GatlasError where moments of 8 bits would have to be divided over processes."""
+    if fsdp and optimizer == "adamw8bit":
+        raise GatlasError("--optimizer adamw8bit: its moments cannot be divided by --fsdp: leave out one of the two")
 
 
 def _choose_device(device: str, system: System) -> tuple[str, str | None]:

@@ -9,7 +9,16 @@ import torch
 
 from gatlas.errors import GatlasError
 from gatlas.train.ema import WeightAverage
-from gatlas.train.optimizer import make_optimizer
+from gatlas.train.optimizer import (
+    MOMENTS,
+    MOMENTS_8BIT,
+    begin_moments,
+    is_eight_bit,
+    make_optimizer,
+    moment_bytes,
+    moments_of,
+    require_optimizer,
+)
 from gatlas.train.sharding import part_of
 
 if TYPE_CHECKING:
@@ -17,8 +26,6 @@ if TYPE_CHECKING:
 
     from gatlas.train.options import TrainOptions
     from gatlas.train.sharding import Fetch, TensorPart
-
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # of torch.optim.AdamW
 
 
 class TrainState:
@@ -31,10 +38,11 @@ class TrainState:
         lr_scale: Callable[[str], float] = lambda name: 1.0,
         *,
         ema_host: bool = False,
+        eight_bit: bool = False,
     ) -> None:
         """`lr_scale` is the factor of a weight's learning rate, by its name: "scale" in the optimizer's groups.
 
-        With `ema_host` the averages are on the host.
+        With `ema_host` the averages are on the host, and with `eight_bit` the moments are in 8 bits.
         """
         self.network = network
         self.parameters = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
@@ -44,7 +52,7 @@ class TrainState:
         for name, weight in self.parameters.items():
             groups.setdefault(lr_scale(name), []).append(weight)
         grouped = [{"params": weights, "scale": scale} for scale, weights in groups.items()]
-        self.optimizer = make_optimizer(grouped, options)
+        self.optimizer = make_optimizer(grouped, options, eight_bit=eight_bit)
         self.average = WeightAverage(network, options.ema_decay, options.ema_power, host=ema_host)
 
     def parts(self) -> dict[str, TensorPart]:
@@ -53,8 +61,8 @@ class TrainState:
         for name, value in self.average.values.items():
             result[f"ema.{name}"] = part_of(self.parameters[name])._replace(values=value)
         for name, weight in self.parameters.items():
-            for moment, value in self.optimizer.state.get(weight, {}).items():
-                result[f"adam.{moment}.{name}"] = part_of(value)
+            for key, value in moments_of(self.optimizer, weight, name).items():
+                result[key] = part_of(value)
         return result
 
     def tensors(self) -> dict[str, Tensor]:
@@ -67,12 +75,8 @@ class TrainState:
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor], where: str) -> None:
         """Restore what `tensors` gave. Tensors of another network are a GatlasError that begins with `where`."""
-        for name, weight in self.parameters.items():
-            if f"adam.step.{name}" not in tensors:  # it never had a gradient
-                continue
-            state = self.optimizer.state[weight]
-            for moment in MOMENTS:
-                state[moment] = torch.zeros((), device=weight.device) if moment == "step" else torch.zeros_like(weight)
+        require_optimizer(self.optimizer, tensors, where)
+        begin_moments(self.optimizer, tensors, self.parameters)
         targets = self.parts()
         for name, part in targets.items():
             part.values.copy_(part.rows_of(_found(tensors, name, part, where)))
@@ -84,8 +88,9 @@ class TrainState:
         tensors = self.tensors()
         files = [*tensors.values(), *self.averaged(tensors).values()]
         coming = [weight for weight in self.parameters.values() if not self.optimizer.state.get(weight)]
-        headers = 256 * (len(files) + len(MOMENTS) * len(coming)) + (1 << 14)
-        return sum(each.nbytes for each in files) + 2 * sum(each.nbytes for each in coming) + headers
+        moments = MOMENTS_8BIT if (eight_bit := is_eight_bit(self.optimizer)) else MOMENTS
+        headers = 256 * (len(files) + len(moments) * len(coming)) + (1 << 14)
+        return sum(each.nbytes for each in files) + moment_bytes(coming, eight_bit=eight_bit) + headers
 
     def averaged(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the network's state_dict with the averaged weights in it, of the `tensors` of a checkpoint."""

@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import re
+import shutil
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -101,6 +103,62 @@ def test_weights_that_were_exchanged_with_averages_on_the_host_come_back(cuda_de
         assert torch.equal(network.weight.cpu(), expected)
     assert torch.equal(network.weight.cpu(), before)
     assert torch.equal(average.values["weight"], expected)
+
+
+@pytest.fixture
+def eight_bit():
+    """Steps of a network with 4,096 weights in its first layer, whose moments are in 8 bits; the last has 1,024."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (extra eight-bit)")
+
+    def run(to, optimizer="adamw8bit", **changes):
+        train(ToySystem(ToyConfig(width=1024)), ToyScenes(), OPTIONS, str(to), optimizer=optimizer, **changes)
+        return to
+
+    return run
+
+
+def test_moments_in_8_bits_train_like_those_in_32(tmp_path, eight_bit):
+    found = tensors_of(eight_bit(tmp_path / "found"), 20)
+    expected = tensors_of(eight_bit(tmp_path / "expected", "adamw"), 20)
+    begun = ToySystem(ToyConfig(width=1024)).network.state_dict()
+    for name in ("0.weight", "3.weight"):
+        way = np.abs(expected[f"weights.{name}"] - begun[name].numpy()).mean()
+        assert np.abs(found[f"weights.{name}"] - expected[f"weights.{name}"]).mean() < 0.1 * way
+    assert found["adam8.state1.0.weight"].dtype == found["adam8.state2.0.weight"].dtype == np.uint8
+    assert found["adam8.absmax1.0.weight"].shape == (4096 / 256,)
+    assert found["adam8.state1.3.weight"].dtype == np.float32
+    assert found["adam8.step.0.weight"] == 20
+
+
+def test_moments_in_8_bits_are_resumed_bit_for_bit(tmp_path, eight_bit):
+    whole = eight_bit(tmp_path / "whole")
+    shutil.copytree(whole, tmp_path / "killed", symlinks=True)
+    shutil.rmtree(tmp_path / "killed" / "checkpoint-000020")
+    assert_same(whole, eight_bit(tmp_path / "killed", resume="latest"), 20)
+    eight_bit(tmp_path / "stopped", should_stop=After(7))
+    assert_same(whole, eight_bit(tmp_path / "stopped", resume="latest"), 20)
+
+
+def test_a_run_is_resumed_with_the_optimizer_that_it_was_begun_with(tmp_path, eight_bit):
+    for begun, other in (("adamw", "adamw8bit"), ("adamw8bit", "adamw")):
+        run = eight_bit(tmp_path / begun, begun, should_stop=After(7))
+        with pytest.raises(GatlasError, match=rf"another optimizer: resume it with --optimizer {begun}$"):
+            eight_bit(run, other, resume="latest")
+
+
+def test_without_bitsandbytes_moments_in_8_bits_are_refused_by_the_name_of_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(
+        GatlasError, match=r"--optimizer adamw8bit: needs bitsandbytes: pip install 'gatlas\[eight-bit\]'"
+    ):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"), optimizer="adamw8bit")
+    assert not (tmp_path / "run").exists()
+
+
+def test_moments_in_8_bits_are_not_divided_over_processes(tmp_path):
+    with pytest.raises(GatlasError, match="--optimizer adamw8bit: its moments cannot be divided by --fsdp"):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"), fsdp=True, optimizer="adamw8bit")
 
 
 def test_weights_are_divided_over_several_processes_only(tmp_path):

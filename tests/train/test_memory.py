@@ -103,6 +103,26 @@ def test_the_optimizers_bytes_are_those_of_its_state():
     assert count_memory(system, TrainOptions(), precision="fp32").optimizer == expected
 
 
+def test_moments_in_8_bits_are_two_bytes_a_weight_and_two_scales_a_block():
+    found = count_memory(Products(), TrainOptions(batch=16), precision="fp32", eight_bit=True)
+    assert found.optimizer == 2 * 65536 + 2 * 4 * (65536 // 256) + 2 * 4 * 256  # moments, scales, maps
+    with pytest.raises(GatlasError, match="cannot be divided by --fsdp"):
+        plan_memory(None, TrainCommand(fsdp=True, processes=2, optimizer="adamw8bit"))
+
+
+def test_the_bytes_of_moments_in_8_bits_are_those_of_the_optimizer():
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (extra eight-bit)")
+    system = Products()
+    system.network = nn.Sequential(nn.Linear(256, 17), nn.Linear(17, 3))
+    system.trial_loss = lambda network, count: network(torch.zeros(count, 256)).sum()
+    state = TrainState(system.network, TrainOptions(), eight_bit=True)
+    system.network(torch.randn(2, 256)).sum().backward()
+    state.optimizer.step()
+    kept = {id(each): each for moments in state.optimizer.state.values() for each in moments.values()}
+    expected = sum(each.nbytes for each in kept.values() if isinstance(each, torch.Tensor))
+    assert count_memory(system, TrainOptions(), precision="fp32", eight_bit=True).optimizer == expected
+
+
 def tracked_peak(system, options):
     """Bytes at the peak of a whole step by torch's tracker: in bf16, with the optimizer and the average."""
     with FakeTensorMode(allow_non_fake_inputs=True):
