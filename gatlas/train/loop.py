@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gatlas.systems.contract import SampleSet, System
     from gatlas.train.sharding import Fetch
 
+COMPILERS = ("torch._dynamo", "torch._inductor")  # modules of the errors of torch.compile
 CUDA_CHECKS = 50  # steps between two checks that all numbers are finite, each of which synchronizes with the GPU
 
 
@@ -59,6 +60,7 @@ class Loop:
         fsdp: bool,
         ema_host: bool,
         eight_bit: bool,
+        compiled: bool,
     ) -> None:
         self.system, self.samples, self.options, self.folder, self.group = system, samples, options, folder, group
         self.meta, self.report, self.on_step = meta, report, on_step
@@ -71,6 +73,9 @@ class Loop:
         if options.gradient_checkpointing:
             system.checkpoint_gradients()
         self.skeleton = skeleton_of(self.network) if fsdp else None
+        self.compiled = compiled
+        if compiled:
+            self.network.compile()  # the names of the weights stay the same
         self.parallel = group.parallel(self.network, fsdp=fsdp)
         self.state = TrainState(self.network, options, system.lr_scale, ema_host=ema_host, eight_bit=eight_bit)
         self.generator = torch.Generator(group.device)
@@ -107,6 +112,13 @@ class Loop:
             self._finish(step)
         except torch.cuda.OutOfMemoryError as error:
             raise DeviceMemoryError(self._memory_advice(step, error)) from None
+        except RuntimeError as error:
+            if not (self.compiled and type(error).__module__.startswith(COMPILERS)):
+                raise
+            raise GatlasError(
+                f"--compile: torch could not compile the network ({first_sentence(error)}): it needs a C++ compiler on "
+                "the CPU and Triton on CUDA; or leave --compile out"
+            ) from None
         finally:
             self.group.accelerator.unwrap_model(self.parallel, keep_fp32_wrapper=False)
             if self.log is not None:

@@ -174,6 +174,10 @@ class TrainCommand(Options):
         help="AdamW, or AdamW with moments in 8 bits, which takes 6 bytes less per weight (extra eight-bit); a run is "
         "resumed with the one that it was begun with.",
     )
+    compile: bool = option(
+        False, help="Compile the network (torch.compile): slow to start, then faster steps; checkpoints stay the same."
+    )
+    tf32: bool = option(False, help="On CUDA: products of float32 in TF32, with 10 bits after the point.")
     time_limit: float | None = option(None, min=0, metavar="SECONDS", help="Save and stop after this time.")
     dry_run: bool = option(
         False,

@@ -55,6 +55,8 @@ class TrainPlan:
             "fsdp": self.command.fsdp,
             "ema_device": self.command.ema_device,
             "optimizer": self.command.optimizer,
+            "compiled": self.command.compile,
+            "tf32": self.command.tf32,
         }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,6 +40,8 @@ def train(
     fsdp: bool = False,
     ema_device: str = "same",
     optimizer: str = "adamw",
+    compiled: bool = False,
+    tf32: bool = False,
 ) -> Outcome:
     """Train `system.network` on the set, keep everything in the folder `run`, and return how it ended.
 
@@ -50,6 +52,8 @@ def train(
     is true in any process, all of them save and end. `on_step` is called with (steps done, loss). `fsdp` divides
     weights, gradients and moments over the processes, and `ema_device` "host" has the averages there: neither changes
     more than rounding, nor a checkpoint. `optimizer` "adamw8bit" keeps the moments in 8 bits, also in checkpoints.
+    `compiled` compiles the network (torch.compile), which changes rounding alone; `tf32` has the products of float32 on
+    CUDA in TF32, until the end of the training.
 
     Every draw follows from (seed, step, process, batch of the step), the order of the samples from (seed, epoch).
     What the user can fix, such as a damaged sample, a full disk or a loss that is not finite, is a GatlasError in all
@@ -60,6 +64,8 @@ def train(
     precision = choose_precision(device, options.precision)
     with ExitStack() as stack:
         group = stack.enter_context(process_group(device, precision, processes))
+        if tf32:
+            stack.enter_context(_in_tf32(group.device))
         if fsdp and group.count == 1:
             raise GatlasError(
                 "--fsdp divides a training over processes, and there is one: start several with torchrun "
@@ -97,12 +103,28 @@ def train(
             fsdp=fsdp,
             ema_host=ema_device == "host",
             eight_bit=optimizer == "adamw8bit",
+            compiled=compiled,
         )
         group.on_first(lambda: _check_room(run, checkpoint, options, loop.state.checkpoint_size(), report))
         group.on_first(lambda: _open_run(stack, system, run, checkpoint, resume, options.keep, report))
         if checkpoint is not None:
             loop.resume(checkpoint)
         return loop.run(should_stop)
+
+
+@contextmanager
+def _in_tf32(device: torch.device) -> Iterator[None]:
+    """Have products of float32 in TF32 meanwhile. Without CUDA it is a GatlasError."""
+    if device.type != "cuda":
+        raise GatlasError("--tf32 is for CUDA, and the training is on the CPU: leave it out")
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 def check_optimizer(optimizer: str, *, fsdp: bool) -> None:

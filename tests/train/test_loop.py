@@ -504,3 +504,43 @@ def test_the_averaged_weights_are_in_place_only_inside_the_block():
         assert torch.equal(network.weight, before)
     assert torch.equal(network.weight, before + 1)
     assert torch.equal(average.values["weight"], before)
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_alike_and_its_checkpoints_are_those_of_another(tmp_path):
+    if shutil.which("g++") is None and shutil.which("clang++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on the CPU")
+    torch.compiler.reset()
+    compiled, plain = str(tmp_path / "compiled"), str(tmp_path / "plain")
+    train(ToySystem(), ToyScenes(), OPTIONS, compiled, compiled=True, should_stop=After(10))
+    train(ToySystem(), ToyScenes(), OPTIONS, compiled, resume="latest")
+    train(ToySystem(), ToyScenes(), OPTIONS, plain)
+    one, two = tensors_of(compiled, 20), tensors_of(plain, 20)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_a_network_that_cannot_be_compiled_is_said_in_one_line(tmp_path, monkeypatch):
+    error = type("BackendCompilerFailed", (RuntimeError,), {"__module__": "torch._dynamo.exc"})
+
+    def fail(*_, **__):
+        raise error("no compiler.\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: setattr(self, "forward", fail))
+    with pytest.raises(GatlasError, match=r"^--compile: torch could not compile the network \(no compiler") as caught:
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "run"), compiled=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_tf32_is_for_cuda_and_ends_with_the_training(tmp_path, cuda_device):
+    before = torch.get_float32_matmul_precision()
+    seen = []
+    train(
+        ToySystem(), ToyScenes(), replace(OPTIONS, steps=1), str(tmp_path / "run"), device="cuda", tf32=True, 
+        on_step=lambda *_: seen.append(torch.get_float32_matmul_precision()),
+    )  # fmt: skip
+    assert seen == ["high"]
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(GatlasError, match="--tf32 is for CUDA"):
+        train(ToySystem(), ToyScenes(), OPTIONS, str(tmp_path / "other"), device="cpu", tf32=True)
