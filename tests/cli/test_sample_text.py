@@ -65,7 +65,7 @@ def test_the_same_command_keeps_what_is_there_and_adds_what_lacks(sample, tmp_pa
     ("words", "told"),
     [
         (["--steps", "3", "--seed", "5"], r"seed 0 \(now 5\), steps 2 \(now 3\): --force"),
-        (["--steps", "2", "--guidance", "2"], r"guidance 1\.5 \(now 2\.0\): --force"),
+        (["--steps", "2", "--guidance", "2"], r"guidance 1\.0 \(now 2\.0\): --force"),
         (["--steps", "2", "--scheduler", "ddim"], r"scheduler dpm\+\+ \(now ddim\): --force"),
         (["--steps", "2", "--dtype", "bf16"], r"dtype float32 \(now bfloat16\): --force"),
     ],
