@@ -12,7 +12,10 @@ Operations are watched in the thread that entered the context, and in none of it
 from __future__ import annotations
 
 import contextlib
+import os
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -28,6 +31,8 @@ aten = torch.ops.aten
 
 # What takes tensors of both devices: copies, and what has no values of its own.
 ANY_DEVICES = {"aten::copy_", "aten::_to_copy", "aten::_foreach_copy_", "aten::_foreach_copy", "aten::set_"}
+# What has to wait for the device, as its result decides what is done next or how large it is.
+WAITS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"}
 # What takes indices on the CPU for values on the device.
 INDEXED = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index"}
 
@@ -98,6 +103,7 @@ class OnDevice(torch.Tensor):
         return self.numpy()
 
     def tolist(self) -> Any:
+        note_wait()
         return self.held.tolist()
 
     def data_ptr(self) -> int:
@@ -152,6 +158,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return out
     if present:
         check_devices(func, args, given)
+        if func._schema.name in WAITS:
+            note_wait()
     if asked is not None:
         kwargs = {**kwargs, "device": CPU}
     if kwargs.get("pin_memory"):
@@ -232,6 +240,8 @@ class _Across(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, tensor: torch.Tensor) -> torch.Tensor:
+        if isinstance(tensor, OnDevice):
+            note_wait()
         return tensor.held.clone() if isinstance(tensor, OnDevice) else OnDevice(tensor.detach().clone())
 
     @staticmethod
@@ -257,6 +267,30 @@ def moved(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
     if device.type not in ("cpu", "cuda"):
         raise NotImplementedError(f"the pretended device has no neighbor {device}")
     return _Across.apply(tensor)
+
+
+_noted: list[list[str]] = []  # of the contexts of `noted_waits` that are entered
+
+
+def note_wait() -> None:
+    """Note the line of gatlas that waits. C++ takes gradients to be on the CPU, to where torch's clipping copies."""
+    stack = traceback.extract_stack() if _noted else []
+    if any(frame.filename.endswith("clip_grad.py") for frame in stack):
+        return
+    for places in _noted:
+        frames = [frame for frame in stack if f"{os.sep}gatlas{os.sep}" in frame.filename]
+        places.append(f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?")
+
+
+@contextlib.contextmanager
+def noted_waits() -> Iterator[list[str]]:
+    """Note the lines of gatlas that wait for the pretended device: what reads one of its values, or copies it."""
+    places: list[str] = []
+    _noted.append(places)
+    try:
+        yield places
+    finally:
+        _noted.remove(places)
 
 
 class _Watch(TorchDispatchMode):

@@ -1,6 +1,7 @@
 """Training and sampling of each system on a pretended CUDA device, against the same on the CPU."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from gatlas.systems import load_system, system_module
 from gatlas.systems.contract import Condition, Photo, SampleRequest, Sources
 from gatlas.train import TrainOptions, train
 from tests.helpers.atlas_sets import write_captions, write_set
+from tests.helpers.pretended_cuda import noted_waits
 from tests.helpers.scene_files import box_views, write_scenes
 from tests.helpers.small_lgm import disc_views, write_orbits
 from tests.metrics.test_lpips import random_state
@@ -124,6 +126,17 @@ def test_a_training_is_resumed_and_checkpoints_its_activations(runs, on_cpu):
     runs.train("parts", sample_every=0, should_stop=lambda: next(asked))
     log = runs.train("parts", resume="latest", gradient_checkpointing=True, sample_every=0, workers=1)
     assert losses(log)[-1] == pytest.approx(losses(on_cpu)[-1], rel=1e-3)
+
+
+def test_a_step_does_not_wait_for_the_device(runs, on_cpu):
+    """What is noted in three more steps, none of which is logged, drawn or saved."""
+    quiet = {"checkpoint_every": 100, "log_every": 100, "sample_every": 0, "diagnose_every": 0}
+    counts = []
+    for steps in (3, 6):
+        with noted_waits() as places:
+            runs.train(f"quiet-{steps}", steps=steps, **quiet)
+        counts.append(Counter(places))
+    assert not counts[1] - counts[0]
 
 
 def test_mixed_precision_is_bf16_with_weights_in_fp32(runs, on_cpu):
