@@ -28,7 +28,9 @@ SMALL = {
 
 
 def small(words):
-    """The words of a command line with those that make it small."""
+    """The words of a command line with those that make it small; what does no work stays as it is."""
+    if "--dry-run" in words:
+        return list(words)
     levels = ["--lod", "32,64"] if "--lod" in words else []
     options = SMALL.get(" ".join(words[:2]), SMALL[words[0]])
     return [*words, *levels, *options.split()]
