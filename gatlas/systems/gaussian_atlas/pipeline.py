@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ from gatlas.transport import PROJECTIONS, SPHERE_NAME
 from gatlas.types import AtlasStats
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 
 TEXT_DIM = 128  # of the small text encoders
@@ -117,9 +119,7 @@ def atlas_basis(
     text: Any = pipeline.text_encoder.config
     basis = AtlasBasis(config.basis, CHANNELS, config.size, int(text.hidden_size), seed=seed)
     if weights is not None:
-        shapes = {name: tuple(weight.shape) for name, weight in basis.state_dict().items()}
-        check_weights(Path(str(base)) / "unet" / "basis", weights, shapes, "it is damaged: copy it again")
-        basis.load_state_dict(weights)
+        _fill(basis, weights, Path(str(base)) / "unet" / "basis", "it is damaged: copy it again")
     return basis
 
 
@@ -140,10 +140,15 @@ def picture_encoder(
     text: Any = pipeline.text_encoder.config
     encoder = PictureEncoder(config.pictures, int(text.hidden_size), channels=CHANNELS, seed=seed)
     if weights is not None:
-        shapes = {name: tuple(weight.shape) for name, weight in encoder.state_dict().items()}
-        check_weights(Path(str(base)), weights, shapes, f"its encoder is not one of pictures={config.pictures}")
-        encoder.load_state_dict(weights)
+        _fill(encoder, weights, Path(str(base)), f"its encoder is not one of pictures={config.pictures}")
     return encoder
+
+
+def _fill(part: nn.Module, weights: Mapping[str, Tensor], source: Path, advice: str) -> None:
+    """Give a part of the network its stored weights. Others than its own are a GatlasError that ends in the advice."""
+    shapes = {name: tuple(weight.shape) for name, weight in part.state_dict().items()}
+    check_weights(source, weights, shapes, advice)
+    part.load_state_dict(weights)
 
 
 def usual_base(config: GaussianAtlasConfig) -> Pipeline:

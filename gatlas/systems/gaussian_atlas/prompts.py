@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gatlas.datasets.atlases import shortlist
 from gatlas.models.text import encode_prompts, find_truncated, prompt_length
 from gatlas.models.words import unknown_words
 
@@ -55,11 +56,9 @@ class Prompts:
         unknown = unknown_words(self._tokenizer, self._text_encoder, prompts)
         if not unknown:
             return []
-        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-        named = ", ".join(unknown[:NAMED]) + more
         return [
             "no caption of the training set has these words, which change nothing or are read as one that ends like "
-            f"them: {named}"
+            f"them: {shortlist(unknown, NAMED)}"
         ]
 
     @torch.no_grad()
