@@ -47,10 +47,28 @@ def without_products(tasks: Sequence[Task], known: Mapping[str, Mapping[str, Any
         maker = makers.get(canonical(task.source)) if isinstance(task.source, Path) else None
         if maker is None or maker is task:
             return False
-        line = known.get(maker.key, {})
-        return (line.get("status"), line.get("verb"), line.get("input")) == ("ok", verb, maker.name)
+        return _has_made(maker, known, verb)
 
     return [task for task in tasks if not is_product(task)]
+
+
+def _has_made(maker: Task, known: Mapping[str, Mapping[str, Any]], verb: str) -> bool:
+    line = known.get(maker.key, {})
+    return (line.get("status"), line.get("verb"), line.get("input")) == ("ok", verb, maker.name)
+
+
+def refuse_found(tasks: Iterable[Task], known: Mapping[str, Mapping[str, Any]], verb: str) -> None:
+    """Raise a GatlasError where an input that is `found` in the place of a task's result is no result of it.
+
+    `known` are manifest lines, read after the inputs were listed: the line of a result stands there before the result.
+    """
+    for task in tasks:
+        if task.found and not _has_made(task, known, verb):
+            raise _overwritten(task.found)
+
+
+def _overwritten(name: str) -> GatlasError:
+    return GatlasError(f"{name}: is an input, and a result would be written over it: name another -o")
 
 
 def without_members(tasks: Sequence[Task], tar: re.Pattern[str], sources: Sequence[str]) -> list[Task]:
@@ -87,7 +105,7 @@ def refuse_overwriting(tasks: Sequence[Task]) -> None:
     inputs = {canonical(file): task for task, file in files if isinstance(file, Path)}
     for path, task in inputs.items():
         if path in outputs or (os.path.islink(path) and os.path.realpath(path) in outputs):
-            raise GatlasError(f"{task.name}: is an input, and a result would be written over it: name another -o")
+            raise _overwritten(task.name)
     for path in (*inputs, *outputs):
         for above in map(str, Path(path).parents):
             if above in outputs:

@@ -16,6 +16,7 @@ from gatlas import __version__, io
 from gatlas.batch import listing
 from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
 from gatlas.batch.options import SHARD, STEM, BatchOptions
+from gatlas.batch.places import refuse_found
 from gatlas.batch.plan import Plan, make_plan, unowned_file
 from gatlas.batch.resharding import choose_shard
 from gatlas.batch.shards import parse_shard, slurm_task
@@ -172,6 +173,7 @@ class _Run:
             return Plan(tasks, [], [], [], []), {}
         keys = [task.key for task in tasks]
         known = self.results.known() if isinstance(self.results, TarResults) else self.results.known(keys)
+        refuse_found(tasks, known, self.work.name)
         retry, force = self.options.retry_failed, self.force
         plan = make_plan(tasks, known, self.work, holds=self.results.holds, retry_failed=retry, force=force)
         if isinstance(self.results, TarResults):

@@ -70,6 +70,7 @@ class Task(NamedTuple):
     output: Path | None  # None: it goes into a tar
     captions: Mapping[str, bytes] | None = None  # suffix -> content, of one from a pipe; else `io.captions_of`
     sidecars: tuple[Path, ...] = ()  # files and folders that are stored together with the result: reports, views
+    found: str = ""  # name of an input in the place of the result, left out as an earlier result of this task
 
     @property
     def caption_places(self) -> dict[str, Path]:

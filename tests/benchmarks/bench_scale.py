@@ -1,12 +1,13 @@
 """CPU seconds and peak memory of large sets, over the number of objects: a task of an array that is run again when all
 is done, and the set that a training begins with.
 
-    python tests/benchmarks/bench_scale.py [--objects 1000 10000 205737] [--shards 64] [--work DIR] [--part batch|set]
+    python tests/benchmarks/bench_scale.py [--objects 1000 10000 205737] [--shards 64] [--work DIR]
+        [--part batch|among|set]
 
 Objects, results, manifests and shards are made up: as many as there are objects, with nothing of worth in them. A batch
-reads folders of 1,286 files, and its figures are of the whole process; a set is in tars of 1,000 atlases with their
-captions, and beside the figures of the process stand those of its imports alone. --work keeps what was made for the
-next call.
+reads folders of 1,286 files, and its figures are of the whole process; "among" has the results in the folders that are
+read. A set is in tars of 1,000 atlases with their captions, and beside the figures of the process stand those of its
+imports alone. --work keeps what was made for the next call.
 """
 
 import argparse
@@ -24,8 +25,10 @@ from gatlas.atlas.options import EncodeOptions
 from gatlas.batch.work import BatchWork
 from gatlas.cli.verbs import VERBS
 from gatlas.io.sets.shards import ShardWriter
+from gatlas.prune.options import PruneOptions
 
-VERB = "atlas-encode"
+ENCODE = ("atlas-encode", EncodeOptions(), "atlases/{stem}.npz")  # verb, options, output
+PRUNE = ("prune", PruneOptions(), "splats/{stem}-small.ply")
 FOLDER = 1_286  # objects in one folder, as in Objaverse
 
 
@@ -91,35 +94,37 @@ def keys_of(count):
     return [f"{i // FOLDER:03d}-{i // FOLDER:03d}/{hashlib.md5(b'%d' % i).hexdigest()}" for i in range(count)]
 
 
-def make_finished_batch(work, keys, shards):
+def make_finished_batch(work, keys, shards, verb, options, template):
     """Write objects, results, and the manifests of a batch of them that is done."""
-    fingerprint = BatchWork(VERB.replace("-", "_"), print, EncodeOptions(), VERBS[VERB].batch).fingerprint
+    name = verb.replace("-", "_")
+    fingerprint = BatchWork(name, print, options, VERBS[verb].batch).fingerprint
+    results = template.partition("/")[0]
     for folder in {os.path.dirname(key) for key in keys}:
         (work / "splats" / folder).mkdir(parents=True, exist_ok=True)
-        (work / "atlases" / folder).mkdir(parents=True, exist_ok=True)
+        (work / results / folder).mkdir(parents=True, exist_ok=True)
     ordered = sorted(keys)
     digest = hashlib.sha256(b"x").hexdigest()
     for index in range(shards):
         lines = []
         for key in ordered[index::shards]:
-            source, output = f"splats/{key}.ply", f"atlases/{key}.npz"
+            source, output = f"splats/{key}.ply", template.replace("{stem}", key)
             for path in (source, output):
                 with open(work / path, "wb") as file:
                     file.write(b"x")
-            line = {"id": key, "status": "ok", "verb": "atlas_encode", "input": source}
+            line = {"id": key, "status": "ok", "verb": name, "input": source}
             line |= {"input_stamp": io.stamp(work / source), "options": fingerprint, "version": __version__}
             line |= {"ended": round(time.time(), 3), "seed": 0, "seconds": 1.234, "input_sha256": digest}
             line |= {"count": 16_384, "gap": 0.00123, "output_sha256": digest, "files": {}, "output": output}
             line |= {"output_stamp": io.stamp(work / output), "bytes": 1, "shard": f"{index}/{shards}"}
             lines.append(json.dumps(line) + "\n")
-        (work / f"atlases/manifest-{index}-of-{shards}.jsonl").write_text("".join(lines))
+        (work / results / f"manifest-{index}-of-{shards}.jsonl").write_text("".join(lines))
 
 
-def bench_batch(work, count, shards):
+def bench_batch(work, count, shards, verb, options, template):
     """Print CPU s and peak MB of one task of a batch that is done."""
     if not work.exists():
-        make_finished_batch(work, keys_of(count), shards)
-    words = [VERB, "splats", "-o", "atlases/", "--shard", f"{min(3, shards - 1)}/{shards}"]
+        make_finished_batch(work, keys_of(count), shards, verb, options, template)
+    words = [verb, "splats", "-o", template, "--shard", f"{min(3, shards - 1)}/{shards}"]
     seconds, peak, said = measured(words, work)
     print(f"  {count:9,} {seconds:8.2f} {peak:8.1f}   {said}")
 
@@ -129,15 +134,16 @@ def main():
     parser.add_argument("--objects", type=int, nargs="+", default=[1_000, 10_000, 205_737])
     parser.add_argument("--shards", type=int, default=64)
     parser.add_argument("--work", type=Path)
-    parser.add_argument("--part", choices=["batch", "set"])
+    parser.add_argument("--part", choices=["batch", "among", "set"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         root = (arguments.work or Path(temporary)).resolve()
-        if arguments.part != "set":
-            print(f"one of {arguments.shards} tasks of a finished batch again: objects, CPU s, peak MB")
-            for count in arguments.objects:
-                bench_batch(root / str(count), count, arguments.shards)
-        if arguments.part != "batch":
+        for part, title, batch in (("batch", "", ENCODE), ("among", ", results among the inputs", PRUNE)):
+            if arguments.part in (None, part):
+                print(f"one of {arguments.shards} tasks of a finished batch again{title}: objects, CPU s, peak MB")
+                for count in arguments.objects:
+                    bench_batch(root / f"{part}-{count}", count, arguments.shards, *batch)
+        if arguments.part in (None, "set"):
             print("the set of a training: objects, CPU s to list and to identify it, MB above the imports")
             for count in arguments.objects:
                 bench_set(root / f"set-{count}", count)

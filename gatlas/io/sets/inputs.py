@@ -27,6 +27,7 @@ from gatlas.io.streams import Blob, opened_file, os_errors, read
 _COMPRESSED = (".tar.gz", ".tgz")
 _UNUSUAL = re.compile(r"^\./|/\.?/|/\.?$|\0")  # in a path that pathlib writes otherwise
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")  # of shard names, as in atlas-{000000..000007}.tar
+_PLAIN = 4_096  # files that are taken down at once
 LOST = "lost+found"  # a folder in the root of a file system that nobody may read
 
 
@@ -218,18 +219,22 @@ def _add_folder(found: ItemColumns, folder: Path, suffixes: tuple[str, ...]) -> 
     """Append the files of a folder and of the folders in it, sorted by their paths from there."""
     split = lru_cache(maxsize=1024)(partial(without_suffix, suffixes=(*suffixes, SHARD)))
     names = list(_walk(found, str(folder), split))
-    names.sort()
+    names.sort(reverse=True)
     base = "" if str(folder) == "." else os.path.join(folder, "")
     plain: list[tuple[str, str]] = []
-    for name in names:
-        dot = _first_dot(name)
-        ending = (split(name[dot:]) or ("", ""))[1]
+    while names:  # each goes as it is taken, so that names and keys never are in memory together
+        name = names.pop()
+        dot = name.find(".", name.rfind("/") + 1)
+        ending = ((split(name[dot:]) if dot >= 0 else None) or ("", ""))[1]
         if ending in suffixes:
             plain.append((name[: -len(ending)], name[-len(ending) :]))
-            continue
+            if len(plain) < _PLAIN:
+                continue
+            name = ""
         found.add_files(base, plain)
         plain = []
-        _add_file(found, folder / name, name, suffixes, named=False)
+        if name:
+            _add_file(found, folder / name, name, suffixes, named=False)
     found.add_files(base, plain)
 
 

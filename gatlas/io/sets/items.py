@@ -61,6 +61,14 @@ class ItemColumns(Sequence[Item]):
         """True where there are items that are neither a file named after its key nor a member of a shard."""
         return bool(self._others)
 
+    @property
+    def one_folder(self) -> str | None:
+        """The folder, as it was named, that all items are files of or below, each named after its key: "" or "DIR/".
+
+        None where there is no such folder.
+        """
+        return self._places[0] if len(self._places) == 1 and not self.shards and not self._others else None
+
     def __iter__(self) -> Iterator[Item]:
         return map(self._item, range(len(self)))
 
