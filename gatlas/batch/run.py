@@ -286,7 +286,10 @@ class _Run:
         if result.status == "failed":
             self.outcome.failed += 1
             line = self._line(task, result)
-            self.results.record({**line, "kept": earlier} if earlier else line)
+            try:
+                self.results.record({**line, "kept": earlier} if earlier else line)
+            except GatlasError as error:
+                raise GatlasError(f"{error}: stopped; {self._remedy}") from None
             self.report(result.error if task.name in result.error else f"{task.name}: {result.error}")
             if result.disk_full:
                 raise GatlasError(f"stopped, since every other object would fail too; {self._remedy}")

@@ -201,6 +201,28 @@ def whole_file(out: str | Path, *, force: bool) -> Iterator[BinaryIO]:
             os.replace(scratch, target)
 
 
+def append(path: str | Path, chunks: Iterable[Buffer], *, synced: bool) -> int:
+    """Append to a file, which is made where it is missing, and return its new size; `synced`: all is on the disk then.
+
+    All is appended or nothing: after a failure, as the OSError of a full disk, the file is as it was, and none is left
+    empty.
+    """
+    with open(path, "ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            for chunk in chunks:
+                rest = memoryview(chunk).cast("B")
+                while rest:  # a disk that fills up takes a part
+                    rest = rest[file.write(rest) :]
+            if synced:
+                os.fsync(file.fileno())
+        except BaseException:
+            with suppress(OSError):
+                os.truncate(path, size) if size else os.unlink(path)
+            raise
+        return file.tell()
+
+
 def write_together(out: str | Path, files: Mapping[str, bytes], *, force: bool) -> None:
     """Write files next to `out`, by name, whole or not at all; the last one names the others and appears last.
 

@@ -17,6 +17,7 @@ from gatlas.io.sets.shard_index import FEWEST, index_path, shard_index
 from gatlas.io.sets.shards import ShardWriter, list_members
 from gatlas.prune import PruneOptions, prune
 from gatlas.types import Gaussians, Origin
+from tests.helpers.full_disk import files_limited_to
 
 SPLATS = Batchable(".ply", (".ply",))
 
@@ -42,6 +43,25 @@ def folder(tmp_path, monkeypatch):
         arrays = {key: rng.uniform(0.1, 0.9, size=size).astype(np.float32) for key, size in values.items()}
         io.save_gaussians(f"splats/{name}.ply", Gaussians(**arrays, origin=Origin(name=name)))
     return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("output", "manifest"), [("small/", "small/manifest-0-of-1.jsonl"), ("x.tar", "x.manifest.jsonl")]
+)
+def test_a_full_disk_is_one_line_and_leaves_no_empty_manifest(folder, output, manifest):
+    with files_limited_to(100), pytest.raises(GatlasError) as caught:
+        run_batch(PRUNE, ["splats"], output)
+    assert str(caught.value) == f"{manifest}: File too large: stopped; run the same command to resume"
+    assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["a.ply", "b.ply", "c.ply"]
+    assert run_batch(PRUNE, ["splats"], output).done == 3
+
+
+def test_a_disk_that_fills_up_keeps_the_lines_that_are_recorded(folder):
+    recorded = run_batch(PRUNE, ["splats/a.ply"], "small/").manifest
+    before = recorded.read_bytes()
+    with files_limited_to(len(before) + 10), pytest.raises(GatlasError, match="File too large"):
+        run_batch(PRUNE, ["splats"], "small/")
+    assert recorded.read_bytes() == before
 
 
 def test_a_python_user_prunes_many_splats(folder):

@@ -12,6 +12,7 @@ import pytest
 from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.io import outputs
+from tests.helpers.full_disk import files_limited_to
 from tests.helpers.splat_files import one_gaussian
 
 
@@ -94,6 +95,22 @@ def test_a_failing_write_keeps_the_old_file(tmp_path):
         outputs.write(tmp_path / "x.bin", chunks(), force=True, suffix=".bin", what="bytes")
     assert (tmp_path / "x.bin").read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [tmp_path / "x.bin"]
+
+
+@pytest.mark.parametrize("before", [b"", b"first line\n"])
+def test_what_cannot_be_appended_whole_is_not_appended(tmp_path, before):
+    path = tmp_path / "x.jsonl"
+    if before:
+        path.write_bytes(before)
+    with files_limited_to(15), pytest.raises(OSError, match="too large"):
+        outputs.append(path, [b"of the second line, the head\n", b"and more\n"], synced=True)
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_what_is_appended_is_behind_what_was_there(tmp_path):
+    sizes = [outputs.append(tmp_path / "x", chunks, synced=True) for chunks in ([b"one", b""], [b"two"])]
+    assert sizes == [3, 6]
+    assert (tmp_path / "x").read_bytes() == b"onetwo"
 
 
 def test_a_link_is_written_through(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 from gatlas.io.descriptors import refuse_own_stream
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.outputs import write
+from gatlas.io.outputs import append, write
 from gatlas.io.streams import os_errors
 
 LOG, LOSS = "log.jsonl", "loss.png"
@@ -19,8 +19,8 @@ CURVES, STRIP = "curves.png", "samples.png"
 def append_log(run: str | Path, entry: Mapping[str, Any]) -> None:
     """Add one line to the log."""
     path = Path(run) / LOG
-    with os_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, allow_nan=False) + "\n")
+    with os_errors(path):
+        append(path, [json.dumps(entry, allow_nan=False).encode() + b"\n"], synced=False)
 
 
 def truncate_log(run: str | Path, step: int) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 from gatlas.errors import GatlasError
 from gatlas.io.descriptors import takes_writes
 from gatlas.io.json_reader import JsonError, parse_json
-from gatlas.io.outputs import remove, remove_leftovers, scratch_beside, whole_file, write
+from gatlas.io.outputs import append, remove, remove_leftovers, scratch_beside, whole_file
 from gatlas.io.streams import os_errors
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of file systems without locks
@@ -200,14 +200,14 @@ def _has_our_types(line: dict[str, Any]) -> bool:
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Append one line; it is on the disk on return."""
-    with os_errors(path, named=True), path.open("ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Append one line; it is on the disk on return. A failure leaves the file as it was, or none."""
+    with os_errors(path, named=True):
+        append(path, [json.dumps(line).encode() + b"\n"], synced=True)
 
 
 def write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Replace a file of lines."""
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    write(path, [text.encode()], force=True, suffix=".jsonl", what="a manifest")
+    """Replace a file of lines, whole or not at all; it is on the disk on return."""
+    with whole_file(path, force=True) as file:
+        file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, NamedTuple, cast
 
 from gatlas.errors import GatlasError
-from gatlas.io.outputs import check_output, remove, whole_file, write_stdout
+from gatlas.io.outputs import append, check_output, remove, whole_file, write_stdout
 from gatlas.io.streams import Blob, is_stream, opened_file, os_errors, read, stdin_bytes
 
 SUFFIX = ".tar"
@@ -274,18 +274,15 @@ class GrowingTar:
 
     def append(self, key: str, files: Mapping[str, bytes]) -> int:
         """Append the files of an object, suffix -> content; return the new size. All is on the disk on return."""
-        with os_errors(self.tar, named=True), self.partial.open("ab") as file:
-            for suffix, content in files.items():
-                file.writelines(member_bytes(key, suffix, content))
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
+        blocks = (block for suffix, content in files.items() for block in member_bytes(key, suffix, content))
+        with os_errors(self.tar, named=True):
+            return append(self.partial, blocks, synced=True)
 
     def finish(self) -> None:
         """Write the end mark and move the tar to its place."""
         with os_errors(self.tar, named=True):
-            with self.partial.open("ab") as file:
-                file.write(end_mark(file.tell()))
+            written = self.partial.stat().st_size if self.partial.exists() else 0
+            append(self.partial, [end_mark(written)], synced=True)
             os.replace(self.partial, self.tar)
 
 
