@@ -56,6 +56,7 @@ class Batchable:
     others: tuple[str, ...] = ()  # suffixes that a result may have instead, where -o '{stem}.SUFFIX' says so
     gathered: tuple[str, ...] = ()  # suffixes of outputs that take all objects in one: no batch
     gathering: Callable[[Any], bool] | None = None  # returns True for options with which any output does
+    meshes: bool = False  # splats in glTF that lie in a folder of inputs are left out
     photos: bool = False  # a folder of photos is one input
     folder_results: Callable[[Any], bool] | None = None  # returns True for options with which each result is a folder
     may_fill_folder: bool = False  # -o DIR/ of a single input is one result

@@ -28,6 +28,7 @@ from gatlas.errors import GatlasError, Requeue
 from gatlas.io.outputs import is_streamed
 from gatlas.io.sets.scratch import new_path
 from gatlas.io.sets.shard_index import keep_index
+from gatlas.io.splats.gltf_heads import is_gltf_splat_file
 
 Results = FolderResults | TarResults | StreamResults
 
@@ -76,13 +77,14 @@ def run_batch(
     _check_engine(options, output, piped=not isinstance(inputs, Sequence))
     results: Results
     tasks: list[Task] | ReadAhead[Task]
+    named: set[str] = set()
     if isinstance(inputs, Sequence):
-        results, tasks = _list_tasks(work, inputs, output, options, report, force)
+        results, tasks, named = _list_tasks(work, inputs, output, options, report, force)
     else:
         results = StreamResults(work.suffix, output, force)
         piped = listing.piped_tasks(work, inputs, output, options.shard)
         tasks = list(piped) if options.dry_run else ReadAhead(piped)
-    run = _Run(work, results, output, options, force, devices, report, on_object, should_stop)
+    run = _Run(work, results, output, options, force, devices, report, on_object, should_stop, named)
     if options.dry_run:
         return BatchOutcome(plan=run.plan(list(tasks))[0])
     with suppress(Requeue), results.opened() as run.scratch:
@@ -113,9 +115,10 @@ def _check_engine(options: BatchOptions, output: str, *, piped: bool) -> None:
 
 def _list_tasks(
     work: BatchWork, inputs: Sequence[str], output: str, options: BatchOptions, report: Report, force: bool
-) -> tuple[Results, list[Task]]:
-    """Return the store of the results, and the tasks of this shard."""
+) -> tuple[Results, list[Task], set[str]]:
+    """Return the store of the results, the tasks of this shard, and the absolute paths of what was named."""
     sources, missing = listing.read_inputs(inputs, options)
+    named = set(map(os.path.abspath, sources))
     streamed, tar = is_streamed(output), output.lower().endswith(".tar")
     if work.suffix == "/" and (streamed or tar):
         raise GatlasError("each result is a folder: name them with -o DIR/")
@@ -137,14 +140,14 @@ def _list_tasks(
     record = {} if whole or shards == 1 else {"shard": f"{index}/{shards}", **({"array": str(task)} if task else {})}
     part = ALL if whole else (index, shards)
     if streamed or is_streamed(place):
-        return StreamResults(work.suffix, place, force), streamed_share(work, items, part)
+        return StreamResults(work.suffix, place, force), streamed_share(work, items, part), named
     if tar:
         of_any_shard = re.compile(re.escape(os.path.realpath(output)).replace(re.escape(SHARD), r"\d{5}"))
         results = TarResults(Path(place), work.suffix, work.name, record)
-        return results, tar_share(work, items, part, of_any_shard, sources)
+        return results, tar_share(work, items, part, of_any_shard, sources), named
     template = listing.output_template(place, work.suffix)
     stored = FolderResults(listing.results_folder(template), index, shards, work.name, record)
-    return stored, folder_share(work, items, part, template, stored.known)
+    return stored, folder_share(work, items, part, template, stored.known), named
 
 
 def _is_file(work: BatchWork, source: str) -> bool:
@@ -164,24 +167,46 @@ class _Run:
     report: Report
     on_object: Callable[[int, int | None], None]
     should_stop: Callable[[], bool]
+    named: set[str]  # absolute paths of the files and folders that were named
     outcome: BatchOutcome = field(default_factory=BatchOutcome)
     scratch: Path = Path()
 
     def plan(self, tasks: list[Task]) -> tuple[Plan, dict[str, Line]]:
         """Return what is to do, and the manifest lines that stay valid."""
         if isinstance(self.results, StreamResults):
-            return Plan(tasks, [], [], [], []), {}
+            return self._of_meshes(Plan(tasks, [], [], [], [])), {}
         keys = [task.key for task in tasks]
         known = self.results.known() if isinstance(self.results, TarResults) else self.results.known(keys)
         refuse_found(tasks, known, self.work.name)
         retry, force = self.options.retry_failed, self.force
         plan = make_plan(tasks, known, self.work, holds=self.results.holds, retry_failed=retry, force=force)
+        plan = self._of_meshes(plan)
         if isinstance(self.results, TarResults):
             if force:  # the tar is begun anew; its sidecars are still known to be ours
                 made = {key: last_success(line) for key, line in known.items()}
                 return plan, {key: {**line, "end": 0} for key, line in made.items() if line}
             self.results.check(known, keys, [task.key for task in plan.done])
         return plan, known
+
+    def _of_meshes(self, plan: Plan) -> Plan:
+        """Return a plan without the splats in glTF that lie in folders of meshes; those that were named fail."""
+        if not self.work.spec.meshes:
+            return plan
+        splats = [task for task in (*plan.todo, *plan.failed) if self._is_found_splat(task)]
+        if not splats:
+            return plan
+        keys = {task.key for task in splats}
+        plan = Plan(*([task for task in tasks if task.key not in keys] for tasks in plan))
+        more = f" and {len(splats) - 1:,} more" if len(splats) > 1 else ""
+        what = f"{splats[0].name}{more}: splats in glTF, not meshes"
+        if not any(plan) and self.options.shard is None:
+            raise GatlasError(f"{what}, and there is nothing else: to make meshes of them, give them to gatlas mesh")
+        self.report(f"{what}: left out; to make meshes of them, give them to gatlas mesh")
+        return plan
+
+    def _is_found_splat(self, task: Task) -> bool:
+        path = task.source
+        return isinstance(path, Path) and is_gltf_splat_file(path) and os.path.abspath(path) not in self.named
 
     def resume(self, tasks: list[Task]) -> None:
         """Process what an earlier run has left to do, and complete a tar."""
@@ -192,14 +217,16 @@ class _Run:
                 "make them anew, or name another place with -o"
             )
         failed = len(plan.failed) + len(plan.unowned)
-        outcome = self.outcome = BatchOutcome(len(tasks), len(plan.done), 0, failed, manifest=self.results.manifest)
+        outcome = self.outcome = BatchOutcome(
+            sum(map(len, plan)), len(plan.done), 0, failed, manifest=self.results.manifest
+        )
         tar = self.results if isinstance(self.results, TarResults) else None
         if tar is not None and (plan.todo or not tar.growing.is_whole()):
             tar.resume(max((line.get("end", 0) for line in known.values()), default=0))
         for task in plan.unowned:
             self._refuse(task, known.get(task.key, {}))
         self.process(plan.todo, len(plan.todo), known)
-        whole = not outcome.stopped and (outcome.done + outcome.earlier or not tasks)
+        whole = not outcome.stopped and (outcome.done + outcome.earlier or not outcome.total)
         if tar is not None and whole and not tar.growing.is_whole():
             tar.growing.finish()
             keep_index(tar.tar)

@@ -78,7 +78,7 @@ VERBS = {
             inputs=MANY,
             output=RESULTS,
             threads=True,
-            batch=Batchable(".ply", suffixes("mesh"), SPLATS, photos=True),
+            batch=Batchable(".ply", suffixes("mesh"), SPLATS, meshes=True, photos=True),
         ),
         Verb(
             "prune",

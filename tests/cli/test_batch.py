@@ -63,6 +63,45 @@ def test_a_batch_gives_the_bytes_of_single_calls(gatlas, splats, tmp_path):
     assert len(line["input_sha256"]) == 64
 
 
+INSTANT = ("--profile", "instant", "-n", 40)
+
+
+@pytest.fixture
+def glbs(gatlas, splats, tmp_path):
+    """A folder of two GLB files: a mesh and a splat."""
+    (tmp_path / "glbs").mkdir()
+    gatlas("convert", splats / "a.ply", "-o", "glbs/splat.glb")
+    shutil.copy(Path(__file__).parents[2] / "examples/rocket.glb", tmp_path / "glbs/mesh.glb")
+    return tmp_path / "glbs"
+
+
+def test_splats_in_glb_among_meshes_are_left_out_and_named(gatlas, glbs, tmp_path):
+    said = "glbs/splat.glb: splats in glTF, not meshes: left out; to make meshes of them, give them to gatlas mesh"
+    assert [
+        said in gatlas("fit", "glbs", *INSTANT, *more).stderr
+        for more in (("--dry-run", "-o", "fits/"), ("-o", "fits/"))
+    ]
+    run = gatlas("fit", "glbs", *INSTANT, "--shard", "1/2", "-o", "tars-{shard}.tar")  # whose only object it is
+    assert said in run.stderr
+    assert names(tmp_path / "fits") == ["manifest-0-of-1.jsonl", "mesh.ply"]
+    assert list(lines(tmp_path / "fits/manifest-0-of-1.jsonl")) == ["mesh"]
+    assert (tmp_path / "tars-00001.tar").exists()
+
+
+def test_splats_in_glb_alone_are_no_meshes(gatlas, glbs):
+    (glbs / "mesh.glb").unlink()
+    (said,) = gatlas("fit", "glbs", *INSTANT, "-o", "fits/", code=1).stderr.splitlines()
+    assert said.startswith("gatlas fit: glbs/splat.glb: splats in glTF, not meshes, and there is nothing else: to make")
+    run = gatlas("mesh", "glbs", "-o", "meshes/", code=1)
+    assert run.stderr.endswith("files in it; splats in glTF are taken where they are named, as glbs/splat.glb\n")
+
+
+def test_a_splat_in_glb_that_is_named_as_a_mesh_fails(gatlas, glbs):
+    run = gatlas("fit", "glbs/splat.glb", "glbs/mesh.glb", *INSTANT, "-o", "fits/", code=3)
+    assert "glbs/splat.glb: a splat in glTF (KHR_gaussian_splatting), not a mesh." in run.stderr
+    assert "1 of 2 done, 1 failed" in run.stderr
+
+
 def test_a_bad_object_does_not_stop_the_batch(gatlas, splats, tmp_path):
     (splats / "bad.ply").write_bytes(b"junk")
     run = gatlas("atlas-encode", splats, *ENCODE, "-o", "out/", code=3)

@@ -66,7 +66,8 @@ def list_columns(inputs: Sequence[str], suffix: str | tuple[str, ...] = ".npz", 
                     _add(found, path, suffixes, photos, named=path == Path(given))
         if len(found) == count:
             raise GatlasError(
-                f"{given}: there are no {' or '.join(suffixes)} files in it{_cameras_needed(given, photos)}"
+                f"{given}: there are no {' or '.join(suffixes)} files in it"
+                f"{_cameras_needed(given, photos)}{_splats_to_name(given, suffixes)}"
             )
         for path in paths if len(inputs) > 1 or len(paths) > 1 else ():
             root = os.path.abspath(path)
@@ -111,6 +112,17 @@ def _cameras_needed(given: str, photos: bool) -> str:
     if not photos or not has_pictures(given):
         return ""
     return "; photos lie beside them: to find the cameras of these, name a folder that has photos only"
+
+
+def _splats_to_name(given: str, suffixes: tuple[str, ...]) -> str:
+    """Return that a folder holds splats in glTF, for a message: in folders .glb and .gltf are meshes."""
+    from gatlas.io.splats.gltf_heads import is_gltf_splat_file
+
+    if ".splat" in suffixes and os.path.isdir(given):
+        found = next((path for path in sorted(Path(given).iterdir()) if is_gltf_splat_file(path)), None)
+        if found is not None:
+            return f"; splats in glTF are taken where they are named, as {found}"
+    return ""
 
 
 def _has_photos(folder: Path) -> bool:

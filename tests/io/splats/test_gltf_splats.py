@@ -14,6 +14,7 @@ from gatlas import io
 from gatlas.errors import GatlasError
 from gatlas.geometry.rotations import quats_to_matrices
 from gatlas.geometry.sh import SH_C0, eval_sh
+from gatlas.io.splats.gltf_heads import is_gltf_splat_file
 from gatlas.io.splats.spz import encode_spz
 from gatlas.types import Origin
 from tests.helpers.command_line import run_here
@@ -221,3 +222,13 @@ def test_a_real_glb_of_splats_is_the_splat_that_it_was_made_of(shared_data):
     assert len(g) == len(same) == 500
     nearest = np.linalg.norm(g.means[:, None] - same.means[None], axis=2).min(axis=1)
     assert nearest.max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"glTF", b"glTF" + bytes(8) + b"\xff\xff\xff\xff" + b"KHR_gaussian_splatting", b"{"]
+)
+def test_a_damaged_file_is_no_splat_by_its_head(tmp_path, content):
+    for name in ("x.glb", "x.gltf"):
+        (tmp_path / name).write_bytes(content)
+        assert not is_gltf_splat_file(tmp_path / name)
+    assert not is_gltf_splat_file(tmp_path / "gone.glb")
