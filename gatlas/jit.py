@@ -56,7 +56,7 @@ def _beside_kernels() -> list[str]:
     package = Path(__file__).parent
     if foreign_writer(package, contents=False) is not None:
         return []
-    folders = ("raster", "meshes", "transport", "metrics", "io/meshes")
+    folders = ("raster", "meshes", "transport", "metrics", "io/meshes", "fit", "sfm")
     return [f"{package / folder / '__pycache__'}" for folder in folders if os.access(package / folder, os.W_OK)]
 
 

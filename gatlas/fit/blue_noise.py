@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
+
+from gatlas.jit import njit
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -43,7 +44,7 @@ def choose_blue_noise(
     return np.flatnonzero(taken)
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _throw(points, spacing, taken, found, count):  # type: ignore[no-untyped-def]
     """One pass over the points: accept each that has no accepted point within its spacing."""
     cell = np.median(spacing)
@@ -103,6 +104,6 @@ def _throw(points, spacing, taken, found, count):  # type: ignore[no-untyped-def
     return found
 
 
-@numba.njit(cache=True)
+@njit(cache=True)
 def _bucket(x, y, z, buckets):  # type: ignore[no-untyped-def]
     return ((x * 73856093) ^ (y * 19349663) ^ (z * 83492791)) & (buckets - 1)

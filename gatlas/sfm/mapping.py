@@ -20,22 +20,22 @@ FEW_MATCHES = {"init_min_num_inliers": 40, "abs_pose_min_num_inliers": 15, "init
 SMALLEST = 3  # photos of a model
 
 
-def map_photos(count: int, database: Path, options: SfmOptions, *, threads: int, bar: Bar = no_bar) -> Any | None:
+def map_photos(count: int, database: Path, options: SfmOptions, *, bar: Bar = no_bar) -> Any | None:
     """Return COLMAP's reconstruction of the most photos; None where no three of them go together.
 
     Where many are left out, fewer matches are made do with in a second attempt.
     """
     best: Any | None = None
     for relaxed in ({}, FEW_MATCHES):
-        for each in _models(count, database, _mapper_options(options, threads, relaxed), bar):
+        for each in _models(count, database, _mapper_options(options, relaxed), bar):
             if best is None or each.num_reg_images() > best.num_reg_images():
                 best = each
         if best is not None and best.num_reg_images() >= ENOUGH * count:
             break
     if best is None or best.num_reg_images() < SMALLEST:
         return None
-    _with_lens(best, options.colmap_model, threads)
-    refine_model(best, threads=threads)
+    _with_lens(best, options.colmap_model)
+    refine_model(best)
     return best
 
 
@@ -58,9 +58,9 @@ def _models(count: int, database: Path, options: Any, bar: Bar) -> list[Any]:
     return [found[number] for number in sorted(found)]
 
 
-def _mapper_options(options: SfmOptions, threads: int, relaxed: dict[str, float]) -> Any:
+def _mapper_options(options: SfmOptions, relaxed: dict[str, float]) -> Any:
     found = load_pycolmap().IncrementalPipelineOptions()
-    found.num_threads = threads
+    found.num_threads = 1  # with more, rarely, the same matches give other cameras
     found.random_seed = options.seed
     found.min_model_size = SMALLEST
     found.extract_colors = False  # of the photos, which go by other names there
@@ -69,7 +69,7 @@ def _mapper_options(options: SfmOptions, threads: int, relaxed: dict[str, float]
     return found
 
 
-def _with_lens(model: Any, name: str, threads: int) -> None:
+def _with_lens(model: Any, name: str) -> None:
     """Refine a model with a lens of more parameters than the one that it was found with."""
     pycolmap = load_pycolmap()
     changed = False
@@ -81,7 +81,7 @@ def _with_lens(model: Any, name: str, threads: int) -> None:
         camera.params = _more_parameters(old.model_name, list(old.params), name)
         changed = True
     if changed:
-        adjust(model, threads=threads)
+        adjust(model)
 
 
 def _more_parameters(old: str, values: list[float], new: str) -> list[float]:

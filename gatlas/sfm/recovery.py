@@ -100,7 +100,7 @@ def _reconstruct(
     try:
         write_features(photos, database, options, threads=threads, bar=bar)
         write_matches(len(photos), database, options, threads=threads, bar=bar)
-        model = map_photos(len(photos), database, options, threads=threads, bar=bar)
+        model = map_photos(len(photos), database, options, bar=bar)
     except (RuntimeError, ValueError) as error:
         raise GatlasError(f"{folder}: COLMAP could not find the cameras: {first_sentence(error)}") from error
     found = 0 if model is None else model.num_reg_images()

@@ -17,7 +17,7 @@ RAYLEIGH = 1.1774  # median length of two coordinates with a standard deviation 
 ROUNDS = 4
 
 
-def refine_model(model: Any, *, threads: int) -> None:
+def refine_model(model: Any) -> None:
     """Refine cameras and points of a COLMAP reconstruction, in place, without the observations that are far off.
 
     COLMAP keeps those within 4 pixels with the whole of their squares, where most are within 0.2: few wrong ones would
@@ -26,10 +26,10 @@ def refine_model(model: Any, *, threads: int) -> None:
     """
     for _ in range(ROUNDS):
         _remove_far(model)
-        adjust(model, threads=threads)
+        adjust(model)
 
 
-def adjust(model: Any, *, threads: int) -> None:
+def adjust(model: Any) -> None:
     """Minimize the reprojection errors of a reconstruction over poses, points and lenses, in place.
 
     Principal points stay.
@@ -37,7 +37,7 @@ def adjust(model: Any, *, threads: int) -> None:
     pycolmap = load_pycolmap()
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
-    options.ceres.solver_options.num_threads = threads
+    options.ceres.solver_options.num_threads = 1  # sums of several come in no fixed order
     config = pycolmap.BundleAdjustmentConfig()
     for number in model.reg_image_ids():
         config.add_image(number)

@@ -31,14 +31,14 @@ def centers(model):
 
 def test_wrong_observations_are_removed_and_the_cameras_are_as_without_them():
     clean, truth = synthesized(0.0)
-    refine_model(clean, threads=1)
+    refine_model(clean)
     least = trajectory_error(centers(clean), truth).rmse
     kept, _ = synthesized(0.15)
-    adjust(kept, threads=1)
+    adjust(kept)
     assert trajectory_error(centers(kept), truth).rmse > 4 * least
     model, _ = synthesized(0.15)
     before = model.compute_num_observations()
-    refine_model(model, threads=1)
+    refine_model(model)
     assert trajectory_error(centers(model), truth).rmse < 1.5 * least
     assert model.compute_num_observations() == pytest.approx(0.85 * before, rel=0.05)
 
@@ -46,5 +46,5 @@ def test_wrong_observations_are_removed_and_the_cameras_are_as_without_them():
 def test_observations_that_agree_are_kept():
     model, _ = synthesized(0.0)
     before = model.compute_num_observations()
-    refine_model(model, threads=1)
+    refine_model(model)
     assert model.compute_num_observations() > 0.99 * before
