@@ -123,6 +123,21 @@ def test_the_bytes_of_moments_in_8_bits_are_those_of_the_optimizer():
     assert count_memory(system, TrainOptions(), precision="fp32", eight_bit=True).optimizer == expected
 
 
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_the_size_of_a_checkpoint_is_known_before_the_first_step(eight_bit):
+    if eight_bit:
+        pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed (extra eight-bit)")
+    network = nn.Sequential(nn.Linear(256, 512), nn.Linear(512, 3))
+    state = TrainState(network, TrainOptions(), eight_bit=eight_bit)
+    counted = state.checkpoint_size()
+    network(torch.randn(2, 256)).sum().backward()
+    state.optimizer.step()
+    tensors = state.tensors()
+    files = [*tensors.values(), *state.averaged(tensors).values()]
+    written = sum(each.nbytes for each in files)
+    assert written <= counted <= written + 256 * len(files) + (1 << 15)  # names and shapes, too
+
+
 def tracked_peak(system, options):
     """Bytes at the peak of a whole step by torch's tracker: in bf16, with the optimizer and the average."""
     with FakeTensorMode(allow_non_fake_inputs=True):
