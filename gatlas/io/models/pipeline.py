@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.models.pipeline_parts import (
+    check_module,
     read_module,
     read_text_encoder,
     read_tokenizer,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Pipeline",
+    "check_belongs",
     "load_model",
     "load_module",
     "load_pipeline",
@@ -119,6 +121,11 @@ def load_model(
 def load_module(name: str | Path, part: str) -> dict[str, Tensor] | None:
     """Return the weights (float32) of a part that diffusers does not know; None where a model has none."""
     return read_module(_named(str(name)) / "unet", part)
+
+
+def check_belongs(name: str | Path, part: str) -> None:
+    """Raise a GatlasError where such a part is known not to belong to the UNet of its model."""
+    check_module(_named(str(name)) / "unet", part)
 
 
 def read_description(folder: str | Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
 from gatlas.io.json_reader import parse_json, read_json_object
-from gatlas.io.models.tensors import fill, read_json, read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.models.tensors import fill, noted, read_json, read_tensors, weight_files, write_json, write_tensors
+from gatlas.io.sets.digests import sha256_of
 from gatlas.io.streams import os_errors, read
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ MOST_LAYERS, MOST_WIDTH = 1000, 1_000_000  # of a config: more would not be buil
 UNET_STEM, TEXT_STEM, MODULE_STEM = "diffusion_pytorch_model", "model", "model"
 ADAPTERS, ADAPTER_FILE = "lora", "pytorch_lora_weights.safetensors"
 _TOKEN_FIELDS = {"__type", "content", "id", "lstrip", "normalized", "rstrip", "single_word", "special"}
+_SHA256 = "gatlas_sha256_"  # notes of a UNet's weights: checksums of the modules beside it, by name
 _TEXT_PREFIX = "text_model."  # before the names of a text encoder's weights, in files of transformers 4
 
 
@@ -69,6 +71,7 @@ def save_unet(folder: str | Path, unet: UNet2DConditionModel, state_dict: Mappin
     """Write config.json and the weights into an existing folder that `UNet2DConditionModel.from_pretrained` reads.
 
     `state_dict` are other weights for the same network, such as an average: names and shapes must be the UNet's own.
+    The parts that `save_module` wrote into the folder before belong to these weights: see `check_module`.
     """
     own = unet.state_dict()
     state = own if state_dict is None else state_dict
@@ -77,7 +80,9 @@ def save_unet(folder: str | Path, unet: UNet2DConditionModel, state_dict: Mappin
     config = parse_json(unet.to_json_string())
     config.pop("_name_or_path", None)  # a path of the machine that trained
     write_json(Path(folder) / "config.json", config)
-    write_tensors(Path(folder) / f"{UNET_STEM}.safetensors", state)
+    modules = sorted(Path(folder).glob(f"*/{MODULE_STEM}.safetensors"))
+    notes = {_SHA256 + path.parent.name: sha256_of(path) for path in modules}
+    write_tensors(Path(folder) / f"{UNET_STEM}.safetensors", state, notes=notes)
 
 
 def save_adapters(folder: str | Path, weights: Mapping[str, Tensor]) -> None:
@@ -102,6 +107,18 @@ def read_module(folder: Path, name: str) -> dict[str, Tensor] | None:
 
     path = folder / name
     return read_tensors(weight_files(path, MODULE_STEM), torch.float32) if path.is_dir() else None
+
+
+def check_module(folder: Path, name: str) -> None:
+    """Raise a GatlasError where a module is not the one that was written with the weights of the UNet in its folder.
+
+    Nothing is known of that where earlier versions or other programs wrote those weights.
+    """
+    wanted = noted(weight_files(folder, UNET_STEM)[0]).get(_SHA256 + name)
+    if wanted is not None and [sha256_of(file) for file in weight_files(folder / name, MODULE_STEM)] != [wanted]:
+        raise GatlasError(
+            f"{folder / name}: was not written with the weights in {folder}: copy that whole folder again"
+        )
 
 
 def read_text_encoder(folder: Path, dtype: torch.dtype, *, weights: bool = True) -> CLIPTextModel:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gatlas.errors import GatlasError
@@ -69,7 +70,18 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
             f"{folder}: its weights are in {pickles[0]}; gatlas reads safetensors only, which hold no code: "
             "load the folder with diffusers in a place that you trust it and write it again with save_pretrained"
         )
-    raise GatlasError(f"{folder}: has no weights: there is no {whole.name}")
+    raise GatlasError(f"{folder}: has no weights: there is no {whole.name}: copy or download it again")
+
+
+def noted(file: Path) -> dict[str, str]:
+    """Return what the header of a safetensors file says beside its tensors. Damage is a GatlasError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with os_errors(file), file.open("rb"), safe_open(file, framework="numpy") as stored:
+            return stored.metadata() or {}
+    except SafetensorError as error:
+        raise GatlasError(f"{file}: truncated or damaged ({error}): copy or download it again") from None
 
 
 def tensor_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
@@ -150,9 +162,15 @@ def read_tensors(
 
 
 def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], *, fetch: Callable[[str, Tensor], object] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    fetch: Callable[[str, Tensor], object] | None = None,
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write tensors as one safetensors file; the same tensors give the same bytes, those of safetensors itself.
+
+    The `notes` go into its header, for `noted`.
 
     They are written one after the other; what is not on the host, or not contiguous, passes through one buffer. With
     `fetch` all do: it fills the tensor that it is given, and of those in `tensors` only shapes and kinds are used.
@@ -162,7 +180,7 @@ def write_tensors(
     kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     if unknown := [f"{name} is {kind}" for name, kind in kinds.items() if kind not in _KINDS]:
         raise ValueError(f"safetensors has no such numbers: {unknown[0]}")
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **notes}}
     names = sorted(tensors, key=lambda name: (_ORDER[kinds[name]], name))
     end = 0
     for name in names:

@@ -13,7 +13,7 @@ import torch
 from gatlas.atlas.statistics import COUNT
 from gatlas.diffusion.schedules import STABLE_DIFFUSION_NOISE
 from gatlas.errors import GatlasError
-from gatlas.io.models.pipeline import Pipeline, load_module, load_pipeline
+from gatlas.io.models.pipeline import Pipeline, check_belongs, load_module, load_pipeline
 from gatlas.io.models.tensors import check_weights
 from gatlas.models.atlas_basis import AtlasBasis
 from gatlas.models.atlas_unet import CHANNELS, position_channels, small_unet, widen
@@ -120,6 +120,7 @@ def atlas_basis(
     basis = AtlasBasis(config.basis, CHANNELS, config.size, int(text.hidden_size), seed=seed)
     if weights is not None:
         _fill(basis, weights, Path(str(base)) / "unet" / "basis", "it is damaged: copy it again")
+        check_belongs(str(base), "basis")
     return basis
 
 
@@ -141,6 +142,7 @@ def picture_encoder(
     encoder = PictureEncoder(config.pictures, int(text.hidden_size), channels=CHANNELS, seed=seed)
     if weights is not None:
         _fill(encoder, weights, Path(str(base)), f"its encoder is not one of pictures={config.pictures}")
+        check_belongs(str(base), "pictures")
     return encoder
 
 

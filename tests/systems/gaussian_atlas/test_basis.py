@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from gatlas.errors import GatlasError
 from gatlas.systems.contract import Condition, SampleRequest, Sources
@@ -102,6 +102,32 @@ def test_a_damaged_basis_is_refused_in_words(made, tmp_path, atlases, message):
     del weights["atlases"]
     save_file(weights if atlases is None else {**weights, "atlases": atlases}, path)
     with pytest.raises(GatlasError, match=message):
+        load(str(tmp_path / "run"))
+
+
+def test_a_basis_of_other_weights_is_refused_unless_an_earlier_version_wrote_the_model(made, tmp_path):
+    folder, stats, system = made
+    shutil.copytree(folder / "run", tmp_path / "run")
+    unet = tmp_path / "run" / "unet"
+    weights = {name: value.detach().clone() for name, value in system.network.basis.state_dict().items()}
+    save_file({**weights, "atlases": -weights["atlases"]}, unet / "basis" / "model.safetensors")
+    said = r"unet/basis: was not written with the weights in \S+unet: copy that whole folder again$"
+    with pytest.raises(GatlasError, match=said):
+        load(str(tmp_path / "run"))
+    with pytest.raises(GatlasError, match=said):
+        create(CONFIG, base=str(tmp_path / "run"), stats=stats)
+    file = unet / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(file), file, {"format": "pt"})
+    assert torch.equal(load(str(tmp_path / "run")).network.basis.atlases, -weights["atlases"])
+
+
+def test_a_basis_without_its_file_is_refused_with_the_remedy(made, tmp_path):
+    folder, *_ = made
+    shutil.copytree(folder / "run", tmp_path / "run")
+    (tmp_path / "run/unet/basis/model.safetensors").unlink()
+    with pytest.raises(
+        GatlasError, match=r"basis: has no weights: there is no model\.safetensors: copy or download it"
+    ):
         load(str(tmp_path / "run"))
 
 
