@@ -12,7 +12,7 @@ from gatlas.errors import GatlasError
 from gatlas.systems.contract import Condition, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas import PRESETS, create, load
 from gatlas.train import TrainOptions, train
-from tests.helpers.atlas_sets import BALLS, write_captions, write_set
+from tests.helpers.atlas_sets import BALLS
 
 CONFIG = replace(PRESETS["small"].config, widths=(32, 64), basis=4)
 PROMPT = f"a {next(iter(BALLS))} ball"
@@ -21,11 +21,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(folder, stats):
     """A folder with a set of atlases, captions and a run of three steps; the statistics; and the system as trained."""
-    folder = tmp_path_factory.mktemp("basis")
-    stats = write_set(folder / "set")
-    write_captions(folder / "captions.csv")
     system = create(CONFIG, stats=stats)
     run(system, folder, folder / "run")
     return folder, stats, system

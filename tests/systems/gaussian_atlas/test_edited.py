@@ -11,7 +11,7 @@ from gatlas.atlas.statistics import CHANNELS, stack
 from gatlas.errors import GatlasError
 from gatlas.systems.contract import Condition, Edit, SampleRequest
 from gatlas.systems.gaussian_atlas import PRESETS, create
-from tests.helpers.atlas_sets import random_atlas, write_set
+from tests.helpers.atlas_sets import random_atlas
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,8 +27,7 @@ LEFT[:, :4] = True
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    stats = write_set(tmp_path_factory.mktemp("atlases") / "set")
+def system(stats):
     return create(replace(PRESETS["small"].config, widths=(32, 64)), stats=stats)
 
 

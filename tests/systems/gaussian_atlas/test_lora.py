@@ -12,7 +12,6 @@ from gatlas.systems.contract import Condition, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas import create, load
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.train import TrainOptions, train
-from tests.helpers.atlas_sets import write_captions, write_set
 from tests.helpers.pipeline_files import write_pipeline
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -23,13 +22,10 @@ CONFIG = GaussianAtlasConfig(
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(folder, stats):
     """A base, a set of atlases with captions, and a run of three steps from the base."""
     pytest.importorskip("peft")
-    folder = tmp_path_factory.mktemp("lora")
     write_pipeline(folder / "base")
-    stats = write_set(folder / "set")
-    write_captions(folder / "captions.csv")
     said = []
     run(create(CONFIG, base=str(folder / "base"), stats=stats), folder, folder / "run", report=said.append)
     return folder, stats, said

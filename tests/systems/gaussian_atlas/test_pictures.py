@@ -17,22 +17,11 @@ from gatlas.systems.contract import Condition, Picture, SampleRequest, Sources
 from gatlas.systems.gaussian_atlas import PRESETS, create, load
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.train import TrainOptions, train
-from tests.helpers.atlas_sets import BALLS, ball, write_captions, write_set
+from tests.helpers.atlas_sets import BALLS, ball
 
 CONFIG = replace(PRESETS["small"].config, widths=(32, 64), pictures=16)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("atlases")
-
-
-@pytest.fixture(scope="module")
-def stats(folder):
-    write_captions(folder / "captions.csv")
-    return write_set(folder / "set")
 
 
 @pytest.fixture(scope="module")

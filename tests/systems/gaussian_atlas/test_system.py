@@ -27,24 +27,13 @@ from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.generated import MIN_OPACITY, generated_atlas
 from gatlas.systems.gaussian_atlas.prompts import Prompts
 from gatlas.train.options import TrainOptions, learning_rate
-from tests.helpers.atlas_sets import BALLS, write_captions, write_set
+from tests.helpers.atlas_sets import BALLS, write_set
 
 CONFIG = replace(PRESETS["small"].config, widths=(32, 64), basis=0)
 PROMPTS = tuple(f"a {name} ball" for name in BALLS)
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("atlases")
-
-
-@pytest.fixture(scope="module")
-def stats(folder):
-    write_captions(folder / "captions.csv")
-    return write_set(folder / "set")
 
 
 @pytest.fixture(scope="module")
