@@ -9,6 +9,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from gatlas.raster import rasterize
+from gatlas.raster.dispatch import choose_backend
+from gatlas.raster.rendering import ProjectionOptions
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -41,8 +43,32 @@ def rasterize_batch(
     if isinstance(gaussians[0].means, FakeTensor):
         return _without_values(gaussians, next(iter(shapes)))
     light = torch.full((3,), background, device=gaussians[0].means.device)
+    options = _options_of_all(gaussians, cameras)
+    if options is not None:
+        from gatlas.raster.cuda import rasterize_gsplat_batch
+
+        return BatchRendering(*rasterize_gsplat_batch(gaussians, cameras, light, options))
     pictures = [rasterize(each, views, background=light) for each, views in zip(gaussians, cameras, strict=True)]
     return BatchRendering(*(torch.stack(images) for images in list(zip(*pictures, strict=True))[:2]))
+
+
+def _options_of_all(gaussians: Sequence[Gaussians], cameras: Sequence[Cameras]) -> ProjectionOptions | None:
+    """Return the settings of one call for all objects; None where the device or the objects ask for a call each."""
+    means, origin = gaussians[0].means, gaussians[0].origin
+    if choose_backend(means, "auto") != "cuda" or means.dtype != torch.float32:
+        return None
+    from gatlas.raster.cuda import FEWEST_OF_BATCH
+
+    alike = all(
+        each.origin.antialiased == origin.antialiased
+        and each.origin.pixel_sizes is None
+        and each.sh.shape == gaussians[0].sh.shape
+        for each in gaussians
+    )
+    moving = any(getattr(each.viewmats, "requires_grad", False) for each in cameras)
+    if not alike or moving or len(means) < FEWEST_OF_BATCH or len(cameras[0]) == 0:
+        return None
+    return ProjectionOptions(antialiased=origin.antialiased)
 
 
 def _without_values(gaussians: Sequence[Gaussians], shape: tuple[int, int, int]) -> BatchRendering:

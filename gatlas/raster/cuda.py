@@ -7,7 +7,7 @@ import math
 import sys
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,8 @@ from gatlas.raster.gsplat_build import describe_failure, exclusive_build
 from gatlas.raster.rendering import ProjectionOptions, Rendering
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jaxtyping import Float, Float32, Int64
     from torch import Tensor
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 MAX_ALPHA = 0.999  # gsplat's
 LOG_HALF = math.log(0.5)
+# Gaussians of each object in one call of several objects. gsplat 1.5 adds up the gradients of those threads of a warp
+# that have a Gaussian of the same number, of whichever object: with this many no warp has a number twice.
+FEWEST_OF_BATCH = 32
 
 
 def rasterize_gsplat(
@@ -53,20 +58,65 @@ def rasterize_gsplat(
         colors=torch.stack(list(seen_colors(gaussians, cameras.viewmats))),  # [c n 3]
         viewmats=cameras.viewmats.contiguous(),
         Ks=cameras.Ks.contiguous(),
-        width=cameras.width,
-        height=cameras.height,
-        near_plane=options.near_plane,
-        far_plane=options.far_plane,
-        eps2d=blurs[0],
-        rasterize_mode="antialiased" if options.antialiased else "classic",
         absgrad=means2d_absgrad is not None,
-        packed=False,
         backgrounds=backgrounds.contiguous(),
         render_mode="RGB+ED",
+        **_settings(cameras, options._replace(eps2d=blurs[0])),
     )
     if means2d_absgrad is not None and intermediates["means2d"].requires_grad:
         collect_absgrad(intermediates["means2d"], means2d_absgrad)
     return Rendering(images[..., :3], alphas, images[..., 3:])
+
+
+def rasterize_gsplat_batch(
+    gaussians: Sequence[Gaussians],
+    cameras: Sequence[Cameras],
+    background: Float[Tensor, " 3"],
+    options: ProjectionOptions,
+) -> tuple[Float[Tensor, "b c h w 3"], Float[Tensor, "b c h w 1"]]:
+    """Return colors and alphas of several objects in one call, float32 on one CUDA device; see `FEWEST_OF_BATCH`.
+
+    Gradients to the cameras are not for this function.
+    """
+    from gsplat import rasterization
+
+    device = background.device
+    viewmats, Ks = (
+        torch.stack([torch.as_tensor(getattr(each, name)) for each in cameras]).to(device, torch.float32)
+        for name in ("viewmats", "Ks")
+    )
+    means, quats, scales, opacities = (
+        torch.stack([getattr(each, name) for each in gaussians]) for name in ("means", "quats", "scales", "opacities")
+    )
+    colors = torch.stack(
+        [torch.stack(list(seen_colors(each, views))) for each, views in zip(gaussians, viewmats, strict=True)]
+    )
+    images, alphas, _ = rasterization(
+        means=means,
+        quats=quats,
+        scales=scales,
+        opacities=opacities,
+        colors=colors,  # [b c n 3]
+        viewmats=viewmats.contiguous(),
+        Ks=Ks.contiguous(),
+        backgrounds=background.expand(*viewmats.shape[:2], 3).contiguous(),
+        render_mode="RGB",
+        **_settings(cameras[0], options),
+    )
+    return images, alphas
+
+
+def _settings(cameras: Cameras, options: ProjectionOptions) -> dict[str, Any]:
+    """Return what every call of gsplat's `rasterization` here has in common; the blur is one number."""
+    return {
+        "width": cameras.width,
+        "height": cameras.height,
+        "near_plane": options.near_plane,
+        "far_plane": options.far_plane,
+        "eps2d": float(options.eps2d),
+        "rasterize_mode": "antialiased" if options.antialiased else "classic",
+        "packed": False,
+    }
 
 
 def median_gaussians_gsplat(
@@ -97,13 +147,7 @@ def _median_index(gaussians: Gaussians, camera: Cameras, options: ProjectionOpti
         colors=gaussians.means.contiguous(),  # any: only what is projected is used
         viewmats=camera.viewmats.contiguous(),
         Ks=camera.Ks.contiguous(),
-        width=camera.width,
-        height=camera.height,
-        near_plane=options.near_plane,
-        far_plane=options.far_plane,
-        eps2d=float(options.eps2d),
-        rasterize_mode="antialiased" if options.antialiased else "classic",
-        packed=False,
+        **_settings(camera, options),
     )
     means2d, conics, opacities = (projected[name].contiguous() for name in ("means2d", "conics", "opacities"))
     light = torch.ones((1, camera.height, camera.width), device=means2d.device)

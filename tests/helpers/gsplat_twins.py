@@ -66,7 +66,7 @@ def projection_ewa_3dgs_fused_fwd(
     assert camera_model is PINHOLE
     *inputs, opacities = checked(means, quats, scales, viewmats, Ks, opacities)
     means2d, depths, covars2d, conics, compensations = projected(inputs, width, height, eps2d)
-    seen = opacities * compensations if calc_compensations else opacities.expand_as(depths)
+    seen = opacities[..., None, :] * (compensations if calc_compensations else torch.ones_like(depths))
     extents = (2 * torch.log(seen / ALPHA_THRESHOLD)).clamp(min=0.0).sqrt().clamp(max=EXTENT)
     radii = torch.ceil(extents[..., None] * covars2d.diagonal(dim1=-2, dim2=-1).sqrt())
     kept = (depths >= near_plane) & (depths <= far_plane) & (covars2d.det() > 0) & (seen >= ALPHA_THRESHOLD)
@@ -91,16 +91,24 @@ def projection_ewa_3dgs_fused_bwd(
     (radii,) = checked(radii, dtype=torch.int32)
     checked(conics, compensations)
     inputs = [tensor.clone().requires_grad_() for tensor in checked(means, quats, scales, viewmats, Ks)]
+    # Autograd fills in zeros for an output that nothing used; for it the device is the CPU.
+    v_depths = v_depths if isinstance(v_depths, OnDevice) or v_depths.any() else OnDevice(v_depths)
     gradients = checked(v_means2d, v_depths, v_conics, v_compensations)
-    kept = (radii > 0).all(dim=-1)
+    *objects, cameras, count = radii.shape[:-1]
+    # A warp of 32 adds up what belongs to one number of a Gaussian, or of a camera, and never looks at the object.
+    assert math.prod(objects) == 1 or (count >= 32 and not viewmats_requires_grad)
+    kept = (radii > 0).all(dim=-1).reshape(-1, cameras, count)
+    gradients = [gradient if gradient is None else gradient.flatten(0, len(objects)) for gradient in gradients]
     total = torch.zeros(())
     with torch.enable_grad():
-        for camera, seen in enumerate(kept):  # what was left out may have no finite projection
-            parts = [tensor[seen] for tensor in inputs[:3]] + [tensor[camera : camera + 1] for tensor in inputs[3:]]
+        flat = [tensor.flatten(0, len(objects) - 1) if objects else tensor[None] for tensor in inputs]
+        for i, j in np.ndindex(*kept.shape[:2]):
+            seen = kept[i, j]  # what was left out may have no finite projection
+            parts = [tensor[i, seen] for tensor in flat[:3]] + [tensor[i, j : j + 1] for tensor in flat[3:]]
             means2d, depths, _, conics, compensations = projected(parts, width, height, eps2d)
             for output, gradient in zip((means2d, depths, conics, compensations), gradients, strict=True):
                 if gradient is not None:
-                    total = total + (output[0] * gradient[camera, seen]).sum()
+                    total = total + (output[0] * gradient[i * cameras + j, seen]).sum()
         v_means, v_quats, v_scales, v_viewmats = torch.autograd.grad(total, inputs[:4])
     v_viewmats = OnDevice(v_viewmats) if viewmats_requires_grad else None
     return OnDevice(v_means), None, OnDevice(v_quats), OnDevice(v_scales), v_viewmats
@@ -148,15 +156,15 @@ def rasterize_to_pixels_3dgs_fwd(
     assert masks is None
     fields = checked(means2d, conics, colors, opacities, backgrounds)
     offsets, flat = checked(tile_offsets, flatten_ids, dtype=torch.int32)
-    images = offsets.shape[:-2]
-    pictures = torch.full((*images, height, width, colors.shape[-1]), math.nan)
-    alphas = torch.full((*images, height, width, 1), math.nan)
-    last_ids = torch.zeros((*images, height, width), dtype=torch.int32)
+    images, number = offsets.shape[:-2], math.prod(offsets.shape[:-2])
+    pictures = torch.full((number, height, width, colors.shape[-1]), math.nan)
+    alphas = torch.full((number, height, width, 1), math.nan)
+    last_ids = torch.zeros((number, height, width), dtype=torch.int32)
     for tile in tiles(offsets, len(flat), width, height, tile_size):
         picture, alpha, last, *_ = blended_tile(fields, flat, tile)
         at = (tile.image, tile.rows, tile.columns)
         pictures[at], alphas[at], last_ids[at] = picture, alpha, last
-    return OnDevice(pictures), OnDevice(alphas), OnDevice(last_ids)
+    return tuple(OnDevice(each.reshape(*images, *each.shape[1:])) for each in (pictures, alphas, last_ids))
 
 
 def rasterize_to_pixels_3dgs_bwd(
@@ -167,6 +175,7 @@ def rasterize_to_pixels_3dgs_bwd(
     fields = checked(means2d, conics, colors, opacities, backgrounds)
     offsets, flat, _ = checked(tile_offsets, flatten_ids, last_ids, dtype=torch.int32)
     v_colors, v_alphas, _ = checked(v_render_colors, v_render_alphas, render_alphas)
+    v_colors, v_alphas = (each.flatten(0, -4) for each in (v_colors, v_alphas))
     leaves = [field.clone().requires_grad_() for field in fields[:4]]
     gradients = [torch.zeros_like(leaf) for leaf in leaves]
     absolute = torch.zeros_like(fields[0])
