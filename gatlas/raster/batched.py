@@ -65,7 +65,7 @@ def _options_of_all(gaussians: Sequence[Gaussians], cameras: Sequence[Cameras]) 
         and each.sh.shape == gaussians[0].sh.shape
         for each in gaussians
     )
-    moving = any(getattr(each.viewmats, "requires_grad", False) for each in cameras)
+    moving = any(getattr(values, "requires_grad", False) for each in cameras for values in (each.viewmats, each.Ks))
     if not alike or moving or len(means) < FEWEST_OF_BATCH or len(cameras[0]) == 0:
         return None
     return ProjectionOptions(antialiased=origin.antialiased)

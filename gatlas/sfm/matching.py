@@ -35,13 +35,15 @@ def write_matches(count: int, database: Path, options: SfmOptions, *, threads: i
     pairs = _pairs(count, database, options)
     verification = _verification_options(options)
     block_size = max(BLOCK, 2 * threads)
-    with opened_database(database) as held, bar("matches", len(pairs)) as counted:
+    pycolmap = load_pycolmap()
+    # Each thread has pairs of its own.
+    with _one_blas_thread(), opened_database(database) as held, bar("matches", len(pairs)) as counted:
         photo = lru_cache(HELD)(lambda number: _read_photo(held, number))
         for start in range(0, len(pairs), block_size):
             block = pairs[start : start + block_size]
             missing = [(i + 1, j + 1) for i, j in block if not held.exists_two_view_geometry(i + 1, j + 1)]
             compared = _compare_pairs([(photo(i), photo(j)) for i, j in missing], verification, threads)
-            with load_pycolmap().DatabaseTransaction(held):
+            with pycolmap.DatabaseTransaction(held):
                 for (i, j), (matches, geometry) in zip(missing, compared, strict=True):
                     held.delete_matches(i, j)
                     held.write_matches(i, j, matches)
@@ -69,7 +71,6 @@ def _compare_pairs(pairs: Sequence[tuple[_Photo, _Photo]], options: Any, threads
     """Return the matches of each pair, and their geometry as COLMAP estimates it."""
     estimate = load_pycolmap().estimate_two_view_geometry
     found: list[tuple[Any, Any]] = [(None, None)] * len(pairs)
-
     left = iter(range(len(pairs)))
 
     def compare() -> None:
@@ -78,8 +79,7 @@ def _compare_pairs(pairs: Sequence[tuple[_Photo, _Photo]], options: Any, threads
             matches = match_descriptors(a.descriptors, b.descriptors)
             found[k] = matches, estimate(a.camera, a.points, b.camera, b.points, matches, options)
 
-    with _one_blas_thread():  # each thread has pairs of its own
-        launch(compare, [()] * threads)
+    launch(compare, [()] * threads)
     return found
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from gatlas.geometry.rays import plucker, rays
 from gatlas.geometry.sh import rgb_to_dc
 from gatlas.models.lgm import network_inputs
-from gatlas.raster import rasterize
+from gatlas.raster.batched import rasterize_batch
 from gatlas.systems.lgm.hull_entries import HullViews, cameras_of, hull_entries
 from gatlas.types import Gaussians
 
@@ -60,13 +60,12 @@ def render_objects(
     gaussians: ViewGaussians, viewmats: Float[Tensor, "b t 4 4"], Ks: Float[Tensor, "b t 3 3"], side: int
 ) -> Float[Tensor, "b t s s 4"]:
     """Return renders of each object's Gaussians over white, and their alphas. `Ks` as in `posed_inputs`."""
-    white = viewmats.new_ones(3)
-    pictures = []
-    for i, (means, quats, scales, opacities, colors) in enumerate(zip(*gaussians, strict=True)):
-        splat = Gaussians(means, quats, scales, opacities, rgb_to_dc(colors)[:, None])
-        found = rasterize(splat, cameras_of(viewmats[i], Ks[i], side, side), background=white)
-        pictures.append(torch.cat([found.colors, found.alphas], dim=-1))
-    return torch.stack(pictures)
+    splats = [
+        Gaussians(means, quats, scales, opacities, rgb_to_dc(colors)[:, None])
+        for means, quats, scales, opacities, colors in zip(*gaussians, strict=True)
+    ]
+    cameras = [cameras_of(*each, side, side) for each in zip(viewmats, Ks, strict=True)]
+    return torch.cat(rasterize_batch(splats, cameras, background=1.0), dim=-1)
 
 
 def lpips_distance(

@@ -8,7 +8,7 @@ import torch
 
 from gatlas.geometry.rays import pixel_rays
 from gatlas.metrics import psnr
-from gatlas.raster import rasterize
+from gatlas.raster.batched import rasterize_batch
 from gatlas.types import Cameras, Gaussians
 
 if TYPE_CHECKING:
@@ -30,12 +30,9 @@ def render_targets(
     """Return renders of each sample's Gaussians over black. `Ks` have rows divided by the width and the height."""
     size = torch.tensor([[width], [height], [1.0]], device=Ks.device)
     flat = pixels.flatten()
-    pictures = []
-    for i in range(len(viewmats)):
-        gaussians = Gaussians(flat.means[i], flat.quats[i], flat.scales[i], flat.opacities[i], flat.sh[i])
-        cameras = Cameras(viewmats[i], Ks[i] * size, width, height)
-        pictures.append(rasterize(gaussians, cameras).colors)
-    return torch.stack(pictures)
+    splats = [Gaussians(*fields) for fields in zip(*flat, strict=True)]
+    cameras = [Cameras(*each, width, height) for each in zip(viewmats, Ks * size, strict=True)]
+    return rasterize_batch(splats, cameras).colors
 
 
 def ray_distance(
