@@ -41,6 +41,11 @@ def checked(*tensors: Tensor | None, dtype: torch.dtype = torch.float32) -> list
     return [None if tensor is None else tensor.held for tensor in tensors]
 
 
+def of_output(gradient: Tensor) -> Tensor:
+    """The gradient of an output; autograd fills in zeros where nothing used it, and takes the device for the CPU."""
+    return gradient if isinstance(gradient, OnDevice) or gradient.any() else OnDevice(gradient)
+
+
 def projected(inputs: list[Tensor], width: int, height: int, eps2d: float) -> tuple[Tensor, ...]:
     """Means, depths, covariances, conics and compensations of all Gaussians in all pictures."""
     from gsplat.cuda import _torch_impl
@@ -91,9 +96,7 @@ def projection_ewa_3dgs_fused_bwd(
     (radii,) = checked(radii, dtype=torch.int32)
     checked(conics, compensations)
     inputs = [tensor.clone().requires_grad_() for tensor in checked(means, quats, scales, viewmats, Ks)]
-    # Autograd fills in zeros for an output that nothing used; for it the device is the CPU.
-    v_depths = v_depths if isinstance(v_depths, OnDevice) or v_depths.any() else OnDevice(v_depths)
-    gradients = checked(v_means2d, v_depths, v_conics, v_compensations)
+    gradients = checked(v_means2d, of_output(v_depths), v_conics, v_compensations)
     *objects, cameras, count = radii.shape[:-1]
     # A warp of 32 adds up what belongs to one number of a Gaussian, or of a camera, and never looks at the object.
     assert math.prod(objects) == 1 or (count >= 32 and not viewmats_requires_grad)
@@ -174,7 +177,7 @@ def rasterize_to_pixels_3dgs_bwd(
     assert masks is None
     fields = checked(means2d, conics, colors, opacities, backgrounds)
     offsets, flat, _ = checked(tile_offsets, flatten_ids, last_ids, dtype=torch.int32)
-    v_colors, v_alphas, _ = checked(v_render_colors, v_render_alphas, render_alphas)
+    v_colors, v_alphas, _ = checked(of_output(v_render_colors), of_output(v_render_alphas), render_alphas)
     v_colors, v_alphas = (each.flatten(0, -4) for each in (v_colors, v_alphas))
     leaves = [field.clone().requires_grad_() for field in fields[:4]]
     gradients = [torch.zeros_like(leaf) for leaf in leaves]
