@@ -250,11 +250,22 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
+def _use_no_threads_of_parent() -> None:
+    """Have torch compute on one thread in a fork of a process that had loaded it, as a notebook.
+
+    The threads that OpenMP has started there are not here, and the first operation on several would wait for them.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and sys.platform == "linux":
+        torch.set_num_threads(1)
+
+
 def _serve(
     pipe: Connection, function: Callable[[JobType], JobResult], inherited: list[Connection], device: int | None
 ) -> None:
     """Run one job after the other until the parent is gone or has no more."""
     _end_with_parent()
+    _use_no_threads_of_parent()
     for connection in inherited:
         connection.close()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):

@@ -11,14 +11,15 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 COMPILE_NOTICE_AFTER = 1.0  # seconds
 
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
+_calls: SimpleQueue[_Call] = SimpleQueue()
+_threads = 0
 _num_threads: int | None = None
 
 
@@ -50,20 +51,33 @@ def set_num_threads(count: int | None) -> None:
 
 
 def launch(kernel: Callable[..., Any], shares: Sequence[tuple[Any, ...]], *common: Any) -> None:
-    """Call `kernel(*share, *common)` for all shares at once and wait; the first runs on the calling thread."""
+    """Call `kernel(*share, *common)` for all shares at once and wait.
+
+    The first runs on the calling thread. Several of the main thread all run on others: a signal, which Python handles
+    in the main thread between any two steps, may raise while numba holds a lock there and leave it locked; a share on
+    another thread, and with it this function, would wait for that lock forever.
+    """
     if not shares:
         return
-    futures = []
-    if len(shares) > 1:
-        pool = _get_pool(len(shares) - 1)
-        futures = [pool.submit(kernel, *share, *common) for share in shares[1:]]
+    waits_only = len(shares) > 1 and threading.current_thread() is threading.main_thread()
+    here, elsewhere = (shares[:0], shares) if waits_only else (shares[:1], shares[1:])
+    calls = [_Call(partial(kernel, *share, *common)) for share in elsewhere]
+    _start_threads(len(calls))
+    for call in calls:
+        _calls.put(call)
     try:
-        kernel(*shares[0], *common)
-    finally:  # the arrays must stay alive until every share is done, also when the first one failed
-        failures = [future.exception() for future in futures]
-    for failure in failures:
-        if failure is not None:
-            raise failure
+        for share in here:
+            kernel(*share, *common)
+    finally:  # the arrays must stay alive until every share is done, also when one here failed or a signal came
+        try:
+            for call in calls:
+                call.wait()
+        finally:
+            for call in calls:
+                call.wait()
+    for call in calls:
+        if call.failure is not None:
+            raise call.failure
 
 
 def split_range(count: int, threads: int) -> list[tuple[int, int]]:
@@ -90,19 +104,51 @@ def announced_compilation(*kernels: object) -> Iterator[None]:
         timer.cancel()
 
 
-def _get_pool(workers: int) -> ThreadPoolExecutor:
-    global _pool, _pool_size
-    if _pool is None or _pool_size < workers:
-        # A pool that is outgrown is left to finish what other threads may still run on it.
-        _pool, _pool_size = ThreadPoolExecutor(workers, thread_name_prefix="gatlas-raster"), workers
-    return _pool
+class _Call:
+    """A call on another thread. Waiting for it takes no lock of Python code, which a signal could leave locked."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self._running = threading.Lock()
+        self._running.acquire()
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        """Call the function and keep what it raises."""
+        try:
+            self._function()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self._running.release()
+
+    def wait(self) -> None:
+        """Return when the call has ended."""
+        with self._running:
+            pass
 
 
-def _forget_pool() -> None:
+def _start_threads(count: int) -> None:
+    """Have so many threads wait for calls.
+
+    They are not those of `concurrent.futures`, whose process never ends where a signal interrupts the start of one.
+    """
+    global _threads
+    while _threads < count:
+        threading.Thread(target=_serve, args=(_calls,), name="gatlas-raster", daemon=True).start()
+        _threads += 1
+
+
+def _serve(calls: SimpleQueue[_Call]) -> None:
+    while True:
+        calls.get().run()
+
+
+def _forget_threads() -> None:
     """Threads do not survive a fork: the child makes its own."""
-    global _pool, _pool_size
-    _pool, _pool_size = None, 0
+    global _calls, _threads
+    _calls, _threads = SimpleQueue(), 0
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_threads)

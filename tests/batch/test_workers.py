@@ -257,3 +257,24 @@ def test_a_thread_that_waits_for_a_pipe_ends_with_its_process():
         process.stdin.flush()
         assert process.wait(60) == 0
         assert (process.stdout.read(), process.stderr.read()) == (b"waits\n", b"")
+
+
+SUMS = """
+import torch
+from gatlas.batch.workers import JobResult, run_jobs
+
+def added(job):
+    return JobResult("ok", {"sum": float(torch.ones(1 << 20).sum())})
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    added("here")
+    ((_, _, end),) = run_jobs(["there"], added)
+    print(end.record["sum"])
+"""
+
+
+def test_a_worker_of_a_process_whose_torch_has_threads_does_not_wait_for_them(tmp_path):
+    (tmp_path / "sums.py").write_text(SUMS)
+    with running([sys.executable, "sums.py"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert read_next(process.stdout.fileno(), "the sum") == b"1048576.0\n"

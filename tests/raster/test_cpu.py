@@ -1,7 +1,10 @@
 """The numpy path: types, edges, visibility, and that it never imports torch."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -179,3 +182,17 @@ def test_a_failure_on_another_thread_reaches_the_caller():
 
     with pytest.raises(ZeroDivisionError, match="from a worker"):
         launch(fail, [(0,), (1,)])
+
+
+def test_a_signal_raises_in_no_share_and_when_all_have_ended():
+    """Raised in the midst of numba's compiler, it would leave a lock taken that the other shares wait for."""
+    ended = []
+
+    def share(number):
+        if number == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        ended.append((number, threading.current_thread() is threading.main_thread()))
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(share, [(0,), (1,)])
+    assert sorted(ended) == [(0, False), (1, False)]
