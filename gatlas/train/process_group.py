@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 TIMEOUT = timedelta(hours=1)  # of a process that waits, as while the first one writes a large checkpoint
+_trainings = itertools.count()  # of this process, and as many of all those that it trains with
 
 
 class Status(NamedTuple):
@@ -131,7 +133,7 @@ def process_group(device: str, precision: str, expected: int | None) -> Iterator
 
     `device` is "cpu" or "cuda", `precision` "fp32" or "bf16".
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
 
     count = check_count(expected)
@@ -139,10 +141,9 @@ def process_group(device: str, precision: str, expected: int | None) -> Iterator
         check_devices()
     # Its state outlives it: without this a second training in one process could not use another device or precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    handlers = [
-        DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-        InitProcessGroupKwargs(backend="nccl" if device == "cuda" else "gloo", timeout=TIMEOUT),
-    ]
+    if count > 1 and not dist.is_initialized():
+        _connect("nccl" if device == "cuda" else "gloo")
+    handlers = [DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)]
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision="bf16" if precision == "bf16" else "no",
@@ -158,6 +159,19 @@ def process_group(device: str, precision: str, expected: int | None) -> Iterator
     finally:
         if dist.is_available() and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _connect(backend: str) -> None:
+    """Make torch's process group, of the processes that the environment describes.
+
+    accelerate would make it without a store. torchrun's store outlives a training, and torch names the groups of the
+    next one alike: its processes would find the addresses of the last one there.
+    """
+    from torch.distributed.rendezvous import rendezvous
+
+    store, rank, count = next(rendezvous("env://", timeout=TIMEOUT))
+    named = dist.PrefixStore(f"training-{next(_trainings)}", store)
+    dist.init_process_group(backend, store=named, rank=rank, world_size=count, timeout=TIMEOUT)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
