@@ -12,7 +12,7 @@ import pytest
 
 from gatlas.batch.workers import JobResult, ReadAhead, count_devices, in_order, run_jobs
 from gatlas.errors import GatlasError
-from tests.helpers.waiting import read_next, running
+from tests.helpers.waiting import LIMIT, read_next, running
 
 
 def work(job):
@@ -276,5 +276,5 @@ if __name__ == "__main__":
 
 def test_a_worker_of_a_process_whose_torch_has_threads_does_not_wait_for_them(tmp_path):
     (tmp_path / "sums.py").write_text(SUMS)
-    with running([sys.executable, "sums.py"], cwd=tmp_path, stdout=subprocess.PIPE) as process:
-        assert read_next(process.stdout.fileno(), "the sum") == b"1048576.0\n"
+    run = subprocess.run([sys.executable, "sums.py"], cwd=tmp_path, stdout=subprocess.PIPE, timeout=LIMIT)
+    assert (run.returncode, run.stdout) == (0, b"1048576.0\n")
