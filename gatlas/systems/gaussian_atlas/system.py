@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,8 @@ from gatlas import __version__
 from gatlas.atlas import decode
 from gatlas.atlas.statistics import COUNT, whitening
 from gatlas.datasets.atlases import AtlasSet, RandomViews, all_captions, atlas_set
-from gatlas.datasets.object_pictures import shown_picture
 from gatlas.diffusion.losses import min_snr_weight, stratified_timesteps, target
-from gatlas.diffusion.samplers import SAMPLERS, Known, sample_latents
+from gatlas.diffusion.samplers import SAMPLERS
 from gatlas.diffusion.schedules import add_noise, denoised, noise_schedule
 from gatlas.errors import GatlasError
 from gatlas.geometry.cameras import orbit
@@ -31,7 +30,9 @@ from gatlas.raster import rasterize
 from gatlas.systems.contract import Condition, SampleRequest, System, digest_of
 from gatlas.systems.gaussian_atlas.config import GaussianAtlasConfig
 from gatlas.systems.gaussian_atlas.declaration import NAME, TAKES
-from gatlas.systems.gaussian_atlas.edited import check_edit, edit_latents, edit_record, edited_atlas
+from gatlas.systems.gaussian_atlas.denoising import DenoisingOptions, sampled_planes
+from gatlas.systems.gaussian_atlas.drawn import drawn_conditions, host_draws
+from gatlas.systems.gaussian_atlas.edited import check_edit, edit_record, edited_atlas
 from gatlas.systems.gaussian_atlas.gaussians import batch_to_gaussians, sphere_points
 from gatlas.systems.gaussian_atlas.generated import generated_atlas
 from gatlas.systems.gaussian_atlas.pipeline import (
@@ -57,23 +58,14 @@ if TYPE_CHECKING:
     from gatlas.metrics.lpips import Lpips
     from gatlas.models.atlas_basis import AtlasBasis
     from gatlas.models.pictures import PictureEncoder
-    from gatlas.systems.contract import Edit, SampleSpec, Sources
+    from gatlas.systems.contract import SampleSpec, Sources
     from gatlas.types import AtlasStats, Views
 
 PICTURES_LR = 1 / 3  # factor of the encoder's learning rate: at that of `small` it learns shapes half as well
 PARTS = ("basis", "pictures")  # of the network, beside the UNet
 USUAL_SIZE = 128  # cells per side
 PREVIEWED = 8  # samples in a preview
-TEXT_ALONE, PICTURE_ALONE = 0.3, 0.4  # shares of the samples that are trained with a condition; the others have both
 SCHEDULER = "dpm++"  # default of the sampler
-
-
-class _SamplerOptions(NamedTuple):
-    """The options of the sampler."""
-
-    steps: int
-    guidance: float
-    scheduler: str
 
 
 class GaussianAtlasSystem(System):
@@ -229,8 +221,9 @@ class GaussianAtlasSystem(System):
         their encoder guesses.
         """
         share = self.config.render_share(step, steps)
-        draws = _host_draws(len(batch.captions), generator, pictures=batch.pictures is not None, seeds=self.renders)
-        texts, shown = self._drawn_conditions(batch, draws)
+        draws = host_draws(len(batch.captions), generator, pictures=batch.pictures is not None, seeds=self.renders)
+        dropout, device = self.config.text_dropout, self._sphere.device
+        texts, shown = drawn_conditions(batch, draws, text_dropout=dropout, device=device)
         text = self.prompts.encode(texts)
         planes = batch.planes.to(self._sphere.device)
         t = stratified_timesteps(len(planes), len(self.schedule), generator).to(planes.device)
@@ -287,26 +280,6 @@ class GaussianAtlasSystem(System):
             total = total + share * config.lpips * terms["lpips"] if "lpips" in terms else total
         return {"loss": total, **{name: term.detach() for name, term in terms.items()}}
 
-    def _drawn_conditions(self, batch: AtlasBatch, draws: _HostDraws) -> tuple[list[str], dict[str, Tensor]]:
-        """Return one caption per object, or "" for those that are trained without text; and the pictures.
-
-        These are arguments of the network, {} where it has no encoder of pictures.
-        """
-        texts = [
-            texts[int(which * len(texts))] if texts and dropped >= self.config.text_dropout else ""
-            for texts, (dropped, which) in zip(batch.captions, draws.texts, strict=True)
-        ]
-        if batch.pictures is None:
-            return texts, {}
-        shown = []
-        for i, draw in enumerate(draws.pictures):
-            with_picture = not batch.captions[i] or draw >= TEXT_ALONE
-            shown.append(with_picture and draws.texts[i][0] >= self.config.text_dropout)
-            if shown[i] and draw >= 1 - PICTURE_ALONE:
-                texts[i] = ""
-        device = self._sphere.device
-        return texts, {"pictures": batch.pictures.to(device), "shown": torch.tensor(shown, device=device)}
-
     def _rendered(
         self,
         clean: Float[Tensor, "b 16 h w"],
@@ -362,7 +335,7 @@ class GaussianAtlasSystem(System):
             messages.append(f"guidance has no effect without a prompt{' or a picture' if self.config.pictures else ''}")
         return messages
 
-    def _sampler_options(self, request: SampleRequest) -> _SamplerOptions:
+    def _sampler_options(self, request: SampleRequest) -> DenoisingOptions:
         """Return the request's options with the defaults filled in. Those that cannot be met are a GatlasError."""
         steps, scheduler = request.steps or self.config.sampler_steps, request.scheduler or SCHEDULER
         if steps > len(self.schedule):
@@ -383,21 +356,22 @@ class GaussianAtlasSystem(System):
             )
         if request.edit is not None:
             check_edit(request.edit, self.stats.meta, self.config.size)
-        return _SamplerOptions(steps, self.config.guidance if request.guidance is None else request.guidance, scheduler)
+        guidance = self.config.guidance if request.guidance is None else request.guidance
+        return DenoisingOptions(steps, guidance, scheduler)
 
     def sample(self, request: SampleRequest, network: nn.Module | None = None) -> Iterator[Atlas]:
         """Yield one atlas per sample. The prompt "" asks for no text, and then guidance has no effect.
 
         With an edit it is made from that atlas: a variation of it, or its completion, whose kept cells are equal.
-
-        The noise of a sample is made on the CPU, so that it is the same on every device.
         """
         options = self._sampler_options(request)
         network = self.network if network is None else network
         samples = request.samples
         for start in range(0, len(samples), request.batch):
             some = samples[start : start + request.batch]
-            planes = self._sample_planes(network, some, request, options)
+            planes = sampled_planes(
+                network, some, request, options, self.prompts, self.schedule, self.whitening, self.config
+            )
             for sample, each in zip(some, planes, strict=True):
                 made = each, self.stats.meta, sample.name, self.record(request, sample)
                 yield generated_atlas(*made) if request.edit is None else edited_atlas(request.edit, *made)
@@ -415,64 +389,6 @@ class GaussianAtlasSystem(System):
             **({} if sample.condition.picture is None else {"picture": digest_of([sample.condition.picture.image])}),
             **({} if request.edit is None else edit_record(request.edit)),
         }
-
-    @torch.no_grad()
-    def _sample_planes(
-        self, network: nn.Module, samples: Sequence[SampleSpec], request: SampleRequest, options: _SamplerOptions
-    ) -> Float[np.ndarray, "n h h 14"]:
-        """Return the raw planes of some samples."""
-        device, size = self._sphere.device, self.config.size
-        generators = [torch.Generator().manual_seed(sample.seed(request.seed)) for sample in samples]
-        noise = torch.stack([torch.randn(CHANNELS, size, size, generator=each) for each in generators])
-        prompts = [sample.condition.prompt or "" for sample in samples]
-        text, pooled = self.prompts.encode(prompts)
-        shown = self._shown_pictures(samples)
-
-        def denoise(x: Tensor, t: Tensor, conditional: Tensor) -> Tensor:
-            copies = len(x) // len(samples)
-            keep = conditional.to(text.dtype)
-            hidden = text.repeat(copies, 1, 1) * keep[:, None, None]
-            seen = {name: value.repeat(copies, *[1] * (value.ndim - 1)) for name, value in shown.items()}
-            if seen:
-                seen["shown"] &= conditional
-            prediction: Tensor = network(x, t, hidden, pooled.repeat(copies, 1) * keep[:, None], **seen)
-            return prediction
-
-        latents = sample_latents(
-            denoise,
-            noise.to(device),
-            self.schedule,
-            steps=options.steps,
-            guidance=options.guidance if any(prompts) or shown else 1.0,
-            scheduler=options.scheduler,
-            **self._edit_options(request.edit, generators),
-        )
-        planes: np.ndarray = self.whitening.unwhiten(unpack(latents)).cpu().numpy()
-        return planes
-
-    def _shown_pictures(self, samples: Sequence[SampleSpec]) -> dict[str, Tensor]:
-        """Return the pictures of samples and which of them have one, as arguments of the network; {} where none has."""
-        side = self.config.pictures
-        found = [sample.condition.picture for sample in samples]
-        if not any(found):
-            return {}
-        white = np.ones((side, side, 3), dtype=np.float32)
-        pictures = np.stack([white if each is None else shown_picture(each.image, side) for each in found])
-        device = self._sphere.device
-        shown = torch.tensor([each is not None for each in found], device=device)
-        return {"pictures": torch.from_numpy(pictures).to(device), "shown": shown}
-
-    def _edit_options(self, edit: Edit | None, generators: Sequence[torch.Generator]) -> dict[str, Any]:
-        """Return the options of `sample_latents` for an edit."""
-        if edit is None:
-            return {}
-        device = self._sphere.device
-        start = edit_latents(edit, self.whitening, device)
-        options: dict[str, Any] = {"start": start, "strength": edit.strength}
-        if edit.anew is not None:
-            kept = torch.from_numpy(~edit.anew).to(device)[None, None]
-            options["known"] = Known(start, kept, generators, edit.repeats)
-        return options
 
     def preview(self, network: nn.Module, generator: torch.Generator) -> Float[np.ndarray, "h w 3"] | None:
         """Return renders of samples of the first training captions, or of no text."""
@@ -518,32 +434,6 @@ class GaussianAtlasSystem(System):
                 unet = type(unet).from_config(unet.config)
             own = merged_weights(own)
         save_unet(folder, unet, own)
-
-
-class _HostDraws(NamedTuple):
-    """Random numbers that the host needs for a step."""
-
-    texts: list[list[float]]  # two of each object, in [0, 1)
-    pictures: list[float]  # one of each object, in [0, 1); [] without pictures
-    seeds: list[int]  # of each object's views; [] without rendered terms
-
-
-def _host_draws(count: int, generator: torch.Generator, *, pictures: bool, seeds: bool) -> _HostDraws:
-    """Return the draws of `count` objects.
-
-    A GPU is not waited for: its draws are made on the host from the generator's seed, and by itself, unread, so that
-    what it draws next is what the CPU would. So this comes first after the generator was seeded.
-    """
-
-    def draw(source: torch.Generator) -> list[Tensor]:
-        options: dict[str, Any] = {"generator": source, "device": source.device}
-        uniform = [torch.rand((count, 2), **options), torch.rand(count if pictures else 0, **options)]
-        return [*uniform, torch.randint(2**62, (count if seeds else 0,), **options)]
-
-    drawn = draw(generator)
-    if generator.device.type != "cpu":
-        drawn = draw(torch.Generator().manual_seed(generator.initial_seed()))
-    return _HostDraws(*(values.tolist() for values in drawn))
 
 
 SYSTEM = GaussianAtlasSystem
