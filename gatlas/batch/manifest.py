@@ -43,6 +43,11 @@ def last_success(line: Line) -> Line:
     return found
 
 
+def last_successes(known: Mapping[str, Line]) -> dict[str, Line]:
+    """Return the line of each result in its place, by the newest lines of the objects; objects without any are out."""
+    return {key: made for key, line in known.items() if (made := last_success(line))}
+
+
 def sidecar_contents(line: Line, place: Path) -> Mapping[str, int] | None:
     """Return the sizes of the files in a sidecar folder that a line names; None for a file or where it names none."""
     contents: Mapping[str, int] | None = line.get("files", {}).get(canonical_path(place))

@@ -35,8 +35,8 @@ def makers(tasks: Sequence[Task]) -> set[str]:
     return {results[path].key for task, path in inputs if path in results and results[path] is not task}
 
 
-def without_products(tasks: Sequence[Task], known: Mapping[str, Mapping[str, Any]], verb: str) -> list[Task]:
-    """Return the tasks whose inputs are no results of other tasks, by the manifest lines `known` of this verb.
+def without_products(tasks: Sequence[Task], made: Mapping[str, Mapping[str, Any]], verb: str) -> list[Task]:
+    """Return the tasks whose inputs are no results of other tasks, by the manifest lines of what was `made`.
 
     Results in the folder that is read would otherwise be the inputs of the next run.
     """
@@ -47,23 +47,24 @@ def without_products(tasks: Sequence[Task], known: Mapping[str, Mapping[str, Any
         maker = makers.get(canonical(task.source)) if isinstance(task.source, Path) else None
         if maker is None or maker is task:
             return False
-        return _has_made(maker, known, verb)
+        return _has_made(maker, made, verb)
 
     return [task for task in tasks if not is_product(task)]
 
 
-def _has_made(maker: Task, known: Mapping[str, Mapping[str, Any]], verb: str) -> bool:
-    line = known.get(maker.key, {})
+def _has_made(maker: Task, made: Mapping[str, Mapping[str, Any]], verb: str) -> bool:
+    line = made.get(maker.key, {})
     return (line.get("status"), line.get("verb"), line.get("input")) == ("ok", verb, maker.name)
 
 
-def refuse_found(tasks: Iterable[Task], known: Mapping[str, Mapping[str, Any]], verb: str) -> None:
+def refuse_found(tasks: Iterable[Task], made: Mapping[str, Mapping[str, Any]], verb: str) -> None:
     """Raise a GatlasError where an input that is `found` in the place of a task's result is no result of it.
 
-    `known` are manifest lines, read after the inputs were listed: the line of a result stands there before the result.
+    `made` are the manifest lines of results, read after the inputs were listed: the line of a result stands there
+    before the result.
     """
     for task in tasks:
-        if task.found and not _has_made(task, known, verb):
+        if task.found and not _has_made(task, made, verb):
             raise _overwritten(task.found)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gatlas import __version__, io
 from gatlas.batch import listing
-from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success
+from gatlas.batch.manifest import FolderResults, Line, Made, StreamResults, TarResults, last_success, last_successes
 from gatlas.batch.options import SHARD, STEM, BatchOptions
 from gatlas.batch.places import refuse_found
 from gatlas.batch.plan import Plan, make_plan, unowned_file
@@ -177,14 +177,13 @@ class _Run:
             return self._of_meshes(Plan(tasks, [], [], [], [])), {}
         keys = [task.key for task in tasks]
         known = self.results.known() if isinstance(self.results, TarResults) else self.results.known(keys)
-        refuse_found(tasks, known, self.work.name)
+        refuse_found(tasks, last_successes(known), self.work.name)
         retry, force = self.options.retry_failed, self.force
         plan = make_plan(tasks, known, self.work, holds=self.results.holds, retry_failed=retry, force=force)
         plan = self._of_meshes(plan)
         if isinstance(self.results, TarResults):
             if force:  # the tar is begun anew; its sidecars are still known to be ours
-                made = {key: last_success(line) for key, line in known.items()}
-                return plan, {key: {**line, "end": 0} for key, line in made.items() if line}
+                return plan, {key: {**line, "end": 0} for key, line in last_successes(known).items()}
             self.results.check(known, keys, [task.key for task in plan.done])
         return plan, known
 

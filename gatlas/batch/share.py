@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from gatlas import io
 from gatlas.batch import places
 from gatlas.batch.listing import make_tasks
+from gatlas.batch.manifest import last_successes
 from gatlas.batch.options import STEM
 from gatlas.batch.shards import take_shard
 from gatlas.config import output_fields
@@ -81,7 +82,7 @@ def folder_share(
     every = make_tasks(work, items, template)
     made = places.makers(every)
     # The list was made first: the line of a result that is in it stands in a manifest by now.
-    every = places.without_products(every, known(made) if made else {}, work.name)
+    every = places.without_products(every, last_successes(known(made)) if made else {}, work.name)
     places.refuse_captions(every, lambda task: work.outputs(task.key).values())
     places.refuse_equal_names(every)
     places.refuse_overwriting(every)

@@ -88,11 +88,16 @@ def split_range(count: int, threads: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def announced_compilation(*kernels: object) -> Iterator[None]:
+def announced_compilation(*kernels: Any) -> Iterator[None]:
     """Print one line on standard error where the block runs long because one of `kernels` is being compiled."""
 
+    def compilations() -> int:
+        return sum(count for kernel in kernels for count in kernel.stats.cache_misses.values())
+
+    before = compilations()
+
     def announce() -> None:
-        if any(sum(kernel.stats.cache_misses.values()) for kernel in kernels):  # type: ignore[attr-defined]
+        if compilations() > before:
             print("gatlas: compiling kernels (once) ...", file=sys.stderr, flush=True)
 
     timer = threading.Timer(COMPILE_NOTICE_AFTER, announce)

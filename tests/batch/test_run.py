@@ -4,6 +4,7 @@ import json
 import signal
 import tarfile
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -62,6 +63,23 @@ def test_a_disk_that_fills_up_keeps_the_lines_that_are_recorded(folder):
     with files_limited_to(len(before) + 10), pytest.raises(GatlasError, match="File too large"):
         run_batch(PRUNE, ["splats"], "small/")
     assert recorded.read_bytes() == before
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["told by names", "looked at"])
+def test_a_result_among_the_inputs_stays_one_when_its_object_fails_later(folder, linked):
+    if linked:
+        Path("splats/c.ply").rename("c.ply")
+        Path("splats/c.ply").symlink_to("../c.ply")
+    again = partial(run_batch, PRUNE, ["splats"], "splats/{stem}-small.ply")
+    assert again().done == 3
+    Path("splats/a.ply").write_bytes(b"no splat")
+    made = Path("splats/a-small.ply").read_bytes()
+    for options in (BatchOptions(), BatchOptions(retry_failed=True)):
+        outcome = again(options)
+        assert (outcome.done, outcome.failed) == (0, 1)
+    assert Path("splats/a-small.ply").read_bytes() == made
+    with pytest.raises(GatlasError, match=r"a-small\.ply: is an input, and a result would be written over it"):
+        run_batch(replace(PRUNE, name="render"), ["splats"], "splats/{stem}-small.ply")
 
 
 def test_a_python_user_prunes_many_splats(folder):

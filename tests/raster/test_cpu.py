@@ -6,12 +6,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from gatlas.raster import rasterize, visibility
-from gatlas.raster.threads import launch, set_num_threads, split_range
+from gatlas.raster.threads import announced_compilation, launch, set_num_threads, split_range
 from gatlas.types import Gaussians
 from tests.helpers.raster_scenes import FIELDS, SCENES, camera, gaussians
 
@@ -196,3 +197,20 @@ def test_a_signal_raises_in_no_share_and_when_all_have_ended():
     with pytest.raises(KeyboardInterrupt):
         launch(share, [(0,), (1,)])
     assert sorted(ended) == [(0, False), (1, False)]
+
+
+def test_only_what_the_block_compiles_is_announced(monkeypatch, capsys):
+    announce = []
+
+    def timer(after, function):
+        announce.append(function)
+        return SimpleNamespace(start=lambda: None, cancel=lambda: None)
+
+    monkeypatch.setattr("threading.Timer", timer)
+    kernel = SimpleNamespace(stats=SimpleNamespace(cache_misses={"float32": 1}))  # before the block
+    with announced_compilation(kernel):
+        announce[0]()
+        assert capsys.readouterr().err == ""
+        kernel.stats.cache_misses["float64"] = 1
+        announce[0]()
+        assert capsys.readouterr().err == "gatlas: compiling kernels (once) ...\n"
