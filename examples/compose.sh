@@ -35,4 +35,4 @@ gatlas sample --model "$out/run" --prompts "$out/prompts.txt" -o "$out/samples/"
 
 say "judgement"
 python examples/judge_compose.py "$out/objects" "$out/atlases" "$out/samples" "$out/sheet.png"
-say "look at $PWD/$out/sheet.png"
+say "look at $(cd "$out" && pwd)/sheet.png"
